@@ -1,0 +1,27 @@
+# make report [STUDY=studies/mini.yaml DATA=/path/to/data BASE=bert-base-uncased JOBS=2 GPU=1] · test · lint · bench · lab · clean
+STUDY ?= studies/demo.yaml
+UV ?= $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+RUN = $(UV) run --frozen --no-sync
+DEVICE = $(if $(GPU),gpu,cpu)
+READY = .venv/.ready-$(DEVICE)
+export BERT_REPRO_DATA := $(if $(DATA),$(abspath $(DATA)),$(BERT_REPRO_DATA))
+.PHONY: report test lint lab clean
+
+report: $(READY) ; $(RUN) python -m bert_repro report $(STUDY) $(if $(BASE),--base "$(BASE)") $(if $(JOBS),--jobs $(JOBS))
+
+test: $(READY) lint
+	$(RUN) pytest tests -m "not slow" -n 2 --dist loadfile
+	$(RUN) pytest tests -m slow
+	$(RUN) pytest -p no:cacheprovider --nbval-lax notebooks
+	for n in $(notdir $(basename $(wildcard notebooks/*.ipynb))); do $(RUN) python -m bert_repro run $$n build/smoke/$$n.ipynb || exit 1; done
+	$(RUN) pytest -p no:cacheprovider --nbval build/smoke --nbval-sanitize-with tests/sanitise.cfg
+
+lint: $(READY) ; $(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) mypy
+
+lab: $(READY) ; $(UV) run --frozen --extra $(DEVICE) --group lab jupyter lab notebooks
+
+clean: ; rm -rf build
+
+$(READY): pyproject.toml uv.lock | $(UV) ; $(UV) sync --frozen --extra $(DEVICE) && rm -f .venv/.ready-* && touch $@
+
+.tools/bin/uv: ; python3 -m venv .tools && .tools/bin/pip install -q uv==0.13.9

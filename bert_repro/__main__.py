@@ -1,0 +1,167 @@
+"""The command line: parses arguments and calls the package; it computes nothing itself.
+
+It refuses to show a traceback for what a user can put right: one line says what is wrong and what to do (`--debug` shows all).
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "bert_repro", description="Run one notebook, fetch what it needs, see what there is."
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="execute one notebook with parameters, strictly checked")
+    run.add_argument("notebook", help="its name, e.g. similarity, or a file")
+    run.add_argument("output", type=Path, help="the executed notebook to write (.ipynb)")
+    run.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    run.add_argument("--title", help="setting shown in the page's heading")
+    run.add_argument("--html", action="store_true", help="leave a single self-contained page beside it")
+
+    run.add_argument("--json", default="{}", help="parameters as one JSON object; -p wins")
+
+    report = commands.add_parser("report", help="run a study and build its book")
+    report.add_argument("study", type=Path, help="a study file, e.g. studies/demo.yaml")
+    report.add_argument("--base", default="", help="another base encoder: hub id, folder or alias")
+    report.add_argument(
+        "--jobs", type=int, default=0, help="notebooks side by side; the cores are shared out among them"
+    )
+
+    show = commands.add_parser("parameters", help="list a notebook's parameters")
+    show.add_argument("notebook")
+
+    fetch = commands.add_parser("fetch", help="download or generate a model ahead of a run")
+    fetch.add_argument("model", help="an alias, or a hub id with an optional @revision")
+
+    listing = commands.add_parser("list", help="list what there is")
+    listing.add_argument("what", choices=("models", "corpora", "tasks", "measures", "notebooks"))
+
+    study = commands.add_parser("study", help="check a study file and show its runs")
+    study.add_argument("file", type=Path)
+    study.add_argument("--base", default="", help="another base encoder")
+
+    states = commands.add_parser("states", help="the store of hidden states").add_subparsers(
+        dest="action", required=True
+    )
+    compute = states.add_parser("compute", help="compute the states of corpora under a model")
+    compute.add_argument("model")
+    compute.add_argument("corpora", nargs="+")
+    compute.add_argument("--max-length", type=int, default=512)
+    compute.add_argument("--pooling", default="mean")
+    compute.add_argument("--dtype", default="float16")
+    states.add_parser("ls", help="list what is stored")
+    remove = states.add_parser("rm", help="remove an entry")
+    remove.add_argument("key", help="as `states ls` shows it, or all")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    import json
+
+    from bert_repro import execute
+
+    notebook = execute.find(arguments.notebook)
+    try:
+        given = dict(json.loads(arguments.json))
+    except (json.JSONDecodeError, TypeError, ValueError):
+        raise ValueError(f"--json takes one JSON object, got {arguments.json!r}") from None
+    given |= execute.parse([tuple(pair) for pair in arguments.parameter], notebook)
+    execute.run(notebook, arguments.output, given, html=arguments.html, title=arguments.title)
+    print(arguments.output.with_suffix(".html") if arguments.html else arguments.output)
+
+
+def _list(what: str) -> None:
+    if what == "models":
+        from bert_repro.checkpoints import ALIASES
+
+        lines = [f"{name:18} {text}" for name, text in ALIASES.items()]
+        lines.append("untrained:MODEL    the same encoder before any training")
+        lines.append("or a folder, or a hub id such as bert-base-uncased or org/name@revision")
+    elif what == "corpora":
+        from bert_repro.corpora import CORPORA
+
+        lines = [f"{name:18} {', '.join(s.files):18} {s.home:7} {s.licence}" for name, s in CORPORA.items()]
+        lines.append(
+            "or a file: .conllu, .tsv, .json, .txt, each also .gz; a split as in ewt:dev, a draw as in mnli:dev[500]"
+        )
+    elif what == "tasks":
+        from bert_repro.finetune import TASKS
+
+        lines = [f"{name:18} {task.title}" for name, task in TASKS.items()]
+    elif what == "measures":
+        from bert_repro.similarity import MEASURES
+
+        lines = [
+            f"{name:18} {m.title}; unchanged by {', '.join(sorted(m.invariant_to))}" for name, m in MEASURES.items()
+        ]
+    else:
+        from bert_repro.study import ROOT
+
+        lines = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "notebooks").rglob("[a-z]*.ipynb"))]
+    print("\n".join(lines))
+
+
+def _study(arguments: argparse.Namespace) -> None:
+    from bert_repro import study
+
+    loaded = study.load(arguments.file, arguments.base)
+    print(f"{loaded.name}: {loaded.title}; base encoder {loaded.base}")
+    for run in study.runs(loaded):
+        print(f"  {run.name:36} {run.notebook:18} after {', '.join(run.needs) or '-'}")
+
+
+def _states(arguments: argparse.Namespace) -> None:
+    from bert_repro import states
+
+    if arguments.action == "compute":
+        setting = states.Setting(arguments.max_length, arguments.pooling, arguments.dtype)
+        states.compute(arguments.model, arguments.corpora, setting)
+    elif arguments.action == "ls":
+        listed = states.stored()
+        print(listed.to_string(index=False) if len(listed) else "the store is empty")
+        print(f"{listed['MB'].sum():.1f} MB in {states.cache_folder() / 'states'}")
+    else:
+        states.remove(arguments.key)
+
+
+def main(given: list[str] | None = None) -> int:
+    """Run a command and return its exit status: 0, 1 for an error with a message, 2 for wrong usage."""
+    arguments = _parser().parse_args(given)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        if arguments.command == "run":
+            _run(arguments)
+        elif arguments.command == "report":
+            from bert_repro import execute
+
+            execute.report(arguments.study, arguments.base, arguments.jobs)
+        elif arguments.command == "parameters":
+            from bert_repro import execute
+
+            for p in execute.parameters(execute.find(arguments.notebook)):
+                print(f"{p.name}: {p.type} = {p.default!r}  # {p.help}")
+        elif arguments.command == "fetch":
+            from bert_repro import checkpoints
+
+            print(checkpoints.resolve(arguments.model))
+        elif arguments.command == "list":
+            _list(arguments.what)
+        elif arguments.command == "study":
+            _study(arguments)
+        else:
+            _states(arguments)
+    except (ValueError, OSError, RuntimeError) as error:
+        if arguments.debug:
+            raise
+        print(f"bert_repro: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

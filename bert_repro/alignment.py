@@ -1,0 +1,167 @@
+"""Words and wordpieces: hides the tokenizer; gives encoder inputs in which every piece knows its word.
+
+It refuses to lose a word silently. The rules, each counted in the report: a word for which the tokenizer yields no piece
+becomes the unknown token; an item beyond the length limit is cut at the last whole word that fits (of a pair, the longer
+side gives way); an item of which nothing fits is left out.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """One encoder input. `starts` holds the first piece of every row; special tokens are rows of their own."""
+
+    token_ids: np.ndarray
+    segment_ids: np.ndarray
+    starts: np.ndarray
+
+
+@dataclass
+class Report:
+    """What became of the words: counts over a corpus."""
+
+    items: int = 0
+    words: int = 0
+    pieces: int = 0
+    unknown_pieces: int = 0
+    words_without_piece: int = 0
+    truncated_items: int = 0
+    truncated_words: int = 0
+    left_out: list[str] = field(default_factory=list)
+
+    def summary(self) -> pd.Series:
+        """Give the counts, as a reader wants them."""
+        return pd.Series(
+            {
+                "items": self.items,
+                "words": self.words,
+                "wordpieces per word": round(self.pieces / max(self.words, 1), 3),
+                "unknown pieces, share": round(self.unknown_pieces / max(self.pieces, 1), 5),
+                "words that yield no piece (read as unknown)": self.words_without_piece,
+                "items cut at the length limit": self.truncated_items,
+                "words lost by that": self.truncated_words,
+                "items left out: first word beyond the limit": len(self.left_out),
+            }
+        )
+
+
+def align(tokenizer: Any, items: Sequence[Any], max_length: int) -> tuple[list[Aligned], pd.DataFrame, Report]:
+    """Encode sentences or pairs that are already split into words.
+
+    Args:
+        tokenizer: A fast Hugging Face tokenizer.
+        items: `corpora.Sentence` (words, heads, ...) or `corpora.Pair` (first, second).
+        max_length: Most pieces of an input, special tokens included; at least 4.
+
+    Returns:
+        The inputs; one table row per word or special token, in the order of the inputs, with the columns `sentence`
+        (position in `items`), `segment`, `word` (position in its segment, -1 for special tokens), `form`, `special`,
+        `pieces`, `truncated` (its item was cut) and the treebank's annotations; and the report.
+
+    Raises:
+        ValueError: Nothing to encode, a slow tokenizer, or a limit below 4.
+    """
+    if not items:
+        raise ValueError("there is nothing to encode: the corpus is empty")
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError(
+            f"{type(tokenizer).__name__} is no fast tokenizer: only those tell which word a piece belongs to"
+        )
+    if max_length < 4:
+        raise ValueError(f"max_length must be at least 4, got {max_length}")
+    report = Report(items=len(items))
+    inputs: list[Aligned] = []
+    columns: dict[str, list] = {
+        name: [] for name in ("sentence", "segment", "word", "form", "special", "pieces", "truncated")
+    }
+    annotations: dict[str, list] = {name: [] for name in ("head", "relation", "upos", "xpos")}
+    sides_of = list(_sides(tokenizer, items, report))
+    for position, (item, sides, encoding) in enumerate(zip(items, sides_of, _encode(tokenizer, sides_of), strict=True)):
+        cut = 0
+        if len(encoding.ids) > max_length:
+            fitting = _fitting(tokenizer, sides, max_length)
+            if fitting is None:
+                report.left_out.append(item.id)
+                continue
+            cut = sum(map(len, sides)) - sum(map(len, fitting))
+            sides = fitting
+            (encoding,) = _encode(tokenizer, [sides])
+            report.truncated_items += 1
+            report.truncated_words += cut
+        ids = np.array(encoding.ids, np.int32)
+        # a row starts where the word or its side changes, and at every special token
+        word = np.array([-1 if w is None else w for w in encoding.word_ids])
+        side = np.array([-1 if s is None else s for s in encoding.sequence_ids])
+        change = np.ones(len(ids), bool)
+        change[1:] = (word[1:] != word[:-1]) | (side[1:] != side[:-1]) | (word[1:] < 0)
+        starts = np.flatnonzero(change)
+        inputs.append(Aligned(ids, np.array(encoding.type_ids, np.int32), starts))
+        rows = len(starts)
+        special = word[starts] < 0
+        columns["sentence"] += [position] * rows
+        columns["segment"] += side[starts].tolist()
+        columns["word"] += word[starts].tolist()
+        columns["special"] += special.tolist()
+        columns["pieces"] += np.diff([*starts, len(ids)]).tolist()
+        columns["truncated"] += [cut > 0] * rows
+        columns["form"] += [
+            sides[s][w] if w >= 0 else tokenizer.convert_ids_to_tokens(int(ids[start]))
+            for start, w, s in zip(starts, word[starts], side[starts], strict=True)
+        ]
+        for name, values in (("head", "heads"), ("relation", "relations"), ("upos", "upos"), ("xpos", "xpos")):
+            given = getattr(item, values, ())
+            annotations[name] += [given[w] if given and w >= 0 else None for w in word[starts]]
+        report.words += int((~special).sum())
+        report.pieces += int((word >= 0).sum())
+        report.unknown_pieces += int((ids == tokenizer.unk_token_id).sum())
+    table = pd.DataFrame(columns | annotations)
+    return (
+        inputs,
+        table.astype({"head": "Int32"} | dict.fromkeys(("form", "relation", "upos", "xpos"), "string")),
+        report,
+    )
+
+
+def _sides(tokenizer: Any, items: Sequence[Any], report: Report) -> Iterable[tuple[tuple[str, ...], ...]]:
+    """Give each item's words, those that yield no piece replaced by the unknown token."""
+    sides = [(item.first, item.second) if hasattr(item, "first") else (item.words,) for item in items]
+    forms = sorted({form for item in sides for side in item for form in side})
+    encoded = tokenizer([[form] for form in forms], is_split_into_words=True, add_special_tokens=False)["input_ids"]
+    empty = {form for form, ids in zip(forms, encoded, strict=True) if not ids}
+    for item in sides:
+        missing = sum(form in empty for side in item for form in side)
+        if missing:
+            report.words_without_piece += missing
+            item = tuple(tuple(tokenizer.unk_token if form in empty else form for form in side) for side in item)
+        yield item
+
+
+def _encode(tokenizer: Any, items: Sequence[tuple[tuple[str, ...], ...]]) -> list[Any]:
+    """Encode items of one or two sides, special tokens included, nothing cut or padded."""
+    sides = [[list(side) for side in column] for column in zip(*items, strict=True)]
+    return list(tokenizer(*sides, is_split_into_words=True, truncation=False, padding=False).encodings)
+
+
+def _fitting(tokenizer: Any, sides: tuple[tuple[str, ...], ...], max_length: int) -> tuple[tuple[str, ...], ...] | None:
+    """Cut an item to the limit by whole words, always from the side that has more pieces; None where nothing fits."""
+    alone = [
+        tokenizer(list(side), is_split_into_words=True, add_special_tokens=False).encodings[0].word_ids
+        for side in sides
+    ]
+    pieces = [np.bincount(ids, minlength=len(side)) for ids, side in zip(alone, sides, strict=True)]
+    budget = max_length - tokenizer.num_special_tokens_to_add(pair=len(sides) == 2)
+    kept = [len(side) for side in sides]
+    lengths = [int(p.sum()) for p in pieces]
+    while sum(lengths) > budget:
+        longer = int(np.argmax(lengths))
+        kept[longer] -= 1
+        lengths[longer] -= int(pieces[longer][kept[longer]])
+        if not kept[longer]:
+            return None
+    return tuple(side[:k] for side, k in zip(sides, kept, strict=True))

@@ -1,0 +1,95 @@
+"""Uncertainty: hides how sentences are resampled and how replicates become an interval.
+
+It refuses to resample words, which depend on one another inside a sentence; the unit is always the sentence.
+
+Every statistic of the project is written as a function of *sentence weights* (how often each sentence was drawn), so one
+set of draws serves every layer, model and metric. The draws are seeded by the corpus: two models measured on the same
+sentences see the same draws, and any two rows of a table can be paired afterwards by subtracting their replicates.
+"""
+
+import hashlib
+
+import numpy as np
+from jaxtyping import Float, Int
+
+RESAMPLES = 1000  # behind each interval
+KEPT = 200  # replicates kept beside a table, enough to pair any two rows later
+
+
+def draws(key: str, sentences: int, resamples: int = RESAMPLES) -> Int[np.ndarray, "resamples sentences"]:
+    """Draw sentences with replacement: how often each one occurs in each resample.
+
+    Args:
+        key: What was sampled, e.g. the corpus digest; equal keys give equal draws.
+        sentences: Number of sentences, at least 2.
+        resamples: Number of bootstrap resamples.
+
+    Returns:
+        Counts; each row sums to `sentences`.
+
+    Raises:
+        ValueError: Fewer than two sentences, which have no spread to estimate.
+    """
+    if sentences < 2:
+        raise ValueError(f"an interval needs at least 2 sentences, got {sentences}: use a larger sample")
+    seed = int.from_bytes(hashlib.sha256(f"{key}/{sentences}".encode()).digest()[:8], "little")
+    picks = np.random.default_rng(seed).integers(sentences, size=(resamples, sentences))
+    counts = np.zeros((resamples, sentences), np.int64)
+    np.add.at(counts, (np.arange(resamples)[:, None], picks), 1)
+    return counts
+
+
+def ratio(
+    numerator: Float[np.ndarray, "*layers sentences"],
+    denominator: Float[np.ndarray, "*layers sentences"],
+    weights: Int[np.ndarray, "resamples sentences"],
+) -> tuple[Float[np.ndarray, "*layers"], Float[np.ndarray, "*layers resamples"]]:
+    """Pool a per-sentence ratio (correct edges over edges, summed cosines over words) and resample it.
+
+    Returns:
+        The value on all sentences, and one value a resample (NaN where a resample drew no denominator).
+    """
+    with np.errstate(invalid="ignore"):
+        return numerator.sum(-1) / denominator.sum(-1), (numerator @ weights.T) / (denominator @ weights.T)
+
+
+def row(value: float, replicates: Float[np.ndarray, " resamples"]) -> dict[str, object]:
+    """Turn a value and its bootstrap replicates into the columns of a table row.
+
+    Returns:
+        `value`, the percentile interval `ci_low` and `ci_high` at 95 %, and the first `KEPT` replicates.
+
+    Reference:
+        Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3.
+    """
+    low, high = percentiles(replicates)
+    return {
+        "value": float(value),
+        "ci_low": low,
+        "ci_high": high,
+        "replicates": np.asarray(replicates[:KEPT], np.float32),
+    }
+
+
+def percentiles(replicates: Float[np.ndarray, " resamples"]) -> tuple[float, float]:
+    """Give the 2.5th and 97.5th percentile of bootstrap replicates, leaving undefined ones out."""
+    low, high = np.nanpercentile(replicates, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def difference(
+    value: float,
+    replicates: Float[np.ndarray, " resamples"],
+    other_value: float,
+    other_replicates: Float[np.ndarray, " resamples"],
+) -> tuple[float, float, float]:
+    """Subtract two rows measured on the same draws: difference, lower and upper end of its paired interval.
+
+    Raises:
+        ValueError: Different numbers of replicates: the rows do not come from the same draws.
+    """
+    if len(replicates) != len(other_replicates):
+        raise ValueError(
+            f"cannot pair {len(replicates)} with {len(other_replicates)} replicates: the rows were drawn differently"
+        )
+    return value - other_value, *percentiles(np.asarray(replicates) - np.asarray(other_replicates))

@@ -1,0 +1,284 @@
+"""Similarity of two representations of the same words: hides kernels and their resampling; gives values with replicates.
+
+It refuses vectors that are not in step, constant or not finite: a similarity of those is a number without a meaning.
+
+A measure gets two `words x hidden` arrays and the sentence of each word. It declares which changes leave it as it is; the
+tests hold every measure to its word, in both directions. To add one, write a function and its entry in MEASURES.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from scipy import sparse
+
+from bert_repro import intervals
+
+Vectors = Float[np.ndarray, "words hidden"]
+OtherVectors = Float[np.ndarray, "words other_hidden"]
+Result = tuple[float, Float[np.ndarray, " resamples"]]
+
+
+class Measure(NamedTuple):
+    """A measure, and the changes of *one* side (rotation, scale, shift) that leave it as it is."""
+
+    function: Callable[..., Result]
+    title: str
+    invariant_to: frozenset[str]
+    needs_same_width: bool = False
+
+
+class Sample(NamedTuple):
+    """Words of a corpus, and their vectors under one model or more, in step.
+
+    Attributes:
+        corpus: Its name.
+        split: Of the corpus.
+        key: Names the sample; what is measured on samples with equal keys shares its bootstrap draws.
+        sentence: The sentence of each word, 0 .. sentences - 1, ascending.
+        vectors: `layers words hidden` of each model; widths and numbers of layers may differ.
+    """
+
+    corpus: str
+    split: str
+    key: str
+    sentence: Int[np.ndarray, " words"]
+    vectors: tuple[Float[np.ndarray, "layers words hidden"], ...]
+
+
+def rsa(
+    x: Vectors, y: OtherVectors, sentence: Int[np.ndarray, " words"], weights: Int[np.ndarray, "resamples sentences"]
+) -> Result:
+    """Representational similarity analysis: Pearson correlation of the two cosine kernels over all pairs of words.
+
+    A resample that draws sentence a w_a times weighs the pair (i, j) by w_a w_b; a word paired with its own copy is left
+    out, as those pairs are equal on both sides by construction. All pairs enter through five sums per pair of sentences,
+    so that the kernels are formed once, whatever the number of resamples.
+
+    Args:
+        x: One representation.
+        y: The other, of the same words; the widths may differ.
+        sentence: The sentence of each word, 0 .. sentences - 1, ascending.
+        weights: How often each resample drew each sentence.
+
+    Returns:
+        The similarity in [-1, 1], 1 for kernels equal up to scale and shift; and its value in every resample.
+
+    Reference:
+        Kriegeskorte et al. 2008; Abnar et al. 2019, section 3 (cosine kernel, Pearson over the upper triangle).
+    """
+    x, y = _unit(x), _unit(y)
+    first = np.flatnonzero(np.r_[True, sentence[1:] != sentence[:-1]])
+    bounds = np.r_[first, len(sentence)]
+    sentences = len(first)
+    moments = np.zeros((5, sentences, sentences))  # sums of k, l, kk, ll, kl over the word pairs of two sentences
+    # a few thousand words at a time: the kernels of 5,000 words never exist as a whole
+    step = max(1, int(2**24 / max(len(x), 1)))
+    start = 0
+    while start < sentences:
+        stop = max(start + 1, int(np.searchsorted(bounds, bounds[start] + step, "right")) - 1)
+        rows = slice(bounds[start], bounds[stop])
+        k, l = x[rows] @ x.T, y[rows] @ y.T  # noqa: E741
+        own = np.arange(bounds[start], bounds[stop])
+        k[np.arange(len(own)), own] = l[np.arange(len(own)), own] = 0  # a word with itself
+        inside = bounds[start:stop] - bounds[start]
+        for moment, product in enumerate((k, l, k * k, l * l, k * l)):
+            moments[moment, start:stop] = np.add.reduceat(np.add.reduceat(product, first, axis=1), inside, axis=0)
+        start = stop
+    lengths = np.diff(bounds).astype(float)
+    count = np.outer(lengths, lengths) - np.diag(lengths)
+    return _pearson(moments.sum((1, 2)), count.sum()), _pearson(
+        np.stack([_quadratic(weights, m) for m in moments]), _quadratic(weights, count)
+    )
+
+
+def _quadratic(weights: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    return np.einsum("rs,rs->r", weights @ matrix, weights)
+
+
+def _pearson(moments: np.ndarray, count: np.ndarray | float):
+    k, l, kk, ll, kl = moments / count  # noqa: E741
+    correlation = (kl - k * l) / np.sqrt((kk - k * k) * (ll - l * l))
+    return float(correlation) if np.ndim(correlation) == 0 else correlation
+
+
+def cosine(
+    x: Vectors, y: Vectors, sentence: Int[np.ndarray, " words"], weights: Int[np.ndarray, "resamples sentences"]
+) -> Result:
+    """Mean cosine of each word's two vectors; first-order, so it knows nothing of geometry and reacts to any rotation.
+
+    Returns:
+        The mean in [-1, 1], 1 for vectors of equal direction; and its value in every resample.
+    """
+    each = np.einsum("wh,wh->w", _unit(x), _unit(y))
+    place = sparse.csr_array((np.ones(len(each)), (sentence, np.arange(len(each)))), (int(sentence[-1]) + 1, len(each)))
+    value, replicates = intervals.ratio(place @ each.astype(float), np.asarray(place.sum(1)).ravel(), weights)
+    return float(value), replicates
+
+
+MEASURES = {
+    "rsa": Measure(rsa, "RSA (cosine kernel, Pearson)", frozenset({"rotation", "scale"})),
+    "cosine": Measure(cosine, "mean paired cosine", frozenset({"scale"}), needs_same_width=True),
+}
+"""Measures by name; the notebook's `methods` parameter, the tests and the figures read this."""
+
+
+def _unit(x: Vectors) -> Vectors:
+    x = np.asarray(x, np.float32)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def sample_words(rows: pd.DataFrame, words: int, seed: int) -> Int[np.ndarray, " rows"]:
+    """Draw whole sentences until a number of words is reached; special tokens are left out.
+
+    Args:
+        rows: The rows of a `HiddenStates`.
+        words: How many words to draw; the last sentence is kept whole.
+        seed: Of the draw.
+
+    Returns:
+        Row numbers, ascending.
+
+    Raises:
+        ValueError: The corpus has fewer words than asked for.
+    """
+    usable = rows.index[~rows["special"]].to_numpy()
+    sentence = rows["sentence"].to_numpy()[usable]
+    if words > len(usable):
+        raise ValueError(
+            f"{words} words were asked for, the corpus has {len(usable)}: ask for fewer, or take a larger corpus"
+        )
+    order = np.random.default_rng(seed).permutation(np.unique(sentence))
+    sizes = pd.Series(sentence).value_counts().reindex(order).to_numpy()
+    drawn = order[: int(np.searchsorted(np.cumsum(sizes), words)) + 1]
+    return usable[np.isin(sentence, drawn)]
+
+
+def compare(
+    samples: Sequence[Sample], layers: Sequence[int], methods: Sequence[str], resamples: int = intervals.RESAMPLES
+) -> list[dict[str, object]]:
+    """Compare two models layer by layer, on every sample.
+
+    Args:
+        samples: Words with their vectors under the two models.
+        layers: The number of each layer.
+        methods: Names from MEASURES.
+        resamples: Bootstrap resamples over sentences.
+
+    Returns:
+        Table rows: corpus, split, layer, method, value, interval, replicates, n (words).
+
+    Raises:
+        ValueError: An unknown measure, or vectors that cannot be compared.
+    """
+    unknown = [name for name in methods if name not in MEASURES]
+    if unknown or not methods:
+        raise ValueError(f"unknown measures {unknown}: expected some of {sorted(MEASURES)}")
+    rows = []
+    for sample in samples:
+        x, y = sample.vectors
+        _check(x, y, sample.sentence)
+        weights = intervals.draws(sample.key, int(sample.sentence[-1]) + 1, resamples)
+        for name in methods:
+            measure = MEASURES[name]
+            if measure.needs_same_width and x.shape[2] != y.shape[2]:
+                raise ValueError(
+                    f"{name} pairs coordinates: the models must be equally wide, got {x.shape[2]} and {y.shape[2]}"
+                )
+            for layer, one, other in zip(layers, x, y, strict=True):
+                value, replicates = measure.function(one, other, sample.sentence, weights)
+                rows.append(_row(sample, layer, name, "similarity", value, replicates))
+    return rows
+
+
+def geometry(
+    samples: Sequence[Sample], layers: Sequence[int], resamples: int = intervals.RESAMPLES
+) -> list[dict[str, object]]:
+    """Describe one model's vectors layer by layer: their mean norm, and the anisotropy.
+
+    Anisotropy is the mean cosine of two different words, in [-1, 1]; 0 where directions are spread evenly. It is computed
+    over all pairs, from the sums of unit vectors of each sentence.
+
+    Returns:
+        Table rows as `compare` gives them, with the metrics `norm` and `anisotropy`.
+
+    Reference:
+        Ethayarajh 2019, section 3.3.
+    """
+    rows = []
+    for sample in samples:
+        _check(sample.vectors[0], sample.vectors[0], sample.sentence)
+        sentences = int(sample.sentence[-1]) + 1
+        weights = intervals.draws(sample.key, sentences, resamples)
+        words = np.bincount(sample.sentence).astype(float)
+        for layer, x in zip(layers, sample.vectors[0], strict=True):
+            norms = np.bincount(sample.sentence, np.linalg.norm(x, axis=1))
+            value, replicates = intervals.ratio(norms, words, weights)
+            rows.append(_row(sample, layer, "mean", "norm", float(value), replicates))
+            sums = np.zeros((sentences, x.shape[1]))
+            np.add.at(sums, sample.sentence, _unit(x))
+            rows.append(
+                _row(
+                    sample,
+                    layer,
+                    "mean",
+                    "anisotropy",
+                    float(_pair_mean(np.ones((1, sentences)), sums, words)[0]),
+                    _pair_mean(weights, sums, words),
+                )
+            )
+    return rows
+
+
+def _pair_mean(weights: np.ndarray, sums: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """Mean inner product over pairs of different words, pairs weighted by how often both sentences were drawn."""
+    own = weights.astype(float) ** 2 @ words
+    return (((weights @ sums) ** 2).sum(1) - own) / ((weights @ words) ** 2 - own)
+
+
+def _row(
+    sample: Sample, layer: int, method: str, metric: str, value: float, replicates: np.ndarray
+) -> dict[str, object]:
+    where = {"corpus": sample.corpus, "split": sample.split, "layer": layer, "method": method, "metric": metric}
+    return where | {"n": len(sample.sentence)} | intervals.row(value, replicates)
+
+
+def _check(x: np.ndarray, y: np.ndarray, sentence: np.ndarray) -> None:
+    if x.shape[0] != y.shape[0]:
+        raise ValueError(f"{x.shape[0]} layers cannot be paired with {y.shape[0]}: name as many of each with `layers`")
+    if not x.shape[1] == y.shape[1] == len(sentence):
+        raise ValueError(
+            f"{x.shape[1]} and {y.shape[1]} words with {len(sentence)} sentence numbers: the two sides are out of step"
+        )
+    if x.shape[1] < 4:
+        raise ValueError(f"{x.shape[1]} words are too few to compare: at least 4 are needed")
+    for name, side in (("first", x), ("second", y)):
+        if not np.isfinite(side).all():
+            raise ValueError(f"the {name} model's vectors hold values that are not finite")
+        if (np.abs(side).max(-1) == 0).any():
+            raise ValueError(f"the {name} model has a word whose vector is zero, which has no direction")
+        if (np.ptp(side, axis=1).max(-1) == 0).any():
+            raise ValueError(
+                f"the {name} model gives every word the same vector in some layer: there is no geometry to compare"
+            )
+
+
+def check_in_step(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    """Make sure that two stores list the same words in the same order.
+
+    Raises:
+        ValueError: They do not; the first row that differs is named.
+    """
+    columns = ["sentence", "segment", "word", "form"]
+    if len(one) != len(other):
+        raise ValueError(
+            f"the two models' states have {len(one)} and {len(other)} rows: their tokenizers dropped different words"
+        )
+    different = (one[columns] != other[columns]).any(axis=1).to_numpy()
+    if different.any():
+        at = int(np.flatnonzero(different)[0])
+        raise ValueError(
+            f"the two models' states differ at row {at}: {dict(one.loc[at, columns])} and {dict(other.loc[at, columns])}"
+        )

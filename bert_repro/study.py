@@ -1,0 +1,212 @@
+"""A study: hides how one YAML file becomes the settings of every notebook run, and where inputs and caches lie.
+
+It refuses a study it does not understand in full: unknown keys, tasks or ill-typed values end the run before it starts.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The folder that holds notebooks/, studies/ and book/."""
+
+
+def cache_folder() -> Path:
+    """Give the folder of weights, generated corpora and hidden states: BERT_REPRO_CACHE, or ~/.cache/bert_repro."""
+    return Path(os.environ.get("BERT_REPRO_CACHE") or Path.home() / ".cache" / "bert_repro")
+
+
+def data_folder() -> Path:
+    """Give the folder of the real corpora, named by BERT_REPRO_DATA (`make report DATA=...`).
+
+    Raises:
+        FileNotFoundError: It is not set, or is no folder.
+    """
+    setting = os.environ.get("BERT_REPRO_DATA", "")
+    if not setting:
+        raise FileNotFoundError(
+            "this corpus is read from the data folder, which is not set: give it with `make report DATA=/path/to/data` "
+            "or the environment variable BERT_REPRO_DATA"
+        )
+    if not Path(setting).is_dir():
+        raise FileNotFoundError(f"the data folder {setting!r} does not exist: correct DATA=... or BERT_REPRO_DATA")
+    return Path(setting)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class FinetuneTask(_Strict):
+    """One fine-tuning task of a study: the data it learns from, and for how many updates."""
+
+    task: str
+    train: str
+    dev: str
+    updates: int = Field(ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    seeds: list[int] = Field(default=[1, 2], min_length=1)
+
+
+class SimilaritySetting(_Strict):
+    """What representations are compared on."""
+
+    corpora: list[str] = Field(min_length=1)
+    words: int = Field(default=5000, ge=10)
+
+
+class ProbeSetting(_Strict):
+    """The treebank and size of the structural probe."""
+
+    train: str
+    dev: str
+    test: str
+    rank: int = Field(default=128, ge=1)
+    epochs: int = Field(default=10, ge=1)
+    seed: int = 1
+
+
+class Study(_Strict):
+    """A study file, validated. See studies/demo.yaml for a commented example."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    title: str
+    banner: str = ""
+    base: str
+    tasks: list[FinetuneTask] = Field(min_length=1)
+    similarity: SimilaritySetting
+    structural_probe: ProbeSetting
+    resamples: int = Field(default=1000, ge=100)
+    chapters: list[Literal["similarity", "structural_probe"]] = ["similarity", "structural_probe"]
+
+    @model_validator(mode="after")
+    def _tasks_are_distinct(self) -> "Study":
+        names = [task.task for task in self.tasks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"each task may be given once, got {names}")
+        return self
+
+    def corpora(self) -> list[str]:
+        """List every corpus that the study reads."""
+        tasks = [reference for task in self.tasks for reference in (task.train, task.dev)]
+        return list(dict.fromkeys([*tasks, *self.read_out()]))
+
+    def read_out(self) -> list[str]:
+        """List the corpora whose hidden states are read."""
+        probe = self.structural_probe
+        return list(dict.fromkeys([*self.similarity.corpora, probe.train, probe.dev, probe.test]))
+
+
+class Run(NamedTuple):
+    """One notebook with one setting: what Snakemake schedules."""
+
+    name: str  # unique in the study, names its table and its page
+    notebook: str
+    parameters: dict[str, object]
+    needs: tuple[str, ...]  # names of the runs whose output it reads
+    title: str
+
+
+def load(path: Path | str, base: str = "") -> Study:
+    """Read and validate a study file.
+
+    Args:
+        path: A YAML file, e.g. studies/demo.yaml.
+        base: Another base encoder (hub id, folder or alias), as in `make report BASE=...`.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: Not YAML, or not a study; the message names file, key and what was expected.
+    """
+    path = Path(path)
+    if not path.is_file():
+        known = ", ".join(sorted(str(p.relative_to(ROOT)) for p in (ROOT / "studies").glob("*.yaml")))
+        raise FileNotFoundError(f"no study file {path}: there are {known}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not a study: expected `key: value` lines, got {type(content).__name__}")
+    if base:
+        content["base"] = base
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "study"
+        raise ValueError(f"{path}: {where}: {first['msg']} (got {first['input']!r})") from None
+
+
+def runs(study: Study, folder: str | None = None) -> list[Run]:
+    """List every run of a study, in an order in which they could be executed.
+
+    Args:
+        study: The study.
+        folder: Where it is built, relative to the project root; `build/<study>` by default.
+    """
+    folder = folder or f"build/{study.name}"
+    models = {"base": study.base, "untrained": f"untrained:{study.base}"}
+    tuned: dict[str, FinetuneTask] = {}
+    result: list[Run] = []
+    common = {"study": study.name}
+
+    def add(name: str, notebook: str, title: str, needs: tuple[str, ...], /, **parameters: object) -> None:
+        output = {"output": f"{folder}/tables/{name}.parquet"}
+        result.append(Run(name, notebook, {**parameters, **common, **output}, needs, title))
+
+    for task in study.tasks:
+        for seed in task.seeds:
+            name = f"{task.task}-{seed}"
+            models[name], tuned[name] = f"{folder}/models/{name}", task
+            setting = task.model_dump(exclude={"seeds"}) | {"seed": seed, "name": name, "resamples": study.resamples}
+            add(
+                f"finetune-{name}",
+                "finetune",
+                f"{task.task}, seed {seed}",
+                (),
+                model=study.base,
+                save=models[name],
+                **setting,
+            )
+
+    probe = study.structural_probe
+    for name, model in models.items():
+        needs = (f"finetune-{name}",) if name in tuned else ()
+        add(
+            f"states-{name}",
+            "hidden_states",
+            name,
+            needs,
+            model=model,
+            name=name,
+            corpora=study.read_out(),
+            words=study.similarity.words,
+            resamples=study.resamples,
+        )
+
+    def compare(name: str, reference: str, role: str) -> None:
+        add(
+            f"similarity-{reference}-{name}", "similarity", f"{reference} and {name}",
+            (f"states-{reference}", f"states-{name}"),
+            model=models[name], name=name, reference_model=models[reference], reference_name=reference, role=role,
+            corpora=study.similarity.corpora, words=study.similarity.words, resamples=study.resamples,
+        )  # fmt: skip
+
+    for name in tuned:
+        compare(name, "base", "score")
+    compare("untrained", "base", "floor")
+    for task in study.tasks:  # what two seeds of one fine-tuning differ by: the noise in "changed"
+        if len(task.seeds) > 1:
+            compare(f"{task.task}-{task.seeds[1]}", f"{task.task}-{task.seeds[0]}", "floor")
+    for name, model in models.items():
+        add(
+            f"structural_probe-{name}", "structural_probe", name, (f"states-{name}",),
+            model=model, name=name, role="control" if name == "untrained" else "score", train=probe.train, dev=probe.dev,
+            test=probe.test, rank=probe.rank, epochs=probe.epochs, seed=probe.seed, resamples=study.resamples,
+        )  # fmt: skip
+    return result

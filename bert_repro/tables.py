@@ -1,0 +1,350 @@
+"""Tidy results: hides one schema, the files a table consists of, and how a stale table is told from a fresh one.
+
+It refuses rows outside the schema; a result that has no number in it belongs to the artefacts, not to the table.
+
+A table is four files side by side: `X.parquet` for machines, `X.csv` for people, `X.replicates.parquet` with bootstrap
+replicates (draws seeded by the corpus, so that any two rows can be paired), and `X.manifest.json`, which says what made
+it. Where a run also made something that is no number (trees, learning curves), `X.artefacts.parquet` holds that.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bert_repro import intervals
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = "bert_repro"
+_TEXT, _INT, _FLOAT = "string", "Int64", "Float64"
+
+COLUMNS = {
+    "study": _TEXT, "notebook": _TEXT, "role": _TEXT, "model": _TEXT, "base": _TEXT, "task": _TEXT, "seed": _INT,
+    "updates": _INT, "layers_changed": _TEXT, "reference_model": _TEXT, "layer": _INT, "reference_layer": _INT,
+    "corpus": _TEXT, "split": _TEXT, "rows": _TEXT, "target": _TEXT, "probe": _TEXT, "probe_seed": _INT,
+    "method": _TEXT, "metric": _TEXT, "value": _FLOAT, "ci_low": _FLOAT, "ci_high": _FLOAT, "n": _INT,
+}  # fmt: skip
+"""Columns of every table and their pandas types; a column that does not apply to a row is empty (NA)."""
+ROLES = ("score", "control", "baseline", "floor")
+ARTEFACTS = {
+    "study": _TEXT,
+    "notebook": _TEXT,
+    "model": _TEXT,
+    "kind": _TEXT,
+    "key": _TEXT,
+    "layer": _INT,
+    "content": _TEXT,
+}
+"""Columns of what is no number; `content` is JSON."""
+
+
+def tidy(rows: Iterable[Mapping[str, object]], **constants: object) -> pd.DataFrame:
+    """Make a table from rows, with the same constants in each.
+
+    Args:
+        rows: Mappings of column names to values; `replicates` may hold an array of bootstrap replicates.
+        constants: Columns that are equal in all rows.
+
+    Returns:
+        A frame with every column of `COLUMNS`, in that order and type, and `replicates`.
+
+    Raises:
+        ValueError: No rows, an unknown column, an unknown role, or a value that is missing or not finite.
+    """
+    table = pd.DataFrame([{**constants, **row} for row in rows])
+    if table.empty:
+        raise ValueError("a table needs at least one row: nothing was measured")
+    unknown = sorted(set(table.columns) - set(COLUMNS) - {"replicates"})
+    if unknown:
+        raise ValueError(f"unknown table columns {unknown}: the schema has {list(COLUMNS)}")
+    table = table.reindex(columns=[*COLUMNS, "replicates"]).astype(COLUMNS)
+    strange = sorted(set(table["role"].dropna()) - set(ROLES))
+    if strange:
+        raise ValueError(f"unknown roles {strange}: expected one of {list(ROLES)}")
+    bad = ~np.isfinite(table["value"].to_numpy(dtype=float, na_value=np.nan))
+    if bad.any():
+        raise ValueError(
+            f"{int(bad.sum())} of {len(table)} values are missing or not finite, the first in\n{table[bad].iloc[0]}"
+        )
+    return table
+
+
+def artefacts(rows: Iterable[Mapping[str, object]], **constants: object) -> pd.DataFrame:
+    """Make a frame of things that are no numbers; `content` may be any JSON value.
+
+    Raises:
+        ValueError: An unknown column.
+    """
+    frame = pd.DataFrame([{**constants, **row} for row in rows])
+    unknown = sorted(set(frame.columns) - set(ARTEFACTS))
+    if unknown:
+        raise ValueError(f"unknown artefact columns {unknown}: the schema has {list(ARTEFACTS)}")
+    frame["content"] = [json.dumps(content) for content in frame["content"]]
+    return frame.reindex(columns=list(ARTEFACTS)).astype(ARTEFACTS)
+
+
+def write(
+    path: Path | str, table: pd.DataFrame, manifest: Mapping[str, object], extra: pd.DataFrame | None = None
+) -> None:
+    """Write a table and what lies beside it; the table itself appears last and only when complete."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    numbers = table.drop(columns="replicates").reset_index(drop=True)
+    kept = table["replicates"].reset_index(drop=True).dropna()
+    replicates = pd.DataFrame({"row": kept.index, "replicates": list(kept)})
+    _into(
+        path.with_suffix(".manifest.json"),
+        lambda p: p.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n"),
+    )
+    _into(path.with_suffix(".csv"), lambda p: numbers.to_csv(p, index=False))
+    _into(path.with_suffix(".replicates.parquet"), lambda p: replicates.to_parquet(p, index=False))
+    if extra is not None:
+        _into(path.with_suffix(".artefacts.parquet"), lambda p: extra.to_parquet(p, index=False))
+    _into(path, lambda p: numbers.to_parquet(p, index=False))
+
+
+def _into(path: Path, save) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read(path: Path | str) -> pd.DataFrame:
+    """Read a table with its replicates.
+
+    Raises:
+        FileNotFoundError: No table there; the message says how tables are made.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no table at {path}: `make report` makes the tables of a study")
+    table = pd.read_parquet(path).astype(COLUMNS)
+    table["replicates"] = None
+    beside = path.with_suffix(".replicates.parquet")
+    if beside.is_file():
+        stored = pd.read_parquet(beside)
+        table["replicates"] = pd.Series(list(stored["replicates"]), index=stored["row"], dtype=object).reindex(
+            table.index
+        )
+    return table
+
+
+def merge(folder: Path | str, notebook: str | None = None) -> pd.DataFrame:
+    """Read all tables of a study as one, in the order of their names.
+
+    Args:
+        folder: The folder of the tables.
+        notebook: Only rows that this notebook wrote.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    paths = [p for p in sorted(Path(folder).glob("*.parquet")) if len(p.suffixes) == 1]
+    merged = [table for table in map(read, paths) if notebook is None or (table["notebook"] == notebook).any()]
+    if not merged:
+        what = f"tables of {notebook}" if notebook else "tables"
+        raise FileNotFoundError(f"no {what} in {folder}: `make report` makes them")
+    return pd.concat(merged, ignore_index=True)
+
+
+def merge_artefacts(folder: Path | str, kind: str) -> pd.DataFrame:
+    """Read all artefacts of one kind, `content` decoded."""
+    frames = [pd.read_parquet(p) for p in sorted(Path(folder).glob("*.artefacts.parquet"))]
+    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(ARTEFACTS))
+    frame = frame[frame["kind"] == kind].reset_index(drop=True)
+    return frame.assign(content=[json.loads(content) for content in frame["content"]])
+
+
+def paired(table: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Subtract one model's rows from the others', row by row and resample by resample.
+
+    Args:
+        table: Rows with replicates; those of a model differ in what is measured (layer, metric, corpus, split, ...).
+        reference: The `model` that is subtracted.
+
+    Returns:
+        The other models' rows with `value`, `ci_low`, `ci_high` and `replicates` of the difference.
+
+    Raises:
+        ValueError: Nothing to pair, or several rows of the reference fit.
+    """
+    keys = ["notebook", "layer", "corpus", "split", "rows", "target", "probe", "probe_seed", "method", "metric"]
+    base = table[table["model"] == reference]
+    if base.duplicated(keys).any():
+        raise ValueError(f"several rows of {reference!r} measure the same thing: filter the table first")
+    others = table[table["model"] != reference].reset_index(drop=True)
+    # NA equals NA here, as pandas merges it
+    both = others.merge(base[[*keys, "value", "replicates"]], on=keys, suffixes=("", "_reference"))
+    if both.empty:
+        raise ValueError(f"no row can be paired with one of {reference!r}")
+    sides = zip(both["value"], both["replicates"], both["value_reference"], both["replicates_reference"], strict=True)
+    both[["value", "ci_low", "ci_high"]] = [intervals.difference(*four) for four in sides]
+    both["replicates"] = both["replicates"] - both["replicates_reference"]
+    return both[[*COLUMNS, "replicates"]].assign(reference_model=reference).astype(COLUMNS)
+
+
+class Recorder:
+    """What a run notebook keeps to be able to say, at its end, what made its table.
+
+    Args:
+        notebook: The notebook's name, e.g. `similarity`.
+        namespace: The notebook's `globals()`. The parameters are read off its parameters cell, so that the manifest
+            can neither forget nor misname one.
+    """
+
+    def __init__(self, notebook: str, namespace: Mapping[str, object]):
+        self.notebook, self.started = notebook, time.time()
+        self.parameters = {name: namespace[name] for name in declared(ROOT / "notebooks" / f"{notebook}.ipynb")}
+
+    def write(self, table: pd.DataFrame, inputs: Mapping[str, object], extra: pd.DataFrame | None = None) -> None:
+        """Write the run's table to its `output` parameter, or say that none was asked for.
+
+        Args:
+            table: Rows made by `tidy`.
+            inputs: Checksums of weights, tokenizer and data that went in.
+            extra: Artefacts of the run, if any.
+        """
+        output = str(self.parameters["output"])
+        if not output:
+            print(f"{len(table)} rows; no `output` parameter was given, so nothing was written")
+            return
+        target = ROOT / output
+        table = table.assign(study=str(self.parameters["study"]), notebook=self.notebook).astype(COLUMNS)
+        if extra is not None:
+            extra = extra.assign(study=str(self.parameters["study"]), notebook=self.notebook).astype(ARTEFACTS)
+        write(target, table, self.manifest() | {"inputs": dict(inputs)}, extra)
+        print(f"{len(table)} rows written to {output}")
+
+    def manifest(self) -> dict[str, object]:
+        """Say what ran, where and how long."""
+        packages = ("numpy", "scipy", "pandas", "keras", "tensorflow-cpu", "tensorflow", "transformers", "tokenizers")
+        return {
+            "notebook": self.notebook,
+            "parameters": self.parameters,
+            "fingerprint": fingerprint(ROOT / "notebooks" / f"{self.notebook}.ipynb"),
+            "commit": commit(),
+            "packages": {PACKAGE: _version(PACKAGE)} | {name: v for name in packages if (v := _version(name))},
+            "python": platform.python_version(),
+            "machine": {
+                "cpu": cpu_model(),
+                "cores": os.cpu_count(),
+                "system": f"{platform.system()} {platform.machine()}",
+            },
+            "seconds": round(time.time() - self.started, 1),
+        }
+
+
+def declared(notebook: Path) -> list[str]:
+    """List the names assigned in a notebook's parameters cell."""
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        if "parameters" in cell["metadata"].get("tags", []):
+            return [n.target.id for n in ast.parse("".join(cell["source"])).body if isinstance(n, ast.AnnAssign)]
+    raise ValueError(f"{notebook} has no cell tagged `parameters`")
+
+
+def sources(notebook: Path) -> list[Path]:
+    """List a notebook and every module of the package that it imports, directly or through another one."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    found: set[Path] = set()
+    waiting = _imported(code)
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting |= _imported(path.read_text(encoding="utf-8"))
+    return [notebook, *sorted(found)]
+
+
+def _imported(code: str) -> set[Path]:
+    """Find the files of the package's modules that a piece of code imports, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    paths: set[Path] = set()
+    for name in names:
+        if name.split(".")[0] == PACKAGE:
+            stem = ROOT.joinpath(*name.split("."))
+            paths |= {p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()}
+    return paths
+
+
+def fingerprint(notebook: Path) -> str:
+    """Hash a notebook's code and the modules it imports, comments and docstrings left out."""
+    digest = hashlib.sha256()
+    for path in sources(notebook):
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".ipynb":
+            # the parameters cell is left out: its values are in the manifest, one by one
+            cells = [c for c in json.loads(text)["cells"] if "parameters" not in c["metadata"].get("tags", [])]
+            text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+        digest.update(f"{path.relative_to(ROOT)}\n{_bare(text)}\n".encode())
+    return digest.hexdigest()
+
+
+def _bare(code: str) -> str:
+    """Give code as its syntax tree, without comments, docstrings and layout."""
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
+    return ast.dump(tree)
+
+
+def stale(path: Path | str) -> str | None:
+    """Say why a table no longer matches the code that would remake it, or None while it does."""
+    manifest = json.loads(Path(path).with_suffix(".manifest.json").read_text())
+    notebook = ROOT / "notebooks" / f"{manifest['notebook']}.ipynb"
+    if not notebook.is_file():
+        return f"the notebook {manifest['notebook']} is gone"
+    return (
+        None if fingerprint(notebook) == manifest["fingerprint"] else "the notebook or a module it imports has changed"
+    )
+
+
+@cache
+def commit() -> str:
+    """Give the commit of the project, marked `+changes` where files differ from it; `unknown` outside git."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        head = git("rev-parse", "HEAD")
+        return f"{head}+changes" if head and git("status", "--porcelain", "--untracked-files=no") else head or "unknown"
+    except FileNotFoundError:  # no git on this machine
+        return "unknown"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def cpu_model() -> str:
+    """Name the processor, as far as the system tells."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

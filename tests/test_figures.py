@@ -1,0 +1,180 @@
+"""Figures show what the table says, look the same for the same model everywhere, and fit a phone."""
+
+import json
+import math
+import shutil
+
+import pandas as pd
+import plotly.io as pio
+import pytest
+
+from bert_repro import figures, tables
+
+MODELS = [
+    ("base", None, None),
+    ("nli-1", "nli", 1),
+    ("nli-2", "nli", 2),
+    ("parsing-1", "parsing", 1),
+    ("squad-1", "squad", 1),
+]
+
+
+def rows(metric="uuas", corpus="sample"):
+    """Curves over seven layers, an untrained control, and a baseline that has no layer."""
+    for shift, (model, task, seed) in enumerate([*MODELS, ("untrained", None, None)]):
+        role = "control" if model == "untrained" else "score"
+        known = {"role": role, "model": model, "task": task, "seed": seed, "metric": metric, "corpus": corpus, "n": 150}
+        for layer in range(7):
+            value = 0.5 + 0.2 * math.sin(layer) + shift / 100
+            yield {**known, "layer": layer, "value": value, "ci_low": value - 0.02, "ci_high": value + 0.03}
+        yield {**known, "role": "baseline", "method": "linear chain", "value": 0.43}
+
+
+@pytest.fixture
+def table():
+    return tables.tidy(rows())
+
+
+def curves(figure):
+    return {trace.name: trace for trace in figure.data if trace.mode == "lines+markers"}
+
+
+def bands(figure):
+    return {trace.name.removesuffix(", 95 % interval"): trace for trace in figure.data if trace.fill == "toself"}
+
+
+@pytest.mark.parametrize("draw", [figures.layer_curves, figures.difference_curves])
+def test_a_curve_is_the_table_and_its_band_is_the_interval(draw, table):
+    shuffled = table.sample(frac=1, random_state=0)
+    figure = draw(shuffled)
+    assert len(curves(figure)) == len(bands(figure)) == len(MODELS) + 1
+    mine = table[(table["model"] == "nli-2") & table["layer"].notna()]
+    curve, band = curves(figure)["NLI fine-tuned, seed 2"], bands(figure)["NLI fine-tuned, seed 2"]
+    assert list(curve.x) == list(range(7)) and list(curve.y) == mine["value"].tolist()
+    assert list(band.x) == [*range(7), *reversed(range(7))]
+    assert list(band.y) == mine["ci_high"].tolist() + mine["ci_low"].tolist()[::-1]
+    assert [list(c) for c in curve.customdata] == mine[["ci_low", "ci_high", "n"]].values.tolist()
+
+
+def test_rows_without_an_interval_have_no_band(table):
+    figure = figures.layer_curves(table.assign(ci_low=pd.NA, ci_high=pd.NA))
+    assert not bands(figure) and len(curves(figure)) == len(MODELS) + 1
+
+
+def test_a_row_without_a_layer_is_one_dotted_level_with_its_name(table):
+    levels = [trace for trace in figures.layer_curves(table).data if trace.mode == "lines+text"]
+    assert [(t.name, list(t.x), list(t.y), t.line.dash) for t in levels] == [
+        ("linear chain", [0, 6], [0.43, 0.43], "dot")
+    ]
+    apart = figures.layer_curves(table[table["layer"].notna()], reference=table[table["layer"].isna()])
+    assert apart == figures.layer_curves(table)
+
+
+def test_a_kind_of_model_has_one_colour_and_a_seed_its_own_dash(table):
+    similarity = tables.tidy(
+        {"role": "score", "model": "mnli-2", "task": "mnli", "seed": 2, "reference_model": "base", "layer": k,
+         "metric": "rsa", "value": 1 - k / 10} for k in range(7)
+    )  # fmt: skip
+    drawn = curves(figures.layer_curves(table)) | curves(figures.layer_curves(similarity))
+    same = [drawn[name] for name in ("NLI fine-tuned, seed 1", "NLI fine-tuned, seed 2", "MNLI fine-tuned, seed 2")]
+    assert {trace.line.color for trace in same} == {figures.COLOURS["nli"]}
+    assert same[0].line.dash != same[1].line.dash and same[0].marker.symbol != same[1].marker.symbol
+    assert (
+        len(
+            {
+                drawn[n].line.color
+                for n in ("base", "untrained", "parsing fine-tuned, seed 1", "SQuAD fine-tuned, seed 1")
+            }
+        )
+        == 4
+    )
+    assert drawn["untrained"].line.dash == "dot"
+    assert figures.colour("a new task") == figures.colour("a new task") not in figures.COLOURS.values()
+
+
+def test_a_floor_says_which_two_it_compares():
+    floor = tables.tidy(
+        {"role": "floor", "model": "nli-2", "task": "nli", "seed": 2, "reference_model": "nli-1", "layer": k,
+         "metric": "rsa", "value": 0.9} for k in range(3)
+    )  # fmt: skip
+    assert set(curves(figures.layer_curves(floor))) == {"floor: NLI seed 2 and NLI seed 1"}
+
+
+def test_panels_share_layers_and_the_range_of_a_metric():
+    both = tables.tidy([*rows(corpus="ewt"), *rows(corpus="gum")])
+    figure = figures.layer_curves(both, facet="corpus")
+    assert figure.layout.yaxis2.matches == "y" and figure.layout.xaxis.matches == "x2"
+    assert [note.text for note in figure.layout.annotations] == ["<b>ewt</b>", "<b>gum</b>"]
+    entries = [trace.name for trace in figure.data if trace.showlegend is not False]
+    assert len(entries) == len(set(entries)) == len(MODELS) + 1
+    figure = figures.layer_curves(tables.tidy([*rows("uuas"), *rows("dspr")]), facet="metric")
+    assert figure.layout.yaxis2.matches is None
+
+
+def test_the_legend_lies_below_and_the_width_is_the_page_s(table):
+    figure = figures.layer_curves(table, title="a heading that is rather longer than the width of a phone")
+    legend = pio.templates["bert_repro"].layout.legend
+    assert (legend.orientation, legend.yref, legend.y, legend.yanchor) == ("h", "container", 0, "bottom")
+    assert figure.layout.width is None and figure.layout.autosize and figure.layout.height > 300
+    assert "<br>" in figure.layout.title.text
+    assert figure.layout.template.layout.paper_bgcolor == "rgba(0,0,0,0)"
+
+
+def test_differences_have_a_line_at_zero_and_layers_are_whole_numbers(table):
+    figure = figures.difference_curves(table[table["layer"].notna()])
+    assert [(shape.y0, shape.y1) for shape in figure.layout.shapes] == [(0, 0)]
+    assert figure.layout.xaxis.dtick == 1 and figure.layout.xaxis.title.text == "layer (0 = embeddings)"
+
+
+def test_an_empty_table_is_refused_with_what_to_run(table):
+    for draw in (figures.layer_curves, figures.difference_curves, figures.learning_curves):
+        with pytest.raises(ValueError, match="make report"):
+            draw(table[:0])
+    with pytest.raises(ValueError, match="names a layer"):
+        figures.layer_curves(table[table["layer"].isna()])
+
+
+def test_two_values_at_one_layer_are_refused_and_the_difference_named():
+    with pytest.raises(ValueError, match=r"2 values at layer 0 for 'base'.*\['corpus'\]"):
+        figures.layer_curves(tables.tidy([*rows(corpus="ewt"), *rows(corpus="gum")]))
+
+
+def test_learning_curves():
+    frame = pd.DataFrame(
+        {"model": ["nli-1"] * 3, "task": "nli", "seed": 1, "updates": [0, 20, 10], "loss": [1.1, 0.3, 0.6]}
+    )
+    (trace,) = figures.learning_curves(frame).data
+    assert (trace.name, list(trace.x), list(trace.y)) == ("NLI fine-tuned, seed 1", [0, 10, 20], [1.1, 0.6, 0.3])
+    assert trace.line.color == figures.COLOURS["nli"]
+    with pytest.raises(ValueError, match="score"):
+        figures.learning_curves(frame, y="score")
+
+
+def test_a_notebook_stores_equal_output_each_time_and_no_markup_of_a_name():
+    table = tables.tidy(
+        {**row, "model": "</script><script>alert(1)</script>"} for row in rows() if row.get("model") == "base"
+    )
+    outputs = [pio.renderers["bert_repro"].to_mimebundle(figures.layer_curves(table).to_dict()) for _ in range(2)]
+    assert outputs[0] == outputs[1]
+    assert outputs[0]["text/html"].count("<script") == 1
+    shown = outputs[0]["application/vnd.plotly.v1+json"]
+    assert shown == json.loads(json.dumps(shown)) and shown["config"]["responsive"]
+    assert pio.renderers.default == "bert_repro" and pio.templates.default == "bert_repro"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "start"), [("a.svg", b"<svg"), ("b.png", b"\x89PNG")])
+def test_a_picture_is_saved_by_a_browser(table, tmp_path, name, start):
+    if not shutil.which("chromium"):
+        pytest.skip("Debian's chromium is not installed")
+    figures.save_static(figures.layer_curves(table), tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
+def test_a_picture_needs_a_browser_and_a_known_ending(table, tmp_path, monkeypatch):
+    figure = figures.layer_curves(table)
+    with pytest.raises(ValueError, match=r"\.svg or \.png"):
+        figures.save_static(figure, tmp_path / "figure.gif")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="apt-get install chromium"):
+        figures.save_static(figure, tmp_path / "figure.svg")
