@@ -89,4 +89,4 @@ rule book:
     shell:
         f"{sys.executable} book/assemble.py --study {{params.study}} --chapters {OUT}/chapters --runs {OUT}/runs"
         " --out {params.source} && "
-        f"{sys.executable} -m jupyter_book build {{params.source}} -n -W --keep-going -q"
+        f"{Path(sys.executable).parent}/jupyter-book build {{params.source}} -n -W --keep-going -q"
