@@ -23,8 +23,9 @@ def made(name):
     return [f"{OUT}/runs/{name}.ipynb", f"{OUT}/tables/{name}.parquet", *model]
 
 
-def code(notebook):
-    return [str(path.relative_to(tables.ROOT)) for path in tables.sources(tables.ROOT / "notebooks" / f"{notebook}.ipynb")]
+def code(notebook, drawing=False):
+    paths = tables.sources(tables.ROOT / "notebooks" / f"{notebook}.ipynb", drawing)
+    return [str(path.relative_to(tables.ROOT)) for path in paths]
 
 
 rule all:
@@ -60,7 +61,7 @@ for chapter in CHAPTERS:
         name:
             f"chapter_{chapter}"
         input:
-            code(f"chapters/{chapter}"),
+            code(f"chapters/{chapter}", drawing=True),
             [made(name)[1] for name in RUNS],
         output:
             f"{OUT}/chapters/{chapter}.ipynb",

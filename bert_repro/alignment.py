@@ -130,7 +130,9 @@ def align(tokenizer: Any, items: Sequence[Any], max_length: int) -> tuple[list[A
 
 def _sides(tokenizer: Any, items: Sequence[Any], report: Report) -> Iterable[tuple[tuple[str, ...], ...]]:
     """Give each item's words, those that yield no piece replaced by the unknown token."""
-    sides = [(item.first, item.second) if hasattr(item, "first") else (item.words,) for item in items]
+    sides: list[tuple[tuple[str, ...], ...]] = [
+        (item.first, item.second) if hasattr(item, "first") else (item.words,) for item in items
+    ]
     forms = sorted({form for item in sides for side in item for form in side})
     encoded = tokenizer([[form] for form in forms], is_split_into_words=True, add_special_tokens=False)["input_ids"]
     empty = {form for form, ids in zip(forms, encoded, strict=True) if not ids}

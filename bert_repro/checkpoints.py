@@ -204,9 +204,9 @@ def _tiny() -> Path:
     """A tiny random encoder whose vocabulary is that of the sample's training text, by whole words and letters."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    from bert_repro.corpora import load
+    from bert_repro.corpora import treebank
 
-    text = sorted({w.lower() for s in load("sample-trees:train").items for w in s.words})
+    text = sorted({w.lower() for s in treebank("sample-trees:train").items for w in s.words})
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
     # every third word is left to be spelled, so that words of several pieces occur

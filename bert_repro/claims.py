@@ -96,7 +96,8 @@ class Comparison(_Strict):
 
     def sides(self, defaults: Mapping) -> Iterator[tuple[dict, dict | None]]:
         """Give what side a selects, and what side b says instead (None: zero), for each contrast of the test."""
-        pairs = list(pairwise(self.contrast.order)) or [(a, self.contrast.b) for a in self.contrast.a]
+        pairs: list[tuple[dict, dict | None]] = [*pairwise(self.contrast.order)]
+        pairs = pairs or [(a, self.contrast.b) for a in self.contrast.a]
         for metric in self.metric:
             for a, b in pairs:
                 yield {**defaults, **self.contrast.both, "metric": metric, **a}, b
@@ -336,7 +337,7 @@ def _layers(table: pd.DataFrame, where: Mapping, case: Mapping) -> list[int]:
             raise _MissingError(f"dev rows to choose the best layer of {_words(case)} on")
         return [int(dev.groupby("layer")["value"].mean().idxmax())]
     halves = {"bottom_half": range(1, depth // 2 + 1), "top_half": range(depth - depth // 2 + 1, depth + 1)}
-    return list({**halves, "all": range(depth + 1), "last": [depth]}[where["layer"]])
+    return list({**halves, "all": range(depth + 1), "last": range(depth, depth + 1)}[where["layer"]])
 
 
 def _words(selection: Mapping) -> str:
@@ -350,11 +351,12 @@ def _number(effect: float, low: float, high: float) -> str:
     return f"{effect:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
-def markdown(judged: pd.DataFrame) -> str:
-    """Write verdicts as a table for the book."""
-    lines = ["| claim | verdict | effect [95 % interval] | why |", "|---|---|---|---|"]
+def markdown(judged: pd.DataFrame, *, reasons: bool = True) -> str:
+    """Write verdicts as a table for the book, with or without the reason of each."""
+    head = ["claim", "verdict", "effect [95 % interval]", *(["why"] if reasons else [])]
+    lines = [head, ["---"] * len(head)]
     for row in judged.itertuples():
         number = "" if pd.isna(row.effect) else _number(row.effect, row.ci_low, row.ci_high)
-        cells = [row.claim, f"**{row.verdict}**", number, row.why]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+        cells = [row.claim, f"**{row.verdict}**", number, *([row.why] if reasons else [])]
+        lines.append([cell.replace("|", "\\|") for cell in cells])
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import conllu
 import numpy as np
@@ -55,7 +55,7 @@ class Corpus:
 
     name: str
     split: str
-    items: tuple[Sentence, ...] | tuple[Pair, ...]
+    items: tuple[Any, ...]  # of Sentence, or of Pair
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -118,7 +118,7 @@ class Located(NamedTuple):
     split: str
     path: Path
     where: Mapping[str, str]
-    count: int | None
+    drawn: int | None  # how many items to draw
 
 
 def locate(reference: str) -> Located:
@@ -131,7 +131,7 @@ def locate(reference: str) -> Located:
     match = _REFERENCE.fullmatch(reference)
     if not match:
         raise ValueError(f"cannot read the corpus reference {reference!r}: write name, name:split or name:split[500]")
-    name, split, count = match["name"], match["split"], match["count"] and int(match["count"])
+    name, split, count = match["name"], match["split"], int(match["count"]) if match["count"] else None
     if name in CORPORA:
         source = CORPORA[name]
         if split is None and len(source.files) == 1:
@@ -171,9 +171,9 @@ def load(reference: str) -> Corpus:
     if not items:
         raise ValueError(f"{place.path} holds no sentence: an empty corpus cannot be used")
     split = place.split
-    if place.count is not None:
-        items = _drawn(items, place.count, reference)
-        split = f"{split}[{place.count}]"
+    if place.drawn is not None:
+        items = _drawn(items, place.drawn, reference)
+        split = f"{split}[{place.drawn}]"
     return Corpus(place.name, split, tuple(items), left_out)
 
 

@@ -144,7 +144,7 @@ def _compute_apart(arguments: list[str]) -> None:
         command, cwd=ROOT, stderr=subprocess.PIPE, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     ) as child:
         assert child.stderr is not None
-        while chunk := child.stderr.read1(4096):
+        while chunk := os.read(child.stderr.fileno(), 4096):
             sys.stderr.write(chunk.decode(errors="replace"))
             said = (said + chunk)[-4000:]
     if child.returncode:
@@ -240,7 +240,7 @@ def _encode(encoder, inputs: list[alignment.Aligned], setting: Setting) -> np.nd
 
     offsets = np.cumsum([0, *(len(one.starts) for one in inputs)])
     by_length = sorted(range(len(inputs)), key=lambda i: len(inputs[i].token_ids))
-    result = None
+    result = np.empty((len(encoder.outputs), offsets[-1], encoder.outputs[0].shape[-1]), setting.dtype)
     while by_length:
         count = max(1, BATCH // (len(inputs[by_length[-1]].token_ids) + 7))
         batch, by_length = by_length[-count:], by_length[:-count]
@@ -255,8 +255,6 @@ def _encode(encoder, inputs: list[alignment.Aligned], setting: Setting) -> np.nd
         pieces = np.diff(np.r_[starts, ends[-1]])
         target = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in batch])
         real = mask.astype(bool)
-        if result is None:
-            result = np.empty((len(states), offsets[-1], states[0].shape[-1]), setting.dtype)
         for layer, state in enumerate(states):
             vectors = np.asarray(state)[real]
             if setting.pooling == "mean":

@@ -251,12 +251,20 @@ def declared(notebook: Path) -> list[str]:
     """List the names assigned in a notebook's parameters cell."""
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
-            return [n.target.id for n in ast.parse("".join(cell["source"])).body if isinstance(n, ast.AnnAssign)]
+            return [
+                ast.unparse(n.target) for n in ast.parse("".join(cell["source"])).body if isinstance(n, ast.AnnAssign)
+            ]
     raise ValueError(f"{notebook} has no cell tagged `parameters`")
 
 
-def sources(notebook: Path) -> list[Path]:
-    """List a notebook and every module of the package that it imports, directly or through another one."""
+def sources(notebook: Path, drawing: bool = False) -> list[Path]:
+    """List a notebook and every module of the package that it imports, directly or through another one.
+
+    Args:
+        notebook: The notebook.
+        drawing: Whether to count the figures module, which shows what a run computed but does not change it: a new colour
+            makes no table stale.
+    """
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
     found: set[Path] = set()
@@ -266,7 +274,7 @@ def sources(notebook: Path) -> list[Path]:
         if path not in found:
             found.add(path)
             waiting |= _imported(path.read_text(encoding="utf-8"))
-    return [notebook, *sorted(found)]
+    return [notebook, *sorted(path for path in found if drawing or path.name != "figures.py")]
 
 
 def _imported(code: str) -> set[Path]:

@@ -276,10 +276,10 @@ class Scores(NamedTuple):
             at = self.lengths == length
             value, drawn = intervals.ratio(self.spearman[:, at], self.lengths[at].astype(float), weights[:, at])
             values.append(value)
-            draws.append(drawn)
-        return np.mean(values, axis=0), np.nanmean(
-            draws, axis=0
-        )  # a length that a resample did not draw is left out of it
+            # A length that a resample did not draw keeps its value: left out, it would take the long sentences, which are
+            # few and hard, away from most resamples, and shift the whole interval upwards.
+            draws.append(np.where(np.isnan(drawn), value[:, None], drawn))
+        return np.mean(values, axis=0), np.mean(draws, axis=0)
 
 
 def score(bank: Treebank, predictions: Iterator[tuple[int, Float[np.ndarray, "layers words words"]]]) -> Scores:
