@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Any, Annotated, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -49,7 +49,7 @@ def _known(selection: dict[str, _Value | list[_Value]]) -> dict[str, _Value | li
     return selection
 
 
-def _listed(value: object) -> object:
+def _listed(value: object) -> Any:
     return value if isinstance(value, list) else [value]
 
 
@@ -336,8 +336,13 @@ def _layers(table: pd.DataFrame, where: Mapping, case: Mapping) -> list[int]:
         if dev.empty:
             raise _MissingError(f"dev rows to choose the best layer of {_words(case)} on")
         return [int(dev.groupby("layer")["value"].mean().idxmax())]
-    halves = {"bottom_half": range(1, depth // 2 + 1), "top_half": range(depth - depth // 2 + 1, depth + 1)}
-    return list({**halves, "all": range(depth + 1), "last": range(depth, depth + 1)}[where["layer"]])
+    parts = {
+        "bottom_half": range(1, depth // 2 + 1),
+        "top_half": range(depth - depth // 2 + 1, depth + 1),
+        "all": range(depth + 1),
+        "last": range(depth, depth + 1),
+    }
+    return list(parts[where["layer"]])
 
 
 def _words(selection: Mapping) -> str:

@@ -327,6 +327,14 @@ def _last_cell(executed: Path) -> str:
     return f"cell {started[-1]} of {len(cells)}" if started else "before its first cell"
 
 
+def mathjax_script() -> Path:
+    """Give the one file of MathJax that typesets formulae and fetches nothing, fonts included."""
+    # located, not imported: the package that carries it is a Sphinx extension that would copy all 24 MB
+    return Path(
+        str(distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline/static/mathjax/tex-svg.js"))
+    )
+
+
 def _page(executed: Any, name: str) -> str:
     """Turn an executed notebook into one HTML page that holds all it needs."""
     from jinja2 import DictLoader
@@ -336,9 +344,7 @@ def _page(executed: Any, name: str) -> str:
     text = "".join(cell.source for cell in executed.cells if cell.cell_type == "markdown")
     mathjax = ""
     if "$" in text or "\\" in text:  # maybe formulae
-        # Located, not imported: the package is a Sphinx extension. tex-svg.js is the build that fetches no fonts.
-        folder = distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline/static/mathjax")
-        mathjax = Path(str(folder), "tex-svg.js").read_text(encoding="utf-8")
+        mathjax = mathjax_script().read_text(encoding="utf-8")
     heading = re.search(r"^#+ (.*\S)", text, re.MULTILINE)
     exporter = HTMLExporter(extra_loaders=[DictLoader({"page": _PAGE})], template_file="page")  # type: ignore[no-untyped-call]
     resources = {

@@ -7,6 +7,7 @@ import argparse
 import re
 import shutil
 import tempfile
+from collections.abc import Set
 from pathlib import Path
 
 import nbformat
@@ -14,6 +15,7 @@ import yaml
 from plotly.offline import get_plotlyjs
 
 from bert_repro import study as studies
+from bert_repro.execute import mathjax_script
 
 BOOK = Path(__file__).resolve().parent
 METHOD = ("claims", "deviations", "reproduce", "references")
@@ -40,10 +42,12 @@ def assemble(study: studies.Study, chapters: Path, runs: Path, out: Path) -> Non
         new = Path(folder) / "book"
         shutil.copytree(BOOK, new, ignore=shutil.ignore_patterns("*.py", "__pycache__", "_build", ".*"))
         (new / "_static" / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
+        (new / "_static" / "mathjax").mkdir()
+        shutil.copyfile(mathjax_script(), new / "_static" / "mathjax" / "tex-svg.js")
         for page in sorted(chapters.glob("*.md")):
             (new / page.name).write_text(_with_banner(page.read_text(encoding="utf-8"), study, page), encoding="utf-8")
         for notebook in sorted(chapters.glob("*.ipynb")):
-            _copy(notebook, new / notebook.name, study)
+            _copy(notebook, new / notebook.name, study, hidden={"parameters", "injected-parameters"})
         (new / "runs").mkdir()
         titles = {page.stem: _copy(page, new / "runs" / page.name, study) for page in sorted(runs.glob("*.ipynb"))}
         (new / "_toc.yml").write_text(yaml.safe_dump(_contents(new, study, titles), sort_keys=False), encoding="utf-8")
@@ -69,8 +73,8 @@ def _contents(new: Path, study: studies.Study, titles: dict[str, str]) -> dict[s
     return {"format": "jb-book", "root": "index", "parts": [part for part in parts if part["chapters"]]}
 
 
-def _copy(source: Path, target: Path, study: studies.Study) -> str:
-    """Copy an executed notebook with the banner below its heading; give the heading."""
+def _copy(source: Path, target: Path, study: studies.Study, hidden: Set[str] = frozenset()) -> str:
+    """Copy an executed notebook with the banner below its heading and cells of some tags not shown; give the heading."""
     notebook = nbformat.read(source, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     outputs = [output for cell in code for output in cell.outputs]
