@@ -47,7 +47,8 @@ class Report:
                 "items cut at the length limit": self.truncated_items,
                 "words lost by that": self.truncated_words,
                 "items left out: first word beyond the limit": len(self.left_out),
-            }
+            },
+            dtype=object,  # counts stay whole numbers beside the shares
         )
 
 

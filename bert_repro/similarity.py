@@ -53,9 +53,10 @@ def rsa(
 ) -> Result:
     """Representational similarity analysis: Pearson correlation of the two cosine kernels over all pairs of words.
 
-    A resample that draws sentence a w_a times weighs the pair (i, j) by w_a w_b; a word paired with its own copy is left
-    out, as those pairs are equal on both sides by construction. All pairs enter through five sums per pair of sentences,
-    so that the kernels are formed once, whatever the number of resamples.
+    A resample that draws sentence a w_a times weighs a pair of words of two sentences by w_a w_b, and one of a single
+    sentence by w_a: a sentence is never paired with its own copy, whose pairs are no draw from the text and would pull every
+    resample to one side. All pairs enter through five sums per pair of sentences, so that the kernels are formed once,
+    whatever the number of resamples.
 
     Args:
         x: One representation.
@@ -95,7 +96,9 @@ def rsa(
 
 
 def _quadratic(weights: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    return np.einsum("rs,rs->r", weights @ matrix, weights)
+    """Sum a matrix over pairs of drawn sentences: w_a w_b times each entry off the diagonal, w_a times those on it."""
+    within = np.diag(matrix)
+    return np.einsum("rs,rs->r", weights @ matrix, weights) - (weights.astype(float) ** 2 - weights) @ within
 
 
 def _pearson(moments: np.ndarray, count: np.ndarray | float):
@@ -233,9 +236,11 @@ def geometry(
 
 
 def _pair_mean(weights: np.ndarray, sums: np.ndarray, words: np.ndarray) -> np.ndarray:
-    """Mean inner product over pairs of different words, pairs weighted by how often both sentences were drawn."""
-    own = weights.astype(float) ** 2 @ words
-    return (((weights @ sums) ** 2).sum(1) - own) / ((weights @ words) ** 2 - own)
+    """Mean cosine over pairs of different words, pairs weighted as in `rsa`, from the sum of unit vectors of each sentence."""
+    squares = weights.astype(float) ** 2
+    norms = (sums**2).sum(1)
+    cosines = ((weights @ sums) ** 2).sum(1) - squares @ norms + weights @ (norms - words)
+    return cosines / ((weights @ words) ** 2 - squares @ words**2 + weights @ (words * (words - 1)))
 
 
 def _row(

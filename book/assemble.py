@@ -87,6 +87,9 @@ def _copy(source: Path, target: Path, study: studies.Study, hidden: Set[str] = f
         markdown = output.get("data", {}).get("text/markdown")
         if markdown is not None:  # a sentence of a corpus is shown as it is, never read as markup
             output.data["text/markdown"] = re.sub(r"<(?=[A-Za-z/!?])", r"\\<", markdown)
+    for cell in code:
+        if hidden & set(cell.metadata.get("tags", [])):
+            cell.metadata["tags"] = [*cell.metadata["tags"], "remove-cell"]
     for cell in notebook.cells:
         heading = _HEADING.search(cell.source) if cell.cell_type == "markdown" else None
         if heading:
