@@ -215,7 +215,7 @@ def run(
             language="python",
             kernel_manager_class=_kernel_of_this_python(),
             progress_bar={"desc": notebook.stem} if progress else False,
-            stderr_file=sys.stderr,
+            stderr_file=_WithoutGreetings(),
             cwd=ROOT,
             start_timeout=300,  # seconds; both limits are generous because busy machines are slow, not broken
             iopub_timeout=60,
@@ -250,6 +250,18 @@ def run(
         page = output.with_name(f".{output.stem}.partial.html")
         page.write_text(_page(done, output.stem), encoding="utf-8")
         os.replace(page, output.with_suffix(".html"))
+
+
+class _WithoutGreetings(io.TextIOBase):
+    """The terminal, less what TensorFlow says whenever it starts and no setting of its own turns off."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(
+            re.sub(r"^(WARNING: All log messages before absl|I0000 ).*\n", "", text, flags=re.MULTILINE)
+        )
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def _read(notebook: Path) -> dict[str, Any]:

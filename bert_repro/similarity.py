@@ -65,7 +65,11 @@ def rsa(
         weights: How often each resample drew each sentence.
 
     Returns:
-        The similarity in [-1, 1], 1 for kernels equal up to scale and shift; and its value in every resample.
+        The similarity in [-1, 1], 1 for kernels equal up to scale and shift; and its value in every resample (NaN where a
+        resample drew no two pairs of words with different cosines).
+
+    Raises:
+        ValueError: All pairs of words have the same cosine on one side.
 
     Reference:
         Kriegeskorte et al. 2008; Abnar et al. 2019, section 3 (cosine kernel, Pearson over the upper triangle).
@@ -75,6 +79,8 @@ def rsa(
     bounds = np.r_[first, len(sentence)]
     sentences = len(first)
     moments = np.zeros((5, sentences, sentences))  # sums of k, l, kk, ll, kl over the word pairs of two sentences
+    # taken from their mean, as cosines that are all near 1 lose their differences in float32 when they are squared
+    middle = [_pair_mean(np.ones((1, 1)), u.sum(0, float)[None], np.array([len(u)]))[0].astype(u.dtype) for u in (x, y)]
     # a few thousand words at a time: the kernels of 5,000 words never exist as a whole
     step = max(1, int(2**24 / max(len(x), 1)))
     start = 0
@@ -82,6 +88,8 @@ def rsa(
         stop = max(start + 1, int(np.searchsorted(bounds, bounds[start] + step, "right")) - 1)
         rows = slice(bounds[start], bounds[stop])
         k, l = x[rows] @ x.T, y[rows] @ y.T  # noqa: E741
+        k -= middle[0]
+        l -= middle[1]  # noqa: E741
         own = np.arange(bounds[start], bounds[stop])
         k[np.arange(len(own)), own] = l[np.arange(len(own)), own] = 0  # a word with itself
         inside = bounds[start:stop] - bounds[start]
@@ -90,9 +98,10 @@ def rsa(
         start = stop
     lengths = np.diff(bounds).astype(float)
     count = np.outer(lengths, lengths) - np.diag(lengths)
-    return _pearson(moments.sum((1, 2)), count.sum()), _pearson(
-        np.stack([_quadratic(weights, m) for m in moments]), _quadratic(weights, count)
-    )
+    value = float(_pearson(moments.sum((1, 2)), count.sum()))
+    if np.isnan(value):
+        raise ValueError("one model gives all pairs of words the same cosine: there is no geometry to compare")
+    return value, _pearson(np.stack([_quadratic(weights, m) for m in moments]), _quadratic(weights, count))
 
 
 def _quadratic(weights: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -101,10 +110,13 @@ def _quadratic(weights: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.einsum("rs,rs->r", weights @ matrix, weights) - (weights.astype(float) ** 2 - weights) @ within
 
 
-def _pearson(moments: np.ndarray, count: np.ndarray | float):
-    k, l, kk, ll, kl = moments / count  # noqa: E741
-    correlation = (kl - k * l) / np.sqrt((kk - k * k) * (ll - l * l))
-    return float(correlation) if np.ndim(correlation) == 0 else correlation
+def _pearson(moments: np.ndarray, count: np.ndarray | float) -> np.ndarray:
+    """Correlate; NaN where a kernel is constant but for the rounding of its float32 cosines."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        k, l, kk, ll, kl = moments / count  # noqa: E741
+        spread, other_spread = kk - k * k, ll - l * l
+        varied = (spread > 1e-6 * kk + 1e-12) & (other_spread > 1e-6 * ll + 1e-12)
+        return np.where(varied, (kl - k * l) / np.sqrt(spread * other_spread), np.nan)
 
 
 def cosine(
@@ -240,7 +252,9 @@ def _pair_mean(weights: np.ndarray, sums: np.ndarray, words: np.ndarray) -> np.n
     squares = weights.astype(float) ** 2
     norms = (sums**2).sum(1)
     cosines = ((weights @ sums) ** 2).sum(1) - squares @ norms + weights @ (norms - words)
-    return cosines / ((weights @ words) ** 2 - squares @ words**2 + weights @ (words * (words - 1)))
+    pairs = (weights @ words) ** 2 - squares @ words**2 + weights @ (words * (words - 1))
+    # a resample of copies of one word has no pair and no mean
+    return np.divide(cosines, pairs, out=np.full_like(cosines, np.nan), where=pairs > 0)
 
 
 def _row(
@@ -285,5 +299,6 @@ def check_in_step(one: pd.DataFrame, other: pd.DataFrame) -> None:
     if different.any():
         at = int(np.flatnonzero(different)[0])
         raise ValueError(
-            f"the two models' states differ at row {at}: {dict(one.loc[at, columns])} and {dict(other.loc[at, columns])}"
+            f"the two models' states differ at row {at}: {one.loc[at, columns].to_dict()} and "
+            f"{other.loc[at, columns].to_dict()}"
         )
