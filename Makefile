@@ -1,4 +1,4 @@
-# make report [STUDY=studies/mini.yaml DATA=/path/to/data BASE=bert-base-uncased JOBS=2 GPU=1] · test · lint · bench · lab · clean
+# make report [STUDY=studies/mini.yaml DATA=/path/to/data BASE=bert-base-uncased JOBS=2 GPU=1] · test · lint · lab · clean
 STUDY ?= studies/demo.yaml
 UV ?= $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN = $(UV) run --frozen --no-sync

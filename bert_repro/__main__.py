@@ -67,9 +67,11 @@ def _run(arguments: argparse.Namespace) -> None:
 
     notebook = execute.find(arguments.notebook)
     try:
-        given = dict(json.loads(arguments.json))
-    except (json.JSONDecodeError, TypeError, ValueError):
-        raise ValueError(f"--json takes one JSON object, got {arguments.json!r}") from None
+        given = json.loads(arguments.json)
+    except json.JSONDecodeError:
+        given = None
+    if not isinstance(given, dict):
+        raise ValueError(f"--json takes one JSON object, got {arguments.json!r}")
     given |= execute.parse([tuple(pair) for pair in arguments.parameter], notebook)
     execute.run(notebook, arguments.output, given, html=arguments.html, title=arguments.title)
     print(arguments.output.with_suffix(".html") if arguments.html else arguments.output)
@@ -107,12 +109,14 @@ def _list(what: str) -> None:
 
 
 def _study(arguments: argparse.Namespace) -> None:
-    from bert_repro import study
+    from bert_repro import study, tables
 
     loaded = study.load(arguments.file, arguments.base)
     print(f"{loaded.name}: {loaded.title}; base encoder {loaded.base}")
     for run in study.runs(loaded):
-        print(f"  {run.name:36} {run.notebook:18} after {', '.join(run.needs) or '-'}")
+        table = study.ROOT / str(run.parameters["output"])
+        state = (tables.stale(table) or "done") if table.is_file() else "to do"
+        print(f"  {run.name:34} {state:8} after {', '.join(run.needs) or '-'}")
 
 
 def _states(arguments: argparse.Namespace) -> None:
@@ -158,7 +162,7 @@ def main(given: list[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         if arguments.debug:
             raise
-        print(f"bert_repro: {error}", file=sys.stderr)
+        print(f"bert_repro: {' '.join(str(error).split())}", file=sys.stderr)  # one line, even of YAML
         return 1
     return 0
 

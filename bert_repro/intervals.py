@@ -41,7 +41,7 @@ def draws(key: str, sentences: int, resamples: int = RESAMPLES) -> Int[np.ndarra
 
 def ratio(
     numerator: Float[np.ndarray, "*layers sentences"],
-    denominator: Float[np.ndarray, "*layers sentences"],
+    denominator: Float[np.ndarray, "... sentences"],
     weights: Int[np.ndarray, "resamples sentences"],
 ) -> tuple[Float[np.ndarray, "*layers"], Float[np.ndarray, "*layers resamples"]]:
     """Pool a per-sentence ratio (correct edges over edges, summed cosines over words) and resample it.
@@ -50,7 +50,8 @@ def ratio(
         The value on all sentences, and one value a resample (NaN where a resample drew no denominator).
     """
     with np.errstate(invalid="ignore"):
-        return numerator.sum(-1) / denominator.sum(-1), (numerator @ weights.T) / (denominator @ weights.T)
+        value = np.asarray(numerator.sum(-1) / denominator.sum(-1))
+        return value, (numerator @ weights.T) / (denominator @ weights.T)
 
 
 def row(value: float, replicates: Float[np.ndarray, " resamples"]) -> dict[str, object]:
@@ -81,7 +82,7 @@ def difference(
     value: float,
     replicates: Float[np.ndarray, " resamples"],
     other_value: float,
-    other_replicates: Float[np.ndarray, " resamples"],
+    other_replicates: Float[np.ndarray, " other_resamples"],
 ) -> tuple[float, float, float]:
     """Subtract two rows measured on the same draws: difference, lower and upper end of its paired interval.
 

@@ -23,9 +23,9 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from bert_repro import alignment, checkpoints, corpora, similarity
-from bert_repro.study import ROOT, cache_folder
+from bert_repro.study import cache_folder
 
-FORMAT = 1
+FORMAT = 2
 SHARD = 1024  # sentences
 BATCH = 4096  # wordpieces, padding included
 
@@ -94,10 +94,16 @@ class HiddenStates:
         """Read the vectors of some rows, in their order, as float32.
 
         Args:
-            rows: Row numbers, ascending.
+            rows: Row numbers, ascending, each once.
             layers: Layers to read, all by default.
+
+        Raises:
+            ValueError: A layer or row that is not there, or rows out of order.
         """
         chosen = self.check_layers(layers)
+        total = self._shards[-1][1]
+        if len(rows) and (rows[0] < 0 or rows[-1] >= total or (np.diff(rows) <= 0).any()):
+            raise ValueError(f"rows must ascend, each once, between 0 and {total - 1}; got {rows[0]} .. {rows[-1]}")
         result = np.empty((len(chosen), len(rows), self.hidden), np.float32)
         for start, stop, shard in self._maps:
             low, high = np.searchsorted(rows, [start, stop])
@@ -140,9 +146,7 @@ def _compute_apart(arguments: list[str]) -> None:
     """Run `compute` in a process of its own, its progress passed on, so that the reader stays free of TensorFlow."""
     command = [sys.executable, "-m", "bert_repro", "states", "compute", *arguments]
     said = b""
-    with subprocess.Popen(
-        command, cwd=ROOT, stderr=subprocess.PIPE, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    ) as child:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}) as child:
         assert child.stderr is not None
         while chunk := os.read(child.stderr.fileno(), 4096):
             sys.stderr.write(chunk.decode(errors="replace"))
@@ -227,7 +231,7 @@ def _write_shards(
             name = f"{number:05d}.npy"
             if not (place / name).is_file():
                 vectors = _encode(encoder, some, setting)
-                _atomically(place / name, lambda path, vectors=vectors: np.save(path.open("wb"), vectors))
+                _atomically(place / name, lambda path, vectors=vectors: _save(path, vectors))
             shards.append((start, start + rows, name))
             start += rows
             bar.update(sum(len(one.token_ids) for one in some))
@@ -244,8 +248,8 @@ def _encode(encoder, inputs: list[alignment.Aligned], setting: Setting) -> np.nd
     while by_length:
         count = max(1, BATCH // (len(inputs[by_length[-1]].token_ids) + 7))
         batch, by_length = by_length[-count:], by_length[:-count]
-        token_ids, mask = pad([inputs[i].token_ids for i in batch])
-        segment_ids, _ = pad([inputs[i].segment_ids for i in batch])
+        token_ids, mask = pad([inputs[i].token_ids for i in batch], limit=setting.max_length)
+        segment_ids, _ = pad([inputs[i].segment_ids for i in batch], limit=setting.max_length)
         states = encoder.predict_on_batch({"token_ids": token_ids, "segment_ids": segment_ids, "mask": mask})
         lengths = mask.sum(1)
         ends = np.cumsum(lengths)
@@ -263,6 +267,11 @@ def _encode(encoder, inputs: list[alignment.Aligned], setting: Setting) -> np.nd
                 pooled = vectors[starts]
             result[layer, target] = pooled
     return result
+
+
+def _save(path: Path, vectors: np.ndarray) -> None:
+    with path.open("wb") as stream:  # given a path, np.save would add a suffix to it
+        np.save(stream, vectors)
 
 
 def _atomically(path: Path, save) -> None:

@@ -4,14 +4,19 @@ It refuses a study it does not understand in full: unknown keys, tasks or ill-ty
 """
 
 import os
+import re
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds notebooks/, studies/ and book/."""
+
+TaskName = Literal["nli", "parsing"]
+TASKS: tuple[str, ...] = get_args(TaskName)
+"""The names of `finetune.TASKS` (a test holds them equal), known here so that a study is checked without TensorFlow."""
 
 
 def cache_folder() -> Path:
@@ -43,13 +48,20 @@ class _Strict(BaseModel):
 class FinetuneTask(_Strict):
     """One fine-tuning task of a study: the data it learns from, and for how many updates."""
 
-    task: str
+    task: TaskName
     train: str
     dev: str
     updates: int = Field(ge=1)
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1e-4, gt=0)
     seeds: list[int] = Field(default=[1, 2], min_length=1)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_are_distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError("expected different seeds, none below 0")
+        return seeds
 
 
 class SimilaritySetting(_Strict):
@@ -129,10 +141,16 @@ def load(path: Path | str, base: str = "") -> Study:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from None
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} is not a study: expected `key: value` lines, got {type(content).__name__}")
-    if base:
+    if base and base != content.get("base"):
+        # a study of its own: it must neither overwrite the results of the file's encoder nor borrow what is said of that
+        own = base.rstrip("/").rpartition("/")[2]
+        content["name"] = f"{content.get('name')}_{re.sub('[^a-z0-9]+', '_', own.lower()).strip('_')}"
+        content["banner"] = (
+            f"The study {path.name} with another base encoder, {own}, on the same data: not the paper's setting."
+        )
         content["base"] = base
     try:
         return Study.model_validate(content)

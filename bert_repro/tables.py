@@ -179,7 +179,7 @@ def paired(table: pd.DataFrame, reference: str) -> pd.DataFrame:
         The other models' rows with `value`, `ci_low`, `ci_high` and `replicates` of the difference.
 
     Raises:
-        ValueError: Nothing to pair, or several rows of the reference fit.
+        ValueError: Nothing to pair, several rows of the reference fit, or rows without replicates.
     """
     keys = ["notebook", "layer", "corpus", "split", "rows", "target", "probe", "probe_seed", "method", "metric"]
     base = table[table["model"] == reference]
@@ -190,6 +190,10 @@ def paired(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     both = others.merge(base[[*keys, "value", "replicates"]], on=keys, suffixes=("", "_reference"))
     if both.empty:
         raise ValueError(f"no row can be paired with one of {reference!r}")
+    if both[["replicates", "replicates_reference"]].isna().any(axis=None):
+        raise ValueError(
+            "rows without replicates cannot be paired: are the .replicates.parquet files beside the tables?"
+        )
     sides = zip(both["value"], both["replicates"], both["value_reference"], both["replicates_reference"], strict=True)
     both[["value", "ci_low", "ci_high"]] = [intervals.difference(*four) for four in sides]
     both["replicates"] = both["replicates"] - both["replicates_reference"]
@@ -312,7 +316,7 @@ def _bare(code: str) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
-    return ast.dump(tree)
+    return ast.dump(tree).replace(", type_params=[]", "")  # which only Python 3.12 and later write
 
 
 def stale(path: Path | str) -> str | None:

@@ -59,7 +59,7 @@ def test_a_resample_without_denominator_is_left_out_of_the_interval():
 
 def test_row_keeps_the_interval_of_all_and_the_first_replicates():
     replicates = np.random.default_rng(2).permutation(np.arange(1001) / 1000)
-    row = intervals.row(np.float32(0.5), replicates)
+    row = intervals.row(np.float64(0.5), replicates)
     assert list(row) == ["value", "ci_low", "ci_high", "replicates"]
     assert (row["value"], type(row["value"])) == (0.5, float)
     assert (row["ci_low"], row["ci_high"]) == pytest.approx((0.025, 0.975))

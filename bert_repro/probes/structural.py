@@ -92,14 +92,15 @@ def treebank(sentences: Sequence, rows, *, punctuation: str = "upos") -> Treeban
     ids, starts, heads, masks = [], [], [], []
     forms = rows["form"].to_numpy()
     for number, one in enumerate(sentences):
-        start, count = found.get(number, (0, 0))
-        if count < len(one.words):
-            skipped["cut at or beyond the length limit"] += 1
-            continue
-        if count > len(one.words) or forms[start] not in (one.words[0], "[UNK]", "<unk>"):
+        start, count = found.pop(number, (0, 0))
+        pairs = zip(forms[start : start + count], one.words, strict=False)
+        if count > len(one.words) or any(form not in (word, "[UNK]", "<unk>") for form, word in pairs):
             raise ValueError(
                 f"sentence {one.id!r} of the treebank is not what the states were made of: was the treebank changed?"
             )
+        if count < len(one.words):
+            skipped["cut at or beyond the length limit"] += 1
+            continue
         if count == 1:
             skipped["of one word"] += 1
             continue
@@ -107,6 +108,8 @@ def treebank(sentences: Sequence, rows, *, punctuation: str = "upos") -> Treeban
         starts.append(start)
         heads.append(one.heads)
         masks.append(np.array([tag in marks for tag in (one.upos if punctuation == "upos" else one.xpos)]))
+    if found:
+        raise ValueError(f"the states hold {len(found)} sentences more than the treebank: was the treebank changed?")
     if not ids:
         raise ValueError(f"no sentence can be probed: {skipped}")
     return Treebank(ids, np.array(starts), heads, masks, skipped)
@@ -303,8 +306,8 @@ def spanning_tree(distances: Float[np.ndarray, "words words"] | Int[np.ndarray, 
     """Give the edges of the minimum spanning tree, each as (lower, higher) word."""
     if len(distances) < 2:
         return set()
-    # scipy takes 0 for "no edge"; adding a constant to all edges leaves the tree as it is
-    tree = minimum_spanning_tree(np.triu(distances + (1 - min(0, distances.min())), 1)).tocoo()
+    # scipy takes 0 for "no edge"; adding a constant to all edges leaves the tree as it is (in float64, however short they are)
+    tree = minimum_spanning_tree(np.triu(distances.astype(float) + (1 - min(0, distances.min())), 1)).tocoo()
     return {(int(min(i, j)), int(max(i, j))) for i, j in zip(tree.row, tree.col, strict=True)}
 
 

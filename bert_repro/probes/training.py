@@ -51,9 +51,14 @@ def fit(
         tolerance: See `patience`.
         label: Shown beside the progress bar.
 
+    Raises:
+        ValueError: No epoch, or a dev loss that is not finite.
+
     Reference:
         Hewitt and Manning 2019, appendix A, as released: the optimiser's moments are kept when the rate falls.
     """
+    if epochs < 1:
+        raise ValueError(f"a probe needs at least 1 epoch, got {epochs}")
     best, parameters = start.copy(), start.copy()
     layers = len(start)
     first, second = np.zeros_like(start), np.zeros_like(start)
@@ -77,6 +82,9 @@ def fit(
             history[0, epoch, active] = np.mean(losses, axis=0)
             now = np.full(layers, np.inf)
             now[active] = np.mean([loss(parameters[active], batch, active, False)[0] for batch in dev()], axis=0)
+            if not np.isfinite(now[active]).all():
+                wrong = active[~np.isfinite(now[active])].tolist()
+                raise ValueError(f"{label}: the dev loss of probes {wrong} is not finite: are all of their vectors?")
             history[1, epoch, active] = now[active]
             better = now < lowest
             best[better] = parameters[better]

@@ -1,0 +1,47 @@
+"""Shared by all tests: annotated NumPy borders are checked, and nothing reads or fills the user's cache."""
+
+import os
+from pathlib import Path
+
+import pytest
+from beartype import BeartypeConf, beartype
+from jaxtyping import install_import_hook
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["TQDM_DISABLE"] = "1"
+USERS_CACHE = os.environ.get("BERT_REPRO_CACHE")
+
+# every array border is checked; Keras reads the signatures of layers, which this would hide, and finetune only handles models
+_MODULES = {path.stem for path in (Path(__file__).resolve().parent.parent / "bert_repro").glob("[a-z]*")}
+checked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int will do for a float
+install_import_hook([f"bert_repro.{name}" for name in _MODULES - {"encoder", "heads", "finetune"}], "conftest.checked")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory):
+    """Keep weights, generated corpora and states of the tests in a folder of their own."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BERT_REPRO_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def users_cache(monkeypatch: pytest.MonkeyPatch):
+    """Give the ordinary cache back to a test that needs the demo weights."""
+    if USERS_CACHE is None:
+        monkeypatch.delenv("BERT_REPRO_CACHE")
+    else:
+        monkeypatch.setenv("BERT_REPRO_CACHE", USERS_CACHE)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Give the folder of the real corpora, or skip; where CI has it and it cannot be used, that is a failure."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("BERT_REPRO_DATA") or beside)
+    if not folder.is_dir():
+        if os.environ.get("CI") == "true" and beside.is_dir():
+            pytest.fail(f"BERT_REPRO_DATA={folder} is no folder, although {beside} is")
+        pytest.skip(f"the real corpora are not here: BERT_REPRO_DATA is not set and {beside} does not exist")
+    return folder

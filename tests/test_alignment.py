@@ -1,0 +1,184 @@
+"""Alignment: every word has its row, in order; what is cut or left out is counted, and nothing else is."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bert_repro import alignment, checkpoints, corpora
+from bert_repro.corpora import Pair, Sentence
+
+ODD = ["a", "cat", "Zürich", "İstanbul", "ﬁ", "한국어", "字漢", "👩‍👩‍👧", "\u0301", "e\u0301", "\u200b", "\x07", "\ufeff", "\xad", "\ufffd"]  # fmt: skip
+ODD += ["New York", "3 000", " ", "", "[SEP]", "[CLS]", "[PAD]", "[UNK]", "x[MASK]y", "don't", "...", "http://a.b/c?d=e", "z" * 150, "\x85", "\t"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return checkpoints.load_tokenizer(checkpoints.resolve("tiny"))
+
+
+def sentence(*words):
+    return Sentence("s", words)
+
+
+def words_of(rows, segment=0):
+    return rows.loc[(rows["segment"] == segment) & ~rows["special"], "form"].tolist()
+
+
+def check(inputs, rows, report, limit):
+    """What holds for every alignment: rows partition the pieces, and the report counts what is in the table."""
+    assert len(rows) == sum(len(one.starts) for one in inputs)
+    at = 0
+    for one in inputs:
+        assert len(one.token_ids) == len(one.segment_ids) <= limit
+        assert one.starts[0] == 0 and (np.diff(one.starts) > 0).all() and one.starts[-1] < len(one.token_ids)
+        mine = rows.iloc[at : at + len(one.starts)]
+        assert np.diff([*one.starts, len(one.token_ids)]).tolist() == mine["pieces"].tolist()
+        assert mine["sentence"].nunique() == 1 and (mine.loc[mine["special"], "pieces"] == 1).all()
+        at += len(one.starts)
+    words = rows[~rows["special"]]
+    assert report.words == len(words) and report.pieces == words["pieces"].sum()
+    assert (words["word"] == words.groupby(["sentence", "segment"]).cumcount()).all()
+
+
+def test_pieces_and_annotations_of_each_word(tokenizer):
+    corpus = corpora.load("sample-trees:dev")
+    inputs, rows, report = alignment.align(tokenizer, corpus.items, 512)
+    check(inputs, rows, report, 512)
+    assert report.items == 300 and report.words == corpus.words and not report.left_out
+    assert report.truncated_items == report.words_without_piece == report.unknown_pieces == 0
+    assert rows["pieces"].max() > 1
+    words = rows[~rows["special"]]
+    for column, name in (("form", "words"), ("head", "heads"), ("relation", "relations"), ("upos", "upos")):
+        assert words[column].tolist() == [value for item in corpus.items for value in getattr(item, name)]
+    for number in (0, 7, 299):
+        mine = rows[rows["sentence"] == number]
+        alone = [len(tokenizer.tokenize(word)) for word in corpus.items[number].words]
+        assert mine["pieces"].tolist() == [1, *alone, 1]
+        assert mine["form"].tolist() == ["[CLS]", *corpus.items[number].words, "[SEP]"]
+        assert mine["head"].isna().tolist() == mine["special"].tolist()
+        given = tokenizer(" ".join(corpus.items[number].words))["input_ids"]
+        assert inputs[number].token_ids.tolist() == given
+
+
+def test_the_sides_of_a_pair_are_two_segments(tokenizer):
+    inputs, rows, report = alignment.align(tokenizer, [Pair("p", ("a", "cat"), ("a", "xyz", "."))], 64)
+    check(inputs, rows, report, 64)
+    assert rows["form"].tolist() == ["[CLS]", "a", "cat", "[SEP]", "a", "xyz", ".", "[SEP]"]
+    assert rows["segment"].tolist() == [-1, 0, 0, -1, 1, 1, 1, -1]
+    assert rows["word"].tolist() == [-1, 0, 1, -1, 0, 1, 2, -1]
+    assert inputs[0].segment_ids[inputs[0].starts].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_equal_words_beside_each_other_are_two_rows(tokenizer):
+    _, rows, _ = alignment.align(tokenizer, [Pair("p", ("a", "a"), ("a", "a"))], 64)
+    assert words_of(rows) == words_of(rows, 1) == ["a", "a"]
+
+
+@pytest.mark.parametrize("word", ["\u200b", "\x07", "\u0301", "", " "])
+def test_a_word_without_a_piece_is_read_as_unknown_and_counted(tokenizer, word):
+    inputs, rows, report = alignment.align(tokenizer, [sentence("a", word, "a"), sentence("a")], 64)
+    assert inputs[0].token_ids[2] == tokenizer.unk_token_id and len(inputs[0].token_ids) == 5
+    assert words_of(rows) == ["a", word, "a", "a"]  # the table keeps the word as it was
+    assert report.words_without_piece == report.unknown_pieces == 1
+    summary = report.summary()
+    assert summary["words that yield no piece (read as unknown)"] == 1 and summary["items"] == 2
+    assert summary["wordpieces per word"] == 1 and summary["unknown pieces, share"] == 0.25
+
+
+def test_an_item_is_cut_at_whole_words(tokenizer):
+    long = "qqq"  # three letters, three pieces
+    items = [sentence("a", long, long, "a"), sentence("a", "a")]
+    for limit, kept in ((10, 4), (9, 3), (8, 2), (7, 2), (6, 2), (5, 1), (4, 1)):
+        inputs, rows, report = alignment.align(tokenizer, items, limit)
+        check(inputs, rows, report, limit)
+        assert (rows["sentence"] == 0).sum() == kept + 2
+        assert report.truncated_items == (limit < 10) and report.truncated_words == 4 - kept
+        assert rows.groupby("sentence")["truncated"].first().tolist() == [limit < 10, False]
+        assert inputs[0].token_ids[-1] == tokenizer.sep_token_id
+
+
+def test_of_a_pair_the_longer_side_gives_way(tokenizer):
+    pair = Pair("p", ("a", "b", "c"), tuple("abcdefghij"))
+    for limit, first, second in ((16, 3, 10), (15, 3, 9), (10, 3, 4), (9, 3, 3), (8, 2, 3), (7, 2, 2), (5, 1, 1)):
+        inputs, rows, report = alignment.align(tokenizer, [pair], limit)
+        check(inputs, rows, report, limit)
+        assert words_of(rows) == list("abc"[:first]) and words_of(rows, 1) == list("abcdefghij"[:second])
+        assert report.truncated_words == 13 - first - second
+    inputs, _, report = alignment.align(tokenizer, [pair], 4)
+    assert not inputs and report.left_out == ["p"]
+
+
+def test_an_item_whose_first_word_is_too_long_is_left_out_and_counted(tokenizer):
+    items = [sentence("a"), Sentence("long", ("q" * 9, "a")), sentence("b")]
+    inputs, rows, report = alignment.align(tokenizer, items, 6)
+    check(inputs, rows, report, 6)
+    assert report.left_out == ["long"] and len(inputs) == 2 and report.items == 3
+    assert rows["sentence"].unique().tolist() == [0, 2]
+    assert report.summary()["items left out: first word beyond the limit"] == 1
+
+
+def test_a_pair_with_an_empty_side_keeps_the_other(tokenizer):
+    inputs, rows, report = alignment.align(tokenizer, [Pair("p", (), tuple("ab" * 20))], 12)
+    check(inputs, rows, report, 12)
+    assert words_of(rows, 1) == list("ab" * 4 + "a") and words_of(rows) == []
+
+
+def test_what_cannot_be_aligned_is_refused(tokenizer):
+    class Slow:
+        is_fast = False
+
+    with pytest.raises(ValueError, match="nothing to encode: the corpus is empty"):
+        alignment.align(tokenizer, [], 64)
+    with pytest.raises(ValueError, match="Slow is no fast tokenizer: only those tell which word a piece belongs to"):
+        alignment.align(Slow(), [sentence("a")], 64)
+    with pytest.raises(ValueError, match="max_length must be at least 4, got 3"):
+        alignment.align(tokenizer, [sentence("a")], 3)
+
+
+words = st.one_of(
+    st.sampled_from(ODD),
+    st.text(max_size=6),
+    st.text(st.characters(categories=["Mn", "Cf", "Cc", "Zs", "Co", "So", "Lo"]), max_size=4),
+)
+
+
+@given(st.lists(st.lists(words, min_size=1, max_size=6), min_size=1, max_size=3))
+def test_no_word_is_lost_whatever_it_is_made_of(tokenizer, texts):
+    items = [Sentence(str(i), tuple(text)) for i, text in enumerate(texts)]
+    inputs, rows, report = alignment.align(tokenizer, items, 10_000)
+    check(inputs, rows, report, 10_000)
+    assert words_of(rows) == [word for text in texts for word in text]
+    assert not report.left_out and not report.truncated_words
+
+
+@given(st.lists(words, min_size=1, max_size=5), st.lists(words, min_size=1, max_size=5), st.integers(4, 20))
+def test_a_cut_pair_keeps_the_beginning_of_both_sides(tokenizer, first, second, limit):
+    inputs, rows, report = alignment.align(tokenizer, [Pair("p", tuple(first), tuple(second))], limit)
+    check(inputs, rows, report, limit)
+    kept = [words_of(rows), words_of(rows, 1)]
+    if report.left_out:
+        assert kept == [[], []] and not inputs
+    else:
+        assert all(kept) and kept == [first[: len(kept[0])], second[: len(kept[1])]]
+        assert report.truncated_words == len(first) + len(second) - sum(map(len, kept))
+
+
+def test_limits_baked_into_a_tokenizer_file_are_not_obeyed(tmp_path):
+    source = checkpoints.resolve("tiny")
+    for name in checkpoints.TOKENIZER_FILES:
+        if (source / name).exists():
+            (tmp_path / name).write_bytes((source / name).read_bytes())
+    baked = json.loads((source / "tokenizer.json").read_text())
+    baked["truncation"] = {"direction": "Right", "max_length": 128, "strategy": "LongestFirst", "stride": 0}
+    baked["padding"] = {
+        "strategy": {"Fixed": 128}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]",
+    }  # fmt: skip
+    (tmp_path / "tokenizer.json").write_text(json.dumps(baked))
+    inputs, rows, report = alignment.align(
+        checkpoints.load_tokenizer(tmp_path), [sentence(*"a" * 298), sentence("a")], 512
+    )
+    assert [len(one.token_ids) for one in inputs] == [300, 3]
+    assert report.words == 299 and not report.truncated_items

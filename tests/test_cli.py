@@ -1,0 +1,341 @@
+"""The command line: what there is can be seen, and what a user can put right is told in one line, with nothing left behind."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import pytest
+
+from bert_repro import checkpoints, execute
+from bert_repro.__main__ import main
+from bert_repro.study import ROOT
+
+DEMO = (ROOT / "studies" / "demo.yaml").read_text()
+
+
+def fails(capsys, *arguments) -> str:
+    """Run a command that must end with 1 and one line; give the line."""
+    assert main([str(a) for a in arguments]) == 1
+    out, err = capsys.readouterr()
+    lines = [line for line in err.splitlines() if line.startswith("bert_repro: ")]
+    assert len(lines) == 1 and err.rstrip().endswith(lines[0]), err
+    assert "Traceback" not in err and out == ""
+    return lines[0]
+
+
+def apart(*arguments, **environment):
+    """Run a command in a process of its own."""
+    command = [sys.executable, "-m", "bert_repro", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, timeout=300)
+
+
+# What there is
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        ("models", ["minilm ", "tiny ", "untrained:MODEL"]),
+        ("corpora", ["sample-trees ", "train, dev, test", "ewt ", "CC BY-SA 4.0", ".conllu"]),
+        ("tasks", ["nli ", "parsing ", "dependency parsing"]),
+        ("measures", ["rsa ", "cosine "]),
+        ("notebooks", ["notebooks/similarity.ipynb", "notebooks/chapters/index.ipynb"]),
+    ],
+)
+def test_list(capsys, what, expected):
+    assert main(["list", what]) == 0
+    out, err = capsys.readouterr()
+    assert err == "" and all(text in out for text in expected)
+
+
+def test_listing_needs_no_tensorflow():
+    code = (
+        "import sys; from bert_repro.__main__ import main\n"
+        "for what in ('models', 'corpora', 'measures', 'notebooks'): main(['list', what])\n"
+        f"main(['study', {str(ROOT / 'studies' / 'demo.yaml')!r}]); main(['parameters', 'similarity'])\n"
+        "print({'tensorflow', 'keras', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("set()\n") and done.stderr == ""
+
+
+def test_parameters_are_shown_with_their_help(capsys):
+    assert main(["parameters", "similarity"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "layers: list[int] = []  # which layers, 0 being the embeddings; empty for all" in lines
+    assert len(lines) == len(execute.parameters(execute.find("similarity")))
+
+
+def test_a_study_is_shown_with_its_runs(capsys):
+    assert main(["study", str(ROOT / "studies" / "demo.yaml"), "--base", "bert-base-uncased"]) == 0
+    first, *runs = capsys.readouterr().out.splitlines()
+    assert first.startswith("demo: ") and first.endswith("base encoder bert-base-uncased")
+    assert len(runs) == 23
+    (line,) = [run for run in runs if run.split()[0] == "similarity-base-parsing-1"]
+    assert line.endswith("after states-base, states-parsing-1")
+
+
+# What is wrong, before anything runs
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["ruin"], ["list"], ["list", "dogs"], ["run", "similarity"], ["states"], ["report", "x", "--jobs", "a"]]
+)  # fmt: skip
+def test_wrong_usage_ends_with_2(capsys, arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: bert_repro" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["simmilarity"], "no notebook 'simmilarity': give a path to an .ipynb, or one of "),
+        (["similarity", "-p", "layer", "[1]"], "has no parameter 'layer': did you mean 'layers'?"),
+        (["similarity", "-p", "words", "many"], "cannot read 'many' as int: write it as in `-p words 500`"),
+        (["similarity", "-p", "words", "1.5"], "must be int, got 1.5 of type float"),
+        (["similarity", "-p", "layers", "3"], "must be list[int], got 3 of type int"),
+        (["similarity", "-p", "seed", "1", "-p", "seed", "2"], "parameter seed is given twice"),
+        (["similarity", "--json", "{"], "--json takes one JSON object, got '{'"),
+        (["similarity", "--json", "[1]"], "--json takes one JSON object, got '[1]'"),
+        (["similarity", "--json", '[["words", 1]]'], "--json takes one JSON object"),
+        (["similarity", "--json", "[]"], "--json takes one JSON object, got '[]'"),
+        (["similarity", "--json", '{"word": 1}'], "has no parameter 'word': did you mean 'words'?"),
+        (["similarity", "--json", '{"words": "1"}'], "must be int, got '1' of type str"),
+    ],
+)
+def test_run_refuses_before_it_runs(capsys, tmp_path, arguments, expected):
+    name, *rest = arguments
+    assert expected in fails(capsys, "run", name, tmp_path / "out.ipynb", *rest)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("output", ["out.html", "out", "out.ipynb.txt"])
+def test_run_refuses_an_output_that_is_no_notebook(capsys, tmp_path, output):
+    assert "give another path that ends in .ipynb" in fails(capsys, "run", "similarity", tmp_path / output)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["study", "report"])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, "no study file "),
+        ("a: [1\nb: {", "study.yaml is not valid YAML: while parsing a flow sequence"),
+        ("- 1", "study.yaml is not a study: expected `key: value` lines, got list"),
+        (DEMO + "resample: 3\n", "study.yaml: resample: "),
+        (DEMO.replace("name: demo", "name: ../demo"), "study.yaml: name: "),
+        (DEMO.replace("rank: 64", "rank: many"), "study.yaml: structural_probe.rank: "),
+        (DEMO.replace("epochs: 12", "epochs: 0"), "study.yaml: structural_probe.epochs: "),
+        (DEMO.replace("task: parsing", "task: nli"), "study.yaml: study: Value error, each task may be given once"),
+    ],
+)
+def test_a_wrong_study_is_refused(capsys, tmp_path, command, text, expected):
+    path = tmp_path / "study.yaml"
+    if text is not None:
+        path.write_text(text)
+    assert expected in fails(capsys, command, path)
+
+
+@pytest.fixture
+def no_snakemake(monkeypatch):
+    """Let nothing run: what is wrong must be found before."""
+
+    def run(*arguments, **options):
+        raise AssertionError("Snakemake was started")
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+
+@pytest.mark.parametrize(
+    ("replace", "arguments", "expected"),
+    [
+        ({}, ["--jobs", "99"], "--jobs must lie between 1 and the "),
+        ({}, ["--jobs", "-1"], "--jobs must lie between 1 and the "),
+        ({"base: minilm": "base: tiny"}, ["--base", "no such model!"], "'no such model!' is neither a folder, nor a hub id"),
+        ({"sample-nli:dev": "sample-nli:test"}, ["--base", "tiny"], "corpus 'sample-nli' has no split 'test': write one of"),
+        ({"sample-text": "sample-texts"}, ["--base", "tiny"], "unknown corpus 'sample-texts': expected one of"),
+        ({"sample-text": "mine.conllu"}, ["--base", "tiny"], "no corpus file mine.conllu"),
+        ({"sample-text": "a:b:c"}, ["--base", "tiny"], "cannot read the corpus reference 'a:b:c'"),
+        ({"sample-text": "ewt:dev"}, ["--base", "tiny"], "the data folder, which is not set: give it with `make report DATA"),
+    ],
+)  # fmt: skip
+def test_report_refuses_before_it_runs(capsys, tmp_path, monkeypatch, no_snakemake, replace, arguments, expected):
+    monkeypatch.delenv("BERT_REPRO_DATA", raising=False)
+    text = DEMO.replace("name: demo", "name: refused")
+    for old, new in replace.items():
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "study.yaml").write_text(text)
+    assert expected in fails(capsys, "report", tmp_path / "study.yaml", *arguments)
+    assert not (ROOT / "build" / "refused").exists()
+
+
+def test_report_names_a_data_folder_that_is_gone(capsys, tmp_path, monkeypatch, no_snakemake):
+    (tmp_path / "study.yaml").write_text(DEMO.replace("sample-text", "ewt:dev"))
+    for folder, expected in ((tmp_path / "gone", "does not exist"), (tmp_path, "should lie at")):
+        monkeypatch.setenv("BERT_REPRO_DATA", str(folder))
+        assert expected in fails(capsys, "report", tmp_path / "study.yaml", "--base", "tiny")
+
+
+def test_report_can_be_called_from_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "study.yaml").write_text(DEMO)
+    base = tmp_path / "mine"
+    base.mkdir()
+    config = checkpoints.Config(50, 8, 1, 1, 8, 16)
+    checkpoints.write(base, config, checkpoints.random_weights(config, 0, 0.02), None, {})
+    seen = []
+
+    def run(command, cwd):
+        seen.extend([part for part in command if part.startswith(("study=", "base="))])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(
+        filelock, "FileLock", lambda path, **options: contextlib.nullcontext()
+    )  # a report may be running
+    monkeypatch.chdir(tmp_path)
+    execute.report(Path("study.yaml"), "mine")
+    assert seen == [f"study={tmp_path / 'study.yaml'}", f"base={base}"]
+    monkeypatch.chdir(ROOT / "studies")
+    execute.report(Path("demo.yaml"), "tiny")
+    assert seen[2:] == ["study=studies/demo.yaml", "base=tiny"]
+
+
+def test_a_second_report_is_kept_out(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(execute, "ROOT", tmp_path)
+    (tmp_path / "build").mkdir()
+    with filelock.FileLock(tmp_path / "build" / ".report.lock"):
+        line = fails(capsys, "report", ROOT / "studies" / "demo.yaml", "--base", "tiny")
+    assert line == "bert_repro: another report is running in this folder: wait for it, or work in another clone"
+
+
+# Models and corpora
+
+
+@pytest.mark.parametrize("command", [["fetch"], ["states", "compute"]])
+@pytest.mark.parametrize("model", ["no such model!", "../nowhere", "a/b/c", "untrained:no such!"])
+def test_an_unknown_model_is_refused(capsys, command, model):
+    corpora = ["sample-text"] if command != ["fetch"] else []
+    assert " is neither a folder, nor a hub id such as bert-base-uncased" in fails(capsys, *command, model, *corpora)
+
+
+def test_fetch_gives_the_folder(capsys):
+    assert main(["fetch", "tiny"]) == 0
+    assert checkpoints.read_config(Path(capsys.readouterr().out.strip())).hidden_size == 32
+
+
+def test_a_folder_that_is_no_checkpoint_is_refused(capsys, tmp_path):
+    assert "is no checkpoint: it has no config.json" in fails(capsys, "states", "compute", tmp_path, "sample-text")
+    (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
+    assert "holds a model of type 'roberta'" in fails(capsys, "states", "compute", tmp_path, "sample-text")
+    (tmp_path / "config.json").write_text("{")
+    assert "config.json is not valid JSON" in fails(capsys, "states", "compute", tmp_path, "sample-text")
+
+
+def test_a_checksum_that_does_not_match_is_told_and_nothing_is_kept(capsys, tmp_path, monkeypatch):
+    def other(temporary, target):
+        target.mkdir()
+        (target / "model.safetensors").write_bytes(b"something else")
+
+    monkeypatch.setenv("BERT_REPRO_CACHE", str(tmp_path))
+    monkeypatch.setattr(checkpoints, "_download_minilm", other)
+    line = fails(capsys, "fetch", "minilm")
+    assert f"expected {checkpoints.MINILM_SHA256}: the download is damaged" in line
+    assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("reference", ["bert-base-uncased", "someone/something@v1", "untrained:bert-base-uncased"])
+def test_without_a_network_a_hub_id_fails_in_seconds(tmp_path, reference):
+    begin = time.monotonic()
+    done = apart("fetch", reference, HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path), HF_HUB_OFFLINE="0")
+    assert time.monotonic() - begin < 40
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and line.startswith("bert_repro: model ")
+    assert "could not be fetched from the hub" in line and "Without a network, give a folder with config.json" in line
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["1\tGo"], ":1: a CoNLL-U line has 10 tab-separated columns, this one has 2"),
+        (["# text", "1\tGo\t_\tVERB\tVB\t_\t9\troot\t_\t_"], ":2: head '9' is not between 0 and 1"),
+        (["1\tGo\t_\tVERB\tVB\t_\tx\troot\t_\t_"], ":1: "),
+        (["1\tGo\t_\tVERB\tVB\t_\t1\troot\t_\t_"], ":1: sentence 'line-1' is no tree: 0 roots"),
+        (["2\tGo\t_\tVERB\tVB\t_\t0\troot\t_\t_"], ":1: word id '2' where 1 was expected"),
+        ([""], " holds no sentence: an empty corpus cannot be used"),
+    ],
+)
+def test_a_malformed_treebank_is_told_with_file_and_line(capsys, tmp_path, lines, expected):
+    path = tmp_path / "bad.conllu"
+    path.write_text("\n".join(lines) + "\n\n")
+    assert f"{path}{expected}" in fails(capsys, "states", "compute", "tiny", path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["compute", "tiny", "nosuch"], "unknown corpus 'nosuch': expected one of"),
+        (["compute", "tiny", "sample-trees:tset"], "corpus 'sample-trees' has no split 'tset': write one of"),
+        (["compute", "tiny", "sample-trees:dev[999999]"], "asks for 999999 items, the corpus has "),
+        (["compute", "tiny", "sample-text", "--pooling", "max"], "pooling must be 'mean' or 'first', got 'max'"),
+        (["compute", "tiny", "sample-text", "--dtype", "int8"], "dtype must be 'float16' or 'float32', got 'int8'"),
+        (["compute", "tiny", "sample-text", "--max-length", "3"], "max_length must lie between 4 and 512 for tiny, got 3"),
+        (["compute", "tiny", "sample-text", "--max-length", "513"], "max_length must lie between 4 and 512"),
+        (["rm", "nosuch"], "the store has no entry 'nosuch': `python -m bert_repro states ls` lists them"),
+        (["rm", "../made"], "the store has no entry '../made'"),
+        (["rm", ""], "the store has no entry ''"),
+    ],
+)  # fmt: skip
+def test_states_refuses(capsys, arguments, expected):
+    assert expected in fails(capsys, "states", *arguments)
+
+
+def test_an_empty_store_is_said_to_be_empty(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("BERT_REPRO_CACHE", str(tmp_path))
+    assert main(["states", "ls"]) == 0
+    assert capsys.readouterr().out.startswith("the store is empty\n0.0 MB")
+    assert main(["states", "rm", "all"]) == 0
+
+
+# Debugging
+
+
+def test_debug_shows_the_traceback(capsys, tmp_path):
+    with pytest.raises(ValueError, match="no notebook 'nosuch'"):
+        main(["--debug", "run", "nosuch", str(tmp_path / "out.ipynb")])
+    done = apart("--debug", "study", tmp_path / "gone.yaml")
+    assert done.returncode == 1 and "Traceback" in done.stderr and "no study file" in done.stderr
+    done = apart("study", tmp_path / "gone.yaml")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and done.stderr.startswith("bert_repro: no study file")
+
+
+# What only the notebook can tell
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("notebook", "given", "expected"),
+    [
+        ("similarity", {"layers": [0, 9]}, "layers [9] are out of range: this encoder has 0 (embeddings) to 2"),
+        ("similarity", {"methods": ["rsaa"]}, "rsaa"),
+        ("hidden_states", {"model": "no such model!"}, "is neither a folder, nor a hub id"),
+        ("hidden_states", {"words": 99999999}, "words"),
+        ("structural_probe", {"train": "sample-text"}, "sample-text has no trees: a treebank (CoNLL-U) is needed here"),
+        ("structural_probe", {"punctuation": "none"}, "punctuation"),
+        ("finetune", {"task": "squadd"}, "unknown task 'squadd': expected one of"),
+        ("finetune", {"updates": 0}, "updates and batch_size must be at least 1"),
+    ],
+)
+def test_a_notebook_that_cannot_go_on_says_why_in_one_line(tmp_path, notebook, given, expected):
+    done = apart("run", notebook, tmp_path / "out.ipynb", "--json", json.dumps(given), TF_CPP_MIN_LOG_LEVEL="3")
+    lines = [line for line in done.stderr.splitlines() if line.startswith("bert_repro: ")]
+    assert done.returncode == 1 and len(lines) == 1 and "Traceback" not in done.stderr
+    assert f"notebooks/{notebook}.ipynb, cell " in lines[0] and expected in lines[0]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.failed.ipynb"]  # to look into; no output

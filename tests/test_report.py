@@ -1,0 +1,278 @@
+"""A reader's own encoder goes through a whole study; a second report does nothing, a change reruns what depends on it."""
+
+import configparser
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from filelock import FileLock
+
+from bert_repro import checkpoints
+from bert_repro.study import ROOT
+
+pytestmark = pytest.mark.slow
+
+STUDY = """\
+name: reader_test
+title: a reader's own encoder
+base: tiny
+tasks:
+  - {task: nli, train: "sample-nli:train[32]", dev: "sample-nli:dev[12]", updates: 4, batch_size: 8, seeds: [1]}
+similarity:
+  corpora: ["sample-trees:dev[60]"]
+  words: 200
+structural_probe:
+  train: "sample-trees:train[60]"
+  dev: "sample-trees:dev[60]"
+  test: "sample-trees:test[60]"
+  rank: 8
+  epochs: 1
+resamples: 100
+"""
+SIMILAR = ["similarity-base-nli-1", "similarity-base-untrained"]
+PROBES = ["structural_probe-base", "structural_probe-nli-1", "structural_probe-untrained"]
+RUNS = ["finetune-nli-1", *SIMILAR, "states-base", "states-nli-1", "states-untrained", *PROBES]
+
+
+class Clone:
+    """A copy of the project, with a study and an encoder that lie outside it, as a reader's do."""
+
+    def __init__(self, folder: Path):
+        self.root, self.study, self.base = folder / "clone", folder / "reader.yaml", folder / "my bert"
+        ignored = shutil.ignore_patterns("build", "results", "shared", ".*", "__pycache__", "*.egg-info")
+        shutil.copytree(ROOT, self.root, ignore=ignored)
+        self.study.write_text(STUDY)
+        tiny = checkpoints.resolve("tiny")
+        config = checkpoints.read_config(tiny)
+        self.base.mkdir()
+        checkpoints.write(self.base, config, checkpoints.random_weights(config, 7, 0.1), tiny, {})
+        self.out = self.root / "build" / "reader_test"
+        self.book = self.out / "book" / "_build" / "html"
+
+    def start(self) -> subprocess.Popen:
+        """Begin a report, from a folder that is not the project's."""
+        command = [sys.executable, "-m", "bert_repro", "report", self.study.name, "--base", str(self.base)]
+        environment = os.environ | {"PYTHONPATH": str(self.root)}
+        cores = ["--jobs", str(min(2, os.cpu_count() or 1))]
+        with open(self.study.with_suffix(".log"), "w") as log:
+            return subprocess.Popen(
+                [*command, *cores],
+                cwd=self.study.parent,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def report(self, status: int = 0) -> str:
+        """Make the report; give what it said."""
+        code = self.start().wait(timeout=600)
+        said = self.said()
+        assert code == status, said[-5000:]
+        return said
+
+    def said(self) -> str:
+        return self.study.with_suffix(".log").read_text()
+
+    def times(self) -> dict[str, int]:
+        """Tell when each executed notebook and the book was made."""
+        pages = [*self.out.glob("runs/[a-z]*.ipynb"), *self.out.glob("chapters/[a-z]*.ipynb"), self.book / "index.html"]
+        return {page.stem if page.suffix == ".ipynb" else "book": page.stat().st_mtime_ns for page in pages}
+
+    def remade(self, before: dict[str, int]) -> set[str]:
+        return {name for name, moment in self.times().items() if before.get(name) != moment}
+
+    def edit(self, notebook: str, code: str) -> None:
+        """Put a line at the end of a notebook's imports."""
+        path = self.root / "notebooks" / f"{notebook}.ipynb"
+        content = nbformat.read(path, 4)
+        (imports, *_) = [cell for cell in content.cells if "Recorder(" in cell.source]
+        imports.source = re.sub(r"\n# edited.*|$", "", imports.source, count=1, flags=re.S) + f"\n# edited\n{code}"
+        nbformat.write(content, path)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A clone whose first report was killed in the middle, and finished by a second."""
+    clone = Clone(tmp_path_factory.mktemp("reader"))
+    running = clone.start()
+    deadline = time.monotonic() + 300
+    while not list(clone.out.glob("tables/[a-z]*.parquet")) and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert running.poll() is None, clone.said()
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert not clone.book.exists()
+    clone.report()
+    return clone
+
+
+def test_a_killed_report_goes_on_without_unlocking(clone):
+    assert set(clone.times()) == {*RUNS, "index", "similarity", "structural_probe", "claims", "book"}
+    done = [path.name for path in clone.out.rglob("*") if "partial" in path.name or "failed" in path.name]
+    assert done == []
+    with FileLock(clone.root / "build" / ".report.lock", timeout=0):  # nobody holds it
+        pass
+
+
+def test_tables_hold_the_study_and_its_models(clone):
+    from bert_repro import tables
+
+    table = tables.merge(clone.out / "tables")
+    assert list(table.columns) == [*tables.COLUMNS, "replicates"]
+    assert set(table["study"]) == {"reader_test"}
+    assert {path.stem for path in clone.out.glob("tables/*.parquet") if len(path.suffixes) == 1} == set(RUNS)
+    similar = table[table["notebook"] == "similarity"]
+    assert set(zip(similar["model"], similar["role"], similar["reference_model"], strict=True)) == {
+        ("nli-1", "score", "base"),
+        ("untrained", "floor", "base"),
+    }
+    probes = table[(table["notebook"] == "structural_probe") & (table["role"] != "baseline")]
+    assert set(zip(probes["model"], probes["role"], strict=True)) == {
+        ("base", "score"),
+        ("nli-1", "score"),
+        ("untrained", "control"),
+    }
+    assert set(table["layer"].dropna()) == {0, 1, 2}
+    tuned = table[table["model"] == "nli-1"]
+    assert set(tuned["task"]) == {"nli"} and set(tuned["seed"]) == {1} and set(tuned["updates"]) == {4}
+    assert (table["ci_low"] <= table["ci_high"]).all()
+    csv = pd.read_csv(clone.out / "tables" / f"{SIMILAR[0]}.csv")
+    np.testing.assert_allclose(csv["value"], tables.read(clone.out / "tables" / f"{SIMILAR[0]}.parquet")["value"])
+
+
+def test_manifests_say_what_went_in_and_no_path_but_the_readers(clone):
+    digest = checkpoints.weights_digest(clone.base)
+    for name in RUNS:
+        text = (clone.out / "tables" / f"{name}.manifest.json").read_text()
+        manifest = json.loads(text)
+        assert manifest["parameters"]["study"] == "reader_test" and manifest["parameters"]["resamples"] == 100
+        assert re.search(r"[0-9a-f]{64}", json.dumps(manifest["inputs"]))
+        assert {"fingerprint", "commit", "packages", "machine", "seconds", "python"} <= set(manifest)
+        assert re.findall(r'"(?:untrained:)?(/[^"]*)"', text.replace(str(clone.base), "")) == []
+        assert str(clone.root) not in text
+    finetune = json.loads((clone.out / "tables" / "finetune-nli-1.manifest.json").read_text())
+    assert finetune["inputs"]["weights"] == digest
+    for page in clone.out.glob("runs/*.ipynb"):
+        assert str(clone.root) not in page.read_text()
+
+
+def test_the_base_with_itself_is_shown_as_one(clone):
+    notebook = nbformat.read(clone.out / "runs" / f"{SIMILAR[0]}.ipynb", 4)
+    (cell,) = [
+        cell
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "pivot" in cell.source and "itself" in cell.source
+    ]
+    (shown,) = [output["data"]["text/plain"] for output in cell.outputs if "data" in output]
+    numbers = re.findall(r"^(?:rsa|cosine) +(.*)$", shown, re.M)
+    assert len(numbers) == 2 and all(line.split() == ["1.0", "1.0", "1.0"] for line in numbers)
+
+
+def test_the_book_is_there_with_every_run(clone):
+    index = (clone.book / "index.html").read_text()
+    assert "reader_test" in index or "a reader" in index or "claims" in index
+    assert {page.stem for page in (clone.book / "runs").glob("*.html")} == set(RUNS)
+
+
+def test_the_checkpoint_says_where_it_comes_from(clone):
+    record = checkpoints.record(clone.out / "models" / "nli-1")
+    assert record == {"base": str(clone.base), "task": "nli", "seed": 1, "updates": 4, "layers_changed": "all"}
+
+
+def test_a_second_report_runs_nothing(clone):
+    before, begin = clone.times(), time.monotonic()
+    said = clone.report()
+    assert time.monotonic() - begin < 30
+    assert clone.remade(before) == set()
+    assert not re.search(r"Finished job|cell/s|reading sources", said)
+    assert said.rstrip().endswith("index.html")
+
+
+def test_another_rank_reruns_the_probes_and_what_shows_them(clone):
+    before = clone.times()
+    clone.study.write_text(clone.study.read_text().replace("rank: 8", "rank: 6"))
+    clone.report()
+    assert clone.remade(before) == {*PROBES, "index", "similarity", "structural_probe", "claims", "book"}
+
+
+def test_a_failing_notebook_ends_the_report_and_keeps_its_siblings_then_its_code_reruns_what_depends_on_it(clone):
+    before = clone.times()
+    clone.edit("similarity", "raise ValueError('no such luck')")
+    clone.edit("structural_probe", "edited = True")
+    said = clone.report(status=1)
+    mine = [line for line in said.splitlines() if line.startswith("bert_repro: ")]
+    assert sum("notebooks/similarity.ipynb, cell 3 of 11: ValueError: no such luck" in line for line in mine) == len(
+        SIMILAR
+    )
+    assert mine[-1].startswith("bert_repro: the report is not complete: the first error stands above")
+    assert "Traceback" not in said
+    assert set(PROBES) <= clone.remade(before)  # the siblings ran all the same
+    clone.edit("similarity", "edited = True")
+    before = clone.times()
+    clone.report()
+    assert clone.remade(before) == {*SIMILAR, "index", "similarity", "structural_probe", "claims", "book"}
+    assert not list(clone.out.rglob("*.failed.ipynb"))
+
+
+def test_a_second_report_beside_a_running_one_is_refused(clone):
+    with FileLock(clone.root / "build" / ".report.lock", timeout=0):
+        said = clone.report(status=1)
+    assert said == "bert_repro: another report is running in this folder: wait for it, or work in another clone\n"
+
+
+# nbval
+
+
+def sanitised(text: str) -> str:
+    """Apply tests/sanitise.cfg as nbval does."""
+    config = configparser.RawConfigParser()
+    config.read(ROOT / "tests" / "sanitise.cfg")
+    for name in config.sections():
+        text = re.sub(config.get(name, "regex"), config.get(name, "replace"), text)
+    return text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0.8312",
+        "uuas 0.712 [0.70, 0.72]",
+        "7 layers",
+        "layer 3: -0.25",
+        "2020",
+        "1e-05  3.5e+02",
+        "sample-text: 501 words in 60 sentences",
+        "12 rows; no `output` parameter was given, so nothing was written",
+        "0 items left out (longer than the task's length limit)",
+        "rsa     1.0  1.0  1.0",
+        "nli/parsing 1/2",
+        '{"y": [0.25, 0.5], "x": [0, 1, 2]}',
+        "2020-12",
+    ],
+)
+def test_no_result_is_sanitised(line):
+    assert sanitised(line) == line
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('id="0f8fad5b-d9cb-469f-a165-70867728950e" 0.5', 'id="UUID" 0.5'),
+        ("at 2026-11-23T23:42:29+00:00: 0.5", "at TIME: 0.5"),
+        ("written to /tmp/pytest-1/x.parquet 0.5", "written to PATH 0.5"),
+        ("12.5 seconds, 0.5", "DURATION, 0.5"),
+    ],
+)
+def test_ids_times_and_paths_are_sanitised(line, expected):
+    assert sanitised(line) == expected

@@ -1,0 +1,209 @@
+"""Study files: what is not understood in full is refused in one line, and every run is one its notebook would accept."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bert_repro import execute, study
+
+STUDIES = sorted((study.ROOT / "studies").glob("*.yaml"))
+SMALL = {
+    "name": "small",
+    "title": "a small study",
+    "base": "tiny",
+    "tasks": [{"task": "nli", "train": "a", "dev": "b", "updates": 10}],
+    "similarity": {"corpora": ["c", "b"]},
+    "structural_probe": {"train": "d", "dev": "e", "test": "c"},
+}
+
+
+def write(folder, content=SMALL, **changes):
+    path = folder / "small.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump({**content, **changes}))
+    return path
+
+
+# ---- the studies of this project
+
+
+@pytest.fixture(params=STUDIES, ids=lambda path: path.stem)
+def runs(request):
+    return study.runs(study.load(request.param))
+
+
+def test_there_are_studies():
+    assert {"demo", "mini"} <= {path.stem for path in STUDIES}
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_study_is_called_as_its_file(path):
+    assert study.load(path).name == path.stem
+
+
+def test_every_run_is_one_its_notebook_accepts(runs):
+    for run in runs:
+        execute.check(execute.find(run.notebook), run.parameters)
+
+
+def test_runs_have_names_and_outputs_of_their_own(runs):
+    assert len({run.name for run in runs}) == len(runs)
+    assert len({run.parameters["output"] for run in runs}) == len(runs)
+    saved = [run.parameters["save"] for run in runs if run.parameters.get("save")]
+    assert len(set(saved)) == len(saved)
+
+
+def test_what_a_run_needs_comes_before_it_and_makes_what_it_reads(runs):
+    seen, saved = set(), {run.parameters["save"]: run.name for run in runs if run.parameters.get("save")}
+    for run in runs:
+        assert set(run.needs) <= seen
+        seen.add(run.name)
+    by_name = {run.name: run for run in runs}
+
+    def all_needs(name):
+        return {name}.union(*(all_needs(need) for need in by_name[name].needs))
+
+    for run in runs:
+        for key in ("model", "reference_model"):
+            if run.parameters.get(key) in saved:
+                assert saved[run.parameters[key]] in all_needs(run.name)
+
+
+def test_the_runs_of_a_small_study_by_name(tmp_path):
+    two = [{"task": "nli", "train": "a", "dev": "b", "updates": 10, "seeds": [3, 5]}]
+    assert [run.name for run in study.runs(study.load(write(tmp_path, tasks=two)))] == [
+        "finetune-nli-3", "finetune-nli-5",
+        "states-base", "states-untrained", "states-nli-3", "states-nli-5",
+        "similarity-base-nli-3", "similarity-base-nli-5", "similarity-base-untrained", "similarity-nli-3-nli-5",
+        "structural_probe-base", "structural_probe-untrained", "structural_probe-nli-3", "structural_probe-nli-5",
+    ]  # fmt: skip
+
+
+def test_roles_of_runs(tmp_path):
+    role = {run.name: run.parameters.get("role") for run in study.runs(study.load(write(tmp_path)))}
+    assert role["similarity-base-nli-1"] == "score"
+    assert role["similarity-base-untrained"] == role["similarity-nli-1-nli-2"] == "floor"
+    assert role["structural_probe-untrained"] == "control"
+    assert role["structural_probe-base"] == role["structural_probe-nli-2"] == "score"
+
+
+def test_runs_are_json_and_lie_in_the_folder_given(tmp_path):
+    loaded = study.load(write(tmp_path))
+    for folder, runs in (("build/small", study.runs(loaded)), ("elsewhere", study.runs(loaded, "elsewhere"))):
+        for run in runs:
+            assert json.loads(json.dumps(run.parameters)) == run.parameters
+            assert run.parameters["output"] == f"{folder}/tables/{run.name}.parquet"
+            assert run.parameters["study"] == "small"
+
+
+def test_corpora_are_listed_once(tmp_path):
+    loaded = study.load(write(tmp_path))
+    assert loaded.corpora() == ["a", "b", "c", "d", "e"]
+    assert loaded.read_out() == ["c", "b", "d", "e"]
+
+
+def test_another_base(tmp_path):
+    loaded = study.load(write(tmp_path), "bert-base-uncased")
+    models = {run.parameters["model"] for run in study.runs(loaded) if run.name.startswith("states")}
+    assert {"bert-base-uncased", "untrained:bert-base-uncased"} < models
+
+
+# ---- what is refused
+
+TASK = SMALL["tasks"][0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"colour": "red"}, "colour: Extra inputs are not permitted (got 'red')"),
+        ({"similarity": {"corpora": ["c"], "word": 5}}, "similarity.word: Extra inputs are not permitted (got 5)"),
+        ({"tasks": [{**TASK, "epochs": 3}]}, "tasks.0.epochs: Extra inputs are not permitted (got 3)"),
+        ({"title": 3}, "title: Input should be a valid string (got 3)"),
+        ({"resamples": "1000"}, "resamples: Input should be a valid integer (got '1000')"),
+        ({"resamples": 99}, "resamples: Input should be greater than or equal to 100 (got 99)"),
+        ({"tasks": []}, "tasks: List should have at least 1 item after validation, not 0 (got [])"),
+        ({"tasks": [{**TASK, "updates": 0}]}, "tasks.0.updates: Input should be greater than or equal to 1 (got 0)"),
+        ({"tasks": [{**TASK, "updates": True}]}, "tasks.0.updates: Input should be a valid integer (got True)"),
+        ({"tasks": [{**TASK, "task": "mnli"}]}, "tasks.0.task: Input should be 'nli' or 'parsing' (got 'mnli')"),
+        ({"tasks": [{**TASK, "seeds": [1, 1]}]}, "tasks.0.seeds: Value error, expected different seeds, none below 0"),
+        ({"tasks": [{**TASK, "seeds": [-1]}]}, "tasks.0.seeds: Value error, expected different seeds, none below 0"),
+        ({"tasks": [TASK, TASK]}, "study: Value error, each task may be given once, got ['nli', 'nli']"),
+        ({"similarity": {"corpora": []}}, "similarity.corpora: List should have at least 1 item"),
+        ({"name": "My study"}, "name: String should match pattern '^[a-z][a-z0-9_]*$' (got 'My study')"),
+        ({"chapters": ["edges"]}, "chapters.0: Input should be 'similarity' or 'structural_probe' (got 'edges')"),
+    ],
+)
+def test_a_study_that_is_not_understood_is_refused_in_one_line(tmp_path, changes, message):
+    path = write(tmp_path, **changes)
+    with pytest.raises(ValueError) as error:
+        study.load(path)
+    assert str(error.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_key_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"small.yaml: base: Field required"):
+        study.load(write(tmp_path, {key: value for key, value in SMALL.items() if key != "base"}))
+
+
+@pytest.mark.parametrize("text", ["tasks: [", "a: b: c", "\ttitle: x"])
+def test_what_is_no_yaml_is_refused_in_one_line(tmp_path, text):
+    path = write(tmp_path, text)
+    with pytest.raises(ValueError) as error:
+        study.load(path)
+    assert str(error.value).startswith(f"{path} is not valid YAML: ")
+    assert "line 1" in str(error.value) or "line 2" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("text", "kind"), [("- a\n- b", "list"), ("just text", "str"), ("", "NoneType")])
+def test_what_is_no_mapping_is_refused(tmp_path, text, kind):
+    with pytest.raises(ValueError, match=rf"small.yaml is not a study: expected `key: value` lines, got {kind}$"):
+        study.load(write(tmp_path, text))
+
+
+def test_a_missing_file_is_answered_with_those_there_are(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"no study file .*absent.yaml: there are studies/demo.yaml, studies/mini"
+    ):
+        study.load(tmp_path / "absent.yaml")
+
+
+# ---- names of tasks, folders, imports
+
+
+def test_the_tasks_a_study_knows_are_those_of_finetune():
+    """Read from the source, as importing finetune would start TensorFlow."""
+    tree = ast.parse((study.ROOT / "bert_repro" / "finetune.py").read_text(encoding="utf-8"))
+    (tasks,) = (
+        node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TASKS"
+    )
+    assert tuple(ast.literal_eval(key) for key in tasks.keys) == study.TASKS
+
+
+def test_cache_folder_is_the_users_or_the_one_given(monkeypatch, tmp_path):
+    monkeypatch.setenv("BERT_REPRO_CACHE", str(tmp_path))
+    assert study.cache_folder() == tmp_path
+    monkeypatch.setenv("BERT_REPRO_CACHE", "")
+    assert study.cache_folder() == Path.home() / ".cache" / "bert_repro"
+
+
+def test_data_folder_must_be_set_and_exist(monkeypatch, tmp_path):
+    monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path))
+    assert study.data_folder() == tmp_path
+    monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path / "absent"))
+    with pytest.raises(FileNotFoundError, match=r"the data folder '.*absent' does not exist: correct DATA=... or BERT"):
+        study.data_folder()
+    monkeypatch.delenv("BERT_REPRO_DATA")
+    with pytest.raises(FileNotFoundError, match=r"not set: give it with `make report DATA=/path/to/data` or the env"):
+        study.data_folder()
+
+
+def test_reading_a_study_is_light():
+    code = "import sys, bert_repro.study; print(sorted({'tensorflow', 'keras', 'numpy', 'pandas'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
