@@ -69,21 +69,22 @@ class Tuned(NamedTuple):
 class _Examples:
     """Items with their encoder inputs, and batches of them."""
 
-    def __init__(self, task: Task, reference: str, tokenizer: Any):
+    def __init__(self, task: Task, reference: str, tokenizer: Any, positions: int):
         corpus = task.read(reference)
-        aligned, rows, _ = alignment.align(tokenizer, corpus.items, task.max_length)
+        self.limit = min(task.max_length, positions)
+        aligned, rows, _ = alignment.align(tokenizer, corpus.items, self.limit)
         first = rows.drop_duplicates("sentence")
         pairs = zip(first["sentence"], first["truncated"], aligned, strict=True)
         kept = [(corpus.items[number], one) for number, cut, one in pairs if not (cut and task.whole)]
         self.items, self.inputs = [item for item, _ in kept], [one for _, one in kept]
         self.dropped, self.digest, self.key = len(corpus.items) - len(kept), corpus.digest, reference
         if not self.items:
-            raise ValueError(f"no item of {reference} fits into {task.max_length} pieces")
+            raise ValueError(f"no item of {reference} fits into {self.limit} pieces")
 
     def arrays(self, head: Any, chosen: np.ndarray) -> tuple[dict, dict]:
         """Pad some examples to arrays: encoder and head inputs, and targets."""
-        token_ids, mask = encoder.pad([self.inputs[i].token_ids for i in chosen])
-        segment_ids, _ = encoder.pad([self.inputs[i].segment_ids for i in chosen])
+        token_ids, mask = encoder.pad([self.inputs[i].token_ids for i in chosen], limit=self.limit)
+        segment_ids, _ = encoder.pad([self.inputs[i].segment_ids for i in chosen], limit=self.limit)
         extra, targets = head.arrays(
             [self.items[i] for i in chosen], [self.inputs[i] for i in chosen], token_ids.shape[1]
         )
@@ -146,7 +147,8 @@ def train(
     folder = checkpoints.resolve(model)
     config = checkpoints.read_config(folder)
     tokenizer = checkpoints.load_tokenizer(folder)
-    examples, held_out = (_Examples(TASKS[task], reference, tokenizer) for reference in (train, dev))
+    positions = config.max_position_embeddings
+    examples, held_out = (_Examples(TASKS[task], reference, tokenizer, positions) for reference in (train, dev))
     _deterministic(seed)
     network = encoder.build(config, checkpoints.read_weights(folder))
     head = TASKS[task].head(examples.items)

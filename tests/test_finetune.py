@@ -156,7 +156,7 @@ def test_the_rate_rises_to_its_peak_at_a_tenth_and_falls_to_nearly_nothing(updat
 @pytest.mark.parametrize(("items", "size"), [(40, 8), (43, 8), (5, 8), (8, 8), (450, 4)])
 def test_batches_cover_an_epoch_and_nothing_twice(items, size):
     tokenizer = checkpoints.load_tokenizer(checkpoints.resolve("tiny"))
-    examples = finetune._Examples(finetune.TASKS["parsing"], f"sample-trees:train[{items}]", tokenizer)
+    examples = finetune._Examples(finetune.TASKS["parsing"], f"sample-trees:train[{items}]", tokenizer, 512)
     drawn = examples.batches(size, np.random.default_rng(1))
     per_epoch = max(1, items // size)
     epochs = [np.concatenate([next(drawn) for _ in range(per_epoch)]) for _ in range(2)]
@@ -173,7 +173,7 @@ def test_batches_cover_an_epoch_and_nothing_twice(items, size):
 def test_scores_come_back_in_the_order_of_the_items():
     """Items are evaluated by length; each count must still belong to its own sentence."""
     tokenizer = checkpoints.load_tokenizer(checkpoints.resolve("tiny"))
-    dev = finetune._Examples(finetune.TASKS["parsing"], "sample-trees:dev[150]", tokenizer)
+    dev = finetune._Examples(finetune.TASKS["parsing"], "sample-trees:dev[150]", tokenizer, 512)
 
     class Lengths:
         metrics = ("words",)

@@ -18,6 +18,7 @@ import pytest
 from filelock import FileLock
 
 from bert_repro import checkpoints
+from bert_repro import study as studies
 from bert_repro.study import ROOT
 
 pytestmark = pytest.mark.slow
@@ -56,7 +57,8 @@ class Clone:
         config = checkpoints.read_config(tiny)
         self.base.mkdir()
         checkpoints.write(self.base, config, checkpoints.random_weights(config, 7, 0.1), tiny, {})
-        self.out = self.root / "build" / "reader_test"
+        self.name = studies.load(self.study, str(self.base)).name  # a base of one's own makes it another study
+        self.out = self.root / "build" / self.name
         self.book = self.out / "book" / "_build" / "html"
 
     def start(self) -> subprocess.Popen:
@@ -130,7 +132,7 @@ def test_tables_hold_the_study_and_its_models(clone):
 
     table = tables.merge(clone.out / "tables")
     assert list(table.columns) == [*tables.COLUMNS, "replicates"]
-    assert set(table["study"]) == {"reader_test"}
+    assert set(table["study"]) == {clone.name}
     assert {path.stem for path in clone.out.glob("tables/*.parquet") if len(path.suffixes) == 1} == set(RUNS)
     similar = table[table["notebook"] == "similarity"]
     assert set(zip(similar["model"], similar["role"], similar["reference_model"], strict=True)) == {
@@ -156,7 +158,7 @@ def test_manifests_say_what_went_in_and_no_path_but_the_readers(clone):
     for name in RUNS:
         text = (clone.out / "tables" / f"{name}.manifest.json").read_text()
         manifest = json.loads(text)
-        assert manifest["parameters"]["study"] == "reader_test" and manifest["parameters"]["resamples"] == 100
+        assert manifest["parameters"]["study"] == clone.name and manifest["parameters"]["resamples"] == 100
         assert re.search(r"[0-9a-f]{64}", json.dumps(manifest["inputs"]))
         assert {"fingerprint", "commit", "packages", "machine", "seconds", "python"} <= set(manifest)
         assert re.findall(r'"(?:untrained:)?(/[^"]*)"', text.replace(str(clone.base), "")) == []
