@@ -12,9 +12,9 @@ report: $(READY) ; $(RUN) python -m bert_repro report $(STUDY) $(if $(BASE),--ba
 test: $(READY) lint
 	$(RUN) pytest tests -m "not slow" -n 2 --dist loadfile
 	$(RUN) pytest tests -m slow
-	$(RUN) pytest -p no:cacheprovider --nbval-lax notebooks
+	TQDM_DISABLE=1 $(RUN) pytest -p no:cacheprovider --nbval-lax notebooks
 	for n in $(notdir $(basename $(wildcard notebooks/*.ipynb))); do $(RUN) python -m bert_repro run $$n build/smoke/$$n.ipynb || exit 1; done
-	$(RUN) pytest -p no:cacheprovider --nbval build/smoke --nbval-sanitize-with tests/sanitise.cfg
+	TQDM_DISABLE=1 $(RUN) pytest -p no:cacheprovider --nbval build/smoke --nbval-sanitize-with tests/sanitise.cfg
 
 lint: $(READY) ; $(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) mypy
 

@@ -84,10 +84,11 @@ rule book:
         f"{OUT}/book/_build/html/index.html",
     params:
         study=config["study"],
+        base=config.get("base") or "",
         source=f"{OUT}/book",
     message:
         "the book"
     shell:
-        f"{sys.executable} book/assemble.py --study {{params.study}} --chapters {OUT}/chapters --runs {OUT}/runs"
+        f"{sys.executable} book/assemble.py --study {{params.study:q}} --base {{params.base:q}} --chapters {OUT}/chapters --runs {OUT}/runs"
         " --out {params.source} && "
         f"{Path(sys.executable).parent}/jupyter-book build {{params.source}} -n -W --keep-going -q"

@@ -3,7 +3,7 @@
 From text to verdict: `corpora` reads sentences and pairs; `checkpoints` and `encoder` load a BERT, `finetune` (with `heads`)
 tunes it; `alignment` brings words and wordpieces together, and `states` keeps every word's vector in every layer;
 `similarity` and `probes` turn vectors into numbers, `intervals` into numbers with intervals, `tables` keeps them;
-`figures` draws, `claims` judges. `study` says which notebook runs with which setting and `execute` runs it;
+`figures` draws, `claims` judges. `study` says which notebook runs with which setting, `execute` runs it and `page` makes one web page of it;
 `sample` is a small English of our own, for everything that must work with no data at hand.
 """
 

@@ -115,8 +115,8 @@ def _study(arguments: argparse.Namespace) -> None:
     print(f"{loaded.name}: {loaded.title}; base encoder {loaded.base}")
     for run in study.runs(loaded):
         table = study.ROOT / str(run.parameters["output"])
-        state = (tables.stale(table) or "done") if table.is_file() else "to do"
-        print(f"  {run.name:34} {state:8} after {', '.join(run.needs) or '-'}")
+        state = ("stale" if tables.stale(table) else "done") if table.is_file() else "to do"
+        print(f"  {run.name:34} {state:6} after {', '.join(run.needs) or '-'}")
 
 
 def _states(arguments: argparse.Namespace) -> None:

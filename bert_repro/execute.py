@@ -16,12 +16,13 @@ import time
 import tokenize
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from importlib.metadata import distribution, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from bert_repro.page import web_page
 from bert_repro.study import ROOT
 
 
@@ -39,17 +40,6 @@ class Parameter(NamedTuple):
 
 
 _SCALARS = {"str": str, "int": int, "float": float, "bool": bool, "object": object}
-
-# Three blocks of nbconvert's page that load scripts from the network; the fourth, for formulae, is filled from disk.
-_PAGE = """{%- extends 'index.html.j2' -%}
-{%- block html_head_js -%}<script>{{ resources.plotly }}</script>{%- endblock -%}
-{%- block jupyter_widgets -%}{%- endblock -%}
-{%- block html_head_js_mermaidjs -%}{%- endblock -%}
-{%- block html_head_js_mathjax -%}{%- if resources.mathjax -%}
-<script>MathJax = {tex: {inlineMath: [['$', '$'], ['\\\\(', '\\\\)']]},
-  options: {ignoreHtmlClass: 'jp-Notebook', processHtmlClass: 'jp-MarkdownOutput'}};</script>
-<script>{{ resources.mathjax }}</script>
-{%- endif -%}{%- endblock -%}"""
 
 
 def find(notebook: Path | str) -> Path:
@@ -248,7 +238,7 @@ def run(
     failed.unlink(missing_ok=True)
     if html:
         page = output.with_name(f".{output.stem}.partial.html")
-        page.write_text(_page(done, output.stem), encoding="utf-8")
+        page.write_text(web_page(done, output.stem), encoding="utf-8")
         os.replace(page, output.with_suffix(".html"))
 
 
@@ -339,36 +329,6 @@ def _last_cell(executed: Path) -> str:
     return f"cell {started[-1]} of {len(cells)}" if started else "before its first cell"
 
 
-def mathjax_script() -> Path:
-    """Give the one file of MathJax that typesets formulae and fetches nothing, fonts included."""
-    # located, not imported: the package that carries it is a Sphinx extension that would copy all 24 MB
-    return Path(
-        str(distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline/static/mathjax/tex-svg.js"))
-    )
-
-
-def _page(executed: Any, name: str) -> str:
-    """Turn an executed notebook into one HTML page that holds all it needs."""
-    from jinja2 import DictLoader
-    from nbconvert import HTMLExporter
-    from plotly.offline import get_plotlyjs
-
-    text = "".join(cell.source for cell in executed.cells if cell.cell_type == "markdown")
-    mathjax = ""
-    if "$" in text or "\\" in text:  # maybe formulae
-        mathjax = mathjax_script().read_text(encoding="utf-8")
-    heading = re.search(r"^#+ (.*\S)", text, re.MULTILINE)
-    exporter = HTMLExporter(extra_loaders=[DictLoader({"page": _PAGE})], template_file="page")  # type: ignore[no-untyped-call]
-    resources = {
-        "metadata": {"name": heading[1] if heading else name},
-        "plotly": "/*plotly.js*/",
-        "mathjax": mathjax and "/*MathJax*/",
-    }
-    page, _ = exporter.from_notebook_node(executed, resources)
-    # The scripts, some megabytes, go in last: nbconvert parses its whole page once more.
-    return page.replace("/*MathJax*/", mathjax, 1).replace("/*plotly.js*/", get_plotlyjs(), 1)
-
-
 def report(study: Path, base: str = "", jobs: int = 0) -> None:
     """Run a study through Snakemake, build its book and say where to open it.
 
@@ -409,8 +369,13 @@ def report(study: Path, base: str = "", jobs: int = 0) -> None:
         "--cores", str(cores - cores % jobs), "--config", f"study={study}", f"base={base}", f"threads={cores // jobs}",
     ]  # fmt: skip
     (ROOT / "build").mkdir(exist_ok=True)
+    known = {run.name for run in studies.runs(loaded)}
     try:
         with FileLock(ROOT / "build" / ".report.lock", timeout=0):
+            built = ROOT / "build" / loaded.name
+            for left in [*(built / "runs").glob("*"), *(built / "tables").glob("*")]:
+                if left.name.lstrip(".").partition(".")[0] not in known:  # of a run that the study no longer has
+                    left.unlink()
             done = subprocess.run(command, cwd=ROOT)
     except Timeout:
         raise RuntimeError("another report is running in this folder: wait for it, or work in another clone") from None

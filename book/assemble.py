@@ -15,7 +15,7 @@ import yaml
 from plotly.offline import get_plotlyjs
 
 from bert_repro import study as studies
-from bert_repro.execute import mathjax_script
+from bert_repro.page import mathjax_script
 
 BOOK = Path(__file__).resolve().parent
 METHOD = ("claims", "deviations", "reproduce", "references")
@@ -49,7 +49,11 @@ def assemble(study: studies.Study, chapters: Path, runs: Path, out: Path) -> Non
         for notebook in sorted(chapters.glob("*.ipynb")):
             _copy(notebook, new / notebook.name, study, hidden={"parameters", "injected-parameters"})
         (new / "runs").mkdir()
-        titles = {page.stem: _copy(page, new / "runs" / page.name, study) for page in sorted(runs.glob("*.ipynb"))}
+        titles = {
+            page.stem: _copy(page, new / "runs" / page.name, study)
+            for page in sorted(runs.glob("[!.]*.ipynb"))
+            if ".failed" not in page.suffixes
+        }
         (new / "_toc.yml").write_text(yaml.safe_dump(_contents(new, study, titles), sort_keys=False), encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
@@ -114,11 +118,12 @@ def main() -> None:
     """Read the command line and assemble."""
     parser = argparse.ArgumentParser(description="Assemble the source of a study's book for `jupyter-book build`.")
     parser.add_argument("--study", required=True, help="the study file, e.g. studies/demo.yaml")
+    parser.add_argument("--base", default="", help="the base encoder, where it is not the study's own")
     parser.add_argument("--chapters", required=True, type=Path, help="folder of executed chapter notebooks")
     parser.add_argument("--runs", required=True, type=Path, help="folder of executed run notebooks")
     parser.add_argument("--out", required=True, type=Path, help="folder to write; what it holds is replaced")
     given = parser.parse_args()
-    assemble(studies.load(given.study), given.chapters, given.runs, given.out)
+    assemble(studies.load(given.study, given.base), given.chapters, given.runs, given.out)
 
 
 if __name__ == "__main__":

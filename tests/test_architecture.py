@@ -17,7 +17,7 @@ LEVELS = (
     {"corpora", "similarity", "claims", "figures", "checkpoints"},
     {"encoder", "heads", "probes"},
     {"states", "finetune"},
-    {"execute", "__main__"},
+    {"page", "execute", "__main__"},
 )
 """Modules and subpackages by level: none may import one of a higher level, not even inside a function."""
 WITH_TENSORFLOW = {"encoder", "heads", "finetune"}

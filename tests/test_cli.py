@@ -74,7 +74,7 @@ def test_parameters_are_shown_with_their_help(capsys):
 def test_a_study_is_shown_with_its_runs(capsys):
     assert main(["study", str(ROOT / "studies" / "demo.yaml"), "--base", "bert-base-uncased"]) == 0
     first, *runs = capsys.readouterr().out.splitlines()
-    assert first.startswith("demo: ") and first.endswith("base encoder bert-base-uncased")
+    assert first.startswith("demo_bert_base_uncased: ") and first.endswith("base encoder bert-base-uncased")
     assert len(runs) == 23
     (line,) = [run for run in runs if run.split()[0] == "similarity-base-parsing-1"]
     assert line.endswith("after states-base, states-parsing-1")

@@ -47,6 +47,7 @@ def test_a_task_is_learned_and_watched_at_four_points(task, text, updates, metri
         assert row["ci_low"] <= row["value"] <= row["ci_high"]
 
 
+@pytest.mark.slow
 def test_cut_trees_are_dropped_and_relations_new_in_dev_are_wrong(tmp_path):
     row = "{0}\tx\tx\tNOUN\tNN\t_\t{1}\t{2}\t_\t_\n"
     long = "".join(row.format(i, i - 1, "dep") for i in range(1, 300))
@@ -66,6 +67,7 @@ def test_cut_trees_are_dropped_and_relations_new_in_dev_are_wrong(tmp_path):
 # Repeating
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_others(saved):
     bytes_of = {name: (folder / "model.safetensors").read_bytes() for name, (folder, _) in saved.items()}
     assert bytes_of["first"] == bytes_of["again"] != bytes_of["other"]
@@ -77,6 +79,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_others(saved):
     assert first.inputs == again.inputs == other.inputs
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_parser_and_saving_again_replaces_the_folder(tmp_path):
     target = tmp_path / "model"
     tune("parsing", TREES, updates=2, save=str(target))
@@ -94,6 +97,7 @@ def test_the_same_seed_gives_the_same_parser_and_saving_again_replaces_the_folde
 # Saving
 
 
+@pytest.mark.slow
 def test_a_saved_checkpoint_is_a_checkpoint(saved):
     folder, tuned = saved["first"]
     base = checkpoints.resolve("tiny")
@@ -110,6 +114,7 @@ def test_a_saved_checkpoint_is_a_checkpoint(saved):
     assert sorted(p.name for p in folder.parent.iterdir()) == ["again", "first", "other"]  # and nothing half-made
 
 
+@pytest.mark.slow
 def test_a_saved_checkpoint_can_be_tuned_on(saved, tmp_path):
     folder, _ = saved["first"]
     again = finetune.train(str(folder), "nli", *NLI, updates=1, save=str(tmp_path / "more"), **SMALL)
@@ -118,6 +123,7 @@ def test_a_saved_checkpoint_can_be_tuned_on(saved, tmp_path):
     assert sorted(keys) == sorted(key for key in checkpoints.read_weights(folder) if key.startswith("head."))
 
 
+@pytest.mark.slow
 def test_a_save_that_fails_keeps_the_old_checkpoint(tmp_path, monkeypatch):
     target = tmp_path / "model"
     target.mkdir()
