@@ -42,8 +42,7 @@ def assemble(study: studies.Study, chapters: Path, runs: Path, out: Path) -> Non
         new = Path(folder) / "book"
         shutil.copytree(BOOK, new, ignore=shutil.ignore_patterns("*.py", "__pycache__", "_build", ".*"))
         (new / "_static" / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
-        (new / "_static" / "mathjax").mkdir()
-        shutil.copyfile(mathjax_script(), new / "_static" / "mathjax" / "tex-svg.js")
+        shutil.copyfile(mathjax_script(), new / "_static" / "tex-svg.mjs")
         for page in sorted(chapters.glob("*.md")):
             (new / page.name).write_text(_with_banner(page.read_text(encoding="utf-8"), study, page), encoding="utf-8")
         for notebook in sorted(chapters.glob("*.ipynb")):
