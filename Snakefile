@@ -89,6 +89,6 @@ rule book:
     message:
         "the book"
     shell:
-        f"{sys.executable} book/assemble.py --study {{params.study:q}} --base {{params.base:q}} --chapters {OUT}/chapters --runs {OUT}/runs"
+        f"{sys.executable} book/assemble.py --study {{params.study:q}} --base={{params.base:q}} --chapters {OUT}/chapters --runs {OUT}/runs"
         " --out {params.source} && "
         f"{Path(sys.executable).parent}/jupyter-book build {{params.source}} -n -W --keep-going -q"
