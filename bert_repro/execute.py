@@ -311,7 +311,8 @@ def _kernel_of_this_python() -> type:
     from jupyter_client.manager import AsyncKernelManager
 
     class Kernel(AsyncKernelManager):
-        kernel_spec = KernelSpec(**get_kernel_dict(["--log-level=ERROR"]))  # its command begins with sys.executable
+        # its command begins with sys.executable; below critical it would log that it was interrupted, which is how it is shut down
+        kernel_spec = KernelSpec(**get_kernel_dict(["--log-level=CRITICAL"]))
 
     return Kernel
 
