@@ -1,11 +1,11 @@
-# make report [STUDY=studies/mini.yaml DATA=/path/to/data BASE=bert-base-uncased JOBS=2 GPU=1] · test · lint · lab · clean
+# make report [STUDY=studies/mini.yaml DATA=/path/to/data BASE=bert-base-uncased JOBS=2 GPU=1] · test · lint · bench · lab · clean
 STUDY ?= studies/demo.yaml
 UV ?= $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN = $(UV) run --frozen --no-sync
 DEVICE = $(if $(GPU),gpu,cpu)
 READY = .venv/.ready-$(DEVICE)
 export BERT_REPRO_DATA := $(if $(DATA),$(abspath $(DATA)),$(BERT_REPRO_DATA))
-.PHONY: report test lint lab clean
+.PHONY: report test lint bench lab clean
 
 report: $(READY) ; $(RUN) python -m bert_repro report $(STUDY) $(if $(BASE),--base "$(BASE)") $(if $(JOBS),--jobs $(JOBS))
 
@@ -17,6 +17,8 @@ test: $(READY) lint
 	TQDM_DISABLE=1 $(RUN) pytest -p no:cacheprovider --nbval build/smoke --nbval-sanitize-with tests/sanitise.cfg
 
 lint: $(READY) ; $(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) mypy
+
+bench: $(READY) ; for b in benchmarks/*.py; do $(RUN) python $$b || exit 1; done
 
 lab: $(READY) ; $(UV) run --frozen --extra $(DEVICE) --group lab jupyter lab notebooks
 

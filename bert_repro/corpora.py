@@ -6,10 +6,11 @@ file and line named. Multiword ranges and empty nodes of CoNLL-U are not words; 
 
 import gzip
 import hashlib
+import itertools
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,11 +61,33 @@ class Corpus:
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256("\n".join(map(repr, self.items)).encode()).hexdigest()
+        return _count(self.items, self.left_out).digest
 
     @property
     def words(self) -> int:
-        return sum(len(i.words) if isinstance(i, Sentence) else len(i.first) + len(i.second) for i in self.items)
+        return sum(map(size, self.items))
+
+
+@dataclass
+class Stream(Iterator[Any]):
+    """The items of a corpus, read one by one; what is left out is counted in full only after the last."""
+
+    name: str
+    split: str
+    items: Iterator[Any]
+    left_out: dict[str, int]
+
+    def __next__(self) -> Any:
+        return next(self.items)
+
+
+class Census(NamedTuple):
+    """What one pass over a corpus tells: the digest of its content, and how much there is of it."""
+
+    digest: str
+    items: int
+    words: int
+    left_out: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -155,26 +178,78 @@ def locate(reference: str) -> Located:
     return Located(Path(name).name, split or "", Path(name), {}, count)
 
 
-def load(reference: str) -> Corpus:
-    """Read a corpus.
+def stream(reference: str) -> Stream:
+    """Read a corpus item by item, in constant memory but for SQuAD's JSON, which is read whole.
 
     Args:
         reference: `name`, `name:split`, or a file (.conllu, .tsv, .json, .txt, each also .gz). `[500]` at the end
-            takes 500 items drawn without replacement by a fixed seed, in corpus order: `mnli:dev[500]`.
+            takes 500 items drawn without replacement by a fixed seed, in corpus order: `mnli:dev[500]`; this
+            reads it twice.
 
     Raises:
-        ValueError: More items asked for than there are, or malformed content; and what `locate` raises.
+        ValueError: More items asked for than there are, or malformed content, here or further on; and what `locate` raises.
         FileNotFoundError: See `locate`.
     """
     place = locate(reference)
-    items, left_out = _READERS[place.path.name.removesuffix(".gz").rsplit(".", 1)[-1]](place.path, place.where)
-    if not items:
+    left_out: dict[str, int] = {}
+    read = _READERS[place.path.name.removesuffix(".gz").rsplit(".", 1)[-1]](place.path, place.where, left_out)
+    first = next(read, None)
+    if first is None:
         raise ValueError(f"{place.path} holds no sentence: an empty corpus cannot be used")
+    items: Iterator[Any] = itertools.chain([first], read)
     split = place.split
     if place.drawn is not None:
-        items = _drawn(items, place.drawn, reference)
+        there = census(reference.rpartition("[")[0]).items
+        if not 0 < place.drawn <= there:
+            raise ValueError(f"{reference} asks for {place.drawn} items, the corpus has {there}")
+        chosen = set(np.random.default_rng(0).choice(there, place.drawn, replace=False).tolist())
+        items = (item for number, item in enumerate(items) if number in chosen)
         split = f"{split}[{place.drawn}]"
-    return Corpus(place.name, split, tuple(items), left_out)
+    return Stream(place.name, split, items, left_out)
+
+
+def load(reference: str) -> Corpus:
+    """Read a corpus whole; reference and errors as in `stream`."""
+    read = stream(reference)
+    return Corpus(read.name, read.split, tuple(read), read.left_out)
+
+
+def census(reference: str) -> Census:
+    """Identify and count a corpus by streaming it, once in a process while its file stays; errors as in `stream`."""
+    place = locate(reference)
+    file = place.path.stat()
+    key = (place.path.absolute(), file.st_size, file.st_mtime_ns, *sorted(place.where.items()), place.drawn)
+    if key not in _CENSUSES:
+        read = stream(reference)
+        _CENSUSES[key] = _count(read, read.left_out)
+    return _CENSUSES[key]
+
+
+_CENSUSES: dict[tuple, Census] = {}
+
+
+def digest(reference: str) -> str:
+    """Identify the content of a corpus, in constant memory: `load(reference).digest`."""
+    return census(reference).digest
+
+
+def size(item: Sentence | Pair) -> int:
+    """Count the words of an item."""
+    return len(item.words) if isinstance(item, Sentence) else len(item.first) + len(item.second)
+
+
+def sides(pair: Pair) -> tuple[Sentence, Sentence]:
+    """Take a pair apart, into two texts of their own."""
+    return Sentence(f"{pair.id}/1", pair.first), Sentence(f"{pair.id}/2", pair.second)
+
+
+def _count(items: Iterable[Any], left_out: Mapping[str, int]) -> Census:
+    content, number, words = hashlib.sha256(), 0, 0
+    for item in items:
+        content.update(b"\n" * (number > 0) + repr(item).encode())
+        number += 1
+        words += size(item)
+    return Census(content.hexdigest(), number, words, left_out)
 
 
 def treebank(reference: str) -> Corpus:
@@ -189,12 +264,6 @@ def treebank(reference: str) -> Corpus:
             f"{reference} has no trees: a treebank (CoNLL-U) is needed here, e.g. sample-trees:dev or ewt:dev"
         )
     return corpus
-
-
-def _drawn(items: list, count: int, reference: str) -> list:
-    if not 0 < count <= len(items):
-        raise ValueError(f"{reference} asks for {count} items, the corpus has {len(items)}")
-    return [items[i] for i in sorted(np.random.default_rng(0).choice(len(items), count, replace=False))]
 
 
 def _home(source: Source) -> Path:
@@ -225,9 +294,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise ValueError(f"{path}:{number}: cannot be read as UTF-8 text from here: {error}") from None
 
 
-def _read_conllu(path: Path, where: Mapping[str, str]) -> tuple[list[Sentence], dict[str, int]]:
-    sentences: list[Sentence] = []
-    left_out = {"multiword ranges": 0, "empty nodes": 0}
+def _read_conllu(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Sentence]:
+    left_out |= {"multiword ranges": 0, "empty nodes": 0}
     block: list[tuple[int, str]] = []
     for number, line in _lines(path):
         if line.strip():
@@ -238,32 +306,29 @@ def _read_conllu(path: Path, where: Mapping[str, str]) -> tuple[list[Sentence], 
                 )
             block.append((number, line))
         elif block:
-            sentences.append(_sentence(path, block, left_out))
+            yield _sentence(path, block, left_out)
             block = []
     if block:
-        sentences.append(_sentence(path, block, left_out))
-    return sentences, left_out
+        yield _sentence(path, block, left_out)
 
 
-# ids and heads are checked here, where the line is known; the others nobody reads, and parsing them triples the time
-_KEEP = {name: (lambda line, i: line[i]) for name in ("id", "head", "feats", "deps", "misc")}
+# the columns as they are: ids and heads are checked here, where the line is known; nobody reads what is behind the relation
+_FIELDS = conllu.parser.DEFAULT_FIELDS[:8]
+_KEEP = dict.fromkeys(_FIELDS, lambda cells, i: cells[i])
+_NO_WORD = {"-": "multiword ranges", ".": "empty nodes"}
 
 
 def _sentence(path: Path, block: list[tuple[int, str]], left_out: dict[str, int]) -> Sentence:
     tokens_at = [number for number, line in block if not line.startswith("#")]
     start = block[0][0]
     try:
-        (parsed,) = conllu.parse(
-            "\n".join(line for _, line in block), field_parsers=conllu.parser.DEFAULT_FIELD_PARSERS | _KEEP
-        )
+        (parsed,) = conllu.parse("\n".join(line for _, line in block), _FIELDS, _KEEP)
     except (conllu.exceptions.ParseException, ValueError) as error:
         raise ValueError(f"{path}:{start}: not CoNLL-U: {error}") from None
     kept = []
     for number, token in zip(tokens_at, parsed, strict=True):
-        if re.fullmatch(r"\d+-\d+", token["id"]):
-            left_out["multiword ranges"] += 1
-        elif re.fullmatch(r"\d+\.\d+", token["id"]):
-            left_out["empty nodes"] += 1
+        if match := re.fullmatch(r"\d+([-.])\d+", token["id"]):
+            left_out[_NO_WORD[match[1]]] += 1
         else:
             kept.append((number, token))
     if not kept:
@@ -299,25 +364,25 @@ def _not_a_tree(heads: tuple[int, ...]) -> str:
     return ""
 
 
-def _read_tsv(path: Path, where: Mapping[str, str]) -> tuple[list, dict[str, int]]:
+def _read_tsv(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Sentence | Pair]:
     lines = _lines(path)
     _, header = next(lines, (0, ""))
     columns = header.split("\t")
     reader = _pair if {"premise", "hypothesis", "label"} <= set(columns) else _paragraph
     if reader is _paragraph and "paragraph" not in columns:
         raise ValueError(f"{path}:1: expected the columns premise, hypothesis, label, or paragraph; got {columns}")
-    items: list = []
-    skipped = 0
+    filtered = f"rows not of {' '.join(where.values())}"
+    if where:
+        left_out[filtered] = 0
     for number, line in lines:
         cells = line.split("\t")
         if len(cells) != len(columns):
             raise ValueError(f"{path}:{number}: {len(cells)} columns where the header has {len(columns)}")
         row = dict(zip(columns, cells, strict=True))
         if any(row.get(key) != value for key, value in where.items()):
-            skipped += 1
+            left_out[filtered] += 1
         else:
-            items.extend(reader(row, f"{path}:{number}", f"{number}"))
-    return items, {f"rows not of {' '.join(where.values())}": skipped} if where else {}
+            yield from reader(row, f"{path}:{number}", f"{number}")
 
 
 def _pair(row: Mapping[str, str], place: str, name: str) -> Iterator[Pair]:
@@ -335,19 +400,18 @@ def _paragraph(row: Mapping[str, str], place: str, name: str) -> Iterator[Senten
             yield Sentence(f"{name}.{number}", words(text))
 
 
-def _read_text(path: Path, where: Mapping[str, str]) -> tuple[list[Sentence], dict[str, int]]:
-    return [s for number, line in _lines(path) for s in _paragraph({"paragraph": line}, "", str(number))], {}
+def _read_text(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Sentence]:
+    for number, line in _lines(path):
+        yield from _paragraph({"paragraph": line}, "", str(number))
 
 
-def _read_questions(path: Path, where: Mapping[str, str]) -> tuple[list[Pair], dict[str, int]]:
+def _read_questions(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Pair]:
     try:
-        articles = json.loads("\n".join(line for _, line in _lines(path)))["data"]
-        return [
-            Pair(str(question["id"]), words(question["question"]), words(paragraph["context"]))
-            for article in articles
-            for paragraph in article["paragraphs"]
-            for question in paragraph["qas"]
-        ], {}
+        for article in json.loads("\n".join(line for _, line in _lines(path)))["data"]:
+            for paragraph in article["paragraphs"]:
+                context = words(paragraph["context"])
+                for question in paragraph["qas"]:
+                    yield Pair(str(question["id"]), words(question["question"]), context)
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not SQuAD-format JSON (data > paragraphs > context, qas): {error!r}") from None
 

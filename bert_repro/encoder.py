@@ -1,4 +1,4 @@
-"""BERT in plain Keras layers: hides the network; gives the hidden states of every layer.
+"""BERT and its family in plain Keras layers: hides the network; gives the hidden states of every layer.
 
 It refuses activations that it cannot compute exactly as the checkpoint's authors did.
 
@@ -6,14 +6,15 @@ Reference:
     Devlin et al. 2019, section 3; Vaswani et al. 2017, section 3.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
 
-from bert_repro.checkpoints import Config, weight_table
+from bert_repro.alignment import Aligned
+from bert_repro.architectures import Config, weight_table
 
 ACTIVATIONS = {
     "gelu": lambda x: keras.activations.gelu(
@@ -22,23 +23,29 @@ ACTIVATIONS = {
     "gelu_new": lambda x: keras.activations.gelu(x, approximate=True),
     "relu": keras.activations.relu,
 }
+BATCH = 2048  # wordpieces, padding included: few enough for the caches, many enough for the cores
 
 
 class Embeddings(layers.Layer):
-    """Word, position and segment embeddings, summed and normalised: layer 0."""
+    """Word, position and segment embeddings, summed, normalised and, where they are narrower, widened: layer 0."""
 
     def __init__(self, config: Config, **options: Any):
         super().__init__(**options)
-        self.word = layers.Embedding(config.vocab_size, config.hidden_size, name="word")
-        self.position = layers.Embedding(config.max_position_embeddings, config.hidden_size, name="position")
-        self.segment = layers.Embedding(config.type_vocab_size, config.hidden_size, name="segment")
+        width = config.embedding_size or config.hidden_size
+        self.first_position, self.max_length = config.first_position, config.max_length
+        self.word = layers.Embedding(config.vocab_size, width, name="word")
+        self.position = layers.Embedding(config.max_position_embeddings, width, name="position")
+        self.segment = layers.Embedding(config.segments, width, name="segment") if config.segments else None
         self.norm = layers.LayerNormalization(epsilon=config.layer_norm_eps, name="norm")
         self.dropout = layers.Dropout(config.hidden_dropout_prob)
+        self.projection = layers.Dense(config.hidden_size, name="projection") if width != config.hidden_size else None
 
     def call(self, token_ids, segment_ids, training=None):
-        positions = self.position(ops.arange(ops.shape(token_ids)[1]))
-        summed = self.word(token_ids) + positions[None] + self.segment(segment_ids)
-        return self.dropout(self.norm(summed), training=training)
+        summed = self.word(token_ids) + self.position(ops.arange(ops.shape(token_ids)[1]) + self.first_position)[None]
+        if self.segment is not None:  # RoBERTa's family reads all as of the first
+            summed = summed + self.segment(ops.zeros_like(segment_ids) if self.first_position else segment_ids)
+        x = self.dropout(self.norm(summed), training=training)
+        return x if self.projection is None else self.projection(x)
 
 
 class Block(layers.Layer):
@@ -58,30 +65,37 @@ class Block(layers.Layer):
         self.attention_dropout = layers.Dropout(config.attention_probs_dropout_prob)
         self.dropout = layers.Dropout(config.hidden_dropout_prob)
 
-    def _split(self, x):
-        sentences, pieces, hidden = ops.shape(x)
-        return ops.transpose(ops.reshape(x, (sentences, pieces, self.heads, hidden // self.heads)), (0, 2, 1, 3))
-
     def call(self, x, mask, training=None):
-        q, k, v = (self._split(dense(x)) for dense in (self.query, self.key, self.value))  # sentences heads pieces size
+        sentences, pieces, hidden = shape = ops.shape(x)
+        # dense layers and norms see one long list of pieces: as matrices TensorFlow fuses product, bias and activation
+        x = ops.reshape(x, (-1, hidden))
+        q, k, v = (
+            ops.transpose(ops.reshape(dense(x), (sentences, pieces, self.heads, hidden // self.heads)), (0, 2, 1, 3))
+            for dense in (self.query, self.key, self.value)
+        )  # sentences heads pieces size
         scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) * q.shape[-1] ** -0.5
         scores = scores + (ops.cast(mask, scores.dtype)[:, None, None, :] - 1) * 1e9
-        mixed = ops.matmul(self.attention_dropout(ops.softmax(scores), training=training), v)
-        mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), ops.shape(x))
+        attention = ops.softmax(scores)
+        mixed = ops.matmul(self.attention_dropout(attention, training=training), v)
+        mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, hidden))
         x = self.attention_norm(x + self.dropout(self.attention_output(mixed), training=training))
-        return self.output_norm(x + self.dropout(self.dense(self.intermediate(x)), training=training))
+        x = self.output_norm(x + self.dropout(self.dense(self.intermediate(x)), training=training))
+        return ops.reshape(x, shape), attention
 
 
-def build(config: Config, weights: Mapping[str, np.ndarray] | None = None) -> keras.Model:
+def build(config: Config, weights: Mapping[str, np.ndarray] | None = None, attention: bool = False) -> keras.Model:
     """Build the encoder.
 
     Args:
         config: Its shape.
         weights: A checkpoint's arrays (`checkpoints.read_weights`); without them the layers keep their initial draw.
+        attention: Whether to give the attention probabilities too.
 
     Returns:
         A model from `token_ids`, `segment_ids` and `mask` (each `sentences wordpieces`; mask 1 for real pieces) to a list
-        of `num_hidden_layers + 1` hidden states (`sentences wordpieces hidden`): 0 the embeddings, k the output of block k.
+        of `num_hidden_layers + 1` hidden states (`sentences wordpieces hidden`): 0 the embeddings, k the output of block k;
+        with `attention`, the probabilities of every block follow (`sentences heads wordpieces wordpieces`, each row
+        summing to 1 over the real pieces).
 
     Raises:
         ValueError: An activation that is not known here.
@@ -90,39 +104,87 @@ def build(config: Config, weights: Mapping[str, np.ndarray] | None = None) -> ke
         raise ValueError(f"activation {config.hidden_act!r} is not supported: expected one of {sorted(ACTIVATIONS)}")
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in ("token_ids", "segment_ids", "mask")}
     states = [Embeddings(config, name="embeddings")(inputs["token_ids"], inputs["segment_ids"])]
+    looked = []
     for k in range(1, config.num_hidden_layers + 1):
-        states.append(Block(config, name=f"block_{k}")(states[-1], inputs["mask"]))
-    model = keras.Model(inputs, states, name="encoder")
+        state, probabilities = Block(config, name=f"block_{k}")(states[-1], inputs["mask"])
+        states.append(state)
+        looked.append(probabilities)
+    model = keras.Model(inputs, [*states, *looked] if attention else states, name="encoder")
     if weights is not None:
         variables = {variable.path: variable for variable in model.weights}
-        for variable, key, transposed in weight_table(config.num_hidden_layers):
-            variables[variable].assign(weights[key].T if transposed else weights[key])
+        for weight in weight_table(config):
+            given = weights[weight.key]
+            variables[weight.variable].assign(given.T if weight.transposed else given)
     return model
 
 
 def export(model: keras.Model, config: Config) -> dict[str, np.ndarray]:
     """Give the encoder's weights back under their checkpoint keys, from a model that `build` made or that contains it."""
     variables = {variable.path: variable for variable in model.weights}
-    arrays = (
-        (key, np.asarray(variables[name]), transposed)
-        for name, key, transposed in weight_table(config.num_hidden_layers)
-    )
+    arrays = ((w.key, np.asarray(variables[w.variable]), w.transposed) for w in weight_table(config))
     return {key: array.T if transposed else array for key, array, transposed in arrays}
 
 
-def pad(rows: list[np.ndarray], multiple: int = 8, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Pad integer rows with zeros to a common length, a multiple of a few pieces so that few shapes occur; also the mask.
+def pad(rows: Sequence[np.ndarray], limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pad integer rows with zeros to a common length; also the mask.
+
+    The length is a step on a ladder of at least eight an octave: little is padding, and few shapes occur, for each of which
+    TensorFlow keeps what it compiled.
 
     Args:
         rows: One array of integers for each input.
-        multiple: Of which the length is one.
         limit: The longest that an input may be; padding stays within it too, as there are no positions beyond.
     """
-    longest = max(map(len, rows))
-    length = -(-longest // multiple) * multiple
-    if limit is not None:
-        length = max(longest, min(length, limit))
-    padded, mask = np.zeros((2, len(rows), length), np.int32)
+    padded, mask = np.zeros((2, len(rows), min(_step(max(map(len, rows))), limit)), np.int32)
     for i, row in enumerate(rows):
         padded[i, : len(row)], mask[i, : len(row)] = row, 1
     return padded, mask
+
+
+def _step(number: int) -> int:
+    width = max(1, 2 ** (number - 1).bit_length() // 16)
+    return -(-number // width) * width
+
+
+def read_out(network: keras.Model, inputs: Sequence[Aligned], pooling: str, dtype: str = "float32") -> np.ndarray:
+    """Give the vector of every row (word or special token) in every layer.
+
+    Inputs of similar length run together, so that little is padding; the pieces of a row are pooled.
+
+    Args:
+        network: What `build` made.
+        inputs: Encoder inputs.
+        pooling: `mean` of a row's pieces, or `first`.
+        dtype: Of the result; pieces are pooled in float32.
+
+    Returns:
+        `layers rows hidden`; rows in the order of the inputs. What the type cannot hold is infinite.
+    """
+    offsets = np.cumsum([0, *(len(one.starts) for one in inputs)])
+    by_length = sorted(range(len(inputs)), key=lambda i: len(inputs[i].token_ids))
+    limit = network.get_layer("embeddings").max_length
+    result = np.empty((len(network.outputs), offsets[-1], network.outputs[0].shape[-1]), dtype)
+    while by_length:
+        count = max(1, BATCH // _step(len(inputs[by_length[-1]].token_ids)))
+        batch, by_length = by_length[-count:], by_length[:-count]
+        nothing = [np.zeros(0, np.int32)] * (_step(len(batch)) - len(batch))
+        token_ids, mask = pad([*(inputs[i].token_ids for i in batch), *nothing], limit)
+        segment_ids, _ = pad([*(inputs[i].segment_ids for i in batch), *nothing], limit)
+        states = network.predict_on_batch({"token_ids": token_ids, "segment_ids": segment_ids, "mask": mask})
+        starts = np.concatenate([inputs[i].starts + n * mask.shape[1] for n, i in enumerate(batch)])
+        pieces = np.concatenate([np.diff([*inputs[i].starts, len(inputs[i].token_ids)]) for i in batch])
+        rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in batch])
+        longest = pieces.max() if pooling == "mean" else 1
+        further = [
+            np.flatnonzero(pieces > n) for n in range(1, longest)
+        ]  # the rows that have an n-th piece more: ever fewer
+        for layer, state in enumerate(states):
+            flat = np.reshape(state, (-1, result.shape[-1]))
+            vectors = flat[starts]
+            for n, some in enumerate(further, 1):
+                vectors[some] += flat[starts[some] + n]
+            if further:
+                vectors[further[0]] /= pieces[further[0], None]
+            with np.errstate(over="ignore"):
+                result[layer, rows] = vectors
+    return result

@@ -77,14 +77,14 @@ class _Examples:
         pairs = zip(first["sentence"], first["truncated"], aligned, strict=True)
         kept = [(corpus.items[number], one) for number, cut, one in pairs if not (cut and task.whole)]
         self.items, self.inputs = [item for item, _ in kept], [one for _, one in kept]
-        self.dropped, self.digest, self.key = len(corpus.items) - len(kept), corpus.digest, reference
+        self.dropped, self.digest = len(corpus.items) - len(kept), corpus.digest
         if not self.items:
             raise ValueError(f"no item of {reference} fits into {self.limit} pieces")
 
     def arrays(self, head: Any, chosen: np.ndarray) -> tuple[dict, dict]:
         """Pad some examples to arrays: encoder and head inputs, and targets."""
-        token_ids, mask = encoder.pad([self.inputs[i].token_ids for i in chosen], limit=self.limit)
-        segment_ids, _ = encoder.pad([self.inputs[i].segment_ids for i in chosen], limit=self.limit)
+        token_ids, mask = encoder.pad([self.inputs[i].token_ids for i in chosen], self.limit)
+        segment_ids, _ = encoder.pad([self.inputs[i].segment_ids for i in chosen], self.limit)
         extra, targets = head.arrays(
             [self.items[i] for i in chosen], [self.inputs[i] for i in chosen], token_ids.shape[1]
         )
@@ -147,7 +147,7 @@ def train(
     folder = checkpoints.resolve(model)
     config = checkpoints.read_config(folder)
     tokenizer = checkpoints.load_tokenizer(folder)
-    positions = config.max_position_embeddings
+    positions = config.max_length
     examples, held_out = (_Examples(TASKS[task], reference, tokenizer, positions) for reference in (train, dev))
     _deterministic(seed)
     network = encoder.build(config, checkpoints.read_weights(folder))
@@ -217,10 +217,10 @@ def _save(
     source: Path,
     record: dict[str, object],
 ) -> None:
-    """Write the tuned checkpoint, the encoder's weights under BERT's names and the head's under `head.`."""
+    """Write the tuned checkpoint, the encoder's weights under its family's names and the task head's under `head.`."""
     mine = {variable.path for variable in network.weights}
     added = {f"head.{v.path.replace('/', '.')}": np.asarray(v) for v in whole.weights if v.path not in mine}
-    arrays = {f"bert.{key}": array for key, array in encoder.export(network, config).items()} | added
+    arrays = encoder.export(network, config) | added
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
         partial = Path(temporary) / target.name

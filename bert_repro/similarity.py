@@ -128,7 +128,7 @@ def cosine(
         The mean in [-1, 1], 1 for vectors of equal direction; and its value in every resample.
     """
     each = np.einsum("wh,wh->w", _unit(x), _unit(y))
-    place = sparse.csr_array((np.ones(len(each)), (sentence, np.arange(len(each)))), (int(sentence[-1]) + 1, len(each)))
+    place = _by_sentence(sentence)
     value, replicates = intervals.ratio(place @ each.astype(float), np.asarray(place.sum(1)).ravel(), weights)
     return float(value), replicates
 
@@ -211,40 +211,65 @@ def compare(
 def geometry(
     samples: Sequence[Sample], layers: Sequence[int], resamples: int = intervals.RESAMPLES
 ) -> list[dict[str, object]]:
-    """Describe one model's vectors layer by layer: their mean norm, and the anisotropy.
+    """Describe one model's vectors layer by layer: their mean norm, the anisotropy, and how far one dimension dominates.
 
     Anisotropy is the mean cosine of two different words, in [-1, 1]; 0 where directions are spread evenly. It is computed
-    over all pairs, from the sums of unit vectors of each sentence.
+    over all pairs, from the sums of unit vectors of each sentence. Dominance is the share of the mean squared norm that the
+    largest dimension of the sample carries, in [1 / hidden, 1].
 
     Returns:
-        Table rows as `compare` gives them, with the metrics `norm` and `anisotropy`.
+        Table rows as `compare` gives them, with the metrics `norm`, `anisotropy` and `dominance`.
 
     Reference:
-        Ethayarajh 2019, section 3.3.
+        Ethayarajh 2019, section 3.3; Timkey and van Schijndel 2021, section 3.
     """
     rows = []
     for sample in samples:
         _check(sample.vectors[0], sample.vectors[0], sample.sentence)
         sentences = int(sample.sentence[-1]) + 1
         weights = intervals.draws(sample.key, sentences, resamples)
-        words = np.bincount(sample.sentence).astype(float)
+        place = _by_sentence(sample.sentence)
+        words = np.asarray(place.sum(1)).ravel()
         for layer, x in zip(layers, sample.vectors[0], strict=True):
-            norms = np.bincount(sample.sentence, np.linalg.norm(x, axis=1))
-            value, replicates = intervals.ratio(norms, words, weights)
-            rows.append(_row(sample, layer, "mean", "norm", float(value), replicates))
-            sums = np.zeros((sentences, x.shape[1]))
-            np.add.at(sums, sample.sentence, _unit(x))
-            rows.append(
-                _row(
-                    sample,
-                    layer,
-                    "mean",
-                    "anisotropy",
-                    float(_pair_mean(np.ones((1, sentences)), sums, words)[0]),
-                    _pair_mean(weights, sums, words),
-                )
-            )
+            found = {"norm": intervals.ratio(place @ np.linalg.norm(x, axis=1).astype(float), words, weights)}
+            sums = place @ _unit(x).astype(float)
+            found["anisotropy"] = _pair_mean(np.ones((1, sentences)), sums, words)[0], _pair_mean(weights, sums, words)
+            squares = place @ x.astype(float) ** 2
+            largest = squares[:, squares.sum(0).argmax()]
+            found["dominance"] = intervals.ratio(largest, squares.sum(1), weights)
+            rows += [_row(sample, layer, "mean", name, float(v), replicates) for name, (v, replicates) in found.items()]
     return rows
+
+
+def dominating(sample: Sample, layers: Sequence[int], count: int = 5) -> list[dict[str, object]]:
+    """List the dimensions that carry most of the mean squared norm of one model's vectors.
+
+    Args:
+        sample: Words with their vectors.
+        layers: The number of each layer.
+        count: Dimensions a layer.
+
+    Returns:
+        For each layer: `layer` and `content`, a list with the `dimension`, its `share` of the mean squared norm in [0, 1],
+        and the `mean` and standard deviation (`sd`) of its values; the largest share first.
+    """
+    listed = []
+    for layer, x in zip(layers, sample.vectors[0], strict=True):
+        squares = (x.astype(float) ** 2).mean(0)
+        largest = np.argsort(-squares, kind="stable")[:count]
+        columns = zip(
+            largest, squares[largest] / squares.sum(), x[:, largest].mean(0), x[:, largest].std(0), strict=True
+        )
+        names = ("dimension", "share", "mean", "sd")
+        content = [dict(zip(names, (int(d), *(round(float(v), 5) for v in rest)), strict=True)) for d, *rest in columns]
+        listed.append({"layer": layer, "content": content})
+    return listed
+
+
+def _by_sentence(sentence: np.ndarray) -> sparse.csr_array:
+    """Give the matrix `sentences words` that sums the words of each sentence."""
+    words = len(sentence)
+    return sparse.csr_array((np.ones(words), (sentence, np.arange(words))), (int(sentence[-1]) + 1, words))
 
 
 def _pair_mean(weights: np.ndarray, sums: np.ndarray, words: np.ndarray) -> np.ndarray:

@@ -1,33 +1,31 @@
 """Hidden states: hides the encoder pass and the store; gives, for every word of a corpus, its vector in every layer.
 
-It refuses to compute anything twice. States are kept under a key of everything they depend on, in shards of sentences
-that appear only when complete; a killed job goes on at the shard it was at. Reading needs no TensorFlow: where states are
-missing, `get` has them made by a process of its own and then maps the files.
+It refuses to compute anything twice, or to hold a corpus in memory. States are kept under a key of everything they depend
+on, in shards of about a thousand sentences; a killed job goes on at the shard it was at. Reading needs no TensorFlow: where
+states are missing, `get` has them made by a process of its own and then maps the files.
 """
 
 import hashlib
-import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
-from bert_repro import alignment, checkpoints, corpora, similarity
-from bert_repro.study import cache_folder
+from bert_repro import alignment, checkpoints, corpora, similarity, store, study
 
-FORMAT = 2
-SHARD = 1024  # sentences
-BATCH = 4096  # wordpieces, padding included
+FORMAT = 3  # what a layer is, and what lies in a shard
+SHARD = 16_384  # words: counted in sentences, a shard of long texts would take ten times the memory
+CHOICES = {"pooling": ("mean", "first"), "dtype": ("float16", "float32"), "pairs": ("together", "apart")}
 
 
 @dataclass(frozen=True)
@@ -36,35 +34,38 @@ class Setting:
 
     max_length: int = 512
     pooling: str = "mean"  # or "first": the first piece of a word
-    dtype: str = "float16"
+    dtype: str = "float16"  # or "float32"
+    pairs: str = "together"  # or "apart": each side of a pair is an input of its own
 
     def __post_init__(self) -> None:
-        if self.pooling not in ("mean", "first"):
-            raise ValueError(f"pooling must be 'mean' or 'first', got {self.pooling!r}")
-        if self.dtype not in ("float16", "float32"):
-            raise ValueError(f"dtype must be 'float16' or 'float32', got {self.dtype!r}")
+        for name, (usual, other) in CHOICES.items():
+            if getattr(self, name) not in (usual, other):
+                raise ValueError(f"{name} must be {usual!r} or {other!r}, got {getattr(self, name)!r}")
 
 
 class HiddenStates:
     """The states of one corpus under one checkpoint: `layers x words x hidden`, mapped from disk.
 
     Attributes:
-        rows: One line per word or special token, in order; columns as `alignment.align` gives them.
         layers: The number of states: blocks + 1.
         hidden: The width of a state.
+        report: What became of the words, an `alignment.Report`.
+        left_out: What the reader of the corpus left out, and how often.
         inputs: Checksums of weights, tokenizer and corpus, for manifests.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        about = json.loads((folder / "about.json").read_text())
+    def __init__(self, entry: store.Entry):
+        about = entry.open()
+        self._entry, self.folder = entry, entry.folder
         self.layers, self.hidden = int(about["layers"]), int(about["hidden"])
-        self.report, self.inputs = alignment.Report(**about["report"]), dict(about["inputs"])
-        self._shards = [(start, stop, folder / name) for start, stop, name in about["shards"]]
+        self.report, self.inputs = alignment.Report(**about["report"]), dict(about["digests"])
+        self.left_out = dict(about["left_out"])
+        self._starts = np.cumsum([0, *(shard["rows"] for shard in entry.shards())])  # first row of every shard
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        return pd.read_parquet(self.folder / "rows.parquet")
+        """One line per word or special token, in order; columns as `alignment.align` gives them."""
+        return pd.concat([self._entry.table(number) for number in range(len(self._starts) - 1)], ignore_index=True)
 
     @cached_property
     def bounds(self) -> Int[np.ndarray, " boundaries"]:
@@ -73,8 +74,8 @@ class HiddenStates:
         return np.flatnonzero(np.r_[True, sentence[1:] != sentence[:-1], True])
 
     @cached_property
-    def _maps(self) -> list[tuple[int, int, np.ndarray]]:
-        return [(start, stop, np.load(path, mmap_mode="r")) for start, stop, path in self._shards]
+    def _maps(self) -> list[np.ndarray]:
+        return [self._entry.array(number) for number in range(len(self._starts) - 1)]
 
     def check_layers(self, layers: Sequence[int] | None) -> list[int]:
         """Give the layers asked for, all where none are named.
@@ -101,12 +102,12 @@ class HiddenStates:
             ValueError: A layer or row that is not there, or rows out of order.
         """
         chosen = self.check_layers(layers)
-        total = self._shards[-1][1]
+        total = self._starts[-1]
         if len(rows) and (rows[0] < 0 or rows[-1] >= total or (np.diff(rows) <= 0).any()):
             raise ValueError(f"rows must ascend, each once, between 0 and {total - 1}; got {rows[0]} .. {rows[-1]}")
         result = np.empty((len(chosen), len(rows), self.hidden), np.float32)
-        for start, stop, shard in self._maps:
-            low, high = np.searchsorted(rows, [start, stop])
+        ends = np.searchsorted(rows, self._starts)
+        for array, start, low, high in zip(self._maps, self._starts, ends, ends[1:], strict=False):
             if low == high:
                 continue
             if rows[high - 1] - rows[low] == high - 1 - low:  # one stretch: a slice instead of a gather
@@ -114,8 +115,29 @@ class HiddenStates:
             else:
                 wanted = rows[low:high] - start
             for i, layer in enumerate(chosen):
-                result[i, low:high] = shard[layer, wanted]
+                result[i, low:high] = array[layer, wanted]
         return result
+
+    def sentences(
+        self, first: int, stop: int, layers: Sequence[int] | None = None
+    ) -> tuple[Float[np.ndarray, "layers rows hidden"], pd.DataFrame]:
+        """Read a range of encoded sentences, special tokens included.
+
+        Args:
+            first: The first of them, counted from 0 among the encoded ones, as in `bounds`.
+            stop: The one behind the last.
+            layers: Layers to read, all by default.
+
+        Returns:
+            The vectors as float32, and what each row is: a part of `rows`, its index kept.
+
+        Raises:
+            ValueError: A layer that is not there, or no range of sentences.
+        """
+        if not 0 <= first <= stop < len(self.bounds):
+            raise ValueError(f"sentences {first} to {stop} are no range within 0 and {len(self.bounds) - 1}")
+        low, high = self.bounds[[first, stop]]
+        return self.vectors(np.arange(low, high), layers), self.rows[low:high]
 
 
 def get(model: str, corpus: str, setting: Setting | None = None) -> HiddenStates:
@@ -124,22 +146,22 @@ def get(model: str, corpus: str, setting: Setting | None = None) -> HiddenStates
     Args:
         model: A checkpoint reference, see `checkpoints.resolve`.
         corpus: A corpus reference, see `corpora.load`.
-        setting: Length limit, pooling and precision; the defaults where not given.
+        setting: Length limit, pooling, precision and what is done with pairs; the defaults where not given.
     """
     return get_all(model, [corpus], setting)[0]
 
 
 def get_all(model: str, wanted: Sequence[str], setting: Setting | None = None) -> list[HiddenStates]:
-    """Give the states of several corpora; those missing are computed by one process."""
+    """Give the states of several corpora; those missing or damaged are computed by one process."""
     setting = setting or Setting()
-    places = [_place(model, corpora.load(reference), setting) for reference in wanted]
-    missing = [
-        reference for reference, place in zip(wanted, places, strict=True) if not (place / "about.json").is_file()
-    ]
+    entries = _entries(model, wanted, setting)
+    missing = [reference for reference, entry in zip(wanted, entries, strict=True) if not entry.mend()]
     if missing:
-        options = ["--max-length", str(setting.max_length), "--pooling", setting.pooling, "--dtype", setting.dtype]
+        options = [
+            text for name, value in asdict(setting).items() for text in (f"--{name.replace('_', '-')}", str(value))
+        ]
         _compute_apart([model, *missing, *options])
-    return [HiddenStates(place) for place in places]
+    return [HiddenStates(entry) for entry in entries]
 
 
 def _compute_apart(arguments: list[str]) -> None:
@@ -161,17 +183,19 @@ def _compute_apart(arguments: list[str]) -> None:
         raise RuntimeError(reason)
 
 
-def _place(model: str, corpus: corpora.Corpus, setting: Setting) -> Path:
-    folder = checkpoints.resolve(model)
-    parts = [
-        checkpoints.weights_digest(folder),
-        checkpoints.tokenizer_digest(folder),
-        corpus.digest,
-        repr(setting),
-        FORMAT,
-        SHARD,
-    ]
-    return cache_folder() / "states" / hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:20]
+def _entries(model: str, wanted: Sequence[str], setting: Setting) -> list[store.Entry]:
+    """Find the places of states, and keep them from being removed."""
+    folder, entries = checkpoints.resolve(model), []
+    for reference in wanted:
+        parts = [*_digests(folder, reference).values(), repr(setting), FORMAT, SHARD]
+        entries.append(store.Entry(hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:20]))
+        entries[-1].hold()
+    return entries
+
+
+def _digests(folder: Path, reference: str) -> dict[str, str]:
+    weights, tokenizer = checkpoints.weights_digest(folder), checkpoints.tokenizer_digest(folder)
+    return {"weights": weights, "tokenizer": tokenizer, "corpus": corpora.digest(reference)}
 
 
 def compute(model: str, wanted: Sequence[str], setting: Setting) -> None:
@@ -180,107 +204,91 @@ def compute(model: str, wanted: Sequence[str], setting: Setting) -> None:
     A second process that wants the same states waits, and then finds them.
 
     Raises:
-        ValueError: A corpus of which no sentence fits the length limit, or a limit the encoder does not have.
+        ValueError: A corpus of which no sentence fits the length limit, a limit the encoder does not have, or values that
+            the precision asked for cannot hold.
+        OSError: The disk is full, or the store would outgrow its cap.
     """
-    folder = checkpoints.resolve(model)
-    config = checkpoints.read_config(folder)
-    if not 4 <= setting.max_length <= config.max_position_embeddings:
-        raise ValueError(
-            f"max_length must lie between 4 and {config.max_position_embeddings} for {model}, got {setting.max_length}"
-        )
-    encoder = None
-    for reference in wanted:
-        corpus = corpora.load(reference)
-        place = _place(model, corpus, setting)
-        place.mkdir(parents=True, exist_ok=True)
-        with FileLock(place / ".lock"):
-            if (place / "about.json").is_file():
-                continue
-            tokenizer = checkpoints.load_tokenizer(folder)
-            inputs, rows, report = alignment.align(tokenizer, corpus.items, setting.max_length)
-            if not inputs:
-                raise ValueError(f"no item of {reference} fits into {setting.max_length} pieces")
-            if encoder is None:
-                from bert_repro import encoder as network  # TensorFlow starts here
-
-                encoder = network.build(config, checkpoints.read_weights(folder))
-                encoder.compile(jit_compile=False)
-            shards = _write_shards(place, encoder, inputs, setting, f"{model} {reference}")
-            digests = {
-                "weights": checkpoints.weights_digest(folder),
-                "tokenizer": checkpoints.tokenizer_digest(folder),
-                "corpus": corpus.digest,
-            }
-            about = {
-                "layers": config.num_hidden_layers + 1, "hidden": config.hidden_size, "shards": shards,
-                "report": asdict(report), "inputs": digests, "setting": asdict(setting), "model": model, "reference": reference,
-            }  # fmt: skip
-            _atomically(place / "rows.parquet", lambda path, rows=rows: rows.to_parquet(path, index=False))
-            _atomically(place / "about.json", lambda path, about=about: path.write_text(json.dumps(about, indent=1)))
+    encoder = _Encoder(model, setting)
+    for reference, entry in zip(wanted, _entries(model, wanted, setting), strict=True):
+        with entry.lock:
+            if not entry.mend():
+                _complete(entry, encoder, reference)
 
 
-def _write_shards(
-    place: Path, encoder, inputs: list[alignment.Aligned], setting: Setting, label: str
-) -> list[tuple[int, int, str]]:
-    shards, start = [], 0
-    pieces = sum(len(one.token_ids) for one in inputs)
-    with tqdm(total=pieces, unit=" pieces", unit_scale=True, desc=label, mininterval=1) as bar:
-        for number, first in enumerate(range(0, len(inputs), SHARD)):
-            some = inputs[first : first + SHARD]
-            rows = sum(len(one.starts) for one in some)
-            name = f"{number:05d}.npy"
-            if not (place / name).is_file():
-                vectors = _encode(encoder, some, setting)
-                _atomically(place / name, lambda path, vectors=vectors: _save(path, vectors))
-            shards.append((start, start + rows, name))
-            start += rows
-            bar.update(sum(len(one.token_ids) for one in some))
-    return shards
+class _Encoder:
+    """A checkpoint that turns items into vectors; TensorFlow starts with the first of them."""
+
+    def __init__(self, model: str, setting: Setting):
+        self.model, self.setting, self.folder = model, setting, checkpoints.resolve(model)
+        self.config = checkpoints.read_config(self.folder)
+        most = self.config.max_length
+        if not 4 <= setting.max_length <= most:
+            raise ValueError(f"max_length must lie between 4 and {most} for {model}, got {setting.max_length}")
+        self.tokenizer = checkpoints.load_tokenizer(self.folder)
+
+    @cached_property
+    def network(self) -> Any:
+        from bert_repro import encoder
+
+        network = encoder.build(self.config, checkpoints.read_weights(self.folder))
+        network.compile(jit_compile=False)
+        for size in (2, 3):  # shapes of no input: a graph kept for the first one met would give that other last bits
+            ones = np.ones((size, size), np.int32)
+            network.predict_on_batch({"token_ids": ones, "segment_ids": ones * 0, "mask": ones})
+        return network
+
+    def encode(self, items: list[Any], position: int) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
+        """Give the vectors of a shard, what its rows are, and what is to be recorded of it."""
+        from bert_repro.encoder import read_out
+
+        inputs, rows, report = alignment.align(self.tokenizer, items, self.setting.max_length)
+        vectors = read_out(self.network, inputs, self.setting.pooling, self.setting.dtype)
+        for layer, states in enumerate(vectors):
+            if not np.isfinite(states).all():
+                raise ValueError(
+                    f"layer {layer} of {self.model} has values that {self.setting.dtype} cannot hold: use dtype float32, "
+                    "or other weights where that is of no help"
+                )
+        rows["sentence"] += position
+        return vectors, rows, {"items": len(items), "inputs": len(inputs), "report": asdict(report)}
 
 
-def _encode(encoder, inputs: list[alignment.Aligned], setting: Setting) -> np.ndarray:
-    """Run the encoder over inputs of similar length together; pool the pieces of each word; put the rows back in order."""
-    from bert_repro.encoder import pad
-
-    offsets = np.cumsum([0, *(len(one.starts) for one in inputs)])
-    by_length = sorted(range(len(inputs)), key=lambda i: len(inputs[i].token_ids))
-    result = np.empty((len(encoder.outputs), offsets[-1], encoder.outputs[0].shape[-1]), setting.dtype)
-    while by_length:
-        count = max(1, BATCH // (len(inputs[by_length[-1]].token_ids) + 7))
-        batch, by_length = by_length[-count:], by_length[:-count]
-        token_ids, mask = pad([inputs[i].token_ids for i in batch], limit=setting.max_length)
-        segment_ids, _ = pad([inputs[i].segment_ids for i in batch], limit=setting.max_length)
-        states = encoder.predict_on_batch({"token_ids": token_ids, "segment_ids": segment_ids, "mask": mask})
-        lengths = mask.sum(1)
-        ends = np.cumsum(lengths)
-        starts = np.concatenate(
-            [inputs[i].starts + end - length for i, end, length in zip(batch, ends, lengths, strict=True)]
-        )
-        pieces = np.diff(np.r_[starts, ends[-1]])
-        target = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in batch])
-        real = mask.astype(bool)
-        for layer, state in enumerate(states):
-            vectors = np.asarray(state)[real]
-            if setting.pooling == "mean":
-                pooled = np.add.reduceat(vectors, starts, axis=0) / pieces[:, None]
-            else:
-                pooled = vectors[starts]
-            result[layer, target] = pooled
-    return result
+def _complete(entry: store.Entry, encoder: _Encoder, reference: str) -> None:
+    """Write what an entry lacks."""
+    model, setting, census = encoder.model, encoder.setting, corpora.census(reference)
+    origin = {"model": model, "corpus": reference, "setting": asdict(setting)}
+    there, position = {shard["number"] for shard in entry.shards()}, 0
+    with tqdm(total=census.words, unit=" words", unit_scale=True, desc=f"{model} {reference}", mininterval=1) as bar:
+        for number, items in enumerate(_shards(reference, setting)):
+            if number not in there:
+                vectors, rows, facts = encoder.encode(items, position)
+                entry.write(number, vectors, rows, facts | {"origin": origin})
+                del vectors, rows  # before there are those of the next shard
+            position += len(items)
+            bar.update(sum(map(corpora.size, items)))
+    shards = entry.shards()
+    totals = {name: sum(shard[name] for shard in shards) for name in ("items", "inputs", "rows")}
+    if not totals["inputs"]:
+        raise ValueError(f"no item of {reference} fits into {setting.max_length} pieces")
+    about = {"layers": encoder.config.num_hidden_layers + 1, "hidden": encoder.config.hidden_size, "origin": origin}
+    report = sum((alignment.Report(**shard["report"]) for shard in shards), alignment.Report())
+    about |= {"digests": _digests(encoder.folder, reference), "left_out": census.left_out, "report": asdict(report)}
+    entry.finish(len(shards), about | totals)
 
 
-def _save(path: Path, vectors: np.ndarray) -> None:
-    with path.open("wb") as stream:  # given a path, np.save would add a suffix to it
-        np.save(stream, vectors)
-
-
-def _atomically(path: Path, save) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+def _shards(reference: str, setting: Setting) -> Iterator[list[Any]]:
+    """Cut a corpus into shards, while reading it."""
+    items: list[Any] = []
+    words = 0
+    for item in corpora.stream(reference):
+        apart = setting.pairs == "apart" and isinstance(item, corpora.Pair)
+        items += corpora.sides(item) if apart else [item]
+        words += corpora.size(item)
+        if words >= SHARD:
+            yield items
+            items, words = [], 0
+    if items:
+        yield items
 
 
 def sample(
@@ -323,24 +331,36 @@ def sample(
 
 
 def stored() -> pd.DataFrame:
-    """List what the store holds, with sizes in megabytes."""
+    """List what the store holds: one line an entry, its size in megabytes, its setting where it is not the default."""
     listed = []
-    for about in sorted((cache_folder() / "states").glob("*/about.json")):
-        content = json.loads(about.read_text())
-        size = sum(p.stat().st_size for p in about.parent.iterdir()) / 1e6
-        listed.append((about.parent.name, content["model"], content["reference"], round(size, 1)))
-    return pd.DataFrame(listed, columns=["key", "model", "corpus", "MB"])
+    for entry in store.entries():
+        for shard in entry.shards()[:1]:  # none where nothing was computed yet
+            model, corpus, given = shard["origin"].values()
+            setting = ", ".join(f"{name}={value}" for name, value in given.items() if value != getattr(Setting, name))
+            words = sum(one["report"]["words"] for one in entry.shards())
+            used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
+            state = "complete" if entry.about else "partial"
+            listed.append((entry.key, model, corpus, setting, words, round(entry.size / 1e6, 1), used, state))
+    return pd.DataFrame(listed, columns=["key", "model", "corpus", "setting", "words", "MB", "used", "state"])
 
 
-def remove(key: str) -> None:
-    """Remove one entry of the store, or all with the key `all`.
+def remove(which: str) -> float:
+    """Remove entries of the store, and tell how many megabytes went.
+
+    Args:
+        which: A key; `all`; or a study file, which stands for the states that its runs read, under any setting.
 
     Raises:
-        ValueError: No such entry.
+        ValueError: No such entry; or what `study.load` raises.
+        BlockingIOError: A process reads or writes one of them.
     """
-    keys = stored()["key"].tolist() if key == "all" else [key]
-    for one in keys:
-        place = cache_folder() / "states" / one
-        if not one or one in (".", "..") or "/" in one or not place.is_dir():
-            raise ValueError(f"the store has no entry {one!r}: `python -m bert_repro states ls` lists them")
-        shutil.rmtree(place)
+    known = [entry.key for entry in store.entries()]
+    if which.endswith((".yaml", ".yml")):
+        loaded, listed = study.load(which), stored()
+        models = [run.parameters["model"] for run in study.runs(loaded)]
+        known = listed["key"][listed["model"].isin(models) & listed["corpus"].isin(loaded.read_out())].tolist()
+    elif which != "all":
+        if which not in known:
+            raise ValueError(f"the store has no entry {which!r}: `python -m bert_repro states ls` lists them")
+        known = [which]
+    return sum(store.Entry(key).remove() for key in known) / 1e6

@@ -5,6 +5,7 @@ It refuses a study it does not understand in full: unknown keys, tasks or ill-ty
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -15,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds notebooks/, studies/ and book/."""
 
 TaskName = Literal["nli", "parsing"]
+Chapter = Literal["hidden_states", "similarity", "structural_probe"]
 TASKS: tuple[str, ...] = get_args(TaskName)
 """The names of `finetune.TASKS` (a test holds them equal), known here so that a study is checked without TensorFlow."""
 
@@ -39,6 +41,16 @@ def data_folder() -> Path:
     if not Path(setting).is_dir():
         raise FileNotFoundError(f"the data folder {setting!r} does not exist: correct DATA=... or BERT_REPRO_DATA")
     return Path(setting)
+
+
+def atomically(path: Path, save: Callable[[Path], object]) -> None:
+    """Have a file written beside its place, and put it there once it is complete."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 class _Strict(BaseModel):
@@ -93,7 +105,7 @@ class Study(_Strict):
     similarity: SimilaritySetting
     structural_probe: ProbeSetting
     resamples: int = Field(default=1000, ge=100)
-    chapters: list[Literal["similarity", "structural_probe"]] = ["similarity", "structural_probe"]
+    chapters: list[Chapter] = list(get_args(Chapter))
 
     @model_validator(mode="after")
     def _tasks_are_distinct(self) -> "Study":

@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 
 from bert_repro import intervals
+from bert_repro.study import ROOT, atomically
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "bert_repro"
 _TEXT, _INT, _FLOAT = "string", "Int64", "Float64"
 
@@ -102,24 +102,15 @@ def write(
     numbers = table.drop(columns="replicates").reset_index(drop=True)
     kept = table["replicates"].reset_index(drop=True).dropna()
     replicates = pd.DataFrame({"row": kept.index, "replicates": list(kept)})
-    _into(
+    atomically(
         path.with_suffix(".manifest.json"),
         lambda p: p.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n"),
     )
-    _into(path.with_suffix(".csv"), lambda p: numbers.to_csv(p, index=False))
-    _into(path.with_suffix(".replicates.parquet"), lambda p: replicates.to_parquet(p, index=False))
+    atomically(path.with_suffix(".csv"), lambda p: numbers.to_csv(p, index=False))
+    atomically(path.with_suffix(".replicates.parquet"), lambda p: replicates.to_parquet(p, index=False))
     if extra is not None:
-        _into(path.with_suffix(".artefacts.parquet"), lambda p: extra.to_parquet(p, index=False))
-    _into(path, lambda p: numbers.to_parquet(p, index=False))
-
-
-def _into(path: Path, save) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        atomically(path.with_suffix(".artefacts.parquet"), lambda p: extra.to_parquet(p, index=False))
+    atomically(path, lambda p: numbers.to_parquet(p, index=False))
 
 
 def read(path: Path | str) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from bert_repro.page import mathjax_script
 
 BOOK = Path(__file__).resolve().parent
 METHOD = ("claims", "deviations", "reproduce", "references")
+APPENDIX = ("parity",)
 _HEADING = re.compile(r"^# +(.+?)\s*$", re.MULTILINE)
 
 
@@ -62,16 +63,17 @@ def assemble(study: studies.Study, chapters: Path, runs: Path, out: Path) -> Non
 def _contents(new: Path, study: studies.Study, titles: dict[str, str]) -> dict[str, object]:
     """Write the table of contents: results, method, and one entry a run, in the study's order."""
     pages = {page.stem for page in [*new.glob("*.md"), *new.glob("*.ipynb")]}
-    results = [*(c for c in study.chapters if c in pages), *sorted(pages - {*study.chapters, *METHOD, "index"})]
+    results = [
+        *(c for c in study.chapters if c in pages),
+        *sorted(pages - {*study.chapters, *METHOD, *APPENDIX, "index"}),
+    ]
     order = {run.name: number for number, run in enumerate(studies.runs(study))}
     listed = sorted(titles, key=lambda name: (order.get(name, len(order)), name))
+    runs = [{"file": f"runs/{name}", "title": titles[name]} for name in listed]
     parts = [
         {"caption": "Results", "chapters": [{"file": name} for name in results]},
         {"caption": "Method", "chapters": [{"file": name} for name in METHOD if name in pages]},
-        {
-            "caption": "Appendix: the runs",
-            "chapters": [{"file": f"runs/{name}", "title": titles[name]} for name in listed],
-        },
+        {"caption": "Appendix", "chapters": [{"file": name} for name in APPENDIX if name in pages] + runs},
     ]
     return {"format": "jb-book", "root": "index", "parts": [part for part in parts if part["chapters"]]}
 

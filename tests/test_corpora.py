@@ -1,9 +1,14 @@
 """Corpora: what is read is all there; what is malformed is refused with its file and line; draws repeat."""
 
 import gzip
+import hashlib
+import itertools
 import json
+import os
 import shutil
+import tracemalloc
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,6 +136,71 @@ def test_a_draw_repeats_and_keeps_the_order():
     assert places == sorted(places) and places != list(range(50))
     assert some.split == "dev[50]" and some.digest != everything.digest
     assert corpora.load("sample-trees:dev[300]").items == everything.items
+
+
+def test_a_draw_is_the_one_it_always_was():
+    items = corpora.load("sample-nli:dev").items
+    chosen = sorted(np.random.default_rng(0).choice(len(items), 20, replace=False))
+    assert corpora.load("sample-nli:dev[20]").items == tuple(items[i] for i in chosen)
+
+
+@pytest.mark.parametrize("name", ["s.conllu", "s.tsv", "s.txt.gz"])
+def test_a_stream_gives_what_comes_before_an_error(tmp_path, name):
+    good = {"s.conllu": (SMALL + "\n") * 50, "s.tsv": "paragraph\n" + "One. Two.\n" * 50, "s.txt.gz": "One.\n" * 50}[
+        name
+    ]
+    bad = {"s.conllu": "\nno columns\n", "s.tsv": "a\tb\n", "s.txt.gz": b"\xff\n".decode("latin-1")}[name]
+    path = file(tmp_path, name, good.encode() + bad.encode("latin-1"))
+    stream = corpora.stream(path)
+    assert len(list(itertools.islice(stream, 50))) == 50
+    with pytest.raises(ValueError, match=f"{name}:"):
+        list(stream)
+
+
+@pytest.mark.parametrize("reference", ["sample-trees:dev", "sample-trees:dev[30]", "sample-nli:dev", "sample-questions:dev", "sample-text"])  # fmt: skip
+def test_a_stream_a_census_and_a_loaded_corpus_agree(reference):
+    stream, corpus, census = corpora.stream(reference), corpora.load(reference), corpora.census(reference)
+    assert (stream.name, stream.split) == (corpus.name, corpus.split) and tuple(stream) == corpus.items
+    assert stream.left_out == corpus.left_out == census.left_out
+    assert (census.digest, census.items, census.words) == (corpus.digest, len(corpus.items), corpus.words)
+    assert census.digest == corpora.digest(reference)
+    assert census.digest == hashlib.sha256("\n".join(map(repr, corpus.items)).encode()).hexdigest()
+
+
+def test_what_is_left_out_is_counted_when_the_stream_ends(tmp_path):
+    stream = corpora.stream(file(tmp_path, "s.conllu", (SMALL + "\n") * 3))
+    next(stream)
+    assert stream.left_out == {"multiword ranges": 1, "empty nodes": 1}
+    assert len(list(stream)) == 5 and stream.left_out == {"multiword ranges": 3, "empty nodes": 3}
+
+
+def test_a_corpus_is_counted_once_while_its_file_stays_as_it_is(tmp_path, monkeypatch):
+    path = file(tmp_path, "s.txt", "One. Two three.")
+    first = corpora.census(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(corpora, "_lines", lambda path: pytest.fail("read again"))
+        assert corpora.census(path) is first and corpora.digest(path) == first.digest
+    file(tmp_path, "s.txt", "One. Two three four.")
+    os.utime(path, ns=(0, 0))
+    assert corpora.census(path).words == first.words + 1
+    assert corpora.census(f"{path}[1]").items == 1
+
+
+@pytest.mark.parametrize("name", ["s.conllu.gz", "s.tsv", "s.txt"])
+def test_memory_for_a_stream_does_not_grow_with_the_corpus(tmp_path, name):
+    peaks = []
+    for count in (300, 3000):
+        text = {
+            "s.conllu.gz": (SMALL + "\n") * count,
+            "s.tsv": "paragraph\n" + "One. Two.\n" * count,
+            "s.txt": "One. Two.\n" * count,
+        }
+        path = file(tmp_path, name, text[name])
+        tracemalloc.start()
+        assert corpora.census(path).items == 2 * count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
 
 
 def test_the_only_split_needs_no_name():

@@ -45,12 +45,15 @@ PROBES = ["structural_probe-base", "structural_probe-nli-1", "structural_probe-u
 RUNS = ["finetune-nli-1", *SIMILAR, "states-base", "states-nli-1", "states-untrained", *PROBES]
 
 
+CHAPTERS = ["index", "hidden_states", "similarity", "structural_probe", "claims"]  # those that show the study's tables
+
+
 class Clone:
     """A copy of the project, with a study and an encoder that lie outside it, as a reader's do."""
 
     def __init__(self, folder: Path):
         self.root, self.study, self.base = folder / "clone", folder / "reader.yaml", folder / "my bert"
-        ignored = shutil.ignore_patterns("build", "results", "shared", ".*", "__pycache__", "*.egg-info")
+        ignored = shutil.ignore_patterns("build", "mini", "shared", ".*", "__pycache__", "*.egg-info")
         shutil.copytree(ROOT, self.root, ignore=ignored)
         self.study.write_text(STUDY)
         tiny = checkpoints.resolve("tiny")
@@ -120,7 +123,7 @@ def clone(tmp_path_factory):
 
 
 def test_a_killed_report_goes_on_without_unlocking(clone):
-    assert set(clone.times()) == {*RUNS, "index", "similarity", "structural_probe", "claims", "book"}
+    assert set(clone.times()) == {*RUNS, *CHAPTERS, "parity", "book"}
     done = [path.name for path in clone.out.rglob("*") if "partial" in path.name or "failed" in path.name]
     assert done == []
     with FileLock(clone.root / "build" / ".report.lock", timeout=0):  # nobody holds it
@@ -185,6 +188,8 @@ def test_the_book_is_there_with_every_run(clone):
     index = (clone.book / "index.html").read_text()
     assert f"Study {clone.name}: " in index  # the banner: no setting of the paper
     assert {page.stem for page in (clone.book / "runs").glob("*.html")} == set(RUNS)
+    words = (clone.book / "hidden_states.html").read_text()
+    assert "wordpieces per word" in words and "multiword ranges" in words and "sample-trees:dev[60]" in words
 
 
 def test_the_checkpoint_says_where_it_comes_from(clone):
@@ -205,7 +210,7 @@ def test_another_rank_reruns_the_probes_and_what_shows_them(clone):
     before = clone.times()
     clone.study.write_text(clone.study.read_text().replace("rank: 8", "rank: 6"))
     clone.report()
-    assert clone.remade(before) == {*PROBES, "index", "similarity", "structural_probe", "claims", "book"}
+    assert clone.remade(before) == {*PROBES, *CHAPTERS, "book"}
 
 
 def test_a_failing_notebook_ends_the_report_and_keeps_its_siblings_then_its_code_reruns_what_depends_on_it(clone):
@@ -223,7 +228,7 @@ def test_a_failing_notebook_ends_the_report_and_keeps_its_siblings_then_its_code
     clone.edit("similarity", "edited = True")
     before = clone.times()
     clone.report()
-    assert clone.remade(before) == {*SIMILAR, "index", "similarity", "structural_probe", "claims", "book"}
+    assert clone.remade(before) == {*SIMILAR, *CHAPTERS, "book"}
     assert not list(clone.out.rglob("*.failed.ipynb"))
 
 

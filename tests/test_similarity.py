@@ -283,21 +283,41 @@ def test_three_words_are_too_few():
 # ---- geometry
 
 
-def test_norm_and_anisotropy_equal_means_over_all_words_and_pairs():
+def test_norm_anisotropy_and_dominance_equal_means_over_all_words_and_pairs():
     x = layered(vectors(25, seed=26), vectors(25, seed=27, shared=2))
     rows = {(r["layer"], r["metric"]): r for r in similarity.geometry([sample(x)], [0, 4], resamples=30)}
-    assert list(rows) == [(0, "norm"), (0, "anisotropy"), (4, "norm"), (4, "anisotropy")]
+    assert list(rows) == [(layer, name) for layer in (0, 4) for name in ("norm", "anisotropy", "dominance")]
     weights = intervals.draws("key of text", len(LENGTHS), 30)
     for side, layer in zip(x, (0, 4), strict=True):
         norms, (kernel, _) = np.linalg.norm(side, axis=1), kernels(side, side)
-        norm, anisotropy = rows[layer, "norm"], rows[layer, "anisotropy"]
+        norm, anisotropy, dominance = (rows[layer, name] for name in ("norm", "anisotropy", "dominance"))
+        squares = side.astype(float) ** 2
+        largest = squares.sum(0).argmax()
+        assert dominance["value"] == pytest.approx(squares[:, largest].sum() / squares.sum())
         assert norm["value"] == pytest.approx(norms.mean(), rel=1e-6)
         assert anisotropy["value"] == pytest.approx(kernel[np.triu_indices(25, 1)].mean(), abs=1e-6)
         for number, counts in enumerate(weights):
             assert norm["replicates"][number] == pytest.approx(np.average(norms, weights=counts[sentences()]), rel=1e-6)
             pairs = tuple(np.array(drawn_pairs(LENGTHS, counts)).T)
             assert anisotropy["replicates"][number] == pytest.approx(kernel[pairs].mean(), abs=1e-6)
+            drawn = counts[sentences()] @ squares
+            assert dominance["replicates"][number] == pytest.approx(drawn[largest] / drawn.sum(), rel=1e-6)
     assert abs(rows[0, "anisotropy"]["value"]) < 0.05 < 0.5 < rows[4, "anisotropy"]["value"]
+
+
+def test_dominating_dimensions_are_found_with_their_share():
+    side = vectors(25, seed=30)
+    side[:, 3] = 9 + side[:, 3] / 10  # far from the origin
+    side[:, 1] *= 4  # spread wide
+    (row,) = similarity.dominating(sample(layered(side)), [7], count=2)
+    squares = side.astype(float) ** 2
+    assert row["layer"] == 7 and [one["dimension"] for one in row["content"]] == [3, 1]
+    for one in row["content"]:
+        column = side[:, one["dimension"]]
+        expected = squares[:, one["dimension"]].sum() / squares.sum(), column.mean(), column.std()
+        assert (one["share"], one["mean"], one["sd"]) == pytest.approx(expected, abs=1e-4)
+    everything = similarity.dominating(sample(layered(side)), [0], count=side.shape[1])[0]["content"]
+    assert sum(one["share"] for one in everything) == pytest.approx(1, abs=1e-3)
 
 
 def test_anisotropy_of_a_resample_without_pairs_is_left_out():

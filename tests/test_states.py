@@ -1,16 +1,19 @@
 """States: what is stored is what the encoder gives, computed once, whatever interrupts it; reading needs no TensorFlow."""
 
-import json
 import subprocess
 import sys
 from functools import cache
+from itertools import cycle, islice
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from jaxtyping import TypeCheckError
 
-from bert_repro import alignment, checkpoints, corpora, states
+from bert_repro import alignment, checkpoints, corpora, intervals, similarity, states, store, study
+from bert_repro.__main__ import main
+from bert_repro.probes import structural
 
 EXACT = states.Setting(dtype="float32")
 
@@ -18,7 +21,7 @@ EXACT = states.Setting(dtype="float32")
 @pytest.fixture
 def own_store(tmp_path, monkeypatch):
     """A cache with the common weights and sample, and an empty store."""
-    common = states.cache_folder()
+    common = study.cache_folder()
     corpora.locate("sample-text")
     checkpoints.resolve("tiny")
     for path in common.iterdir():
@@ -28,16 +31,28 @@ def own_store(tmp_path, monkeypatch):
     return tmp_path / "states"
 
 
+NEW_NETWORK, NETWORKS = states._Encoder.__dict__["network"], {}
+
+
+def shared_network(encoder):
+    weights = checkpoints.weights_digest(encoder.folder)
+    if weights not in NETWORKS:
+        NETWORKS[weights] = NEW_NETWORK.func(encoder)
+    return NETWORKS[weights]
+
+
 @pytest.fixture
 def apart(monkeypatch):
-    """Compute in this process; what was asked is recorded."""
+    """Compute in this process, with a network for each checkpoint; what was asked is recorded."""
     asked = []
+    monkeypatch.setattr(states._Encoder, "network", property(shared_network))
 
     def compute(arguments):
         asked.append(arguments)
         at = arguments.index("--max-length")
         options = dict(zip(arguments[at::2], arguments[at + 1 :: 2], strict=True))
-        setting = states.Setting(int(options["--max-length"]), options["--pooling"], options["--dtype"])
+        given = {name.removeprefix("--"): value for name, value in options.items() if name != "--max-length"}
+        setting = states.Setting(int(options["--max-length"]), **given)
         states.compute(arguments[0], arguments[1:at], setting)
 
     monkeypatch.setattr(states, "_compute_apart", compute)
@@ -67,8 +82,7 @@ def naive(reference):
     [("sample-trees:dev[40]", "mean"), ("sample-trees:dev[40]", "first"), ("sample-nli:dev[15]", "mean")],
 )
 def test_stored_states_are_the_naive_mean_of_a_words_pieces(own_store, apart, monkeypatch, reference, pooling):
-    monkeypatch.setattr(states, "SHARD", 16)
-    monkeypatch.setattr(states, "BATCH", 200)
+    monkeypatch.setattr(states, "SHARD", 120)
     read = states.get("tiny", reference, states.Setting(pooling=pooling, dtype="float32"))
     everything = read.vectors(np.arange(len(read.rows)))
     assert everything.shape == (3, len(read.rows), 32) == (read.layers, len(read.rows), read.hidden)
@@ -85,41 +99,143 @@ def test_half_precision_is_close(own_store, apart):
     assert next(read.folder.glob("*.npy")).stat().st_size < stored.nbytes / 2 + 500
 
 
-def test_a_killed_job_goes_on_at_its_shard_to_the_same_bytes(own_store, apart, monkeypatch):
-    monkeypatch.setattr(states, "SHARD", 10)
+def test_half_precision_costs_less_than_a_thousandth(own_store, apart):
+    """What is stored as float16 gives the same geometry, and the same trees, as what is not."""
+    reference = "sample-trees:dev[60]"
+    half, exact = states.get("tiny", reference), states.get("tiny", reference, EXACT)
+    rows = similarity.sample_words(exact.rows, 300, 0)
+    sentence = np.unique(exact.rows["sentence"].to_numpy()[rows], return_inverse=True)[1]
+    weights = intervals.draws("key", int(sentence[-1]) + 1, 100)
+    for one, other in zip(half.vectors(rows), exact.vectors(rows), strict=True):
+        assert similarity.rsa(one, other, sentence, weights)[0] > 1 - 1e-6
+    bank = structural.treebank(corpora.treebank(reference).items, exact.rows)
+    probe = structural.DistanceProbe([0, 1, 2], rank=16)
+    probe.scale, probe.projection = np.ones(3), np.random.default_rng(0).standard_normal((3, 32, 16))
+    one, other = (structural.score(bank, probe.predict(bank, read)) for read in (half, exact))
+    assert np.abs((one.correct - other.correct).sum(1)).max() / one.edges.sum() < 1e-3
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in (".lock", ".readers")}
+
+
+@pytest.fixture
+def encoded(monkeypatch):
+    """The positions of the shards that were encoded, shards being small; every job has a network of its own."""
+    monkeypatch.setattr(states, "SHARD", 100)
+    monkeypatch.setattr(states._Encoder, "network", NEW_NETWORK)
+    seen = []
+    encode = states._Encoder.encode
+
+    def remembering(self, items, position):
+        seen.append(position)
+        return encode(self, items, position)
+
+    monkeypatch.setattr(states._Encoder, "encode", remembering)
+    return seen
+
+
+def test_a_killed_job_goes_on_at_its_shard_to_the_same_bytes(own_store, apart, encoded, monkeypatch):
     reference = "sample-trees:dev[35]"
     folder = states.get("tiny", reference, EXACT).folder
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    assert {"00000.npy", "00003.npy", "rows.parquet", "about.json", ".lock"} == before.keys() - {
-        "00001.npy",
-        "00002.npy",
-    }
-    for name in ("00002.npy", "00003.npy", "rows.parquet", "about.json"):
-        (folder / name).unlink()
-    assert len(states.stored()) == 0  # what is incomplete is not there
+    before, positions = files(folder), encoded.copy()
+    assert len(before) == 3 * len(positions) + 1 and len(positions) >= 4
+    store.Entry(folder.name).remove()
+    encoded.clear()
+    write = store.Entry.write
+
+    def interrupted(self, number, *shard):
+        if number == 2:
+            raise KeyboardInterrupt
+        write(self, number, *shard)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store.Entry, "write", interrupted)
+        states.get("tiny", reference, EXACT)
+    assert encoded == positions[:3] and states.stored()["state"].tolist() == ["partial"]
     states.get("tiny", reference, EXACT)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert all((folder / name).stat().st_mtime_ns == times[name] for name in ("00000.npy", "00001.npy"))
+    assert encoded == [*positions[:3], *positions[2:]] and files(folder) == before
 
 
-def test_a_shard_cut_off_while_it_is_written_leaves_nothing(own_store, apart, monkeypatch):
-    def save(path, vectors):
-        path.write_bytes(b"half")
-        raise KeyboardInterrupt
+def test_a_damaged_shard_alone_is_computed_again(own_store, apart, encoded, capsys):
+    read = states.get("tiny", "sample-trees:dev[35]")
+    before, positions, vectors = files(read.folder), encoded.copy(), read.vectors(np.arange(len(read.rows)))
+    for name, change in (("00001.npy", "damaged"), ("00002.parquet", "missing")):
+        path = read.folder / name
+        path.unlink() if change == "missing" else path.write_bytes(path.read_bytes()[:-1] + b"?")
+        capsys.readouterr()
+        again = states.get("tiny", "sample-trees:dev[35]")
+        assert f"states {read.folder.name}: {name} is {change}" in (said := capsys.readouterr().err)
+        assert said.count("it will be computed again") == 1 and encoded[-1] == positions[int(name[:5])]
+        assert files(read.folder) == before and (again.vectors(np.arange(len(read.rows))) == vectors).all()
+    assert len(encoded) == len(positions) + 2
 
-    with monkeypatch.context() as patch:
-        patch.setattr(states, "_save", save)
-        with pytest.raises(KeyboardInterrupt):
-            states.get("tiny", "sample-trees:dev[5]")
-    (folder,) = own_store.iterdir()
-    assert [path.name for path in folder.iterdir()] == [".lock"]
-    assert states.get("tiny", "sample-trees:dev[5]").folder == folder
+
+def test_shards_make_no_difference(own_store, apart, monkeypatch):
+    whole = states.get("tiny", "sample-trees:dev[60]", EXACT)
+    monkeypatch.setattr(states, "SHARD", 50)
+    parts = states.get("tiny", "sample-trees:dev[60]", EXACT)
+    assert whole.folder != parts.folder and len(list(parts.folder.glob("*.npy"))) > 5
+    pd.testing.assert_frame_equal(whole.rows, parts.rows)
+    assert parts.rows["sentence"].unique().tolist() == list(range(60))
+    rows = np.arange(len(whole.rows))
+    np.testing.assert_allclose(parts.vectors(rows), whole.vectors(rows), atol=1e-5)
+    assert whole.report == parts.report and (whole.bounds == parts.bounds).all()
+
+
+def test_sides_of_a_pair_may_be_read_apart(own_store, apart, monkeypatch):
+    monkeypatch.setattr(states, "SHARD", 60)
+    pairs = corpora.load("sample-nli:dev[15]").items
+    read = states.get("tiny", "sample-nli:dev[15]", states.Setting(dtype="float32", pairs="apart"))
+    words = read.rows[~read.rows["special"]]
+    texts = [side for pair in pairs for side in (pair.first, pair.second)]
+    assert [tuple(forms) for _, forms in words.groupby("sentence")["form"]] == texts
+    assert (words["segment"] == 0).all() and read.report.items == 30 == len(read.bounds) - 1
+    together = states.get("tiny", "sample-nli:dev[15]", EXACT)
+    assert together.folder != read.folder and len(together.rows) == len(read.rows) - 15  # [CLS] a [SEP] b [SEP]
+    first = read.sentences(0, 1)[0]
+    assert not np.allclose(
+        first, together.sentences(0, 1)[0][:, : first.shape[1]]
+    )  # here a side does not see the other
+    assert [side.id for side in corpora.sides(pairs[3])] == [f"{pairs[3].id}/1", f"{pairs[3].id}/2"]
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(70000, "float16"), (-np.inf, "float32"), (np.nan, "float16")])
+def test_values_that_the_precision_cannot_hold_are_refused(own_store, apart, monkeypatch, value, dtype):
+    from bert_repro import encoder
+
+    def read_out(network, inputs, pooling, dtype):
+        vectors = np.ones((3, sum(len(one.starts) for one in inputs), 32), np.float32)
+        vectors[1, 2, 3] = value
+        with np.errstate(over="ignore"):
+            return vectors.astype(dtype)
+
+    monkeypatch.setattr(encoder, "read_out", read_out)
+    reference = "sample-trees:dev[5]"
+    with pytest.raises(ValueError, match=f"layer 1 of tiny has values that {dtype} cannot hold.*use dtype float32"):
+        states.get("tiny", reference, states.Setting(dtype=dtype))
+    assert states.stored().empty
+    if value == 70000:
+        assert states.get("tiny", reference, EXACT).vectors(np.array([2]))[1, 0, 3] == 70000
+
+
+def test_what_the_reader_leaves_out_is_known(own_store, apart, tmp_path):
+    text = "1-2\tdon't\t_\t_\t_\t_\t_\t_\t_\t_\n1\tdo\t_\tX\tX\t_\t0\troot\t_\t_\n2\tn't\t_\tX\tX\t_\t1\tdep\t_\t_\n"
+    (tmp_path / "mine.conllu").write_text(text)
+    read = states.get("tiny", str(tmp_path / "mine.conllu"))
+    assert read.left_out == {"multiword ranges": 1, "empty nodes": 0}
+    assert read.rows["depth"].dropna().tolist() == [0, 1]
+
+
+def test_a_corpus_is_read_once_to_know_it(own_store, apart, monkeypatch):
+    states.get("tiny", "sample-trees:dev[5]")
+    monkeypatch.setattr(corpora, "_count", lambda items, left_out: pytest.fail("read again"))
+    states.get("tiny", "sample-trees:dev[5]")
 
 
 def test_states_are_computed_once(own_store, apart, monkeypatch):
     first = states.get_all("tiny", ["sample-trees:dev[5]", "sample-text[5]"])
-    assert [len(arguments) for arguments in apart] == [9]  # both by one process
+    assert [len(arguments) for arguments in apart] == [11]  # both by one process
     monkeypatch.setattr(states, "_compute_apart", lambda arguments: pytest.fail("computed again"))
     again = states.get_all("tiny", ["sample-trees:dev[5]", "sample-text[5]"])
     for one, other in zip(first, again, strict=True):
@@ -132,13 +248,23 @@ def test_states_are_computed_once(own_store, apart, monkeypatch):
     assert (first[0].folder / "about.json").stat().st_mtime_ns == stamp
 
 
-def test_the_key_follows_everything_the_states_depend_on(own_store, tmp_path):
-    corpus = corpora.load("sample-trees:dev[5]")
-    settings = [states.Setting(), states.Setting(256), states.Setting(pooling="first"), EXACT]
-    places = {states._place("tiny", corpus, setting) for setting in settings}
-    places.add(states._place("untrained:tiny", corpus, settings[0]))
-    places.add(states._place("tiny", corpora.load("sample-trees:dev[6]"), settings[0]))
-    assert len(places) == 6
+def test_the_key_follows_everything_the_states_depend_on(own_store, monkeypatch):
+    settings = [
+        states.Setting(),
+        states.Setting(256),
+        states.Setting(pooling="first"),
+        EXACT,
+        states.Setting(pairs="apart"),
+    ]
+    wanted = [("tiny", "sample-trees:dev[5]", setting) for setting in settings]
+    wanted += [("untrained:tiny", "sample-trees:dev[5]", settings[0]), ("tiny", "sample-trees:dev[6]", settings[0])]
+
+    def keys():
+        return [states._entries(model, [reference], setting)[0].key for model, reference, setting in wanted]
+
+    before = keys()
+    monkeypatch.setattr(states, "FORMAT", "next")
+    assert len({*before, *keys()}) == 14
 
 
 def test_inputs_as_long_as_the_last_position_are_read(own_store, apart, tmp_path):
@@ -155,17 +281,17 @@ def test_inputs_as_long_as_the_last_position_are_read(own_store, apart, tmp_path
 @pytest.fixture(scope="module")
 def read(tmp_path_factory):
     """A store of five shards, whose vectors can be told from each other."""
-    folder = tmp_path_factory.mktemp("read")
     everything = np.random.default_rng(0).standard_normal((4, 50, 6)).astype(np.float16)
+    rows = pd.DataFrame({"sentence": np.arange(50) // 7 * 2})
     bounds = [0, 11, 12, 30, 41, 50]
-    shards = []
-    for number, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
-        np.save(folder / f"{number}.npy", everything[:, start:stop])
-        shards.append((start, stop, f"{number}.npy"))
-    about = {"layers": 4, "hidden": 6, "shards": shards, "report": {}, "inputs": {}}
-    (folder / "about.json").write_text(json.dumps(about))
-    pd.DataFrame({"sentence": np.arange(50) // 7 * 2}).to_parquet(folder / "rows.parquet")
-    return states.HiddenStates(folder), everything.astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BERT_REPRO_CACHE", str(tmp_path_factory.mktemp("read")))
+        entry = store.Entry("read")
+        entry.hold()
+        for number, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
+            entry.write(number, everything[:, start:stop], rows[start:stop], {})
+        entry.finish(5, {"layers": 4, "hidden": 6, "report": {}, "digests": {}, "left_out": {}})
+        return states.HiddenStates(entry), everything.astype(np.float32)
 
 
 ROWS = [
@@ -204,11 +330,24 @@ def test_bounds_are_the_first_rows_of_sentences(read):
     assert read[0].bounds.tolist() == [0, 7, 14, 21, 28, 35, 42, 49, 50]
 
 
+def test_a_range_of_sentences_is_read_with_its_rows(read):
+    store, everything = read
+    for first, stop, low, high in ((0, 8, 0, 50), (1, 3, 7, 21), (7, 8, 49, 50), (4, 4, 28, 28)):
+        vectors, rows = store.sentences(first, stop, [3, 1])
+        assert (vectors == everything[[3, 1], low:high]).all() and vectors.shape[1] == high - low
+        assert rows.index.tolist() == list(range(low, high)) and rows.equals(store.rows[low:high])
+    assert store.sentences(2, 3)[0].shape == (4, 7, 6)
+    for first, stop in ((-1, 2), (3, 2), (0, 9)):
+        with pytest.raises(ValueError, match=f"sentences {first} to {stop} are no range within 0 and 8"):
+            store.sentences(first, stop)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"pooling": "max"}, "pooling must be 'mean' or 'first', got 'max'"),
         ({"dtype": "int8"}, "dtype must be .*'int8'"),
+        ({"pairs": "aside"}, "pairs must be 'together' or 'apart', got 'aside'"),
     ],
 )
 def test_an_unknown_setting_is_refused(values, message):
@@ -238,7 +377,8 @@ def test_a_process_that_dies_without_a_word_is_told(own_store, monkeypatch):
 
 
 LIGHT = (
-    "states, similarity, figures, claims, tables, study, execute, __main__, corpora, checkpoints, alignment, intervals"
+    "states, store, similarity, figures, claims, tables, study, execute, __main__, corpora, checkpoints, hub, weights, "
+    "architectures, alignment, intervals, page"
 )
 
 
@@ -261,17 +401,44 @@ print(np.isfinite(read.vectors(np.arange(6))).all(), sorted({{"tensorflow", "ker
     assert len(list(own_store.glob("*/about.json"))) == 1
 
 
-def test_what_is_stored_is_listed_and_removed(own_store, apart):
+def said(capsys, *arguments):
+    status = main(["states", *arguments])
+    return status, capsys.readouterr()
+
+
+def test_what_is_stored_is_listed_verified_and_removed(own_store, apart, capsys):
     assert states.stored().empty
-    for reference in ("sample-trees:dev[5]", "sample-text[5]"):
-        states.get("tiny", reference)
-    listed = states.stored()
-    assert sorted(listed["corpus"]) == ["sample-text[5]", "sample-trees:dev[5]"] and set(listed["model"]) == {"tiny"}
-    assert (listed["MB"] >= 0).all()
-    states.remove(listed["key"][0])
-    assert states.stored()["key"].tolist() == [listed["key"][1]]
-    states.remove("all")
-    assert states.stored().empty and not list(own_store.iterdir())
+    states.get("tiny", "sample-trees:dev[5]")
+    states.get("tiny", "sample-text[5]", states.Setting(128, "first"))
+    listed = states.stored().set_index("corpus").loc[["sample-trees:dev[5]", "sample-text[5]"]]
+    assert set(listed["model"]) == {"tiny"} and set(listed["state"]) == {"complete"} and (listed["MB"] >= 0).all()
+    assert listed["setting"].tolist() == ["", "max_length=128, pooling=first"]
+    assert listed["words"].tolist() == [corpora.load(reference).words for reference in listed.index]
+    status, text = said(capsys, "ls")
+    assert status == 0 and all(word in text.out for word in (*listed["key"], "complete", "of at most 100 GB in"))
+    assert said(capsys, "verify") == (0, ("2 entries were compared with their checksums\n", ""))
+    path = own_store / listed["key"].iloc[0] / "00000.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    status, text = said(capsys, "verify")
+    assert status == 1 and f"{listed['key'].iloc[0]}: 00000.npy is damaged" in text.out
+    assert text.err == "bert_repro: 1 parts of the store are damaged: the next use of an entry computes them again\n"
+    (path.parent / "about.json").unlink()
+    assert states.stored().set_index("key")["state"][path.parent.name] == "partial"
+    status, text = said(capsys, "rm", listed["key"].iloc[0])
+    assert status == 0 and text.out == "0.0 MB removed\n"
+    assert states.stored()["key"].tolist() == [listed["key"].iloc[1]]
+    size = store.Entry(listed["key"].iloc[1]).size
+    assert states.remove("all") == size / 1e6 and states.stored().empty and store.entries() == []
+
+
+def test_the_states_of_a_study_are_removed_together(own_store, apart, tmp_path):
+    content = yaml.safe_load((study.ROOT / "studies" / "demo.yaml").read_text()) | {"base": "tiny"}
+    content["similarity"]["corpora"] = ["sample-text[5]"]
+    (tmp_path / "mine.yaml").write_text(yaml.dump(content))
+    for model, corpus in (("tiny", "sample-text[5]"), ("untrained:tiny", "sample-text[5]"), ("tiny", "sample-text[6]")):
+        states.get(model, corpus, EXACT)
+    assert states.remove(str(tmp_path / "mine.yaml")) > 0
+    assert states.stored()["corpus"].tolist() == ["sample-text[6]"]
 
 
 @pytest.mark.parametrize("key", ["..", ".", "", "../states", "a/b", "none"])
@@ -316,3 +483,25 @@ def test_models_out_of_step_are_detected(own_store, apart, tmp_path):
         states.sample(models, some, words=60, seed=3, setting=cut)
     (sample,) = states.sample(models, some, words=60, seed=3)  # without a cut all words are there under both
     assert sample.vectors[0].shape == sample.vectors[1].shape
+
+
+PEAK = """
+import resource, sys
+from bert_repro.__main__ import main
+assert main(["states", "compute", *sys.argv[1:]]) == 0
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_corpus(own_store, tmp_path):
+    """Ten times the sentences, at most a tenth more memory."""
+    sentences = corpora.locate("sample-trees:train").path.read_text().rstrip().split("\n\n")
+    peaks = []
+    for count in (2000, 20000):
+        path = tmp_path / f"{count}.conllu"
+        path.write_text("\n\n".join(islice(cycle(sentences), count)))
+        done = subprocess.run([sys.executable, "-c", PEAK, "tiny", path], capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout))
+    assert sorted(states.stored()["words"])[1] > 9 * sorted(states.stored()["words"])[0]
+    assert peaks[1] < 1.1 * peaks[0]

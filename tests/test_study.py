@@ -135,7 +135,10 @@ TASK = SMALL["tasks"][0]
         ({"tasks": [TASK, TASK]}, "study: Value error, each task may be given once, got ['nli', 'nli']"),
         ({"similarity": {"corpora": []}}, "similarity.corpora: List should have at least 1 item"),
         ({"name": "My study"}, "name: String should match pattern '^[a-z][a-z0-9_]*$' (got 'My study')"),
-        ({"chapters": ["edges"]}, "chapters.0: Input should be 'similarity' or 'structural_probe' (got 'edges')"),
+        (
+            {"chapters": ["edges"]},
+            "chapters.0: Input should be 'hidden_states', 'similarity' or 'structural_probe' (got 'edges')",
+        ),
     ],
 )
 def test_a_study_that_is_not_understood_is_refused_in_one_line(tmp_path, changes, message):
@@ -207,3 +210,10 @@ def test_data_folder_must_be_set_and_exist(monkeypatch, tmp_path):
 def test_reading_a_study_is_light():
     code = "import sys, bert_repro.study; print(sorted({'tensorflow', 'keras', 'numpy', 'pandas'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path):
+    study.atomically(tmp_path / "x", lambda path: path.write_text("whole"))
+    with pytest.raises(ZeroDivisionError):
+        study.atomically(tmp_path / "x", lambda path: path.write_text("half") / 0)
+    assert (tmp_path / "x").read_text() == "whole" and sorted(p.name for p in tmp_path.iterdir()) == ["x"]

@@ -1,0 +1,189 @@
+"""Hidden states of a corpus, from text to store: words per second beside three baselines and the machine's peak, and memory.
+
+    python benchmarks/states.py [--corpus ewt:train] [--model minilm] [--rounds 3]
+    python benchmarks/states.py --memory
+
+All sides run in turns on the same machine: quote the ratios, not the seconds. Without the data folder the corpus is
+generated. The PyTorch loop needs an environment of its own (.venv-torch); where that is missing it is left out.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from bert_repro import alignment, checkpoints, corpora, states
+from bert_repro.study import ROOT
+
+TORCH = ROOT / ".venv-torch" / "bin" / "python"
+PLAIN_LOOP = """
+import json, sys, time
+import torch
+from transformers import AutoModel, AutoTokenizer
+folder, sentences = sys.argv[1], json.load(open(sys.argv[2]))
+model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+def loop(some):
+    with torch.no_grad():
+        for start in range(0, len(some), 32):
+            batch = tokenizer(some[start:start + 32], is_split_into_words=True, padding="longest", return_tensors="pt")
+            for state in model(**batch, output_hidden_states=True).hidden_states:
+                state.numpy()
+loop(sentences[:64])
+begin = time.perf_counter()
+loop(sentences)
+print(time.perf_counter() - begin)
+"""
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Time one call."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def matmul_peak() -> float:
+    """Give the machine's float32 matrix-multiply peak in flop/s: the best of NumPy and TensorFlow, at two shapes."""
+    import tensorflow as tf
+
+    best = 0.0
+    for m, k, n in ((2048, 2048, 2048), (4096, 384, 1536)):
+        a, b = (np.random.default_rng(0).standard_normal(shape, np.float32) for shape in ((m, k), (k, n)))
+        there, other = tf.constant(a), tf.constant(b)
+        for product in (lambda a=a, b=b: a @ b, lambda a=there, b=other: tf.matmul(a, b)[0, 0].numpy()):
+            product()
+            best = max(best, 2 * m * k * n / min(seconds(product) for _ in range(10)))
+    return best
+
+
+def speed(model: str, corpus: str, rounds: int) -> None:
+    """Run all sides in turns; print the best time of each and the ratios."""
+    from bert_repro import encoder
+
+    folder, path = checkpoints.resolve(model), corpora.locate(corpus).path
+    config, items = checkpoints.read_config(folder), corpora.load(str(path)).items
+    inputs, _, report = alignment.align(checkpoints.load_tokenizer(folder), items, config.max_length)
+    network = encoder.build(config, checkpoints.read_weights(folder))
+    last = type(network)(network.inputs, network.outputs[-1])
+    last_layer = SimpleNamespace(outputs=[last.output], predict_on_batch=lambda given: [last.predict_on_batch(given)])
+    stream = np.concatenate([one.token_ids for one in inputs])
+    packed = stream[: len(stream) // 64 * 64].reshape(-1, 64)
+    listed = Path(tempfile.mkstemp(suffix=".json")[1])
+    listed.write_text(json.dumps([item.words for item in items]))
+
+    def job(reference: str) -> None:
+        """Do the whole job: read, align, encode, pool, store."""
+        with tempfile.TemporaryDirectory() as cache:
+            os.environ["BERT_REPRO_CACHE"] = cache
+            states.compute(str(folder), [reference], states.Setting())
+
+    def read_out(some) -> None:
+        for first in range(0, len(inputs), 1000):
+            encoder.read_out(some, inputs[first : first + 1000], "mean")
+
+    def run_packed() -> None:
+        rows = encoder.BATCH // 64
+        for first in range(0, len(packed), rows):
+            ids = packed[first : first + rows]
+            network.predict_on_batch({"token_ids": ids, "segment_ids": ids * 0, "mask": np.ones_like(ids)})
+
+    sides: dict[str, Callable[[], float]] = {
+        # a job starts up before it works; what it takes for ten sentences is taken off
+        "whole job": lambda: seconds(lambda: job(str(path))) - seconds(lambda: job(f"{path}[10]")),
+        "all layers": lambda: seconds(lambda: read_out(network)),
+        "one layer": lambda: seconds(lambda: read_out(last_layer)),
+        "packed": lambda: seconds(run_packed) * len(stream) / packed.size,
+    }
+    if TORCH.is_file():
+        command = [str(TORCH), "-c", PLAIN_LOOP, str(folder), str(listed)]
+        sides["PyTorch"] = lambda: float(subprocess.run(command, check=True, capture_output=True).stdout)
+    peak, best = 0.0, dict.fromkeys(sides, np.inf)
+    for _ in range(rounds):
+        peak = max(peak, matmul_peak())
+        best = {name: min(best[name], side()) for name, side in sides.items()}
+    listed.unlink()
+
+    dense = config.num_hidden_layers * (4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size)
+    layers = config.num_hidden_layers + 1
+    print(
+        f"{corpus}: {len(items)} sentences, {report.words} words, {len(stream)} wordpieces; {model}; best of {rounds}"
+    )
+    print(f"  whole job (this package: read, align, encode, pool, store)      {best['whole job']:8.2f} s")
+    print(f"  all layers (this package: encode and pool)                     {best['all layers']:8.2f} s")
+    print(f"  one layer (this package: encode and pool)                      {best['one layer']:8.2f} s")
+    print(f"  packed rows of 64, no padding, nothing kept (this package)     {best['packed']:8.2f} s")
+    if "PyTorch" in best:
+        print(f"  PyTorch transformers, corpus order, batches of 32, no pooling  {best['PyTorch']:8.2f} s")
+        print(f"(a) the PyTorch loop takes {best['PyTorch'] / best['whole job']:.2f} times the whole job")
+    print(
+        f"(b) encoding once per layer takes {layers * best['one layer'] / best['all layers']:.2f} times one pass for all {layers}"
+    )
+    print(f"(c) encoding and pooling run at {best['packed'] / best['all layers']:.0%} of the speed of packed batches")
+    print(f"words per second, all layers: {report.words / best['whole job']:.0f}")
+    share = 2 * dense * len(stream) / best["all layers"] / peak
+    print(
+        f"share of the matrix-multiply peak ({peak / 1e9:.0f} Gflop/s): {share:.0%}; real wordpieces, dense layers only"
+    )
+
+
+PEAK_MEMORY = """
+import resource, sys
+from bert_repro import states
+states.compute(sys.argv[1], [sys.argv[2]], states.Setting())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def memory() -> None:
+    """Print the peak resident memory for 2,000 and 20,000 sentences, with the demo encoder and one of BERT base's size."""
+    base = checkpoints.Config(30522, 768, 12, 12, 3072, 512)
+    minilm = checkpoints.resolve("minilm")
+    with tempfile.TemporaryDirectory() as folder:
+        shaped = Path(folder) / "base"
+        shaped.mkdir()
+        weights = checkpoints.random_weights(base, seed=0, deviation=0.02)
+        checkpoints.write(shaped, base, weights, tokenizer_from=minilm, record={})
+        del weights
+        source = corpora.locate("ewt:train" if os.environ.get("BERT_REPRO_DATA") else "sample-trees:train").path
+        lines = [" ".join(item.words) for item in corpora.load(str(source)).items]
+        for name, model, counts in (("minilm", minilm, (2000, 20000)), ("BERT base's size", shaped, (500, 2000))):
+            peaks = []
+            for count in counts:
+                text = Path(folder) / f"{count}.conllu"
+                words = [line.split() for line in (lines * (count // len(lines) + 1))[:count]]
+                rows = (
+                    "\n".join(f"{i}\t{w}\t_\tX\tX\t_\t{i - 1}\tdep\t_\t_" for i, w in enumerate(s, 1)) for s in words
+                )
+                text.write_text("\n\n".join(rows) + "\n")
+                command = [sys.executable, "-c", PEAK_MEMORY, str(model), str(text)]
+                cache = os.environ | {"BERT_REPRO_CACHE": f"{folder}/cache"}
+                done = subprocess.run(command, check=True, capture_output=True, env=cache, text=True)
+                peaks.append(int(done.stdout) / 1e3)
+            said = ", ".join(f"{peak:.0f} MB for {count}" for peak, count in zip(peaks, counts, strict=True))
+            print(f"{name}: {said} sentences: {peaks[-1] / peaks[0] - 1:+.1%}")
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--corpus", default="ewt:train" if os.environ.get("BERT_REPRO_DATA") else "sample-trees:train")
+    parser.add_argument("--model", default="minilm")
+    parser.add_argument("--rounds", type=int, default=3, help="the first also warms up")
+    parser.add_argument("--memory", action="store_true", help="measure memory instead")
+    given = parser.parse_args()
+    if given.memory:
+        memory()
+    else:
+        speed(given.model, given.corpus, given.rounds)
+
+
+if __name__ == "__main__":
+    main()

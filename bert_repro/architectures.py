@@ -1,0 +1,178 @@
+"""Architectures: hides what each family of encoders calls its sizes and weights; gives one config and one table of weights.
+
+It refuses families that `encoder.build` does not compute: a decoder, relative positions, or a `model_type` not listed here.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+Size = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class Config:
+    """The part of a checkpoint's config.json that shapes the encoder; names as BERT has them."""
+
+    vocab_size: Size
+    hidden_size: Size
+    num_hidden_layers: Size
+    num_attention_heads: Size
+    intermediate_size: Size
+    max_position_embeddings: Size
+    type_vocab_size: int = 2
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    initializer_range: float = 0.02
+    pad_token_id: int = 0
+    embedding_size: int = 0  # of the embeddings, where a projection widens them; 0 without one
+    model_type: str = "bert"
+
+    @property
+    def first_position(self) -> int:
+        """Row of the position table that the first wordpiece reads: RoBERTa's family counts on from its padding token."""
+        return self.pad_token_id + 1 if ARCHITECTURES[self.model_type].offset else 0
+
+    @property
+    def max_length(self) -> int:
+        """Most wordpieces of an input, special tokens included."""
+        return self.max_position_embeddings - self.first_position
+
+    @property
+    def segments(self) -> int:
+        """Rows of the segment table; 0 where there is none."""
+        return self.type_vocab_size if ARCHITECTURES[self.model_type].segments else 0
+
+
+class Architecture(NamedTuple):
+    """How one `model_type` differs from BERT."""
+
+    name: str  # of its class, without `Model`
+    offset: bool = False  # see Config.first_position; these read every wordpiece as of the first segment too
+    segments: bool = True
+    fields: Mapping[str, str] = {}  # names in config.json that are not BERT's
+    blocks: str = "encoder.layer"
+    parts: Mapping[str, str] = {}  # names of a block's weights that are not BERT's
+
+
+_DISTILBERT = {
+    "hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads", "intermediate_size": "hidden_dim",
+    "hidden_act": "activation", "hidden_dropout_prob": "dropout", "attention_probs_dropout_prob": "attention_dropout",
+}  # fmt: skip
+_DISTILBERT_PARTS = {
+    "query": "attention.q_lin", "key": "attention.k_lin", "value": "attention.v_lin", "attention_output": "attention.out_lin",
+    "attention_norm": "sa_layer_norm", "intermediate": "ffn.lin1", "output": "ffn.lin2", "output_norm": "output_layer_norm",
+}  # fmt: skip
+ARCHITECTURES = {
+    "bert": Architecture("Bert"),
+    "roberta": Architecture("Roberta", offset=True),
+    "xlm-roberta": Architecture("XLMRoberta", offset=True),
+    "camembert": Architecture("Camembert", offset=True),
+    "distilbert": Architecture(
+        "DistilBert", segments=False, fields=_DISTILBERT, blocks="transformer.layer", parts=_DISTILBERT_PARTS
+    ),
+    "electra": Architecture("Electra"),
+}
+"""Families by the `model_type` of their config.json."""
+
+_PARTS = {
+    "query": "attention.self.query", "key": "attention.self.key", "value": "attention.self.value",
+    "attention_output": "attention.output.dense", "attention_norm": "attention.output.LayerNorm",
+    "intermediate": "intermediate.dense", "output": "output.dense", "output_norm": "output.LayerNorm",
+}  # fmt: skip
+
+
+def from_raw(raw: Mapping[str, Any], source: Path | str) -> Config:
+    """Read the content of a config.json.
+
+    Args:
+        raw: Its content. Without a `model_type`, as in Google's own bert_config.json, it is read as BERT's.
+        source: Its file, for messages.
+
+    Raises:
+        ValueError: Another family, a decoder, relative positions, or sizes missing, ill-typed or impossible.
+    """
+    kind = raw.get("model_type", "bert")
+    if kind not in ARCHITECTURES:
+        raise ValueError(f"{source} describes a model of type {kind!r}: supported are {', '.join(ARCHITECTURES)}")
+    positions = raw.get("position_embedding_type", "absolute")
+    if positions != "absolute":
+        raise ValueError(f"{source} has position embeddings of type {positions!r}: supported is 'absolute'")
+    if raw.get("is_decoder") or raw.get("add_cross_attention"):
+        raise ValueError(f"{source} describes a decoder: supported are encoders, in which every word sees every other")
+    fields = ARCHITECTURES[kind].fields
+    known = {name: raw.get(fields.get(name, name)) for name in Config.__dataclass_fields__}
+    known = {name: value for name, value in known.items() if value is not None}
+    try:
+        config = TypeAdapter(Config).validate_json(json.dumps(known), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise ValueError(f"{source}: {fields.get(name, name)}: {first['msg']}, got {known.get(name)!r}") from None
+    if config.hidden_size % config.num_attention_heads:
+        raise ValueError(
+            f"{source}: a width of {config.hidden_size} cannot be split among {config.num_attention_heads} attention heads"
+        )
+    return config
+
+
+def to_raw(config: Config) -> dict[str, Any]:
+    """Give the content of a config.json that `from_raw` and transformers read."""
+    kind = ARCHITECTURES[config.model_type]
+    values = {name: getattr(config, name) for name in Config.__dataclass_fields__}
+    if not config.embedding_size:
+        del values["embedding_size"]
+    raw = {kind.fields.get(name, name): value for name, value in values.items()}
+    return {"architectures": [f"{kind.name}Model"], "position_embedding_type": "absolute"} | raw
+
+
+class Weight(NamedTuple):
+    """One weight of the encoder: its variable in encoder.py, and its key and shape in a checkpoint."""
+
+    variable: str
+    key: str
+    transposed: bool  # whether the checkpoint holds the transpose of the variable
+    shape: tuple[int, ...]
+
+
+def weight_table(config: Config) -> list[Weight]:
+    """List the encoder's weights, in the order of the layers."""
+    kind, hidden, inner = ARCHITECTURES[config.model_type], config.hidden_size, config.intermediate_size
+    narrow = config.embedding_size or hidden
+    table: list[Weight] = []
+
+    def dense(variable: str, key: str, into: int, out: int) -> None:
+        table.append(Weight(f"{variable}/kernel", f"{key}.weight", True, (out, into)))
+        table.append(Weight(f"{variable}/bias", f"{key}.bias", False, (out,)))
+
+    def norm(variable: str, key: str, size: int) -> None:
+        table.append(Weight(f"{variable}/gamma", f"{key}.weight", False, (size,)))
+        table.append(Weight(f"{variable}/beta", f"{key}.bias", False, (size,)))
+
+    rows = {"word": config.vocab_size, "position": config.max_position_embeddings, "token_type": config.segments}
+    for name, count in rows.items():
+        if count:
+            ours = f"embeddings/{name.replace('token_type', 'segment')}/embeddings"
+            table.append(Weight(ours, f"embeddings.{name}_embeddings.weight", False, (count, narrow)))
+    norm("embeddings/norm", "embeddings.LayerNorm", narrow)
+    if narrow != hidden:
+        dense("embeddings/projection", "embeddings_project", narrow, hidden)
+    parts = _PARTS | dict(kind.parts)
+    for k in range(config.num_hidden_layers):
+        for part, theirs in parts.items():
+            variable, key = f"block_{k + 1}/{part}", f"{kind.blocks}.{k}.{theirs}"
+            if part.endswith("norm"):
+                norm(variable, key, hidden)
+            else:
+                dense(
+                    variable,
+                    key,
+                    *{"intermediate": (hidden, inner), "output": (inner, hidden)}.get(part, (hidden, hidden)),
+                )
+    return table

@@ -1,0 +1,17 @@
+"""The README's picture, drawn from the tables of the published study: python book/headline.py (needs a Chromium)."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from bert_repro import figures, tables
+
+PANELS = {"rsa": "RSA with the untuned encoder (Wikipedia)", "uuas": "UUAS of distance probes (EWT test)"}
+
+table = tables.merge(tables.ROOT / "results" / "mini" / "tables")
+rsa = table[(table["method"] == "rsa") & (table["role"] == "score") & (table["corpus"] == "wiki")]
+uuas = table[(table["metric"] == "uuas") & (table["split"] == "test")]
+both = pd.concat([rsa.assign(metric=PANELS["rsa"]), uuas.assign(metric=PANELS["uuas"])])
+figures.save_static(
+    figures.layer_curves(both, facet="metric"), Path(__file__).parent / "_static" / "headline.png", width=820
+)
