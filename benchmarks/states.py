@@ -20,6 +20,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 from bert_repro import alignment, checkpoints, corpora, states
 from bert_repro.study import ROOT
 
@@ -73,7 +75,11 @@ def speed(model: str, corpus: str, rounds: int) -> None:
     inputs, _, report = alignment.align(checkpoints.load_tokenizer(folder), items, config.max_length)
     network = encoder.build(config, checkpoints.read_weights(folder))
     last = type(network)(network.inputs, network.outputs[-1])
-    last_layer = SimpleNamespace(outputs=[last.output], predict_on_batch=lambda given: [last.predict_on_batch(given)])
+    last_layer = SimpleNamespace(  # as a model with a list of one state
+        outputs=[last.output],
+        get_layer=last.get_layer,
+        predict_on_batch=lambda given: [last.predict_on_batch(given)],
+    )
     stream = np.concatenate([one.token_ids for one in inputs])
     packed = stream[: len(stream) // 64 * 64].reshape(-1, 64)
     listed = Path(tempfile.mkstemp(suffix=".json")[1])
@@ -86,8 +92,8 @@ def speed(model: str, corpus: str, rounds: int) -> None:
             states.compute(str(folder), [reference], states.Setting())
 
     def read_out(some) -> None:
-        for first in range(0, len(inputs), 1000):
-            encoder.read_out(some, inputs[first : first + 1000], "mean")
+        for first in range(0, len(inputs), 2000):  # about a shard
+            encoder.read_out(some, inputs[first : first + 2000], "mean", "float16")
 
     def run_packed() -> None:
         rows = encoder.BATCH // 64

@@ -23,7 +23,7 @@ ACTIVATIONS = {
     "gelu_new": lambda x: keras.activations.gelu(x, approximate=True),
     "relu": keras.activations.relu,
 }
-BATCH = 2048  # wordpieces, padding included: few enough for the caches, many enough for the cores
+BATCH = 1536  # wordpieces, padding included: few enough for the caches, many enough for the cores
 
 
 class Embeddings(layers.Layer):
@@ -128,7 +128,7 @@ def export(model: keras.Model, config: Config) -> dict[str, np.ndarray]:
 def pad(rows: Sequence[np.ndarray], limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Pad integer rows with zeros to a common length; also the mask.
 
-    The length is a step on a ladder of at least eight an octave: little is padding, and few shapes occur, for each of which
+    The length is a step on a ladder of at least sixteen an octave: little is padding, and few shapes occur, for each of which
     TensorFlow keeps what it compiled.
 
     Args:
@@ -142,7 +142,7 @@ def pad(rows: Sequence[np.ndarray], limit: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def _step(number: int) -> int:
-    width = max(1, 2 ** (number - 1).bit_length() // 16)
+    width = max(1, 2 ** (number - 1).bit_length() // 32)
     return -(-number // width) * width
 
 

@@ -1,7 +1,7 @@
 """Hidden states: hides the encoder pass and the store; gives, for every word of a corpus, its vector in every layer.
 
 It refuses to compute anything twice, or to hold a corpus in memory. States are kept under a key of everything they depend
-on, in shards of about a thousand sentences; a killed job goes on at the shard it was at. Reading needs no TensorFlow: where
+on, in shards of some thousand sentences; a killed job goes on at the shard it was at. Reading needs no TensorFlow: where
 states are missing, `get` has them made by a process of its own and then maps the files.
 """
 
@@ -24,7 +24,7 @@ from tqdm import tqdm
 from bert_repro import alignment, checkpoints, corpora, similarity, store, study
 
 FORMAT = 3  # what a layer is, and what lies in a shard
-SHARD = 16_384  # words: counted in sentences, a shard of long texts would take ten times the memory
+SHARD = 32_768  # words: counted in sentences, a shard of long texts would take ten times the memory
 CHOICES = {"pooling": ("mean", "first"), "dtype": ("float16", "float32"), "pairs": ("together", "apart")}
 
 

@@ -233,8 +233,10 @@ def test_fetch_gives_the_folder(capsys):
 
 def test_a_folder_that_is_no_checkpoint_is_refused(capsys, tmp_path):
     assert "is no checkpoint: it has no config.json" in fails(capsys, "states", "compute", tmp_path, "sample-text")
-    (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
-    assert "holds a model of type 'roberta'" in fails(capsys, "states", "compute", tmp_path, "sample-text")
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    assert "describes a model of type 'gpt2': supported are bert, roberta" in fails(
+        capsys, "states", "compute", tmp_path, "sample-text"
+    )
     (tmp_path / "config.json").write_text("{")
     assert "config.json is not valid JSON" in fails(capsys, "states", "compute", tmp_path, "sample-text")
 
@@ -258,7 +260,7 @@ def test_without_a_network_a_hub_id_fails_in_seconds(tmp_path, reference):
     assert time.monotonic() - begin < 40
     (line,) = done.stderr.splitlines()
     assert done.returncode == 1 and line.startswith("bert_repro: model ")
-    assert "could not be fetched from the hub" in line and "Without a network, give a folder with config.json" in line
+    assert "could not be fetched from the hub" in line and "without a network, give a folder with config.json" in line
 
 
 @pytest.mark.parametrize(
