@@ -26,6 +26,7 @@ def saved(tmp_path_factory):
 # Learning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "text", "updates", "metrics"),
     [

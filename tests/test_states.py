@@ -382,6 +382,7 @@ LIGHT = (
 )
 
 
+@pytest.mark.slow
 def test_reading_needs_no_tensorflow(own_store, tmp_path, monkeypatch):
     """The real way: computed by a child, from another folder, with relative paths; read without TensorFlow."""
     code = f"""
