@@ -10,7 +10,6 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -137,7 +136,8 @@ def live(folder: Path) -> pd.DataFrame:
 def main() -> None:
     """Compare and write the table."""
     if not TORCH.is_file():
-        sys.exit("python3 -m venv .venv-torch && .venv-torch/bin/pip install torch==2.13.0 'transformers>=5,<6'")
+        print("PyTorch: python3 -m venv .venv-torch && .venv-torch/bin/pip install torch==2.13.0 'transformers>=5,<6'")
+        return
     with tempfile.TemporaryDirectory() as folder:
         table = live(Path(folder))
     table["inputs"] = table["inputs"].map(KINDS)

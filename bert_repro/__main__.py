@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     compute = states.add_parser("compute", help="compute the states of corpora under a model")
     compute.add_argument("model")
     compute.add_argument("corpora", nargs="+")
-    compute.add_argument("--max-length", type=int, default=512)
+    compute.add_argument("--max-length", type=int, help="512 if not given, or what the encoder takes")
     compute.add_argument("--pooling", default="mean")
     compute.add_argument("--dtype", default="float16")
     compute.add_argument("--pairs", default="together")
@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     states.add_parser("verify", help="compare everything stored with its checksums")
     remove = states.add_parser("rm", help="remove an entry")
     remove.add_argument("which", metavar="KEY|all|STUDY.yaml", help="as `states ls` shows it, or what a study reads")
+    remove.add_argument("--base", default="", help="the base encoder, where it is not the study's own")
     return parser
 
 
@@ -125,7 +126,8 @@ def _states(arguments: argparse.Namespace) -> None:
     from bert_repro import states, store
 
     if arguments.action == "compute":
-        setting = states.Setting(arguments.max_length, arguments.pooling, arguments.dtype, arguments.pairs)
+        longest = arguments.max_length or states.usual(arguments.model).max_length
+        setting = states.Setting(longest, arguments.pooling, arguments.dtype, arguments.pairs)
         states.compute(arguments.model, arguments.corpora, setting)
     elif arguments.action == "ls":
         listed = states.stored()
@@ -138,7 +140,8 @@ def _states(arguments: argparse.Namespace) -> None:
         if faults:
             raise OSError(f"{len(faults)} parts of the store are damaged: the next use of an entry computes them again")
     else:
-        print(f"{states.remove(arguments.which):.1f} MB removed")
+        count, megabytes = states.remove(arguments.which, arguments.base)
+        print(f"{count} entries removed, {megabytes:.1f} MB")
 
 
 def main(given: list[str] | None = None) -> int:

@@ -57,6 +57,7 @@ class Architecture(NamedTuple):
     offset: bool = False  # see Config.first_position; these read every wordpiece as of the first segment too
     segments: bool = True
     fields: Mapping[str, str] = {}  # names in config.json that are not BERT's
+    defaults: Mapping[str, int] = {}  # of sizes that a config.json may leave out, where they are not BERT's
     blocks: str = "encoder.layer"
     parts: Mapping[str, str] = {}  # names of a block's weights that are not BERT's
 
@@ -71,13 +72,13 @@ _DISTILBERT_PARTS = {
 }  # fmt: skip
 ARCHITECTURES = {
     "bert": Architecture("Bert"),
-    "roberta": Architecture("Roberta", offset=True),
-    "xlm-roberta": Architecture("XLMRoberta", offset=True),
-    "camembert": Architecture("Camembert", offset=True),
+    "roberta": Architecture("Roberta", offset=True, defaults={"pad_token_id": 1}),
+    "xlm-roberta": Architecture("XLMRoberta", offset=True, defaults={"pad_token_id": 1}),
+    "camembert": Architecture("Camembert", offset=True, defaults={"pad_token_id": 1}),
     "distilbert": Architecture(
         "DistilBert", segments=False, fields=_DISTILBERT, blocks="transformer.layer", parts=_DISTILBERT_PARTS
     ),
-    "electra": Architecture("Electra"),
+    "electra": Architecture("Electra", defaults={"embedding_size": 128}),
 }
 """Families by the `model_type` of their config.json."""
 
@@ -108,7 +109,7 @@ def from_raw(raw: Mapping[str, Any], source: Path | str) -> Config:
         raise ValueError(f"{source} describes a decoder: supported are encoders, in which every word sees every other")
     fields = ARCHITECTURES[kind].fields
     known = {name: raw.get(fields.get(name, name)) for name in Config.__dataclass_fields__}
-    known = {name: value for name, value in known.items() if value is not None}
+    known = dict(ARCHITECTURES[kind].defaults) | {name: value for name, value in known.items() if value is not None}
     try:
         config = TypeAdapter(Config).validate_json(json.dumps(known), strict=True)
     except ValidationError as error:
@@ -126,7 +127,8 @@ def to_raw(config: Config) -> dict[str, Any]:
     """Give the content of a config.json that `from_raw` and transformers read."""
     kind = ARCHITECTURES[config.model_type]
     values = {name: getattr(config, name) for name in Config.__dataclass_fields__}
-    if not config.embedding_size:
+    values["embedding_size"] = config.embedding_size or config.hidden_size
+    if "embedding_size" not in kind.defaults:
         del values["embedding_size"]
     raw = {kind.fields.get(name, name): value for name, value in values.items()}
     return {"architectures": [f"{kind.name}Model"], "position_embedding_type": "absolute"} | raw

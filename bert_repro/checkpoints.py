@@ -324,6 +324,11 @@ def load_tokenizer(folder: Path) -> Any:
     except Exception as error:  # tokenizers raises bare Exceptions of its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{folder} has tokenizer files that cannot be read ({', '.join(there)}): {reason}") from None
+    if not tokenizer.is_fast:
+        raise ValueError(
+            f"{folder} has a tokenizer of type {type(tokenizer).__name__}, which cannot tell the word of a piece: "
+            "a fast one (tokenizer.json) is needed"
+        )
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.model_max_length = sys.maxsize  # lengths are checked in alignment.py; this only silences a warning

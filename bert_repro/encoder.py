@@ -32,7 +32,7 @@ class Embeddings(layers.Layer):
     def __init__(self, config: Config, **options: Any):
         super().__init__(**options)
         width = config.embedding_size or config.hidden_size
-        self.first_position, self.max_length = config.first_position, config.max_length
+        self.config = config
         self.word = layers.Embedding(config.vocab_size, width, name="word")
         self.position = layers.Embedding(config.max_position_embeddings, width, name="position")
         self.segment = layers.Embedding(config.segments, width, name="segment") if config.segments else None
@@ -41,9 +41,11 @@ class Embeddings(layers.Layer):
         self.projection = layers.Dense(config.hidden_size, name="projection") if width != config.hidden_size else None
 
     def call(self, token_ids, segment_ids, training=None):
-        summed = self.word(token_ids) + self.position(ops.arange(ops.shape(token_ids)[1]) + self.first_position)[None]
+        summed = (
+            self.word(token_ids) + self.position(ops.arange(ops.shape(token_ids)[1]) + self.config.first_position)[None]
+        )
         if self.segment is not None:  # RoBERTa's family reads all as of the first
-            summed = summed + self.segment(ops.zeros_like(segment_ids) if self.first_position else segment_ids)
+            summed = summed + self.segment(ops.zeros_like(segment_ids) if self.config.first_position else segment_ids)
         x = self.dropout(self.norm(summed), training=training)
         return x if self.projection is None else self.projection(x)
 
@@ -125,6 +127,23 @@ def export(model: keras.Model, config: Config) -> dict[str, np.ndarray]:
     return {key: array.T if transposed else array for key, array, transposed in arrays}
 
 
+def check(inputs: Sequence[Aligned], config: Config) -> None:
+    """Make sure that the encoder has an embedding for everything in its inputs.
+
+    Raises:
+        ValueError: A token or segment that it has not: tokenizer and weights do not belong together.
+    """
+    # RoBERTa's family reads all as of the first segment
+    tables = {"token_ids": config.vocab_size} | ({} if config.first_position else {"segment_ids": config.segments})
+    for name, rows in tables.items():
+        highest = max((int(getattr(one, name).max()) for one in inputs), default=0)
+        if rows and highest >= rows:
+            raise ValueError(
+                f"the tokenizer gives {name} up to {highest}, the encoder has embeddings for 0 to {rows - 1}: "
+                "do tokenizer and weights belong together?"
+            )
+
+
 def pad(rows: Sequence[np.ndarray], limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Pad integer rows with zeros to a common length; also the mask.
 
@@ -162,14 +181,15 @@ def read_out(network: keras.Model, inputs: Sequence[Aligned], pooling: str, dtyp
     """
     offsets = np.cumsum([0, *(len(one.starts) for one in inputs)])
     by_length = sorted(range(len(inputs)), key=lambda i: len(inputs[i].token_ids))
-    limit = network.get_layer("embeddings").max_length
+    config = network.get_layer("embeddings").config
+    check(inputs, config)
     result = np.empty((len(network.outputs), offsets[-1], network.outputs[0].shape[-1]), dtype)
     while by_length:
         count = max(1, BATCH // _step(len(inputs[by_length[-1]].token_ids)))
         batch, by_length = by_length[-count:], by_length[:-count]
         nothing = [np.zeros(0, np.int32)] * (_step(len(batch)) - len(batch))
-        token_ids, mask = pad([*(inputs[i].token_ids for i in batch), *nothing], limit)
-        segment_ids, _ = pad([*(inputs[i].segment_ids for i in batch), *nothing], limit)
+        token_ids, mask = pad([*(inputs[i].token_ids for i in batch), *nothing], config.max_length)
+        segment_ids, _ = pad([*(inputs[i].segment_ids for i in batch), *nothing], config.max_length)
         states = network.predict_on_batch({"token_ids": token_ids, "segment_ids": segment_ids, "mask": mask})
         starts = np.concatenate([inputs[i].starts + n * mask.shape[1] for n, i in enumerate(batch)])
         pieces = np.concatenate([np.diff([*inputs[i].starts, len(inputs[i].token_ids)]) for i in batch])

@@ -149,6 +149,8 @@ def train(
     tokenizer = checkpoints.load_tokenizer(folder)
     positions = config.max_length
     examples, held_out = (_Examples(TASKS[task], reference, tokenizer, positions) for reference in (train, dev))
+    for some in (examples, held_out):
+        encoder.check(some.inputs, config)
     _deterministic(seed)
     network = encoder.build(config, checkpoints.read_weights(folder))
     head = TASKS[task].head(examples.items)

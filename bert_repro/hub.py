@@ -15,7 +15,7 @@ from bert_repro import weights
 CONFIG_FILES = ("config.json", "bert_config.json")
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json",
-    "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model",
+    "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "bpe.codes",
 )  # fmt: skip
 
 _ID = re.compile(r"(?!.*(--|\.\.))\w([\w.-]*\w)?(/\w([\w.-]*\w)?)?", re.ASCII)
@@ -42,8 +42,8 @@ def fetch(name: str, revision: str | None) -> Path:
         The snapshot's folder in the hub's cache.
 
     Raises:
-        ValueError: A malformed id or revision, a model or revision that the hub does not have or does not show, or one
-            without config or readable weights.
+        ValueError: A malformed id or revision, a model or revision that the hub does not have or does not show and the
+            cache neither, or one without config, tokenizer or readable weights.
         OSError: The hub is out of reach and the model is not in the cache, or only a part of it is; a download that
             broke off; a wrong checksum.
     """
@@ -68,7 +68,7 @@ def fetch(name: str, revision: str | None) -> Path:
                 hf_hub_download(name, other, revision=folder.name)
         except (HTTPError, OSError, RuntimeError) as error:  # the last from hf_xet, whatever went wrong
             raise _failure(name, revision, error) from None
-    _verify(folder)
+    _verify(folder, _wanted(name, [path.name for path in folder.iterdir() if path.is_file()]))
     return folder
 
 
@@ -76,10 +76,9 @@ def _wanted(name: str, names: list[str]) -> list[str]:
     """Choose the files to read of those a repository has, in the order to fetch them."""
     config, tokenizer = ([file for file in files if file in names] for files in (CONFIG_FILES, TOKENIZER_FILES))
     chosen = weights.choose(names)
-    if not config or not chosen:
-        raise ValueError(
-            f"model {name!r} has no {'weights in a readable format' if config else 'config.json'}: found {sorted(names)}"
-        )
+    needed = {"config.json": config, "weights in a readable format": chosen, "tokenizer files": tokenizer}
+    if missing := [what for what, files in needed.items() if not files]:
+        raise ValueError(f"model {name!r} has no {missing[0]}: found {sorted(names)}")
     # an index sorts behind its shards: where the download breaks off, those that came are not taken for a whole checkpoint
     return config + tokenizer + chosen
 
@@ -127,13 +126,13 @@ def _reason(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _verify(folder: Path) -> None:
-    """Compare the files of a snapshot with their checksums, and remove those that are wrong.
+def _verify(folder: Path, names: list[str]) -> None:
+    """Compare files of a snapshot with their checksums, and remove those that are wrong.
 
     A snapshot consists of links to files named by the hub's tag: for large files their SHA-256, for small ones a git hash.
     Small ones, and any in a cache that was told to have no links, were checked by the client for their size only.
     """
-    for path in filter(Path.is_file, folder.iterdir()):
+    for path in (folder / name for name in names):
         # one link only: the file named by its tag may itself be a link, into a store shared by all models
         blob = folder / os.readlink(path) if path.is_symlink() else path
         if re.fullmatch("[0-9a-f]{64}", blob.name) and (found := sha256(path)) != blob.name:

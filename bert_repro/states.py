@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from bert_repro import alignment, checkpoints, corpora, similarity, store, study
 
-FORMAT = 3  # what a layer is, and what lies in a shard
+FORMAT = 4  # what a layer is, and what lies in a shard
 SHARD = 32_768  # words: counted in sentences, a shard of long texts would take ten times the memory
 CHOICES = {"pooling": ("mean", "first"), "dtype": ("float16", "float32"), "pairs": ("together", "apart")}
 
@@ -140,20 +140,25 @@ class HiddenStates:
         return self.vectors(np.arange(low, high), layers), self.rows[low:high]
 
 
+def usual(model: str) -> Setting:
+    """Give the setting that is used where none is given: inputs of up to 512 wordpieces, or as many as the encoder takes."""
+    return Setting(min(512, checkpoints.read_config(checkpoints.resolve(model)).max_length))
+
+
 def get(model: str, corpus: str, setting: Setting | None = None) -> HiddenStates:
     """Give the states of a corpus under a checkpoint, computed now if nobody did before.
 
     Args:
         model: A checkpoint reference, see `checkpoints.resolve`.
         corpus: A corpus reference, see `corpora.load`.
-        setting: Length limit, pooling, precision and what is done with pairs; the defaults where not given.
+        setting: Length limit, pooling, precision and what is done with pairs; `usual(model)` where not given.
     """
     return get_all(model, [corpus], setting)[0]
 
 
 def get_all(model: str, wanted: Sequence[str], setting: Setting | None = None) -> list[HiddenStates]:
     """Give the states of several corpora; those missing or damaged are computed by one process."""
-    setting = setting or Setting()
+    setting = setting or usual(model)
     entries = _entries(model, wanted, setting)
     missing = [reference for reference, entry in zip(wanted, entries, strict=True) if not entry.mend()]
     if missing:
@@ -257,6 +262,8 @@ def _complete(entry: store.Entry, encoder: _Encoder, reference: str) -> None:
     """Write what an entry lacks."""
     model, setting, census = encoder.model, encoder.setting, corpora.census(reference)
     origin = {"model": model, "corpus": reference, "setting": asdict(setting)}
+    layers, hidden = encoder.config.num_hidden_layers + 1, encoder.config.hidden_size
+    entry.expect(census.words * layers * hidden * np.dtype(setting.dtype).itemsize)
     there, position = {shard["number"] for shard in entry.shards()}, 0
     with tqdm(total=census.words, unit=" words", unit_scale=True, desc=f"{model} {reference}", mininterval=1) as bar:
         for number, items in enumerate(_shards(reference, setting)):
@@ -270,7 +277,7 @@ def _complete(entry: store.Entry, encoder: _Encoder, reference: str) -> None:
     totals = {name: sum(shard[name] for shard in shards) for name in ("items", "inputs", "rows")}
     if not totals["inputs"]:
         raise ValueError(f"no item of {reference} fits into {setting.max_length} pieces")
-    about = {"layers": encoder.config.num_hidden_layers + 1, "hidden": encoder.config.hidden_size, "origin": origin}
+    about: dict[str, Any] = {"layers": layers, "hidden": hidden, "origin": origin}
     report = sum((alignment.Report(**shard["report"]) for shard in shards), alignment.Report())
     about |= {"digests": _digests(encoder.folder, reference), "left_out": census.left_out, "report": asdict(report)}
     entry.finish(len(shards), about | totals)
@@ -344,11 +351,13 @@ def stored() -> pd.DataFrame:
     return pd.DataFrame(listed, columns=["key", "model", "corpus", "setting", "words", "MB", "used", "state"])
 
 
-def remove(which: str) -> float:
-    """Remove entries of the store, and tell how many megabytes went.
+def remove(which: str, base: str = "") -> tuple[int, float]:
+    """Remove entries of the store, and tell how many, and how many megabytes, went.
 
     Args:
-        which: A key; `all`; or a study file, which stands for the states that its runs read, under any setting.
+        which: A key; `all`; or a study file, which stands for the states of its models and corpora, as they are named
+            there, under any setting.
+        base: Another base encoder than the study's.
 
     Raises:
         ValueError: No such entry; or what `study.load` raises.
@@ -356,11 +365,11 @@ def remove(which: str) -> float:
     """
     known = [entry.key for entry in store.entries()]
     if which.endswith((".yaml", ".yml")):
-        loaded, listed = study.load(which), stored()
+        loaded, listed = study.load(which, base), stored()
         models = [run.parameters["model"] for run in study.runs(loaded)]
         known = listed["key"][listed["model"].isin(models) & listed["corpus"].isin(loaded.read_out())].tolist()
     elif which != "all":
         if which not in known:
             raise ValueError(f"the store has no entry {which!r}: `python -m bert_repro states ls` lists them")
         known = [which]
-    return sum(store.Entry(key).remove() for key in known) / 1e6
+    return len(known), sum(store.Entry(key).remove() for key in known) / 1e6

@@ -90,6 +90,18 @@ class Entry:
         """Read the table of a shard."""
         return pd.read_parquet(self.folder / f"{number:05d}.parquet")
 
+    def expect(self, size: int) -> None:
+        """Refuse to begin what could never be finished: before others are removed for it, and before the work is done.
+
+        Raises:
+            OSError: An entry of this size, in bytes, exceeds the store's cap.
+        """
+        if size > cap():
+            raise OSError(
+                f"the states {self.key} will take about {size / 1e9:.3g} GB, the store may take {cap() / 1e9:.3g} GB: "
+                f"give {CAP} a larger number"
+            )
+
     def write(
         self, number: int, vectors: Shaped[np.ndarray, "layers rows hidden"], rows: pd.DataFrame, facts: dict[str, Any]
     ) -> None:

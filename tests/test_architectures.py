@@ -35,6 +35,28 @@ def test_robertas_family_counts_positions_from_its_padding_token(family, first, 
     assert (config.first_position, config.max_length) == (first, longest)
 
 
+@pytest.mark.parametrize(
+    ("family", "key", "field", "expected"),
+    [
+        ("roberta", "pad_token_id", "first_position", 2),
+        ("xlm-roberta", "pad_token_id", "first_position", 2),
+        ("camembert", "pad_token_id", "max_length", 14),
+        ("bert", "pad_token_id", "pad_token_id", 0),
+        ("electra", "embedding_size", "embedding_size", 128),
+    ],
+)
+def test_what_a_config_leaves_out_is_what_its_family_has(family, key, field, expected):
+    raw = to_raw(replace(CONFIG, model_type=family, embedding_size=4))
+    for without in (raw | {key: None}, {name: value for name, value in raw.items() if name != key}):
+        assert getattr(from_raw(without, "config.json"), field) == expected
+
+
+def test_an_electra_without_projection_stays_one():
+    config = replace(CONFIG, model_type="electra")
+    again = from_raw(to_raw(config), "config.json")
+    assert weight_table(again) == weight_table(config)
+
+
 def test_a_config_without_a_type_is_berts():
     raw = to_raw(CONFIG)
     del raw["model_type"]

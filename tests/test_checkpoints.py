@@ -154,6 +154,14 @@ def test_byte_level_pieces_are_those_of_words_in_running_text(folder):
     assert words["input_ids"] == loaded(" the cat sat")["input_ids"] and len(words["input_ids"]) == 5
 
 
+def test_a_slow_tokenizer_is_refused(folder, monkeypatch):
+    shutil.copy(checkpoints.resolve("tiny") / "tokenizer.json", folder)
+    slow = SimpleNamespace(is_fast=False)
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda *a, **k: slow)
+    with pytest.raises(ValueError, match="has a tokenizer of type SimpleNamespace, .*: a fast one"):
+        checkpoints.load_tokenizer(folder)
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"model": {}}'])
 def test_a_damaged_tokenizer_is_refused(folder, content):
     (folder / "tokenizer.json").write_text(content)

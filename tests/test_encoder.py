@@ -263,6 +263,21 @@ def test_a_row_is_the_mean_or_the_first_of_its_pieces_however_inputs_are_batched
     assert (encoder.read_out(built("bert"), inputs, pooling, "float16") == read.astype(np.float16)).all()
 
 
+@pytest.mark.parametrize(("family", "token", "segment"), [("bert", 61, 0), ("bert", 5, 2), ("roberta", 61, 0)])
+def test_inputs_without_an_embedding_are_refused(family, token, segment):
+    ids, segments = np.array([2, token], np.int32), np.array([0, segment], np.int32)
+    with pytest.raises(
+        ValueError, match=r"up to \d+, the encoder has embeddings for 0 to \d+: do tokenizer and weights"
+    ):
+        encoder.read_out(built(family), [Aligned(ids, segments, np.arange(2))], "mean")
+
+
+def test_a_second_segment_is_no_fault_where_segments_are_not_read():
+    ids, segments = np.array([2, 60], np.int32), np.array([0, 1], np.int32)
+    for family in ("roberta", "distilbert"):
+        assert np.isfinite(encoder.read_out(built(family), [Aligned(ids, segments, np.arange(2))], "mean")).all()
+
+
 def test_what_half_precision_cannot_hold_is_infinite():
     config, reference = recorded("bert")
     grown = {"encoder.layer.1.output.LayerNorm.weight": np.full(config.hidden_size, 1e6, np.float32)}

@@ -363,10 +363,21 @@ def test_a_part_of_a_model_in_the_cache_is_not_taken_for_the_whole(own_cache, lo
     ],
 )
 def test_shards_without_their_index_are_no_weights(own_cache, index, shards):
-    *fetched_before, last = hub._wanted("org/bert", ["config.json", index, *shards])
-    assert last == index and set(fetched_before) == {"config.json", *shards}  # what broke off lacks the index
+    *fetched_before, last = hub._wanted("org/bert", ["config.json", "vocab.txt", index, *shards])
+    assert last == index and set(fetched_before) == {
+        "config.json",
+        "vocab.txt",
+        *shards,
+    }  # what broke off lacks the index
     put(own_cache, {name: WEIGHTS + name.encode() for name in fetched_before})
     with pytest.raises(OSError, match="has no weights in a readable format"):
+        hub.fetch("org/bert", None)
+
+
+@pytest.mark.parametrize("lacking", ["config.json", "vocab.txt", "model.safetensors"])
+def test_a_cached_part_of_a_model_is_no_model(own_cache, lacking):
+    put(own_cache, {name: WEIGHTS for name in ("config.json", "vocab.txt", "model.safetensors") if name != lacking})
+    with pytest.raises(OSError, match="has no .* in the cache, and the hub could not be asked for the rest"):
         hub.fetch("org/bert", None)
 
 

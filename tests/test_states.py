@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from itertools import cycle, islice
 
@@ -364,6 +365,27 @@ def test_limits_that_the_encoder_cannot_keep_are_refused(own_store, tmp_path):
         states.compute("tiny", [str(tmp_path / "long.txt")], states.Setting(5))
 
 
+def test_an_encoder_with_fewer_positions_is_read_to_its_own_limit(own_store, apart, tmp_path):
+    tiny = checkpoints.resolve("tiny")
+    config = replace(checkpoints.read_config(tiny), max_position_embeddings=20)
+    (tmp_path / "short").mkdir()
+    weights = checkpoints.random_weights(config, seed=0, deviation=0.1)
+    checkpoints.write(tmp_path / "short", config, weights, tokenizer_from=tiny, record={})
+    read = states.get(str(tmp_path / "short"), "sample-nli:dev[20]")
+    assert read.report.truncated_items and read.rows["pieces"].groupby(read.rows["sentence"]).sum().max() == 20
+    assert states.usual("tiny") == states.Setting() and states.usual(str(tmp_path / "short")) == states.Setting(20)
+
+
+def test_what_would_outgrow_the_store_is_refused_before_others_go(own_store, apart, monkeypatch):
+    kept = states.get("tiny", "sample-trees:dev[5]", EXACT)
+    monkeypatch.setenv("BERT_REPRO_STORE_GB", str(2 * store.Entry(kept.folder.name).size / 1e9))
+    with pytest.raises(
+        OSError, match=r"will take about .* GB, the store may take .*: give BERT_REPRO_STORE_GB a larger"
+    ):
+        states.get("tiny", "sample-trees:train", EXACT)
+    assert states.stored()["corpus"].tolist() == ["sample-trees:dev[5]"]
+
+
 def test_an_error_of_the_encoders_process_is_one_message(own_store):
     with pytest.raises(RuntimeError) as error:
         states.get("tiny", "sample-trees:dev[5]", states.Setting(4000))
@@ -426,10 +448,10 @@ def test_what_is_stored_is_listed_verified_and_removed(own_store, apart, capsys)
     (path.parent / "about.json").unlink()
     assert states.stored().set_index("key")["state"][path.parent.name] == "partial"
     status, text = said(capsys, "rm", listed["key"].iloc[0])
-    assert status == 0 and text.out == "0.0 MB removed\n"
+    assert status == 0 and text.out == "1 entries removed, 0.0 MB\n"
     assert states.stored()["key"].tolist() == [listed["key"].iloc[1]]
     size = store.Entry(listed["key"].iloc[1]).size
-    assert states.remove("all") == size / 1e6 and states.stored().empty and store.entries() == []
+    assert states.remove("all") == (1, size / 1e6) and states.stored().empty and store.entries() == []
 
 
 def test_the_states_of_a_study_are_removed_together(own_store, apart, tmp_path):
@@ -438,7 +460,8 @@ def test_the_states_of_a_study_are_removed_together(own_store, apart, tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.dump(content))
     for model, corpus in (("tiny", "sample-text[5]"), ("untrained:tiny", "sample-text[5]"), ("tiny", "sample-text[6]")):
         states.get(model, corpus, EXACT)
-    assert states.remove(str(tmp_path / "mine.yaml")) > 0
+    count, megabytes = states.remove(str(tmp_path / "mine.yaml"))
+    assert count == 2 and megabytes > 0 and states.remove(str(tmp_path / "mine.yaml"), base="minilm") == (0, 0)
     assert states.stored()["corpus"].tolist() == ["sample-text[6]"]
 
 
