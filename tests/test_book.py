@@ -70,6 +70,7 @@ def executed(tmp_path_factory):
         "chapters/index": ran("The question", figure, text=formula),
         "chapters/similarity": ran("Similarity", figure, {"text/markdown": f"**so** {EVIL}", "text/plain": "x"}),
         "chapters/structural_probe": ran("Structural probe", sentence),
+        "chapters/parity": ran("Parity", {"text/plain": "1e-6"}),
         "chapters/extra": ran("One more chapter", {"text/plain": EVIL}),
         "runs/structural_probe-base": ran("Structural probe: base", figure),
         "runs/finetune-nli-1": ran("Fine-tuning: nli, seed 1", figure),
@@ -91,11 +92,11 @@ def test_contents_follow_the_study_and_every_page_of_it_bears_the_banner(execute
     contents = (out / "_toc.yml").read_text()
     assert re.findall(r"file: (\S+)", contents) == [
         "similarity", "structural_probe", "extra", "claims", "deviations", "reproduce", "references",
-        "runs/finetune-nli-1", "runs/structural_probe-base",
+        "parity", "runs/finetune-nli-1", "runs/structural_probe-base",
     ]  # fmt: skip
     assert "title: 'Structural probe: base'" in contents
     pages = [*out.glob("*.ipynb"), *out.glob("runs/*.ipynb")]
-    assert len(pages) == 6
+    assert len(pages) == 7
     for page in pages:
         cell = nbformat.read(page, as_version=4).cells[0].source
         assert cell.startswith("# ") and cell.index(BANNER) > cell.index("\n") and ":class: warning" in cell, page
@@ -116,7 +117,7 @@ def test_a_study_without_a_banner_adds_none(executed, tmp_path):
     plain = study.load(executed / "demo.yaml").model_copy(update={"banner": ""})
     book.assemble(plain, executed / "chapters", tmp_path / "no runs", tmp_path / "book")
     assert "admonition" not in (tmp_path / "book" / "index.ipynb").read_text()
-    assert "Appendix" not in (tmp_path / "book" / "_toc.yml").read_text()
+    assert "runs/" not in (tmp_path / "book" / "_toc.yml").read_text()
 
 
 def broken(kind):
@@ -158,7 +159,7 @@ def pages(site):
 
 @pytest.mark.slow
 def test_no_page_loads_anything_from_outside_and_plotly_is_there_once(site):
-    assert len(pages(site)) == 10
+    assert len(pages(site)) == 11
     for page in pages(site):
         tags = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*>", page.read_text(encoding="utf-8"))
         assert not [tag for tag in tags if re.search(r"""(?:src|href)=["']?(?:https?:)?//""", tag)], page

@@ -203,7 +203,8 @@ def test_a_damaged_copy_is_found_without_the_hub(ask, server):
 @pytest.mark.slow
 def test_a_revision_is_another_snapshot(ask, server):
     main = ask()
-    server.files = {"config.json": b'{"model_type": "bert", "older": 1}', "model.safetensors": WEIGHTS[5:]}
+    older_config = b'{"model_type": "bert", "older": 1}'
+    server.files = {"config.json": older_config, "vocab.txt": b"[UNK]", "model.safetensors": WEIGHTS[5:]}
     older = ask(revision="v1")
     assert Path(older).name == COMMITS["v1"] and contents(older) == server.files
     assert ask(revision=COMMITS["v1"]) == older
