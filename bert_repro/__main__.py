@@ -126,7 +126,8 @@ def _states(arguments: argparse.Namespace) -> None:
     from bert_repro import states, store
 
     if arguments.action == "compute":
-        longest = arguments.max_length or states.usual(arguments.model).max_length
+        given = arguments.max_length
+        longest = states.usual(arguments.model).max_length if given is None else given
         setting = states.Setting(longest, arguments.pooling, arguments.dtype, arguments.pairs)
         states.compute(arguments.model, arguments.corpora, setting)
     elif arguments.action == "ls":

@@ -305,7 +305,7 @@ def load_tokenizer(folder: Path) -> Any:
     has no capital letters.
 
     Raises:
-        ValueError: The folder has no tokenizer files, or damaged ones.
+        ValueError: The folder has no tokenizer files, damaged ones, or those of a slow tokenizer.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it would say that PyTorch is missing, which is as meant
     from transformers import AutoTokenizer, BertTokenizer  # seconds to import

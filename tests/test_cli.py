@@ -289,6 +289,7 @@ def test_a_malformed_treebank_is_told_with_file_and_line(capsys, tmp_path, lines
         (["compute", "tiny", "sample-text", "--pooling", "max"], "pooling must be 'mean' or 'first', got 'max'"),
         (["compute", "tiny", "sample-text", "--dtype", "int8"], "dtype must be 'float16' or 'float32', got 'int8'"),
         (["compute", "tiny", "sample-text", "--max-length", "3"], "max_length must lie between 4 and 512 for tiny, got 3"),
+        (["compute", "tiny", "sample-text", "--max-length", "0"], "max_length must lie between 4 and 512 for tiny, got 0"),
         (["compute", "tiny", "sample-text", "--max-length", "513"], "max_length must lie between 4 and 512"),
         (["rm", "nosuch"], "the store has no entry 'nosuch': `python -m bert_repro states ls` lists them"),
         (["rm", "../made"], "the store has no entry '../made'"),
