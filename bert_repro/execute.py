@@ -12,8 +12,10 @@ import os
 import re
 import shlex
 import sys
+import tempfile
 import time
 import tokenize
+import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -305,14 +307,23 @@ def _stamp(notebook: Path, cells: list[dict[str, Any]], title: str) -> None:
 
 
 def _kernel_of_this_python() -> type:
-    """Give a kernel manager that no `python3` kernel installed for the user can divert to another Python."""
+    """Give a kernel manager that no `python3` kernel installed for the user can divert to another Python.
+
+    It talks through sockets in the file system: of two runs that start at once, one could take the other's network port.
+    """
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
+    from traitlets import default
 
     class Kernel(AsyncKernelManager):
+        transport = "ipc"
         # its command begins with sys.executable; below critical it would log that it was interrupted, which is how it is shut down
         kernel_spec = KernelSpec(**get_kernel_dict(["--log-level=CRITICAL"]))
+
+        @default("connection_file")
+        def _new_file(self) -> str:  # the sockets lie beside it; short, as their paths may have 107 characters
+            return str(Path(tempfile.gettempdir()) / f"bert_repro-{uuid.uuid4().hex[:12]}.json")
 
     return Kernel
 

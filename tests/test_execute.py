@@ -1,9 +1,11 @@
 """What papermill lets pass, execute refuses; what it leaves behind is whole, stamped and free of this machine's paths."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -281,6 +283,18 @@ def test_a_run_that_ends_early_is_a_failure(tmp_path, code, message):
     with pytest.raises(execute.NotebookError, match=re.escape(message)):
         execute.run(path, tmp_path / "out.ipynb", {}, progress=False)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.failed.ipynb", "small.ipynb"]
+
+
+@pytest.mark.slow
+def test_a_kernel_takes_no_network_port_and_leaves_no_socket(tmp_path, monkeypatch):
+    """Of two runs that start at once, one could take the port that was found free for the other."""
+    with tempfile.TemporaryDirectory() as sockets:  # short: a socket's path may have 107 characters
+        monkeypatch.setattr(tempfile, "tempdir", sockets)
+        monkeypatch.setenv("SOCKETS", sockets)
+        code = "import os\nprint(sorted(name[-6:] for name in os.listdir(os.environ['SOCKETS'])))"
+        execute.run(write(tmp_path, code), tmp_path / "out.ipynb", {}, progress=False)
+        assert "-ipc-1" in printed(tmp_path / "out.ipynb")
+        assert os.listdir(sockets) == []
 
 
 def test_a_kernel_that_does_not_start_is_a_failure(tmp_path, monkeypatch):
