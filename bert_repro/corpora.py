@@ -1,50 +1,25 @@
-"""Corpora: hides file formats and where texts come from; gives sentences and pairs made of words.
+"""Corpora: hides where texts lie and how much is read at a time; gives sentences, pairs and questions by a corpus's name.
 
-It refuses what it cannot read in full: a malformed line, a tree that is none or an unknown label ends the reading with the
-file and line named. Multiword ranges and empty nodes of CoNLL-U are not words; they are counted and left out.
+It refuses names, splits and draws that there are not, and an empty corpus; malformed content is refused where it is read.
 """
 
-import gzip
+import functools
 import hashlib
 import itertools
-import json
 import re
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import conllu
 import numpy as np
 from filelock import FileLock
 
-from bert_repro import sample
+from bert_repro import datasets, readers, sample
+from bert_repro.readers import LABELS as LABELS
+from bert_repro.readers import Pair, Sentence
+from bert_repro.readers import Question as Question
 from bert_repro.study import cache_folder, data_folder
-
-LABELS = ("entailment", "neutral", "contradiction")
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """Words with, where the source is a treebank, one value a word in each annotation; `heads` counts from 1, 0 is the root."""
-
-    id: str
-    words: tuple[str, ...]
-    heads: tuple[int, ...] = ()
-    relations: tuple[str, ...] = ()
-    upos: tuple[str, ...] = ()
-    xpos: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two word sequences read together: premise and hypothesis, or question and context."""
-
-    id: str
-    first: tuple[str, ...]
-    second: tuple[str, ...]
-    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,10 +67,10 @@ class Census(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a registered corpus lies: a folder kind, a file for each split, and columns to filter by."""
+    """Where a registered corpus lies: a kind of home, what each split is called there, and columns to filter by."""
 
-    home: str  # "sample" (generated into the cache) or "data" (the data folder)
-    files: Mapping[str, str]
+    home: str  # "sample" (generated into the cache), "data" (the data folder) or "tfds" (where tensorflow-datasets keeps it)
+    files: Mapping[str, str]  # or splits, for tfds
     licence: str
     where: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -122,11 +97,36 @@ CORPORA = {
     ),
     "squad": Source(
         "data",
-        {"train": "squad/squad_v1.1_train_44articles.json.gz", "dev": "squad/squad_v1.1_dev_subset.json.gz"},
+        {
+            "train": "squad/squad_v1.1_train_44articles.json.gz",
+            "extra": "squad/squad_v1.1_train_extra.json.gz",
+            "dev": "squad/squad_v1.1_dev_subset.json.gz",
+        },
         "CC BY-SA 4.0",
+    ),
+    "squadshifts-wiki": Source("data", {"test": "squadshifts/new_wiki_v1.0.json.gz"}, "CC BY 4.0; texts CC BY-SA"),
+    "squadshifts-amazon": Source(
+        "data", {"test": "squadshifts/amazon_reviews_v1.0.first420par.json.gz"}, "CC BY 4.0; texts are users'"
+    ),
+    "squadshifts-reddit": Source(
+        "data", {"test": "squadshifts/reddit_v1.0.first420par.json.gz"}, "CC BY 4.0; texts are users'"
     ),
     "wiki": Source(
         "data", {"all": "wiki_text/wiki_paragraphs.tsv.gz"}, "CC BY-SA 3.0", {"all": {"source": "wikitext2_test"}}
+    ),
+    "glue/mnli": Source(
+        "tfds",
+        {
+            "train": "train",
+            "matched": "validation_matched",
+            "mismatched": "validation_mismatched",
+            "dev": "validation_matched+validation_mismatched",
+        },
+        "MultiNLI: OANC and others",
+    ),
+    "squad/v1.1": Source("tfds", {"train": "train", "dev": "validation"}, "CC BY-SA 4.0"),
+    "universal_dependencies/en_ewt": Source(
+        "tfds", {"train": "train", "dev": "dev", "test": "test"}, "CC BY-SA 4.0; UD 2.10, not ewt's release"
     ),
 }
 """Corpora by name; `python -m bert_repro list corpora` shows them."""
@@ -139,17 +139,17 @@ class Located(NamedTuple):
 
     name: str
     split: str
-    path: Path
-    where: Mapping[str, str]
+    path: Path  # a file, or the folder of a prepared dataset
+    read: Callable[[dict[str, int]], Iterator[Any]]  # fills in what it leaves out
     drawn: int | None  # how many items to draw
 
 
 def locate(reference: str) -> Located:
-    """Find the file of a corpus without reading it; the sample's are written where they are missing.
+    """Find a corpus without reading it; the sample's files are written where they are missing.
 
     Raises:
         ValueError: An unknown name or split.
-        FileNotFoundError: The file or the data folder is missing.
+        FileNotFoundError: The file or the data folder is missing, or the dataset was not fetched.
     """
     match = _REFERENCE.fullmatch(reference)
     if not match:
@@ -163,19 +163,49 @@ def locate(reference: str) -> Located:
             raise ValueError(
                 f"corpus {name!r} has no split {split!r}: write one of {[f'{name}:{s}' for s in source.files]}"
             )
+        if source.home == "tfds":
+            read = functools.partial(datasets.read, name, source.files[split])
+            return Located(name, split, datasets.folder(name), read, count)
         path = _home(source) / source.files[split]
         if not path.is_file():
             raise FileNotFoundError(
                 f"corpus {name}:{split} should lie at {path}, where no file is: check the data folder"
             )
-        return Located(name, split, path, source.where.get(split, {}), count)
+        return Located(name, split, path, functools.partial(readers.read, path, source.where.get(split, {})), count)
     if not re.search(r"\.(conllu|tsv|json|txt)(\.gz)?$", name):
         raise ValueError(
             f"unknown corpus {name!r}: expected one of {sorted(CORPORA)} or a .conllu, .tsv, .json or .txt file"
         )
-    if not Path(name).is_file():
+    path = Path(name)
+    if not path.is_file():
         raise FileNotFoundError(f"no corpus file {name}")
-    return Located(Path(name).name, split or "", Path(name), {}, count)
+    return Located(path.name, split or "", path, functools.partial(readers.read, path, {}), count)
+
+
+def registered(reference: str) -> bool:
+    """Tell whether a reference begins with a name of CORPORA."""
+    return _name(reference) in CORPORA
+
+
+def _name(reference: str) -> str:
+    return re.split(r"[:\[]", reference)[0]
+
+
+def fetch(reference: str) -> list[Path]:
+    """Have a corpus ready, and tell where it lies; without a split, all of it.
+
+    A dataset of tensorflow-datasets is downloaded and prepared, the sample generated, any other file expected to be there.
+
+    Raises:
+        ValueError: See `locate`.
+        OSError: It is not there and cannot be fetched.
+    """
+    name = _name(reference)
+    source = CORPORA.get(name)
+    if source and source.home == "tfds":
+        datasets.fetch(name)
+    parts = [f"{name}:{split}" for split in source.files] if source and reference == name else [reference]
+    return list(dict.fromkeys(locate(part).path for part in parts))
 
 
 def stream(reference: str) -> Stream:
@@ -192,7 +222,7 @@ def stream(reference: str) -> Stream:
     """
     place = locate(reference)
     left_out: dict[str, int] = {}
-    read = _READERS[place.path.name.removesuffix(".gz").rsplit(".", 1)[-1]](place.path, place.where, left_out)
+    read = place.read(left_out)
     first = next(read, None)
     if first is None:
         raise ValueError(f"{place.path} holds no sentence: an empty corpus cannot be used")
@@ -218,7 +248,7 @@ def census(reference: str) -> Census:
     """Identify and count a corpus by streaming it, once in a process while its file stays; errors as in `stream`."""
     place = locate(reference)
     file = place.path.stat()
-    key = (place.path.absolute(), file.st_size, file.st_mtime_ns, *sorted(place.where.items()), place.drawn)
+    key = (place.path.absolute(), file.st_size, file.st_mtime_ns, place.name, place.split, place.drawn)
     if key not in _CENSUSES:
         read = stream(reference)
         _CENSUSES[key] = _count(read, read.left_out)
@@ -277,143 +307,3 @@ def _home(source: Source) -> Path:
             sample.write(folder)
             (folder / "complete").touch()
     return folder
-
-
-def words(text: str) -> tuple[str, ...]:
-    """Split running text into words and single punctuation marks."""
-    return tuple(re.findall(r"\w+|[^\w\s]", text))
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    number = 1
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as stream:
-            for number, line in enumerate(stream, 1):
-                yield number, line.decode("utf-8").rstrip("\r\n")
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}:{number}: cannot be read as UTF-8 text from here: {error}") from None
-
-
-def _read_conllu(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Sentence]:
-    left_out |= {"multiword ranges": 0, "empty nodes": 0}
-    block: list[tuple[int, str]] = []
-    for number, line in _lines(path):
-        if line.strip():
-            if not line.startswith("#") and line.count("\t") != 9:
-                found = line.count("\t") + 1
-                raise ValueError(
-                    f"{path}:{number}: a CoNLL-U line has 10 tab-separated columns, this one has {found}: {line[:60]!r}"
-                )
-            block.append((number, line))
-        elif block:
-            yield _sentence(path, block, left_out)
-            block = []
-    if block:
-        yield _sentence(path, block, left_out)
-
-
-# the columns as they are: ids and heads are checked here, where the line is known; nobody reads what is behind the relation
-_FIELDS = conllu.parser.DEFAULT_FIELDS[:8]
-_KEEP = dict.fromkeys(_FIELDS, lambda cells, i: cells[i])
-_NO_WORD = {"-": "multiword ranges", ".": "empty nodes"}
-
-
-def _sentence(path: Path, block: list[tuple[int, str]], left_out: dict[str, int]) -> Sentence:
-    tokens_at = [number for number, line in block if not line.startswith("#")]
-    start = block[0][0]
-    try:
-        (parsed,) = conllu.parse("\n".join(line for _, line in block), _FIELDS, _KEEP)
-    except (conllu.exceptions.ParseException, ValueError) as error:
-        raise ValueError(f"{path}:{start}: not CoNLL-U: {error}") from None
-    kept = []
-    for number, token in zip(tokens_at, parsed, strict=True):
-        if match := re.fullmatch(r"\d+([-.])\d+", token["id"]):
-            left_out[_NO_WORD[match[1]]] += 1
-        else:
-            kept.append((number, token))
-    if not kept:
-        raise ValueError(f"{path}:{start}: a sentence without words")
-    for position, (number, token) in enumerate(kept, 1):
-        if token["id"] != str(position):
-            raise ValueError(f"{path}:{number}: word id {token['id']!r} where {position} was expected")
-        if not re.fullmatch(r"[0-9]+", token["head"]) or int(token["head"]) > len(kept):
-            raise ValueError(f"{path}:{number}: head {token['head']!r} is not between 0 and {len(kept)}")
-    tokens = [token for _, token in kept]
-    heads = tuple(int(token["head"]) for token in tokens)
-    name = str(parsed.metadata.get("sent_id") or f"line-{start}")
-    problem = _not_a_tree(heads)
-    if problem:
-        raise ValueError(f"{path}:{start}: sentence {name!r} is no tree: {problem}")
-    texts = (tuple(str(token[column] or "_") for token in tokens) for column in ("form", "deprel", "upos", "xpos"))
-    forms, relations, upos, xpos = texts
-    return Sentence(name, forms, heads, relations, upos, xpos)
-
-
-def _not_a_tree(heads: tuple[int, ...]) -> str:
-    if heads.count(0) != 1:
-        return f"{heads.count(0)} roots"
-    safe = {0}
-    for word in range(1, len(heads) + 1):
-        path = []
-        while word not in safe:
-            if word in path:
-                return f"word {word} is its own ancestor"
-            path.append(word)
-            word = heads[word - 1]
-        safe.update(path)
-    return ""
-
-
-def _read_tsv(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Sentence | Pair]:
-    lines = _lines(path)
-    _, header = next(lines, (0, ""))
-    columns = header.split("\t")
-    reader = _pair if {"premise", "hypothesis", "label"} <= set(columns) else _paragraph
-    if reader is _paragraph and "paragraph" not in columns:
-        raise ValueError(f"{path}:1: expected the columns premise, hypothesis, label, or paragraph; got {columns}")
-    filtered = f"rows not of {' '.join(where.values())}"
-    if where:
-        left_out[filtered] = 0
-    for number, line in lines:
-        cells = line.split("\t")
-        if len(cells) != len(columns):
-            raise ValueError(f"{path}:{number}: {len(cells)} columns where the header has {len(columns)}")
-        row = dict(zip(columns, cells, strict=True))
-        if any(row.get(key) != value for key, value in where.items()):
-            left_out[filtered] += 1
-        else:
-            yield from reader(row, f"{path}:{number}", f"{number}")
-
-
-def _pair(row: Mapping[str, str], place: str, name: str) -> Iterator[Pair]:
-    if row["label"] not in LABELS:
-        raise ValueError(f"{place}: label {row['label']!r} is not one of {list(LABELS)}")
-    first, second = words(row["premise"]), words(row["hypothesis"])
-    if not first or not second:
-        raise ValueError(f"{place}: an empty premise or hypothesis")
-    yield Pair(name, first, second, row["label"])
-
-
-def _paragraph(row: Mapping[str, str], place: str, name: str) -> Iterator[Sentence]:
-    for number, text in enumerate(re.split(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z])", row["paragraph"].strip()), 1):
-        if words(text):
-            yield Sentence(f"{name}.{number}", words(text))
-
-
-def _read_text(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Sentence]:
-    for number, line in _lines(path):
-        yield from _paragraph({"paragraph": line}, "", str(number))
-
-
-def _read_questions(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Pair]:
-    try:
-        for article in json.loads("\n".join(line for _, line in _lines(path)))["data"]:
-            for paragraph in article["paragraphs"]:
-                context = words(paragraph["context"])
-                for question in paragraph["qas"]:
-                    yield Pair(str(question["id"]), words(question["question"]), context)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not SQuAD-format JSON (data > paragraphs > context, qas): {error!r}") from None
-
-
-_READERS = {"conllu": _read_conllu, "tsv": _read_tsv, "txt": _read_text, "json": _read_questions}

@@ -1,102 +1,17 @@
-"""Corpora: what is read is all there; what is malformed is refused with its file and line; draws repeat."""
+"""Corpora: a name gives the same content whichever way it is read; draws repeat; what is not there is told."""
 
-import gzip
 import hashlib
 import itertools
-import json
 import os
 import shutil
 import tracemalloc
+from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from test_readers import PAIRS, SMALL, file
 
-from bert_repro import corpora
-
-SMALL = """\
-# sent_id = first
-# text = Don't go, he said.
-1-2\tDon't\t_\t_\t_\t_\t_\t_\t_\t_
-1\tDo\tdo\tAUX\tVB\t_\t3\taux\t_\t_
-2\tn't\tnot\tPART\tRB\t_\t3\tadvmod\t_\t_
-3\tgo\tgo\tVERB\tVB\t_\t6\tccomp\t_\tSpaceAfter=No
-4\t,\t,\tPUNCT\t,\t_\t6\tpunct\t_\t_
-5\the\the\tPRON\tPRP\tCase=Nom\t6\tnsubj\t_\t_
-5.1\tnever\t_\t_\t_\t_\t_\t_\t6:advmod\t_
-6\tsaid\tsay\tVERB\tVBD\t_\t0\troot\t_\t_
-7\t.\t.\tPUNCT\t.\t_\t6\tpunct\t_\t_
-
-1\tNew York\t_\tPROPN\t_\t_\t0\troot\t_\t_
-"""
-
-
-def line(number, form, head, relation="dep"):
-    return f"{number}\t{form}\t_\tX\tX\t_\t{head}\t{relation}\t_\t_"
-
-
-def file(folder, name, content):
-    path = folder / name
-    content = content if isinstance(content, bytes) else content.encode()
-    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
-    return str(path)
-
-
-@pytest.mark.parametrize("name", ["small.conllu", "small.conllu.gz"])
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_words_of_a_treebank_are_read_and_ranges_and_empty_nodes_counted(tmp_path, name, newline):
-    corpus = corpora.treebank(file(tmp_path, name, SMALL.replace("\n", newline)))
-    one, two = corpus.items
-    assert one.id == "first" and two.id == "line-13"
-    assert one.words == ("Do", "n't", "go", ",", "he", "said", ".")
-    assert one.heads == (3, 3, 6, 6, 6, 0, 6)
-    assert one.relations == ("aux", "advmod", "ccomp", "punct", "nsubj", "root", "punct")
-    assert one.upos[:2] == ("AUX", "PART") and one.xpos[:2] == ("VB", "RB")
-    assert two == corpora.Sentence("line-13", ("New York",), (0,), ("root",), ("PROPN",), ("_",))
-    assert corpus.left_out == {"multiword ranges": 1, "empty nodes": 1}
-    assert corpus.words == 8 and corpus.name == name
-
-
-@pytest.mark.parametrize(
-    ("rows", "at", "message"),
-    [
-        (["1\ta\t_\tX\tX\t_\t0\troot\t_"], 3, "has 10 tab-separated columns, this one has 9: '1"),
-        ([line(1, "a", 0), line(2, "b", 7)], 4, "head '7' is not between 0 and 2"),
-        ([line(1, "a", 0), line(2, "b", -1)], 4, "head '-1' is not"),
-        ([line(1, "a", 0), line(2, "b", "_")], 4, "head '_' is not"),
-        ([line(1, "a", 0), line(2, "b", "x")], 4, "head 'x' is not"),
-        ([line(1, "a", 0), line(3, "b", 1)], 4, "word id '3' where 2 was expected"),
-        ([line(2, "a", 0), line(1, "b", 2)], 3, "word id '2' where 1 was expected"),
-        ([line(1, "a", 0), line("_", "b", 1)], 4, "word id '_' where 2 was expected"),
-        ([line(1, "a", 0), line("2-x", "b", 1)], 4, "word id '2-x' where 2"),
-        ([line(1, "a", 0), line(2, "b", 0)], 3, "sentence 'line-3' is no tree: 2 roots"),
-        ([line(1, "a", 1)], 3, "is no tree: 0 roots"),
-        ([line(1, "a", 0), line(2, "b", 3), line(3, "c", 2)], 3, "is no tree: word 2 is its own ancestor"),
-        (["# only = a comment"], 3, "a sentence without words"),
-        ([line("1.1", "a", "_")], 3, "a sentence without words"),
-        (["\t" * 9 + "x"], 3, "not CoNLL-U: "),
-    ],
-)
-def test_a_malformed_treebank_is_refused_with_file_and_line(tmp_path, rows, at, message):
-    path = file(tmp_path, "bad.conllu", "\n".join([line(1, "fine", 0), "", *rows, ""]))
-    with pytest.raises(ValueError) as error:
-        corpora.load(path)
-    assert str(error.value).startswith(f"{path}:{at}: ") and message in str(error.value)
-
-
-def test_text_that_is_not_utf8_is_refused_with_its_line(tmp_path):
-    path = file(tmp_path, "latin.txt", b"Fine.\n" * 5000 + "Fünf.\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"latin.txt:5001: cannot be read as UTF-8 text from here: .*0xfc"):
-        corpora.load(path)
-
-
-@pytest.mark.parametrize("damage", [lambda b: b[:-20], lambda b: b[:100] + b"?" * 50 + b[150:], lambda b: b"PK" + b])
-def test_a_damaged_gz_is_refused(tmp_path, damage):
-    path = tmp_path / "cut.txt.gz"
-    path.write_bytes(damage(gzip.compress("\n".join(f"Line {n * n}." for n in range(3000)).encode())))
-    with pytest.raises(ValueError, match=r"cut.txt.gz:\d+: cannot be read as UTF-8 text"):
-        corpora.load(str(path))
+from bert_repro import corpora, readers
 
 
 @pytest.mark.parametrize(
@@ -178,7 +93,7 @@ def test_a_corpus_is_counted_once_while_its_file_stays_as_it_is(tmp_path, monkey
     path = file(tmp_path, "s.txt", "One. Two three.")
     first = corpora.census(path)
     with monkeypatch.context() as patch:
-        patch.setattr(corpora, "_lines", lambda path: pytest.fail("read again"))
+        patch.setattr(readers, "_lines", lambda path: pytest.fail("read again"))
         assert corpora.census(path) is first and corpora.digest(path) == first.digest
     file(tmp_path, "s.txt", "One. Two three four.")
     os.utime(path, ns=(0, 0))
@@ -207,15 +122,6 @@ def test_the_only_split_needs_no_name():
     assert corpora.locate("sample-text").split == "all" == corpora.locate("sample-text:all").split
 
 
-PAIRS = 'source\tpremise\thypothesis\tlabel\na\tIt\'s "late".\tIt is.\tneutral\nb\tNo.\tYes!\tcontradiction\n'
-
-
-def test_pairs_are_read_from_tsv_with_quotes_as_they_are(tmp_path):
-    one, two = corpora.load(file(tmp_path, "p.tsv", PAIRS)).items
-    assert one == corpora.Pair("2", ("It", "'", "s", '"', "late", '"', "."), ("It", "is", "."), "neutral")
-    assert two.label == "contradiction" and two.first == ("No", ".")
-
-
 def test_rows_are_filtered_by_a_column_and_counted(tmp_path, monkeypatch):
     file(tmp_path, "p.tsv.gz", PAIRS)
     source = corpora.Source("data", {"dev": "p.tsv.gz"}, "none", {"dev": {"source": "b"}})
@@ -225,62 +131,14 @@ def test_rows_are_filtered_by_a_column_and_counted(tmp_path, monkeypatch):
     assert [pair.id for pair in corpus.items] == ["3"] and corpus.left_out == {"rows not of b": 1}
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (PAIRS.replace("neutral", "maybe"), r"p.tsv:2: label 'maybe' is not one of \['entailment'"),
-        (PAIRS.replace("b\tNo.", "No."), "p.tsv:3: 3 columns where the header has 4"),
-        (PAIRS.replace("No.", " "), "p.tsv:3: an empty premise or hypothesis"),
-        (PAIRS.replace("premise", "text"), r"p.tsv:1: expected the columns premise, .*got \['source', 'text'"),
-        (PAIRS.splitlines()[0], "p.tsv holds no sentence: an empty corpus cannot be used"),
-        ("", r"p.tsv:1: expected the columns"),
-    ],
-)
-def test_malformed_tsv_is_refused_with_file_and_line(tmp_path, content, message):
-    with pytest.raises(ValueError, match=message):
-        corpora.load(file(tmp_path, "p.tsv", content))
+def test_a_table_of_no_rows_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="p.tsv holds no sentence: an empty corpus cannot be used"):
+        corpora.load(file(tmp_path, "p.tsv", PAIRS.splitlines()[0]))
 
 
-def test_paragraphs_are_split_into_sentences(tmp_path):
-    text = 'He said: "No." (Yes!) Dr. Who left? it rained. 3.5 more'
-    as_tsv = corpora.load(file(tmp_path, "p.tsv", f"id\tparagraph\n7\t{text}\n8\t \n"))
-    as_text = corpora.load(file(tmp_path, "p.txt", f"{text}\n\n"))
-    assert [s.words for s in as_tsv.items] == [s.words for s in as_text.items]
-    assert sum((s.words for s in as_text.items), ()) == corpora.words(text)
-    assert as_tsv.items[0].id == "2.1" and as_text.items[0].id == "1.1"
-    assert [s.words[0] for s in as_text.items] == ["He", "Who"]
-
-
-def test_a_long_paragraph_is_read_whole(tmp_path):
-    corpus = corpora.load(file(tmp_path, "p.tsv", "paragraph\n" + "word " * 40000 + "\n"))
-    assert corpus.words == 40000
-
-
-@given(st.text(st.sampled_from("aZé9 .!?\"'()\t\u00a0\u3000\u200b-_한\u0301"), max_size=60))
-def test_sentence_splitting_loses_no_word(text):
-    sentences = list(corpora._paragraph({"paragraph": text}, "", "1"))
-    assert sum((s.words for s in sentences), ()) == corpora.words(text)
-    assert "".join(corpora.words(text)) == "".join(text.split())
-    assert all(s.words for s in sentences)
-
-
-def squad(**changes):
-    question = {"id": "q1", "question": "Who left?", "answers": []} | changes
-    return {"data": [{"paragraphs": [{"context": "Ann left.", "qas": [question]}]}]}
-
-
-def test_questions_are_read_with_their_context(tmp_path):
-    corpus = corpora.load(file(tmp_path, "q.json.gz", json.dumps(squad(), indent=1)))
-    assert corpus.items == (corpora.Pair("q1", ("Who", "left", "?"), ("Ann", "left", ".")),)
-    assert corpus.words == 6
-
-
-@pytest.mark.parametrize(
-    "content", ["{", "[]", '{"data": 1}', '{"data": [{}]}', json.dumps(squad(question=None)), '"data"']
-)
-def test_json_that_is_not_squad_is_refused(tmp_path, content):
-    with pytest.raises(ValueError, match=r"q.json is not SQuAD-format JSON \(data > paragraphs > context, qas\): "):
-        corpora.load(file(tmp_path, "q.json", content))
+def test_the_sections_of_mnli_are_told_apart(real_data, monkeypatch):
+    monkeypatch.setenv("BERT_REPRO_DATA", str(real_data))
+    assert Counter(pair.section for pair in corpora.load("mnli:dev").items) == {"mismatched": 3912, "matched": 3815}
 
 
 @pytest.mark.parametrize("name", ["e.conllu", "e.txt", "e.txt.gz", "e.conllu.gz"])
@@ -334,6 +192,12 @@ def test_every_registered_sample_corpus_is_read():
         pytest.param("ewt:train", 12544, 204577, marks=pytest.mark.slow),
         ("gum:dev", 1575, 28119),
         ("pud:test", 1000, 21180),
+        ("squad:train", 11877, None),
+        ("squad:extra", 3125, None),
+        ("squad:dev", 3327, None),
+        ("squadshifts-wiki", 7938, None),
+        ("squadshifts-amazon", 2038, None),
+        ("squadshifts-reddit", 2061, None),
         ("mnli:train", 26542, None),
         ("mnli:dev", 7727, None),
     ],

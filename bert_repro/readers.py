@@ -1,0 +1,278 @@
+"""File formats: hides how texts, pairs, questions and trees are written down; gives them as items made of words.
+
+It refuses what it cannot read in full: a malformed line, a tree that is none, an unknown label or an answer out of place ends
+the reading with the file and line named. Multiword ranges and empty nodes of CoNLL-U are not words; they are counted and
+left out.
+"""
+
+import functools
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import conllu
+
+LABELS = ("entailment", "neutral", "contradiction")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """Words with, where the source is a treebank, one value a word in each annotation; `heads` counts from 1, 0 is the root."""
+
+    id: str
+    words: tuple[str, ...]
+    heads: tuple[int, ...] = ()
+    relations: tuple[str, ...] = ()
+    upos: tuple[str, ...] = ()
+    xpos: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two word sequences read together; `section` tells MultiNLI's genres apart: matched, mismatched, or empty if unknown."""
+
+    id: str
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    label: str = ""
+    section: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question(Pair):
+    """A question (`first`) about a context (`second`).
+
+    `offsets` gives for every word of `second` the first character and the one behind the last, counted in the text `context`;
+    `answers` are references, each its text and first character there.
+    """
+
+    context: str
+    offsets: tuple[tuple[int, int], ...] = field(repr=False)  # follows from the context
+    answers: tuple[tuple[str, int], ...]
+
+
+def read(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Any]:
+    """Read a file item by item, in constant memory but for JSON, which is read whole.
+
+    Args:
+        path: A .conllu, .tsv, .json (as SQuAD's) or .txt file, each also .gz.
+        where: Columns of a TSV and the value that a row must have there to be read.
+        left_out: Is filled with what was not read, and how often.
+
+    Raises:
+        ValueError: Malformed content, while reading.
+    """
+    kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1]
+    return _READERS[kind](path, where, left_out)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Split running text into words and single punctuation marks."""
+    return tuple(re.findall(r"\w+|[^\w\s]", text))
+
+
+@functools.lru_cache(1)  # questions about one context come one after the other, and share its words
+def _spans(text: str) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
+    found = list(re.finditer(r"\w+|[^\w\s]", text))
+    return tuple(match[0] for match in found), tuple(match.span() for match in found)
+
+
+def pair(place: str, name: str, row: Mapping[str, str]) -> Pair:
+    """Make a pair of a row with premise, hypothesis, label and, where it is known, section.
+
+    Args:
+        place: Where the row stands, for the error's message.
+        name: Its id.
+        row: What it holds.
+
+    Raises:
+        ValueError: An unknown label or section, or a text without words.
+    """
+    section = row.get("section", "unknown")
+    if row["label"] not in LABELS:
+        raise ValueError(f"{place}: label {row['label']!r} is not one of {list(LABELS)}")
+    if section not in _SECTIONS:
+        raise ValueError(f"{place}: section {section!r} is not one of {list(_SECTIONS)}")
+    first, second = words(row["premise"]), words(row["hypothesis"])
+    if not first or not second:
+        raise ValueError(f"{place}: an empty premise or hypothesis")
+    return Pair(name, first, second, row["label"], _SECTIONS[section])
+
+
+_SECTIONS = {"matched": "matched", "mismatched": "mismatched", "unknown": ""}
+
+
+def question(place: str, name: str, text: str, context: str, answers: Iterable[tuple[str, int]]) -> Question:
+    """Make a question about a context, whose answers are parts of that.
+
+    Args:
+        place: Where it stands, for the error's message.
+        name: Its id.
+        text: The question.
+        context: What it asks about.
+        answers: References, each its text and first character in the context.
+
+    Raises:
+        ValueError: Nothing asked, no answer, or an answer that does not stand where it should.
+    """
+    first, (second, offsets), answers = words(text), _spans(context), tuple(answers)
+    if not first or not answers:
+        raise ValueError(f"{place}: question {name!r} has no {'answers' if first else 'words'}: it cannot be used")
+    for answer, start in answers:
+        if not answer.strip() or start < 0 or not context.startswith(answer, start):
+            found = context[max(start, 0) :][: max(len(answer), 20)]
+            raise ValueError(
+                f"{place}: question {name!r}: its answer {answer!r} should stand in the context at character {start}, "
+                f"where {found!r} stands"
+            )
+    return Question(id=name, first=first, second=second, context=context, offsets=offsets, answers=answers)
+
+
+def sentence(place: str, name: str, tokens: Sequence[Mapping[str, str]], places: Sequence[str]) -> Sentence:
+    """Make a sentence of its words, whose heads must form a tree.
+
+    Args:
+        place: Where the sentence stands, for the error's message.
+        name: Its id.
+        tokens: Of each word its form, head, deprel, upos and xpos.
+        places: Where each word stands.
+
+    Raises:
+        ValueError: No words, a head that is no number or beyond the sentence, or heads that form no tree.
+    """
+    if not tokens:
+        raise ValueError(f"{place}: a sentence without words")
+    for where, token in zip(places, tokens, strict=True):
+        if not re.fullmatch(r"[0-9]+", token["head"]) or int(token["head"]) > len(tokens):
+            raise ValueError(f"{where}: head {token['head']!r} is not between 0 and {len(tokens)}")
+    heads = tuple(int(token["head"]) for token in tokens)
+    problem = _not_a_tree(heads)
+    if problem:
+        raise ValueError(f"{place}: sentence {name!r} is no tree: {problem}")
+    texts = (tuple(str(token[column] or "_") for token in tokens) for column in ("form", "deprel", "upos", "xpos"))
+    forms, relations, upos, xpos = texts
+    return Sentence(name, forms, heads, relations, upos, xpos)
+
+
+def _not_a_tree(heads: tuple[int, ...]) -> str:
+    if heads.count(0) != 1:
+        return f"{heads.count(0)} roots"
+    safe = {0}
+    for word in range(1, len(heads) + 1):
+        path = []
+        while word not in safe:
+            if word in path:
+                return f"word {word} is its own ancestor"
+            path.append(word)
+            word = heads[word - 1]
+        safe.update(path)
+    return ""
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    number = 1
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as stream:
+            for number, line in enumerate(stream, 1):
+                yield number, line.decode("utf-8").rstrip("\r\n")
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}:{number}: cannot be read as UTF-8 text from here: {error}") from None
+
+
+def _read_conllu(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Sentence]:
+    left_out |= {"multiword ranges": 0, "empty nodes": 0}
+    block: list[tuple[int, str]] = []
+    for number, line in _lines(path):
+        if line.strip():
+            if not line.startswith("#") and line.count("\t") != 9:
+                found = line.count("\t") + 1
+                raise ValueError(
+                    f"{path}:{number}: a CoNLL-U line has 10 tab-separated columns, this one has {found}: {line[:60]!r}"
+                )
+            block.append((number, line))
+        elif block:
+            yield _of_block(path, block, left_out)
+            block = []
+    if block:
+        yield _of_block(path, block, left_out)
+
+
+# the columns as they are: ids and heads are checked here, where the line is known; nobody reads what is behind the relation
+_FIELDS = conllu.parser.DEFAULT_FIELDS[:8]
+_KEEP = dict.fromkeys(_FIELDS, lambda cells, i: cells[i])
+_NO_WORD = {"-": "multiword ranges", ".": "empty nodes"}
+
+
+def _of_block(path: Path, block: list[tuple[int, str]], left_out: dict[str, int]) -> Sentence:
+    tokens_at = [number for number, line in block if not line.startswith("#")]
+    start = block[0][0]
+    try:
+        (parsed,) = conllu.parse("\n".join(line for _, line in block), _FIELDS, _KEEP)
+    except (conllu.exceptions.ParseException, ValueError) as error:
+        raise ValueError(f"{path}:{start}: not CoNLL-U: {error}") from None
+    tokens, places = [], []
+    for number, token in zip(tokens_at, parsed, strict=True):
+        if match := re.fullmatch(r"\d+([-.])\d+", token["id"]):
+            left_out[_NO_WORD[match[1]]] += 1
+            continue
+        tokens.append(token)
+        places.append(f"{path}:{number}")
+        if token["id"] != str(len(tokens)):
+            raise ValueError(f"{path}:{number}: word id {token['id']!r} where {len(tokens)} was expected")
+    name = str(parsed.metadata.get("sent_id") or f"line-{start}")
+    return sentence(f"{path}:{start}", name, tokens, places)
+
+
+def _read_tsv(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Sentence | Pair]:
+    lines = _lines(path)
+    _, header = next(lines, (0, ""))
+    columns = header.split("\t")
+    pairs = {"premise", "hypothesis", "label"} <= set(columns)
+    if not pairs and "paragraph" not in columns:
+        raise ValueError(f"{path}:1: expected the columns premise, hypothesis, label, or paragraph; got {columns}")
+    filtered = f"rows not of {' '.join(where.values())}"
+    if where:
+        left_out[filtered] = 0
+    for number, line in lines:
+        cells = line.split("\t")
+        if len(cells) != len(columns):
+            raise ValueError(f"{path}:{number}: {len(cells)} columns where the header has {len(columns)}")
+        row = dict(zip(columns, cells, strict=True))
+        if any(row.get(key) != value for key, value in where.items()):
+            left_out[filtered] += 1
+        elif pairs:
+            yield pair(f"{path}:{number}", f"{number}", row)
+        else:
+            yield from _sentences(row["paragraph"], f"{number}")
+
+
+def _sentences(paragraph: str, name: str) -> Iterator[Sentence]:
+    for number, text in enumerate(re.split(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z])", paragraph.strip()), 1):
+        if words(text):
+            yield Sentence(f"{name}.{number}", words(text))
+
+
+def _read_text(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Sentence]:
+    for number, line in _lines(path):
+        yield from _sentences(line, str(number))
+
+
+def _read_questions(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Question]:
+    try:
+        for article in json.loads("\n".join(line for _, line in _lines(path)))["data"]:
+            for paragraph in article["paragraphs"]:
+                for asked in paragraph["qas"]:
+                    answers = [(answer["text"], answer["answer_start"]) for answer in asked["answers"]]
+                    yield question(str(path), str(asked["id"]), asked["question"], paragraph["context"], answers)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not SQuAD-format JSON (data > paragraphs > context, qas > answers): {error!r}"
+        ) from None
+
+
+_READERS = {"conllu": _read_conllu, "tsv": _read_tsv, "txt": _read_text, "json": _read_questions}

@@ -1,0 +1,220 @@
+"""Datasets of tensorflow-datasets: the same content through them and through a file is the same; what is not there is told."""
+
+import gzip
+import itertools
+import json
+import re
+import tracemalloc
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_readers import PAIRS, SMALL, answer, file, load, squad
+
+from bert_repro import corpora, datasets
+from bert_repro.corpora import LABELS
+
+TREES = SMALL.replace("\n\n1\tNew", "\n\n# sent_id = second\n1\tNew")
+UD, SQUAD, MNLI = "universal_dependencies/en_ewt", "squad/v1.1", "glue/mnli"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """Keep what is prepared apart, and everything off the network."""
+    import tensorflow_datasets as tfds
+
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path / "tfds"))
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    return tmp_path / "tfds"
+
+
+# Without what they hold
+
+
+@pytest.mark.parametrize("name", [UD, SQUAD, MNLI])
+def test_what_was_not_fetched_is_told_with_the_command(name, home):
+    with pytest.raises(
+        FileNotFoundError, match=f"dataset {name} is not in {home}/.*`python -m bert_repro fetch {name}`"
+    ):
+        corpora.locate(f"{name}:train")
+    with pytest.raises(ValueError, match=f"'{name}' has no split 'validation': write one of"):
+        corpora.locate(f"{name}:validation")
+    assert not home.exists()
+
+
+def test_every_registered_dataset_is_known_to_the_library_and_readable():
+    registered = {name: source.files for name, source in corpora.CORPORA.items() if source.home == "tfds"}
+    assert set(registered) == set(datasets._ROWS)
+    for name in registered:
+        assert datasets._builder(name).info.full_name.startswith(f"{name}/")
+
+
+# What they hold: prepared for real, of files of our own
+
+
+@pytest.fixture
+def prepare(tmp_path, monkeypatch):
+    """Have a dataset prepared by the library from given files, named as those that it would download."""
+    import tensorflow_datasets as tfds
+
+    def local(manager, urls):
+        if isinstance(urls, dict):
+            return {name: local(manager, url) for name, url in urls.items()}
+        return [local(manager, url) for url in urls] if isinstance(urls, list) else str(tmp_path / Path(urls).name)
+
+    def go(name, files):
+        for place, content in files.items():
+            (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / place).write_text(content)
+        with monkeypatch.context() as patch:
+            patch.setattr(datasets, "_reach", lambda name, hosts: None)
+            patch.setattr(tfds.download.DownloadManager, "download_and_extract", local)
+            return corpora.fetch(name)
+
+    return go
+
+
+def trees(content):
+    return {f"en_ewt-ud-{split}.conllu": content for split in ("train", "dev", "test")}
+
+
+def questions(content):
+    return {f"{split}-v1.1.json": json.dumps(content) for split in ("train", "dev")}
+
+
+def pairs(**contents):
+    """Lay out tables of pairs as GLUE does, without a section."""
+    told = {"premise": "sentence1", "hypothesis": "sentence2", "label": "gold_label"}
+    names = ("train", "dev_matched", "dev_mismatched", "test_matched", "test_mismatched")
+    return {
+        f"MNLI.zip/MNLI/{name}.tsv": re.sub("|".join(told), lambda m: told[m[0]], contents.get(name, PAIRS), count=3)
+        for name in names
+    }
+
+
+def by_id(items):
+    return sorted(items, key=lambda item: item.id)  # the library stores rows in an order of its own
+
+
+@pytest.mark.slow
+def test_trees_are_those_of_the_file_and_what_is_no_word_is_counted(prepare, home, tmp_path):
+    assert prepare(UD, trees(TREES)) == [home / UD / "1.0.1"]
+    of_file = load(tmp_path / "en_ewt-ud-dev.conllu")
+    for split in ("train", "dev", "test"):
+        corpus = corpora.treebank(f"{UD}:{split}")
+        assert by_id(corpus.items) == by_id(of_file.items)
+        assert corpus.left_out == of_file.left_out == {"multiword ranges": 1, "empty nodes": 1}
+
+
+@pytest.mark.slow
+def test_real_trees_are_those_of_the_file(prepare, real_data, monkeypatch):
+    monkeypatch.setenv("BERT_REPRO_DATA", str(real_data))
+    content = gzip.decompress(corpora.locate("ewt:dev").path.read_bytes()).decode()
+    prepare(UD, trees(TREES) | {"en_ewt-ud-dev.conllu": content})
+    there, here = corpora.load(f"{UD}:dev"), corpora.load("ewt:dev")
+    assert by_id(there.items) == by_id(here.items) and there.left_out == here.left_out
+
+
+@pytest.mark.slow
+def test_questions_are_those_of_the_file(prepare, tmp_path):
+    places = prepare(SQUAD, questions(squad()))
+    assert corpora.fetch(SQUAD) == places  # again, without a network
+    assert corpora.load(f"{SQUAD}:train").items == load(tmp_path / "train-v1.1.json").items
+    assert corpora.census(f"{SQUAD}:dev").items == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", list(itertools.permutations(LABELS))[::2])
+def test_pairs_are_those_of_the_file_whatever_the_order_of_labels(prepare, tmp_path, monkeypatch, order):
+    monkeypatch.setattr(datasets._builder(MNLI).builder_config, "label_classes", order)
+    prepare(MNLI, pairs(train=PAIRS, dev_matched=PAIRS, dev_mismatched=PAIRS.replace("neutral", "entailment")))
+    of_file = load(file(tmp_path, "p.tsv", PAIRS)).items
+    for split, section in (("train", ""), ("matched", "matched")):
+        read = by_id(corpora.load(f"{MNLI}:{split}").items)
+        assert read == [replace(one, id=two.id, section=section) for one, two in zip(of_file, read, strict=True)]
+    both = corpora.load(f"{MNLI}:dev")
+    assert both.items == corpora.load(f"{MNLI}:matched").items + corpora.load(f"{MNLI}:mismatched").items
+    assert [pair.label for pair in by_id(both.items)] == ["neutral", "contradiction", "entailment", "contradiction"]
+    assert len({pair.id for pair in both.items}) == 4
+    drawn, census = corpora.load(f"{MNLI}:dev[3]"), corpora.census(f"{MNLI}:dev")
+    assert set(drawn.items) < set(both.items) and len(drawn.items) == 3
+    assert (census.digest, census.items) == (both.digest, 4) and census != corpora.census(f"{MNLI}:train")
+    assert corpora.census(f"{MNLI}:dev") is census
+
+
+# Rows that are not as they should be
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "files", "message"),
+    [
+        (UD, trees(TREES.replace("\t0\troot", "\t1\troot")), "row [01]: sentence '(first|second)' is no tree: 0 roots"),
+        (UD, trees(TREES.replace("\t3\taux", "\t0\taux")), "row [01]: sentence 'first' is no tree: 2 roots"),
+        (UD, trees(TREES.replace("\t3\taux", "\t2\taux").replace("\t3\tadvmod", "\t1\tadvmod")), "row [01]: .* its own"),
+        (UD, trees(TREES.replace("\t3\taux", "\t_\taux")), "row [01]: head 'None' is not between 0 and 7"),
+        (UD, trees("# sent_id = only\n1-2\tA\t" + "_\t" * 7 + "_\n\n"), "row 0: a sentence without words"),
+        (SQUAD, questions(squad(answers=[])), "row 0: question 'q1' has no answers"),
+        (SQUAD, questions(squad(answers=[answer("Ann", 2)])), "row 0: .*'Ann' should stand in the context at character 2"),
+        (MNLI, pairs(train=PAIRS.replace("\tlabel", "\tgenre")), "row 0: label '-1' is not one of"),
+        (MNLI, pairs(train=PAIRS.replace("No.", " ")), "row [01]: an empty premise or hypothesis"),
+    ],
+)  # fmt: skip
+def test_a_malformed_row_is_refused_with_dataset_split_and_row(prepare, name, files, message):
+    prepare(name, files)
+    with pytest.raises(ValueError, match=f"^{name}:train, {message}"):
+        corpora.load(f"{name}:train")
+
+
+@pytest.mark.slow
+def test_memory_for_a_dataset_does_not_grow_with_it(prepare):
+    prepare(MNLI, pairs(train=PAIRS + (PAIRS.splitlines()[1] + "\n") * 3000))
+    stream = corpora.stream(f"{MNLI}:train")
+    tracemalloc.start()
+    assert sum(1 for _ in stream) == 3002
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+
+
+# Without a network
+
+
+def test_what_cannot_be_reached_is_told_and_nothing_is_left(home):
+    with pytest.raises(
+        OSError, match=rf"dataset {MNLI} could not be fetched: none of \['https://.*Run again, or prepare"
+    ):
+        corpora.fetch(MNLI)
+    assert not home.exists()
+
+
+@pytest.mark.slow
+def test_a_broken_download_is_told_and_nothing_is_taken_for_the_dataset(home, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    def broken(manager, urls):
+        raise tfds.download.DownloadError("HTTP code: 503.")
+
+    monkeypatch.setattr(datasets, "_reach", lambda name, hosts: None)
+    monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", broken)
+    with pytest.raises(OSError, match=f"dataset {SQUAD} could not be fetched: HTTP code: 503.. Run again"):
+        corpora.fetch(SQUAD)
+    assert not [*home.rglob("*3.0.0*")]
+    with pytest.raises(FileNotFoundError, match="get it with"):
+        corpora.locate(f"{SQUAD}:dev")
+
+
+def test_a_host_that_answers_at_all_is_there(monkeypatch):
+    asked = []
+
+    def urlopen(request, timeout):
+        asked.append(request.full_url)
+        if request.full_url == "https://a":
+            raise urllib.error.URLError("unknown")
+        raise urllib.error.HTTPError(request.full_url, 403, "no", {}, None)
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    datasets._reach("x", ["https://a", "https://b", "https://c"])
+    assert asked == ["https://a", "https://b"]
