@@ -35,8 +35,13 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("parameters", help="list a notebook's parameters")
     show.add_argument("notebook")
 
-    fetch = commands.add_parser("fetch", help="download or generate a model ahead of a run")
-    fetch.add_argument("model", help="an alias, or a hub id with an optional @revision")
+    fetch = commands.add_parser("fetch", help="download or generate what a run needs, ahead of it")
+    fetch.add_argument(
+        "what",
+        metavar="MODEL|CORPUS|STUDY.yaml",
+        help="an alias, or a hub id with an optional @revision; a corpus such as glue/mnli; or all that a study reads",
+    )
+    fetch.add_argument("--base", default="", help="another base encoder than the study's")
 
     listing = commands.add_parser("list", help="list what there is")
     listing.add_argument("what", choices=("models", "corpora", "tasks", "measures", "notebooks"))
@@ -44,6 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     study = commands.add_parser("study", help="check a study file and show its runs")
     study.add_argument("file", type=Path)
     study.add_argument("--base", default="", help="another base encoder")
+
+    plan = commands.add_parser("plan", help="estimate the minutes, memory and disk of a study, job by job")
+    plan.add_argument("study", type=Path, help="a study file, e.g. studies/mini.yaml")
+    plan.add_argument("--base", default="", help="another base encoder")
+    plan.add_argument("--jobs", type=int, default=2, help="notebooks side by side, one core each")
 
     states = commands.add_parser("states", help="the store of hidden states").add_subparsers(
         dest="action", required=True
@@ -80,6 +90,19 @@ def _run(arguments: argparse.Namespace) -> None:
     print(arguments.output.with_suffix(".html") if arguments.html else arguments.output)
 
 
+def _fetch(what: str, base: str) -> None:
+    from bert_repro import checkpoints, corpora, study
+
+    models, texts = [what], []
+    if what.endswith((".yaml", ".yml")):
+        loaded = study.load(what, base)
+        models, texts = [loaded.base], loaded.corpora()
+    elif corpora.registered(what):
+        models, texts = [], [what]
+    places = [*map(checkpoints.resolve, models), *(path for text in texts for path in corpora.fetch(text))]
+    print(*dict.fromkeys(places), sep="\n")
+
+
 def _list(what: str) -> None:
     if what == "models":
         from bert_repro.checkpoints import ALIASES
@@ -90,7 +113,7 @@ def _list(what: str) -> None:
     elif what == "corpora":
         from bert_repro.corpora import CORPORA
 
-        lines = [f"{name:18} {', '.join(s.files):18} {s.home:7} {s.licence}" for name, s in CORPORA.items()]
+        lines = [f"{name:29} {', '.join(s.files):31} {s.home:6} {s.licence}" for name, s in CORPORA.items()]
         lines.append(
             "or a file: .conllu, .tsv, .json, .txt, each also .gz; a split as in ewt:dev, a draw as in mnli:dev[500]"
         )
@@ -162,13 +185,15 @@ def main(given: list[str] | None = None) -> int:
             for p in execute.parameters(execute.find(arguments.notebook)):
                 print(f"{p.name}: {p.type} = {p.default!r}  # {p.help}")
         elif arguments.command == "fetch":
-            from bert_repro import checkpoints
-
-            print(checkpoints.resolve(arguments.model))
+            _fetch(arguments.what, arguments.base)
         elif arguments.command == "list":
             _list(arguments.what)
         elif arguments.command == "study":
             _study(arguments)
+        elif arguments.command == "plan":
+            from bert_repro import plan, study
+
+            print(plan.show(study.load(arguments.study, arguments.base), arguments.jobs))
         else:
             _states(arguments)
     except (ValueError, OSError, RuntimeError) as error:

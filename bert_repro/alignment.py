@@ -5,7 +5,7 @@ becomes the unknown token; an item beyond the length limit is cut at the last wh
 side gives way); an item of which nothing fits is left out.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -74,6 +74,103 @@ def align(tokenizer: Any, items: Sequence[Any], max_length: int) -> tuple[list[A
         ValueError: Nothing to encode, a slow tokenizer, a limit below 4, heads that form no tree, or a word without a piece
             where the tokenizer has no unknown token.
     """
+    _check(tokenizer, items, max_length)
+    report = Report(items=len(items))
+    inputs: list[Aligned] = []
+    columns: dict[str, list] = {
+        name: [] for name in ("sentence", "segment", "word", "form", "special", "pieces", "truncated")
+    }
+    annotations: dict[str, list] = {name: [] for name in ("head", "relation", "upos", "xpos", "depth")}
+    depths = _depths(items)
+    for position, cut, one, word, side in _encoded(tokenizer, items, max_length, report):
+        item = items[position]
+        given_words = _words(item)
+        inputs.append(one)
+        rows, words = len(one.starts), word[one.starts].tolist()
+        special = word[one.starts] < 0
+        columns["sentence"] += [position] * rows
+        columns["segment"] += side[one.starts].tolist()
+        columns["word"] += words
+        columns["special"] += special.tolist()
+        columns["pieces"] += np.diff([*one.starts, len(one.token_ids)]).tolist()
+        columns["truncated"] += [cut > 0] * rows
+        columns["form"] += [
+            given_words[s][w] if w >= 0 else tokenizer.convert_ids_to_tokens(int(one.token_ids[start]))
+            for start, w, s in zip(one.starts, words, side[one.starts], strict=True)
+        ]
+        of_words = (getattr(item, name, ()) for name in ("heads", "relations", "upos", "xpos"))
+        for column, given in zip(annotations.values(), (*of_words, depths[position]), strict=True):
+            column += [given[w] if given and w >= 0 else None for w in words]
+        report.words += int((~special).sum())
+        report.pieces += int((word >= 0).sum())
+        report.unknown_pieces += int((one.token_ids == tokenizer.unk_token_id).sum())
+    types = dict.fromkeys(("form", "relation", "upos", "xpos"), "string") | {"head": "Int32", "depth": "Int32"}
+    types |= dict.fromkeys(("sentence", "segment", "word", "pieces"), "int64")  # also where nothing was kept
+    types |= dict.fromkeys(("special", "truncated"), "bool")
+    return inputs, pd.DataFrame(columns | annotations).astype(types), report
+
+
+def inputs(tokenizer: Any, items: Sequence[Any], max_length: int) -> tuple[list[Aligned], np.ndarray, np.ndarray]:
+    """Encode sentences or pairs without the table of their words, which takes most of the time.
+
+    Returns:
+        The inputs; the position of each one's item in `items`; and how many words of it were cut off.
+
+    Raises:
+        ValueError: As `align`.
+    """
+    _check(tokenizer, items, max_length)
+    found = [(one, position, cut) for position, cut, one, _, _ in _encoded(tokenizer, items, max_length, Report())]
+    return (
+        [one for one, _, _ in found],
+        np.array([p for _, p, _ in found], int),
+        np.array([c for _, _, c in found], int),
+    )
+
+
+def windows(tokenizer: Any, pairs: Sequence[Any], max_length: int, stride: int) -> list[list[tuple[int, int]]]:
+    """Cut the second sides of pairs into overlapping windows, each of which fits beside the whole first side.
+
+    Args:
+        tokenizer: A fast Hugging Face tokenizer.
+        pairs: `corpora.Pair`.
+        max_length: Most pieces of an input, special tokens included.
+        stride: Pieces from the start of one window to the next; the window begins with the first word behind them.
+
+    Returns:
+        For each pair its windows as first word and the one behind the last; none where the first side leaves no room for
+        a stride, or a word of the second is longer than a window.
+
+    Reference:
+        Devlin et al. 2019, the published code for SQuAD (doc_stride).
+    """
+    room_for = tokenizer.num_special_tokens_to_add(pair=True)
+    firsts, seconds = ([side(pair) for pair in pairs] for side in (lambda p: p.first, lambda p: p.second))
+    result = []
+    for before, pieces in zip(_pieces(tokenizer, firsts), _pieces(tokenizer, seconds), strict=True):
+        room = max_length - room_for - int(before.sum())
+        ends = np.cumsum(pieces)
+        found: list[tuple[int, int]] = []
+        if room >= min(stride, ends[-1]) and pieces.max() <= room:
+            start = end = 0
+            while end < len(pieces):
+                passed = int(ends[start - 1]) if start else 0
+                end = int(np.searchsorted(ends, passed + room, side="right"))
+                found.append((start, end))
+                # no further than the first word that is in no window yet
+                start = max(start + 1, min(end, int(np.searchsorted(ends, passed + stride, side="left")) + 1))
+        result.append(found)
+    return result
+
+
+def _pieces(tokenizer: Any, sides: Sequence[Sequence[str]]) -> list[np.ndarray]:
+    """Count the pieces of every word, at least 1: a word that yields none is read as unknown."""
+    encodings = tokenizer([list(side) for side in sides], is_split_into_words=True, add_special_tokens=False).encodings
+    counts = (np.bincount(one.word_ids, minlength=len(side)) for one, side in zip(encodings, sides, strict=True))
+    return [np.maximum(some, 1) for some in counts]
+
+
+def _check(tokenizer: Any, items: Sequence[Any], max_length: int) -> None:
     if not items:
         raise ValueError("there is nothing to encode: the corpus is empty")
     if not getattr(tokenizer, "is_fast", False):
@@ -82,24 +179,22 @@ def align(tokenizer: Any, items: Sequence[Any], max_length: int) -> tuple[list[A
         )
     if max_length < 4:
         raise ValueError(f"max_length must be at least 4, got {max_length}")
-    report = Report(items=len(items))
-    inputs: list[Aligned] = []
-    columns: dict[str, list] = {
-        name: [] for name in ("sentence", "segment", "word", "form", "special", "pieces", "truncated")
-    }
-    annotations: dict[str, list] = {name: [] for name in ("head", "relation", "upos", "xpos", "depth")}
-    depths = _depths(items)
+
+
+def _encoded(
+    tokenizer: Any, items: Sequence[Any], max_length: int, report: Report
+) -> Iterator[tuple[int, int, Aligned, np.ndarray, np.ndarray]]:
+    """Give position, number of words cut, input, and word and side of every piece, for each item of which something fits."""
     sides_of = list(_sides(tokenizer, items, report))
     for position, (item, sides, encoding) in enumerate(zip(items, sides_of, _encode(tokenizer, sides_of), strict=True)):
-        given_words, cut = _words(item), 0
+        cut = 0
         if len(encoding.ids) > max_length:
             fitting = _fitting(tokenizer, sides, max_length)
             if fitting is None:
                 report.left_out.append(item.id)
                 continue
             cut = sum(map(len, sides)) - sum(map(len, fitting))
-            sides = fitting
-            (encoding,) = _encode(tokenizer, [sides])
+            (encoding,) = _encode(tokenizer, [fitting])
             report.truncated_items += 1
             report.truncated_words += cut
         ids = np.array(encoding.ids, np.int32)
@@ -108,30 +203,7 @@ def align(tokenizer: Any, items: Sequence[Any], max_length: int) -> tuple[list[A
         side = np.array([-1 if s is None else s for s in encoding.sequence_ids])
         change = np.ones(len(ids), bool)
         change[1:] = (word[1:] != word[:-1]) | (side[1:] != side[:-1]) | (word[1:] < 0)
-        starts = np.flatnonzero(change)
-        inputs.append(Aligned(ids, np.array(encoding.type_ids, np.int32), starts))
-        rows, words = len(starts), word[starts].tolist()
-        special = word[starts] < 0
-        columns["sentence"] += [position] * rows
-        columns["segment"] += side[starts].tolist()
-        columns["word"] += words
-        columns["special"] += special.tolist()
-        columns["pieces"] += np.diff([*starts, len(ids)]).tolist()
-        columns["truncated"] += [cut > 0] * rows
-        columns["form"] += [
-            given_words[s][w] if w >= 0 else tokenizer.convert_ids_to_tokens(int(ids[start]))
-            for start, w, s in zip(starts, words, side[starts], strict=True)
-        ]
-        of_words = (getattr(item, name, ()) for name in ("heads", "relations", "upos", "xpos"))
-        for column, given in zip(annotations.values(), (*of_words, depths[position]), strict=True):
-            column += [given[w] if given and w >= 0 else None for w in words]
-        report.words += int((~special).sum())
-        report.pieces += int((word >= 0).sum())
-        report.unknown_pieces += int((ids == tokenizer.unk_token_id).sum())
-    types = dict.fromkeys(("form", "relation", "upos", "xpos"), "string") | {"head": "Int32", "depth": "Int32"}
-    types |= dict.fromkeys(("sentence", "segment", "word", "pieces"), "int64")  # also where nothing was kept
-    types |= dict.fromkeys(("special", "truncated"), "bool")
-    return inputs, pd.DataFrame(columns | annotations).astype(types), report
+        yield position, cut, Aligned(ids, np.array(encoding.type_ids, np.int32), np.flatnonzero(change)), word, side
 
 
 def _depths(items: Sequence[Any]) -> list[list[int]]:

@@ -12,12 +12,13 @@ import sys
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from bert_repro import hub
@@ -228,6 +229,19 @@ def record(folder: Path) -> dict[str, Any]:
     return dict(_raw_config(folder)[1].get("bert_repro", {}))
 
 
+def labels(folder: Path) -> tuple[str, ...]:
+    """Give the names of what a checkpoint's task head tells apart, in the order of its outputs; empty where it names none.
+
+    Raises:
+        ValueError: The numbers of its `id2label` do not count from 0.
+    """
+    path, raw = _raw_config(folder)
+    named = raw.get("id2label") or {}
+    if not isinstance(named, dict) or sorted(named, key=str) != sorted(map(str, range(len(named))), key=str):
+        raise ValueError(f"{path}: id2label must name the outputs 0, 1, ... of the task head, got {named!r}")
+    return tuple(str(named[str(n)]) for n in range(len(named)))
+
+
 def read_weights(folder: Path) -> dict[str, np.ndarray]:
     """Read all weights of a checkpoint, the encoder's without the prefix that a task model gives them (`bert.`).
 
@@ -260,6 +274,7 @@ def write(
     weights: Mapping[str, np.ndarray],
     tokenizer_from: Path | None,
     record: Mapping[str, object],
+    labels: Sequence[str] = (),
 ) -> None:
     """Write a checkpoint in the Hugging Face layout.
 
@@ -269,18 +284,36 @@ def write(
         weights: Encoder weights without prefix; those of a task head under names of their own.
         tokenizer_from: The checkpoint whose tokenizer files are copied, if any.
         record: How it was made: table columns such as task, seed, updates.
+        labels: Names of what a task head tells apart, in the order of its outputs.
+
+    Raises:
+        OSError: The disk is full or cannot be written.
     """
-    text = json.dumps(to_raw(config) | ({"bert_repro": dict(record)} if record else {}), indent=1)
+    raw = to_raw(config)
+    if labels:
+        raw |= {"id2label": dict(enumerate(labels)), "label2id": {name: n for n, name in enumerate(labels)}}
+    text = json.dumps(raw | ({"bert_repro": dict(record)} if record else {}), indent=1)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
-    save_file(
-        {key: np.ascontiguousarray(array) for key, array in weights.items()},
-        folder / "model.safetensors",
-        {"format": "pt"},
-    )
+    save_arrays(weights, folder / "model.safetensors", {"format": "pt"})
     if tokenizer_from is not None:
         for name in TOKENIZER_FILES:
             if (tokenizer_from / name).is_file():
                 shutil.copyfile(tokenizer_from / name, folder / name)
+
+
+def save_arrays(arrays: Mapping[str, np.ndarray], path: Path, metadata: dict[str, str]) -> None:
+    """Write arrays as safetensors.
+
+    Raises:
+        OSError: The disk is full or cannot be written.
+    """
+    try:
+        save_file({key: np.asarray(array, order="C") for key, array in arrays.items()}, path, metadata)
+    except SafetensorError as error:  # which hides what the system said in a text
+        size = sum(array.nbytes for array in arrays.values()) / 1e6
+        raise OSError(
+            f"cannot write {path} ({size:.0f} MB): {error}; free space there, or choose another folder"
+        ) from None
 
 
 def weights_digest(folder: Path) -> str:

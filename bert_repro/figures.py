@@ -1,32 +1,26 @@
-"""Figures: hides plotly, its one template, and how a tidy table becomes curves with intervals.
+"""Figures: hides plotly, its one template, and how a tidy table becomes curves or dots with intervals.
 
-It refuses an empty table, and rows that would put two values of one line at the same layer.
+It refuses an empty table, and rows that would put two values of one line at the same place.
 
 Importing this module makes its renderer plotly's default: a notebook need only end a cell with a figure. Colours say
 *what kind of model* a line is (base, untrained, or the task it was tuned on) and are the same in every figure; dash and
 marker say which seed.
 """
 
-import base64
 import hashlib
 import html
 import json
-import re
-import shutil
-import subprocess
-import tempfile
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.io._base_renderers import MimetypeRenderer
-from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
+
+from bert_repro import tables
 
 COLOURS = {
     "base": "#000000", "untrained": "#7F7F7F", "nli": "#0072B2", "parsing": "#D55E00", "squad": "#009E73",
@@ -37,7 +31,10 @@ SAME = {"mnli": "nli", "snli": "nli", "dependency": "parsing", "questions": "squ
 """Other names of a kind: they share its colour."""
 NAMES = {
     "mnli": "MNLI", "snli": "SNLI", "nli": "NLI", "squad": "SQuAD", "pos": "POS tagging", "rsa": "RSA", "cka": "CKA",
-    "uuas": "UUAS", "uas": "UAS", "las": "LAS", "dspr": "DSpr", "nspr": "NSpr",
+    "uuas": "UUAS", "uas": "UAS", "las": "LAS", "dspr": "DSpr", "nspr": "NSpr", "f1": "F1", "exact_match": "exact match",
+    "accuracy_matched": "accuracy, matched", "accuracy_mismatched": "accuracy, mismatched",
+    "las_without_punctuation": "LAS, no punctuation", "uas_without_punctuation": "UAS, no punctuation",
+    "relative_l2": "relative change",
 }  # fmt: skip
 """How names in a table are spelt in a figure; others as they are."""
 _SPARE = ("#E69F00", "#56B4E9")
@@ -48,10 +45,9 @@ _INK, _PANEL, _GRID = "#666666", "#FAFAFA", "#DDDDDD"  # readable on white and o
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif"
 _CONFIG = {"responsive": True, "displayModeBar": False}  # a finger on a figure scrolls the page: see dragmode
 _PANEL_HEIGHT, _AROUND, _ENTRY = 270, 100, 14  # pixels: a panel, the axis below it, a legend entry
-_TITLE_WIDTH, _TITLE_LINE = 44, 22  # characters that fit a phone, pixels
-_EMPTY = (
-    "nothing to draw, the table has no rows: `make report` fills the tables, or loosen the filter before this figure"
-)
+_DOT, _GAP = 12, 60  # pixels: a line of one dot, the room between panels
+_TITLE_WIDTH, _TITLE_LINE, _CATEGORY_WIDTH = 44, 22, 13  # what fits a phone: characters, pixels, characters beside dots
+_EMPTY = "nothing to draw, the table has no rows: `make report` fills the tables, or loosen the filter before it"
 
 pio.templates["bert_repro"] = go.layout.Template(
     layout={
@@ -88,14 +84,8 @@ class _BookRenderer(MimetypeRenderer):
         }
 
 
-def use_book_renderer() -> None:
-    """Make the book's renderer and template plotly's defaults; importing this module has done so already."""
-    pio.renderers["bert_repro"] = _BookRenderer()
-    pio.renderers.default = "bert_repro"
-    pio.templates.default = "bert_repro"
-
-
-use_book_renderer()
+pio.renderers["bert_repro"] = _BookRenderer()
+pio.renderers.default = pio.templates.default = "bert_repro"
 
 
 def kind(model: Any, task: Any = None) -> str:
@@ -156,7 +146,7 @@ def layer_curves(
     Raises:
         ValueError: No rows, or several values of one line at one layer.
     """
-    return _curves(table, facet, title, ylabel, reference, zero=False)
+    return _curves(table, facet, title, ylabel, reference)
 
 
 def difference_curves(
@@ -176,66 +166,135 @@ def difference_curves(
     return _curves(table, facet, title, ylabel, None, zero=True)
 
 
-def learning_curves(frame: pd.DataFrame, *, y: str = "loss", title: str = "", ylabel: str = "") -> go.Figure:
+def learning_curves(
+    frame: pd.DataFrame, *, y: str = "loss", facet: str | None = None, title: str = "", ylabel: str = ""
+) -> go.Figure:
     """Draw a loss or score by update, a line a model.
 
     Args:
         frame: Columns `model`, `updates` and `y`; `task` and `seed`, where given, choose colour and label.
         y: The column to draw.
+        facet: A column whose values get a panel each, with a range of its own.
         title: Heading of the figure.
         ylabel: What the column is; its name by default.
 
     Raises:
-        ValueError: No rows, or a column is missing.
+        ValueError: No rows, a column is missing, or several values of one line after the same update.
     """
-    if frame.empty:
-        raise ValueError(_EMPTY)
     missing = sorted({"model", "updates", y} - set(frame.columns))
-    if missing:
+    if len(frame) and missing:
         raise ValueError(
             f"learning curves need the columns model, updates and {y}: {missing} missing in {list(frame.columns)}"
         )
-    blank: dict[str, Any] = {"task": pd.NA, "seed": pd.NA, "role": "score", "reference_model": pd.NA}
-    frame = frame.assign(**{name: value for name, value in blank.items() if name not in frame.columns})
-    figure = go.Figure()
-    for _, rows, style in _lines(frame):
-        rows = rows.sort_values("updates")
-        hover = "%{fullData.name}<br>%{x} updates: %{y:.4g}<extra></extra>"
-        figure.add_scatter(x=_plain(rows["updates"]), y=_plain(rows[y]), mode="lines", hovertemplate=hover, **style)
-    figure.update_xaxes(title_text="updates", rangemode="tozero")
-    figure.update_yaxes(title_text=ylabel or y)
-    return _finish(figure, 1, title)
+    blank = {name: pd.NA for name in tables.COLUMNS if name not in frame.columns} | {"role": "score"}
+    scale = frame[facet] if facet else y
+    return _curves(
+        frame.assign(**blank).assign(metric=scale, value=frame.get(y)), facet, title, ylabel or y, None, x="updates"
+    )
 
 
-def _curves(
-    table: pd.DataFrame, facet: str | None, title: str, ylabel: str, reference: pd.DataFrame | None, zero: bool
+def dots(
+    table: pd.DataFrame,
+    by: str,
+    *,
+    facet: str | None = None,
+    title: str = "",
+    xlabel: str = "",
+    reference: pd.DataFrame | None = None,
+    zero: bool = False,
 ) -> go.Figure:
+    """Draw values with their 95 % intervals, a line of dots a category.
+
+    Args:
+        table: Tidy rows; one without a seed is a mean of several and drawn larger.
+        by: The column of categories, e.g. `metric`, in the order in which they first occur.
+        facet: A column whose values get a panel each; differences share one range.
+        title: Heading of the figure.
+        xlabel: What the values are.
+        reference: More rows, e.g. other models' published scores, told apart by their `label`.
+        zero: Whether the values are differences, with a line at zero.
+
+    Raises:
+        ValueError: No rows.
+    """
     if table.empty:
         raise ValueError(_EMPTY)
     table = table if reference is None else pd.concat([table, reference], ignore_index=True)
-    layered = table[table["layer"].notna()]
-    levels = table[table["layer"].isna()].drop_duplicates(["value", "method", "metric", "corpus"])
-    if layered.empty:
-        raise ValueError("no row of the table names a layer, so there is no curve to draw")
-    panels = [None] if facet is None else list(layered[facet].dropna().unique())
-    titles = None if facet is None else [f"<b>{html.escape(_short(panel))}</b>" for panel in panels]
-    gap = 60 / (_PANEL_HEIGHT * len(panels))
-    figure = make_subplots(len(panels), 1, shared_xaxes=True, vertical_spacing=gap, subplot_titles=titles)
-    figure.update_annotations(x=0, xanchor="left", font_size=14)
+    parts = [table] if facet is None else [rows for _, rows in table.groupby(facet, sort=False)]
+    most = [int(rows[by].value_counts().max()) for rows in parts]  # dots in a category
+    heights = [_DOT * max(many + 2, 4) * rows[by].nunique() for many, rows in zip(most, parts, strict=True)]
+    figure = _panels(heights, None if facet is None else [rows[facet].iloc[0] for rows in parts])
+    legend: dict[str, dict] = {}
+    for at, (rows, many) in enumerate(zip(parts, most, strict=True), start=1):
+        categories = list(rows[by].unique())
+        rows = rows.assign(place=rows[by].map(categories.index).astype(float))
+        dot = rows.groupby("place")["place"]  # the dots of a category lie one below the other
+        rows["place"] += (dot.cumcount() - (dot.transform("size") - 1) / 2) / (many + 2)
+        for _, group in rows.groupby(["role", "seed", "method"], sort=False, dropna=False):
+            name, marker = _dot(group.iloc[0], len(legend))
+            look = legend.setdefault(name, marker | {"color": _INK})
+            figure.add_trace(_dotted(group, name, marker | {"symbol": look["symbol"]}), row=at, col=1)
+        spelt = ["<br>".join(textwrap.wrap(html.escape(_short(name)), _CATEGORY_WIDTH)) for name in categories]
+        figure.update_yaxes(tickvals=list(range(len(spelt))), ticktext=spelt, showgrid=False, row=at, col=1)
+        figure.update_yaxes(range=[len(spelt) - 0.5, -0.5], row=at, col=1)
+        if zero:
+            figure.add_vline(x=0, line={"color": _INK, "width": 1}, row=at, col=1)
+    for name, marker in legend.items():
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker)
+    figure.update_xaxes(showticklabels=True, **({} if zero else {"matches": None}))
+    figure.update_xaxes(title_text=xlabel, row=len(parts), col=1)
+    return _finish(figure, sum(heights), title)
+
+
+def _dot(row: pd.Series, known: int) -> tuple[str, dict]:
+    """Name a kind of dot and give its look; seeds have the markers that they have in curves."""
+    if row["role"] != "score":
+        symbol = f"{_MARKERS[known % len(_MARKERS)]}-open"
+        return html.escape(label(row)), {"color": _ASIDE, "size": 9, "symbol": symbol}
+    paint = colour(kind(row["model"], row["task"]))
+    if pd.isna(row["seed"]):
+        return "mean over seeds", {"color": paint, "size": 12, "symbol": "line-ns-open", "line": {"width": 4}}
+    return f"seed {row['seed']}", {"color": paint, "size": 7, "symbol": _MARKERS[_turn(row["seed"]) % len(_MARKERS)]}
+
+
+def _dotted(rows: pd.DataFrame, name: str, marker: dict) -> go.Scatter:
+    """Draw dots of one kind, each with its interval."""
+    values = rows["value"].astype(float)
+    ends = {"array": rows["ci_high"].astype(float) - values, "arrayminus": values - rows["ci_low"].astype(float)}
+    bars = {"type": "data", "color": marker["color"], "thickness": 1.5, "width": 0, "symmetric": False}
+    return go.Scatter(
+        x=_plain(values), y=_plain(rows["place"]), mode="markers", name=name, marker=marker, showlegend=False,
+        error_x=bars | {side: _plain(lengths) for side, lengths in ends.items()}, **_hover(rows, "", "x"),
+    )  # fmt: skip
+
+
+def _curves(
+    table: pd.DataFrame, facet: str | None, title: str, ylabel: str, reference: pd.DataFrame | None, zero: bool = False,
+    x: str = "layer",
+) -> go.Figure:  # fmt: skip
+    if table.empty:
+        raise ValueError(_EMPTY)
+    table = table if reference is None else pd.concat([table, reference], ignore_index=True)
+    placed = table[table[x].notna()]
+    levels = table[table[x].isna()].drop_duplicates(["value", "method", "metric", "corpus"])
+    if placed.empty:
+        raise ValueError(f"no row of the table names its {x}, so there is no curve to draw")
+    panels = [None] if facet is None else list(placed[facet].dropna().unique())
+    figure = _panels([_PANEL_HEIGHT] * len(panels), None if facet is None else panels)
     shown: set[str] = set()
     first_of: dict[frozenset[str], int] = {}
     for at, panel in enumerate(panels, start=1):
-        mine = layered if panel is None else layered[layered[facet] == panel]
+        mine = placed if panel is None else placed[placed[facet] == panel]
         for bands in (True, False):  # all bands first, so that none covers a line
             for _, rows, style in _lines(mine):
-                rows = rows.sort_values("layer")
-                _refuse_two_values(rows, style["name"])
-                trace = _band(rows, style) if bands else _line(rows, style, style["name"] not in shown)
+                rows = rows.sort_values(x)
+                _refuse_two_values(rows, style["name"], x)
+                trace = _band(rows, style, x) if bands else _line(rows, style, x, style["name"] not in shown)
                 if trace is not None:
                     figure.add_trace(trace, row=at, col=1)
                 if not bands:
                     shown.add(style["name"])
-        ends = [int(layered["layer"].min()), int(layered["layer"].max())]
+        ends = [int(placed[x].min()), int(placed[x].max())]
         here = levels if panel is None else levels[(levels[facet] == panel) | levels[facet].isna()]
         for number, (_, row) in enumerate(here.iterrows()):
             figure.add_trace(_level(row, ends, right=number % 2 == 1), row=at, col=1)
@@ -246,19 +305,37 @@ def _curves(
         same_range = None if first == at else f"y{first}" if first > 1 else "y"
         measured = "" if facet == "metric" else ", ".join(map(_short, sorted(metrics)))
         figure.update_yaxes(title_text=ylabel or measured or None, matches=same_range, row=at, col=1)
-    figure.update_xaxes(tickmode="linear", tick0=0, dtick=1, tickangle=0)
-    figure.update_xaxes(title_text="layer (0 = embeddings)", row=len(panels), col=1)
-    return _finish(figure, len(panels), title)
+    if x == "layer":
+        figure.update_xaxes(tickmode="linear", tick0=0, dtick=1, tickangle=0)
+    else:
+        figure.update_xaxes(rangemode="tozero")
+    figure.update_xaxes(title_text="layer (0 = embeddings)" if x == "layer" else x, row=len(panels), col=1)
+    return _finish(figure, _PANEL_HEIGHT * len(panels), title)
 
 
-def _finish(figure: go.Figure, panels: int, title: str) -> go.Figure:
+def _panels(heights: list[int], names: list | None) -> go.Figure:
+    """Make panels of some heights (pixels), one below the other, on one x axis."""
+    titles = None if names is None else [f"<b>{html.escape(_short(name))}</b>" for name in names]
+    figure = make_subplots(
+        len(heights),
+        1,
+        shared_xaxes=True,
+        vertical_spacing=_GAP / sum(heights),
+        row_heights=heights,
+        subplot_titles=titles,
+    )
+    return figure.update_annotations(x=0, xanchor="left", font_size=14)
+
+
+def _finish(figure: go.Figure, height: int, title: str) -> go.Figure:
+    """Give a figure with panels of a height in all (pixels) its heading and the room for axis and legend."""
     heading = textwrap.wrap(html.escape(title), _TITLE_WIDTH)
     top = 10 + _TITLE_LINE * (len(heading) + bool(figure.layout.annotations))
     entries = sum(trace.showlegend is not False for trace in figure.data)
     return figure.update_layout(
         template="bert_repro", title_text="<br>".join(heading) or None, title_pad_t=8 * max(len(heading), 1),
         showlegend=True, autosize=True, hovermode="closest", margin_t=top,
-        height=_PANEL_HEIGHT * panels + _AROUND + _ENTRY * entries + top,
+        height=height + _AROUND + _ENTRY * entries + top,
     )  # fmt: skip
 
 
@@ -267,7 +344,7 @@ def _lines(table: pd.DataFrame) -> Iterator[tuple[tuple, pd.DataFrame, dict]]:
     for key, rows in table.groupby(["role", "model", "reference_model"], sort=False, dropna=False):
         row = rows.iloc[0]
         what = kind(row["model"], row["task"])
-        turn = 0 if pd.isna(row["seed"]) else max(int(row["seed"]) - 1, 0)
+        turn = _turn(row["seed"])
         plain = row["role"] == "score" and what != "untrained"
         paint = colour(what) if plain or row["role"] == "floor" and not pd.isna(row["task"]) else _ASIDE
         line = {
@@ -280,25 +357,37 @@ def _lines(table: pd.DataFrame) -> Iterator[tuple[tuple, pd.DataFrame, dict]]:
         yield key, rows, {"name": html.escape(label(row)), "legendgroup": str(key), "line": line, "marker": marker}
 
 
-def _line(rows: pd.DataFrame, style: dict, in_legend: bool) -> go.Scatter:
-    interval = " [%{customdata[0]:.3f}, %{customdata[1]:.3f}], n = %{customdata[2]}"
-    known = interval if rows["ci_low"].notna().all() else ""
-    hover = f"%{{fullData.name}}<br>layer %{{x}}: %{{y:.3f}}{known}<extra></extra>"
-    extra = [list(values) for values in zip(*(_plain(rows[c]) for c in ("ci_low", "ci_high", "n")), strict=True)]
+def _turn(seed: Any) -> int:
+    """Count seeds from 0, for their dashes and markers."""
+    return 0 if pd.isna(seed) else max(int(seed) - 1, 0)
+
+
+def _line(rows: pd.DataFrame, style: dict, x: str, in_legend: bool) -> go.Scatter:
+    where = "layer %{x}: " if x == "layer" else f"%{{x}} {x}: "
     return go.Scatter(
-        x=_plain(rows["layer"]), y=_plain(rows["value"]), mode="lines+markers", customdata=extra, hovertemplate=hover,
-        showlegend=in_legend, **style,
+        x=_plain(rows[x]), y=_plain(rows["value"]), mode="lines+markers", showlegend=in_legend,
+        **_hover(rows, where, "y"), **style,
     )  # fmt: skip
 
 
-def _band(rows: pd.DataFrame, style: dict) -> go.Scatter | None:
+def _hover(rows: pd.DataFrame, where: str, value: str) -> dict:
+    """Say of each point what it is, its interval where it has one, and of how many."""
+    known = (
+        " [%{customdata[0]:.3f}, %{customdata[1]:.3f}], n = %{customdata[2]}" if rows["ci_low"].notna().all() else ""
+    )
+    extra = [list(values) for values in zip(*(_plain(rows[c]) for c in ("ci_low", "ci_high", "n")), strict=True)]
+    shown = f"%{{fullData.name}}<br>{where}%{{{value}:.3f}}{known}<extra></extra>"
+    return {"customdata": extra, "hovertemplate": shown}
+
+
+def _band(rows: pd.DataFrame, style: dict, x: str) -> go.Scatter | None:
     rows = rows[rows["ci_low"].notna() & rows["ci_high"].notna()]
     if rows.empty:
         return None
-    layers = _plain(rows["layer"])
+    places = _plain(rows[x])
     red, green, blue = (int(style["line"]["color"][i : i + 2], 16) for i in (1, 3, 5))
     return go.Scatter(
-        x=layers + layers[::-1], y=_plain(rows["ci_high"]) + _plain(rows["ci_low"])[::-1], mode="lines", fill="toself",
+        x=places + places[::-1], y=_plain(rows["ci_high"]) + _plain(rows["ci_low"])[::-1], mode="lines", fill="toself",
         fillcolor=f"rgba({red},{green},{blue},0.16)", line_width=0, hoverinfo="skip", showlegend=False,
         name=f"{style['name']}, 95 % interval", legendgroup=style["legendgroup"],
     )  # fmt: skip
@@ -318,62 +407,14 @@ def _plain(column: pd.Series) -> list:
     return [None if pd.isna(value) else value for value in column.tolist()]
 
 
-def _refuse_two_values(rows: pd.DataFrame, name: str) -> None:
-    twice = rows[rows["layer"].duplicated(keep=False)]
+def _refuse_two_values(rows: pd.DataFrame, name: str, x: str) -> None:
+    twice = rows[rows[x].duplicated(keep=False)]
     if not twice.empty:
-        first = twice[twice["layer"] == twice["layer"].iloc[0]].drop(columns="replicates", errors="ignore")
-        differ = [
-            c
-            for c in first.columns
-            if first[c].nunique(dropna=False) > 1 and c not in ("value", "ci_low", "ci_high", "n")
-        ]
+        first = twice[twice[x] == twice[x].iloc[0]].drop(columns="replicates", errors="ignore")
+        numbers = ("value", "ci_low", "ci_high", "n")
+        differ = [c for c in first.columns if c not in numbers and first[c].nunique(dropna=False) > 1]
+        where = f"at layer {first[x].iloc[0]}" if x == "layer" else f"after {first[x].iloc[0]} {x}"
         raise ValueError(
-            f"{len(first)} values at layer {first['layer'].iloc[0]} for {name!r}: the rows differ in {differ}; "
+            f"{len(first)} values {where} for {name!r}: the rows differ in {differ}; "
             f"filter the table to one of each, or give one of these columns as `facet`"
         )
-
-
-def save_static(figure: go.Figure, path: Path | str, width: int = 900) -> None:
-    """Save a figure as a picture with a headless Chromium, which plotly needs nowhere else.
-
-    Args:
-        figure: The figure; its layout's height is kept.
-        path: A file ending in .svg or .png.
-        width: Width in pixels; a PNG has twice as many, for sharp screens.
-
-    Raises:
-        FileNotFoundError: No Chromium or Chrome on the PATH.
-        ValueError: The path ends in something else.
-        RuntimeError: The browser made no picture.
-    """
-    path = Path(path)
-    kind_of_file = path.suffix.lstrip(".").lower()
-    if kind_of_file not in ("svg", "png"):
-        raise ValueError(f"cannot save a figure as {path.name!r}: expected a name ending in .svg or .png")
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-    if browser is None:
-        raise FileNotFoundError("a picture needs a Chromium or Chrome on the PATH (Debian: apt-get install chromium)")
-    wanted = {"format": kind_of_file, "width": width, "height": figure.layout.height or 450}
-    wanted["scale"] = 2 if kind_of_file == "png" else 1
-    page = (
-        f"<!doctype html><meta charset='utf-8'><script>{get_plotlyjs()}</script><pre id='picture'></pre><script>"
-        f"Plotly.toImage({pio.to_json(figure, validate=False)}, {json.dumps(wanted)})"
-        ".then(url => { document.getElementById('picture').textContent = url })</script>"
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "figure.html").write_text(page, encoding="utf-8")
-        done = subprocess.run(
-            [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-             "--disable-background-networking", "--disable-component-update", "--disable-sync",
-             f"--user-data-dir={folder}/profile", "--virtual-time-budget=10000", "--dump-dom",
-             f"file://{folder}/figure.html"],
-            check=False, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-    found = re.search(r"<pre id=.picture.>data:image/[^,]*?(;base64)?,([^<]+)</pre>", done.stdout)
-    if not found:
-        raise RuntimeError(f"{browser} made no picture (exit {done.returncode}): {done.stderr[-500:]}")
-    data = unquote_to_bytes(html.unescape(found[2]))
-    if found[1]:
-        data = base64.b64decode(data)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds notebooks/, studies/ and book/."""
 
-TaskName = Literal["nli", "parsing"]
-Chapter = Literal["hidden_states", "similarity", "structural_probe"]
+TaskName = Literal["nli", "squad", "parsing", "tagging"]
+Chapter = Literal["models", "hidden_states", "similarity", "structural_probe"]
 TASKS: tuple[str, ...] = get_args(TaskName)
 """The names of `finetune.TASKS` (a test holds them equal), known here so that a study is checked without TensorFlow."""
 
@@ -58,22 +58,29 @@ class _Strict(BaseModel):
 
 
 class FinetuneTask(_Strict):
-    """One fine-tuning task of a study: the data it learns from, and for how many updates."""
+    """One fine-tuning task of a study: the data it learns from, for how many updates, and which layers take part."""
 
     task: TaskName
     train: str
     dev: str
+    test: list[str] = []
     updates: int = Field(ge=1)
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1e-4, gt=0)
-    seeds: list[int] = Field(default=[1, 2], min_length=1)
+    head_learning_rate: float = Field(default=1e-3, gt=0)
+    evaluations: int = Field(default=4, ge=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[1, 2], min_length=1)
+    frozen_layers: list[Annotated[int, Field(ge=1)]] = []
+    kept_layers: list[Annotated[int, Field(ge=1)]] = []
+    reverted_layers: list[Annotated[int, Field(ge=0)]] = []
+    keep_at: list[Annotated[int, Field(ge=1)]] = []
 
-    @field_validator("seeds")
+    @field_validator("seeds", "frozen_layers", "kept_layers", "reverted_layers", "keep_at")
     @classmethod
-    def _seeds_are_distinct(cls, seeds: list[int]) -> list[int]:
-        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-            raise ValueError("expected different seeds, none below 0")
-        return seeds
+    def _nothing_comes_twice(cls, numbers: list[int]) -> list[int]:
+        if len(set(numbers)) < len(numbers):
+            raise ValueError("expected different numbers")
+        return numbers
 
 
 class SimilaritySetting(_Strict):
@@ -116,7 +123,7 @@ class Study(_Strict):
 
     def corpora(self) -> list[str]:
         """List every corpus that the study reads."""
-        tasks = [reference for task in self.tasks for reference in (task.train, task.dev)]
+        tasks = [reference for task in self.tasks for reference in (task.train, task.dev, *task.test)]
         return list(dict.fromkeys([*tasks, *self.read_out()]))
 
     def read_out(self) -> list[str]:
@@ -189,20 +196,26 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
         output = {"output": f"{folder}/tables/{name}.parquet"}
         result.append(Run(name, notebook, {**parameters, **common, **output}, needs, title))
 
+    def tune(task: FinetuneTask, name: str, seed: int, needs: tuple[str, ...] = (), /, **changed: object) -> None:
+        lists = {"seeds", "frozen_layers", "kept_layers", "reverted_layers", "keep_at"}
+        setting = task.model_dump(exclude=lists) | {"model": study.base, "resamples": study.resamples}
+        title = f"{task.task}, seed {seed}" if name in models else name
+        add(f"finetune-{name}", "finetune", title, needs, **setting | changed, seed=seed, name=name)
+
     for task in study.tasks:
         for seed in task.seeds:
             name = f"{task.task}-{seed}"
             models[name], tuned[name] = f"{folder}/models/{name}", task
-            setting = task.model_dump(exclude={"seeds"}) | {"seed": seed, "name": name, "resamples": study.resamples}
-            add(
-                f"finetune-{name}",
-                "finetune",
-                f"{task.task}, seed {seed}",
-                (),
-                model=study.base,
-                save=models[name],
-                **setting,
-            )
+            first = {"reverted_layers": task.reverted_layers, "keep_at": task.keep_at} if seed == task.seeds[0] else {}
+            tune(task, name, seed, save=models[name], **first)
+        # what the layers are good for costs one training each: with the first seed alone
+        seed = task.seeds[0]
+        for frozen in task.frozen_layers:
+            tune(task, f"{task.task}-frozen{frozen}-{seed}", seed, frozen_layers=frozen)
+        for kept in task.kept_layers:  # the tuned encoder without its top, as it is, under a new task head
+            name = f"{task.task}-{seed}"
+            lower = {"model": models[name], "kept_layers": kept, "frozen_layers": kept}
+            tune(task, f"{task.task}-kept{kept}-{seed}", seed, (f"finetune-{name}",), **lower)
 
     probe = study.structural_probe
     for name, model in models.items():

@@ -204,13 +204,20 @@ class Recorder:
         self.notebook, self.started = notebook, time.time()
         self.parameters = {name: namespace[name] for name in declared(ROOT / "notebooks" / f"{notebook}.ipynb")}
 
-    def write(self, table: pd.DataFrame, inputs: Mapping[str, object], extra: pd.DataFrame | None = None) -> None:
+    def write(
+        self,
+        table: pd.DataFrame,
+        inputs: Mapping[str, object],
+        extra: pd.DataFrame | None = None,
+        **notes: object,
+    ) -> None:
         """Write the run's table to its `output` parameter, or say that none was asked for.
 
         Args:
             table: Rows made by `tidy`.
             inputs: Checksums of weights, tokenizer and data that went in.
             extra: Artefacts of the run, if any.
+            notes: More for the manifest: what no other run could repeat, such as a speed.
         """
         output = str(self.parameters["output"])
         if not output:
@@ -220,7 +227,7 @@ class Recorder:
         table = table.assign(study=str(self.parameters["study"]), notebook=self.notebook).astype(COLUMNS)
         if extra is not None:
             extra = extra.assign(study=str(self.parameters["study"]), notebook=self.notebook).astype(ARTEFACTS)
-        write(target, table, self.manifest() | {"inputs": dict(inputs)}, extra)
+        write(target, table, self.manifest() | {"inputs": dict(inputs)} | notes, extra)
         print(f"{len(table)} rows written to {output}")
 
     def manifest(self) -> dict[str, object]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bert_repro import figures, tables
+from bert_repro import figures, picture, tables
 
 PANELS = {"rsa": "RSA with the untuned encoder (Wikipedia)", "uuas": "UUAS of distance probes (EWT test)"}
 
@@ -12,6 +12,4 @@ table = tables.merge(tables.ROOT / "results" / "mini" / "tables")
 rsa = table[(table["method"] == "rsa") & (table["role"] == "score") & (table["corpus"] == "wiki")]
 uuas = table[(table["metric"] == "uuas") & (table["split"] == "test")]
 both = pd.concat([rsa.assign(metric=PANELS["rsa"]), uuas.assign(metric=PANELS["uuas"])])
-figures.save_static(
-    figures.layer_curves(both, facet="metric"), Path(__file__).parent / "_static" / "headline.png", width=820
-)
+picture.save(figures.layer_curves(both, facet="metric"), Path(__file__).parent / "_static" / "headline.png", width=820)

@@ -1,4 +1,4 @@
-"""Alignment: every word has its row, in order; what is cut or left out is counted, and nothing else is."""
+"""Alignment: every word has its row, in order; what is cut or left out is counted, and nothing else is; windows miss no word."""
 
 import json
 
@@ -303,3 +303,71 @@ def test_limits_baked_into_a_tokenizer_file_are_not_obeyed(tmp_path):
     )
     assert [len(one.token_ids) for one in inputs] == [300, 3]
     assert report.words == 299 and not report.truncated_items
+
+
+def pair(first, pieces):
+    """Make a pair of a side of so many pieces and one of words of so many pieces each."""
+    return Pair("p", ("q" * first,), tuple("q" * n for n in pieces))
+
+
+def naive_windows(pieces, room, stride):
+    """Grow each window word by word, as far as there is room; start the next a stride on, but where no word is missed."""
+    if max(pieces) > room or room < min(stride, sum(pieces)):
+        return []
+    found, start = [], 0
+    while True:
+        end = start
+        while end < len(pieces) and sum(pieces[start : end + 1]) <= room:
+            end += 1
+        found.append((start, end))
+        if end == len(pieces):
+            return found
+        following = start + 1
+        while following < end and sum(pieces[start:following]) < stride:
+            following += 1
+        start = following
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(1, 8), st.integers(4, 40), st.integers(1, 20))
+def test_windows_are_those_of_a_naive_twin_and_miss_no_word(tokenizer, pieces, first, limit, stride):
+    room = limit - first - 3  # [CLS] and two [SEP]
+    (found,) = alignment.windows(tokenizer, [pair(first, pieces)], limit, stride)
+    assert found == naive_windows(pieces, room, stride)
+    if found:
+        assert {word for start, end in found for word in range(start, end)} == set(range(len(pieces)))
+        assert all(sum(pieces[start:end]) <= room for start, end in found)
+        for (start, end), (following, further) in zip(found, found[1:], strict=False):
+            assert start < following <= end <= further  # it moves on and leaves no gap
+            assert sum(pieces[start : following - 1]) < stride  # no further than a stride asks for
+            assert sum(pieces[start:following]) >= stride or following in (start + 1, end)
+
+
+@pytest.mark.parametrize(
+    ("first", "pieces", "limit", "stride", "expected"),
+    [
+        (2, [1] * 5, 10, 2, [(0, 5)]),  # it fits as a whole
+        (2, [1] * 6, 10, 2, [(0, 5), (2, 6)]),
+        (2, [1] * 9, 10, 5, [(0, 5), (5, 9)]),  # a stride of all the room: no overlap
+        (2, [1, 1, 3, 1, 1], 9, 3, [(0, 2), (2, 4), (3, 5)]),  # a stride would miss the long word
+        (2, [3, 3, 3], 10, 1, [(0, 1), (1, 2), (2, 3)]),  # a stride within a word: the next one
+        (5, [1] * 5, 10, 3, []),  # a question that leaves no room for a stride
+        (5, [1, 1], 10, 3, [(0, 2)]),  # nor needs one
+        (9, [1], 10, 1, []),
+        (2, [1, 6, 1], 10, 2, []),  # a word that fits nowhere
+    ],
+)
+def test_windows_of_a_few_words(tokenizer, first, pieces, limit, stride, expected):
+    assert alignment.windows(tokenizer, [pair(first, pieces)], limit, stride) == [expected]
+
+
+@given(
+    st.lists(st.lists(words, min_size=1, max_size=12), min_size=2, max_size=4), st.integers(8, 40), st.integers(1, 9)
+)
+def test_a_window_is_never_cut_under_any_tokenizer(any_tokenizer, texts, limit, stride):
+    pairs = [Pair(str(i), tuple(texts[0][:2]), tuple(text)) for i, text in enumerate(texts[1:])]
+    found = alignment.windows(any_tokenizer, pairs, limit, stride)
+    parts = [Pair(p.id, p.first, p.second[a:b]) for p, some in zip(pairs, found, strict=True) for a, b in some]
+    if parts:
+        _, rows, report = alignment.align(any_tokenizer, parts, limit)
+        assert not report.truncated_items and not report.left_out
+        assert [len(words_of(mine, 1)) for _, mine in rows.groupby("sentence")] == [len(p.second) for p in parts]

@@ -13,11 +13,12 @@ from bert_repro import execute
 from bert_repro.study import ROOT
 
 LEVELS = (
-    {"study", "tables", "alignment", "intervals", "sample", "store"},
-    {"architectures", "weights", "hub", "corpora", "similarity", "claims", "figures", "checkpoints"},
+    {"study", "tables", "alignment", "intervals", "sample", "store", "readers", "trees"},
+    {"architectures", "weights", "hub", "datasets", "corpora", "checkpoints"}
+    | {"similarity", "scores", "claims", "figures", "picture"},
     {"encoder", "heads", "probes"},
     {"states", "finetune"},
-    {"page", "execute", "__main__"},
+    {"plan", "page", "execute", "__main__"},
 )
 """Modules and subpackages by level: none may import one of a higher level, not even inside a function."""
 WITH_TENSORFLOW = {"encoder", "heads", "finetune", "weights"}
@@ -117,7 +118,14 @@ def loaded_by(modules: list[str]) -> set[str]:
 def test_reading_and_drawing_starts_without_tensorflow():
     low = [f"bert_repro.{name}" for name in sorted(LEVELS[0] | LEVELS[1])]
     loaded = loaded_by(
-        [*low, "bert_repro.probes.structural", "bert_repro.states", "bert_repro.execute", "bert_repro.__main__"]
+        [
+            *low,
+            "bert_repro.probes.structural",
+            "bert_repro.states",
+            "bert_repro.plan",
+            "bert_repro.execute",
+            "bert_repro.__main__",
+        ]
     )
     assert "numpy" in loaded and not {"tensorflow", "keras", "torch"} & loaded
 

@@ -47,6 +47,17 @@ def curves():
     return figures.layer_curves(tables.tidy(rows), title="How far fine-tuning moves each layer of the encoder")
 
 
+def dots():
+    metrics = ("las", "uas", "las_without_punctuation", "uas_without_punctuation")
+    rows = (
+        {"role": "score", "model": f"parsing-{seed}", "task": "parsing", "seed": seed, "metric": metric,
+         "value": 0.8 + seed / 50, "ci_low": 0.78, "ci_high": 0.9, "n": 100} for seed in (1, 2, 3) for metric in metrics
+    )  # fmt: skip
+    return figures.dots(
+        tables.tidy(rows), "metric", xlabel="score", title="Scores of the tuned models on held-out text"
+    )
+
+
 def ran(heading, *outputs, text=""):
     """Make an executed notebook with one cell for each output."""
     cells = [v4.new_markdown_cell(f"# {heading}\n\n{text}")]
@@ -68,6 +79,7 @@ def executed(tmp_path_factory):
     formula = "As {cite:t}`merchant2020` asked, $d = \\lVert B h \\rVert^2$:\n\n$$\\min_B \\sum_l \\frac{1}{|s_l|^2}$$"
     pages = {
         "chapters/index": ran("The question", figure, text=formula),
+        "chapters/models": ran("The models", pio.renderers["bert_repro"].to_mimebundle(dots().to_dict())),
         "chapters/similarity": ran("Similarity", figure, {"text/markdown": f"**so** {EVIL}", "text/plain": "x"}),
         "chapters/structural_probe": ran("Structural probe", sentence),
         "chapters/parity": ran("Parity", {"text/plain": "1e-6"}),
@@ -91,12 +103,12 @@ def test_contents_follow_the_study_and_every_page_of_it_bears_the_banner(execute
     out = assembled(executed, tmp_path / "book")
     contents = (out / "_toc.yml").read_text()
     assert re.findall(r"file: (\S+)", contents) == [
-        "similarity", "structural_probe", "extra", "claims", "deviations", "reproduce", "references",
+        "models", "similarity", "structural_probe", "extra", "claims", "deviations", "reproduce", "references",
         "parity", "runs/finetune-nli-1", "runs/structural_probe-base",
     ]  # fmt: skip
     assert "title: 'Structural probe: base'" in contents
     pages = [*out.glob("*.ipynb"), *out.glob("runs/*.ipynb")]
-    assert len(pages) == 7
+    assert len(pages) == 8
     for page in pages:
         cell = nbformat.read(page, as_version=4).cells[0].source
         assert cell.startswith("# ") and cell.index(BANNER) > cell.index("\n") and ":class: warning" in cell, page
@@ -159,7 +171,7 @@ def pages(site):
 
 @pytest.mark.slow
 def test_no_page_loads_anything_from_outside_and_plotly_is_there_once(site):
-    assert len(pages(site)) == 11
+    assert len(pages(site)) == 12
     for page in pages(site):
         tags = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*>", page.read_text(encoding="utf-8"))
         assert not [tag for tag in tags if re.search(r"""(?:src|href)=["']?(?:https?:)?//""", tag)], page
@@ -197,7 +209,7 @@ def test_every_page_is_whole_in_a_browser_without_a_network(site, browser, width
         page = context.new_page()
         page.goto(address.as_uri())
         for figure in page.locator(".bert-repro-figure").all():
-            figure.locator(".scatterlayer path.js-line").first.wait_for(state="attached")
+            figure.locator(".scatterlayer path:is(.js-line, .point)").first.wait_for(state="attached")
             box, plot = figure.bounding_box(), figure.locator(".main-svg").first.bounding_box()
             legend = figure.locator(".legend").bounding_box()
             axis, panel = figure.locator(".xtitle").bounding_box(), figure.locator(".scatterlayer").bounding_box()
@@ -216,5 +228,5 @@ def test_every_page_is_whole_in_a_browser_without_a_network(site, browser, width
             assert page.get_by_text(BANNER.replace("'", "’")).first.is_visible()
         page.close()
     context.close()
-    assert drawn == 4 and not wrong
+    assert drawn == 5 and not wrong
     assert not [url for url in seen if not url.startswith(("file:", "data:", "blob:"))]

@@ -11,9 +11,9 @@ from pathlib import Path
 import filelock
 import pytest
 
-from bert_repro import checkpoints, execute
+from bert_repro import checkpoints, corpora, execute
 from bert_repro.__main__ import main
-from bert_repro.study import ROOT
+from bert_repro.study import ROOT, load
 
 DEMO = (ROOT / "studies" / "demo.yaml").read_text()
 
@@ -41,7 +41,7 @@ def apart(*arguments, **environment):
     ("what", "expected"),
     [
         ("models", ["minilm ", "tiny ", "untrained:MODEL"]),
-        ("corpora", ["sample-trees ", "train, dev, test", "ewt ", "CC BY-SA 4.0", ".conllu"]),
+        ("corpora", ["sample-trees ", "train, dev, test", "ewt ", "glue/mnli ", "CC BY-SA 4.0", ".conllu"]),
         ("tasks", ["nli ", "parsing ", "dependency parsing"]),
         ("measures", ["rsa ", "cosine "]),
         ("notebooks", ["notebooks/similarity.ipynb", "notebooks/chapters/index.ipynb"]),
@@ -229,6 +229,49 @@ def test_an_unknown_model_is_refused(capsys, command, model):
 def test_fetch_gives_the_folder(capsys):
     assert main(["fetch", "tiny"]) == 0
     assert checkpoints.read_config(Path(capsys.readouterr().out.strip())).hidden_size == 32
+
+
+@pytest.mark.parametrize(
+    ("corpus", "files"),
+    [
+        ("sample-trees:dev", ["trees-dev.conllu"]),
+        ("sample-nli", ["nli-train.tsv", "nli-dev.tsv"]),
+        ("sample-text[3]", ["paragraphs.txt"]),
+    ],
+)
+def test_fetch_tells_where_a_corpus_lies(capsys, corpus, files):
+    assert main(["fetch", corpus]) == 0
+    places = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert [place.name for place in places] == files and all(place.is_file() for place in places)
+
+
+def test_fetch_gives_all_that_a_study_reads(capsys):
+    study = ROOT / "studies" / "demo.yaml"
+    assert main(["fetch", str(study), "--base", "tiny"]) == 0
+    base, *texts = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert base == checkpoints.resolve("tiny")
+    assert texts == list(dict.fromkeys(corpora.locate(one).path for one in load(study).corpora()))
+
+
+def test_fetch_tells_what_is_missing(capsys, monkeypatch, tmp_path):
+    assert "corpus 'ewt' has no split 'valid'" in fails(capsys, "fetch", "ewt:valid")
+    monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path))
+    assert "corpus ewt:train should lie at " in fails(capsys, "fetch", "ewt")
+    assert "no study file nosuch.yaml" in fails(capsys, "fetch", "nosuch.yaml")
+
+
+@pytest.mark.parametrize("dataset", ["glue/mnli", "squad/v1.1", "universal_dependencies/en_ewt:dev"])
+def test_without_a_network_a_dataset_fails_in_seconds_and_leaves_nothing(tmp_path, dataset):
+    begin, proxy = time.monotonic(), "http://127.0.0.1:9"
+    home = tmp_path / "tfds"
+    done = apart("fetch", dataset, TFDS_DATA_DIR=str(home), https_proxy=proxy, http_proxy=proxy)
+    assert time.monotonic() - begin < 40
+    (line,) = done.stderr.splitlines()
+    name = dataset.partition(":")[0]
+    assert done.returncode == 1 and line.startswith(
+        f"bert_repro: dataset {name} could not be fetched: none of ['https://"
+    )
+    assert "or prepare it on another machine and name the folder by TFDS_DATA_DIR" in line and not home.exists()
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(capsys, tmp_path):

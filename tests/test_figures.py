@@ -1,8 +1,8 @@
 """Figures show what the table says, look the same for the same model everywhere, and fit a phone."""
 
+import functools
 import json
 import math
-import shutil
 
 import pandas as pd
 import plotly.io as pio
@@ -127,10 +127,11 @@ def test_differences_have_a_line_at_zero_and_layers_are_whole_numbers(table):
 
 
 def test_an_empty_table_is_refused_with_what_to_run(table):
-    for draw in (figures.layer_curves, figures.difference_curves, figures.learning_curves):
+    by_metric = functools.partial(figures.dots, by="metric")
+    for draw in (figures.layer_curves, figures.difference_curves, figures.learning_curves, by_metric):
         with pytest.raises(ValueError, match="make report"):
             draw(table[:0])
-    with pytest.raises(ValueError, match="names a layer"):
+    with pytest.raises(ValueError, match="names its layer"):
         figures.layer_curves(table[table["layer"].isna()])
 
 
@@ -148,6 +149,70 @@ def test_learning_curves():
     assert trace.line.color == figures.COLOURS["nli"]
     with pytest.raises(ValueError, match="score"):
         figures.learning_curves(frame, y="score")
+    with pytest.raises(ValueError, match="3 values after 10 updates for 'NLI fine-tuned, seed 1'"):
+        figures.learning_curves(pd.concat([frame, frame[1:].assign(updates=10)]))
+
+
+def test_learning_curves_of_several_tasks_have_ranges_of_their_own():
+    frame = pd.DataFrame({"model": ["nli-1", "squad-1"], "task": ["nli", "squad"], "updates": 10, "loss": [1.1, 5.0]})
+    figure = figures.learning_curves(frame, facet="task")
+    assert [note.text for note in figure.layout.annotations] == ["<b>NLI</b>", "<b>SQuAD</b>"]
+    assert figure.layout.yaxis2.matches is None
+    assert [axis.title.text for axis in (figure.layout.yaxis, figure.layout.yaxis2)] == ["loss", "loss"]
+
+
+def scored(metric, *values, task="nli", **more):
+    """A row a seed; the last may be given another role or no seed."""
+    for seed, value in enumerate(values, start=1):
+        yield {"role": "score", "model": f"{task}-{seed}", "task": task, "seed": seed, "metric": metric, "value": value,
+               "ci_low": value - 0.02, "ci_high": value + 0.03, "n": 100, "corpus": task, **more}  # fmt: skip
+
+
+def drawn_dots(figure):
+    """Dots by axis and name; what only fills the legend is left out."""
+    return {(trace.yaxis or "y", trace.name): trace for trace in figure.data if trace.x[0] is not None}
+
+
+def test_dots_are_the_table_with_its_intervals_one_category_below_the_other():
+    table = tables.tidy([*scored("accuracy", 0.7, 0.8), *scored("f1", 0.5, 0.6)])
+    first, second = drawn_dots(figures.dots(table, "metric")).values()
+    assert (first.name, list(first.x)) == ("seed 1", [0.7, 0.5]) and list(second.x) == [0.8, 0.6]
+    assert list(first.error_x.array) == pytest.approx([0.03] * 2)
+    assert list(first.error_x.arrayminus) == pytest.approx([0.02] * 2)
+    assert list(first.customdata[1]) == pytest.approx([0.48, 0.53, 100])
+    figure = figures.dots(table, "metric")
+    assert list(figure.layout.yaxis.ticktext) == ["accuracy", "F1"]
+    bottom, top = figure.layout.yaxis.range
+    assert bottom > first.y[1] > 0.5 > second.y[0] > first.y[0] > top, "dots of a category overlap, or leave it"
+
+
+def test_a_mean_and_another_model_are_told_from_seeds_by_their_look():
+    mean = list(scored("accuracy", 0.75, seed=None))
+    other = tables.tidy(
+        [{"role": "baseline", "metric": "accuracy", "value": 0.9, "method": "BERT base", "corpus": "nli"}]
+    )
+    figure = figures.dots(
+        tables.tidy([*scored("accuracy", 0.7, 0.8), *mean]), "metric", facet="corpus", reference=other
+    )
+    dots = {name: trace for (_, name), trace in drawn_dots(figure).items()}
+    assert list(dots) == ["seed 1", "seed 2", "mean over seeds", "BERT base"]
+    assert {dots[name].marker.color for name in list(dots)[:3]} == {figures.COLOURS["nli"]}
+    assert dots["BERT base"].marker.color == figures.COLOURS["untrained"]
+    assert len({trace.marker.symbol for trace in dots.values()}) == 4
+    assert dots["mean over seeds"].marker.size > dots["seed 1"].marker.size
+    assert sorted(trace.name for trace in figure.data if trace.showlegend is not False) == sorted(dots)
+
+
+@pytest.mark.parametrize("zero", [False, True])
+def test_dots_have_panels_and_only_differences_a_common_range_with_a_line_at_zero(zero):
+    table = tables.tidy([*scored("accuracy", 0.7), *scored("f1", 0.5, 0.6, 0.7, task="squad")])
+    figure = figures.dots(table, "metric", facet="task", zero=zero)
+    axes = figure.layout
+    assert {axis for axis, _ in drawn_dots(figure)} == {"y", "y2"}
+    assert (axes.xaxis.matches == "x2", len(axes.shapes)) == ((True, 2) if zero else (False, 0))
+    assert axes.xaxis.showticklabels is True
+    tall = [axis.domain[1] - axis.domain[0] for axis in (axes.yaxis, axes.yaxis2)]
+    assert tall[1] > tall[0], "three dots need more room than one"
 
 
 def test_a_notebook_stores_equal_output_each_time_and_no_markup_of_a_name():
@@ -160,21 +225,3 @@ def test_a_notebook_stores_equal_output_each_time_and_no_markup_of_a_name():
     shown = outputs[0]["application/vnd.plotly.v1+json"]
     assert shown == json.loads(json.dumps(shown)) and shown["config"]["responsive"]
     assert pio.renderers.default == "bert_repro" and pio.templates.default == "bert_repro"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "start"), [("a.svg", b"<svg"), ("b.png", b"\x89PNG")])
-def test_a_picture_is_saved_by_a_browser(table, tmp_path, name, start):
-    if not shutil.which("chromium"):
-        pytest.skip("Debian's chromium is not installed")
-    figures.save_static(figures.layer_curves(table), tmp_path / name)
-    assert (tmp_path / name).read_bytes().startswith(start)
-
-
-def test_a_picture_needs_a_browser_and_a_known_ending(table, tmp_path, monkeypatch):
-    figure = figures.layer_curves(table)
-    with pytest.raises(ValueError, match=r"\.svg or \.png"):
-        figures.save_static(figure, tmp_path / "figure.gif")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="apt-get install chromium"):
-        figures.save_static(figure, tmp_path / "figure.svg")

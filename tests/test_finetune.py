@@ -1,153 +1,95 @@
-"""Fine-tuning: it learns, it repeats itself bit by bit, what it saves can be read back, and it refuses what it cannot use."""
+"""Fine-tuning: it repeats itself bit by bit, survives a kill, moves what it may and no more, and refuses what it cannot use."""
+
+import functools
+import json
+import math
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
-from bert_repro import checkpoints, encoder, finetune
+from bert_repro import checkpoints, encoder, finetune, heads, tables
+from bert_repro.architectures import Config
+from bert_repro.corpora import LABELS
+from bert_repro.finetune import run as running
+from bert_repro.finetune.examples import Examples
+from bert_repro.finetune.network import LinearWarmup, Network
+from bert_repro.finetune.run import Run, learn
+from bert_repro.study import ROOT
 
-RECORD = {"base": "tiny", "task": "nli", "seed": 1, "updates": 4, "layers_changed": "all"}
-NLI = ("sample-nli:train[24]", "sample-nli:dev[12]")
-TREES = ("sample-trees:train[8]", "sample-trees:dev[6]")
-SMALL = {"batch_size": 8, "learning_rate": 1e-3, "resamples": 100}
+DATA = {
+    "nli": ("sample-nli:train[24]", "sample-nli:dev[12]"),
+    "squad": ("sample-questions:train[12]", "sample-questions:dev[6]"),
+    "parsing": ("sample-trees:train[8]", "sample-trees:dev[6]"),
+    "tagging": ("sample-trees:train[8]", "sample-trees:dev[6]"),
+}
+SMALL = {"updates": 4, "batch_size": 8, "learning_rate": 1e-3, "resamples": 100}
+CONFIG = Config(50, 8, 2, 2, 12, 16)
 
 
-def tune(task, data, **options):
-    return finetune.train("tiny", task, *data, **{**SMALL, "updates": 4, "record": RECORD, **options})
+def tune(task, data=None, model="tiny", **options):
+    return finetune.train(model, task, *(data or DATA[task]), **{**SMALL, **options})
+
+
+def small(frozen_layers=0):
+    """Make a network of two narrow blocks that tells pairs apart."""
+    weights = checkpoints.random_weights(CONFIG, 0, 0.1)
+    return Network(CONFIG, weights, heads.PairClassifier(LABELS), frozen_layers)
+
+
+def batch(pieces=6):
+    """Give two inputs for it, and their targets."""
+    token_ids = np.random.default_rng(0).integers(5, 50, (2, pieces)).astype(np.int32)
+    inputs = {"token_ids": token_ids, "segment_ids": token_ids * 0, "mask": token_ids * 0 + 1}
+    return inputs, {"label": np.array([0, 2], np.int32)}
+
+
+def arrays(variables):
+    return {variable.path: np.asarray(variable) for variable in variables}
+
+
+def layers_of(names):
+    """Name the layers that some variables belong to."""
+    return {name.split("/")[0] for name in names}
+
+
+def differing(one, other):
+    return {name for name in one if not np.array_equal(one[name], other[name])}
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """The same fine-tuning three times, the third with another seed: the folders and what was returned."""
-    folder = tmp_path_factory.mktemp("models")
-    seeds = {"first": 1, "again": 1, "other": 2}
-    return {name: (folder / name, tune("nli", NLI, seed=seed, save=str(folder / name))) for name, seed in seeds.items()}
+def tokenizer():
+    return checkpoints.load_tokenizer(checkpoints.resolve("tiny"))
 
 
-# Learning
+@contextmanager
+def full_disk(room):
+    """Let no file grow beyond so many bytes, as on a disk that is nearly full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("task", "text", "updates", "metrics"),
-    [
-        ("parsing", "sample-trees:train[32]", 40, ["uas", "las"]),
-        ("nli", "sample-nli:train[32]", 60, ["accuracy"]),
-    ],
-)
-def test_a_task_is_learned_and_watched_at_four_points(task, text, updates, metrics):
-    tuned = tune(task, (text, text), updates=updates, batch_size=16, learning_rate=4e-3)
-    curve = {name: part["value"].tolist() for name, part in tuned.curve.groupby("metric")}
-    assert sorted(curve) == sorted(["loss", *metrics])
-    for name in curve:
-        points = tuned.curve[tuned.curve["metric"] == name]["updates"].tolist()
-        assert points == [updates // 4, updates // 2, updates * 3 // 4, updates]
-    assert curve["loss"][-1] < 0.8 * curve["loss"][0]
-    assert curve[metrics[0]][-1] > curve[metrics[0]][0] and curve[metrics[0]][-1] > 0.6
-    for row, name in zip(tuned.rows, metrics, strict=True):
-        assert row["metric"] == name and row["value"] == pytest.approx(curve[name][-1])
-        assert row["ci_low"] <= row["value"] <= row["ci_high"]
-
-
-@pytest.mark.slow
-def test_cut_trees_are_dropped_and_relations_new_in_dev_are_wrong(tmp_path):
-    row = "{0}\tx\tx\tNOUN\tNN\t_\t{1}\t{2}\t_\t_\n"
-    long = "".join(row.format(i, i - 1, "dep") for i in range(1, 300))
-    short = "".join(row.format(i, i - 1, "dep") for i in range(1, 4))
-    odd = "".join(row.format(i, i - 1, "odd") for i in range(1, 4))
-    for name, sentences in {"mixed": [long, short, short], "long": [long, long], "odd": [short, odd]}.items():
-        (tmp_path / f"{name}.conllu").write_text("\n".join(sentences) + "\n")
-    tuned = tune("parsing", (f"{tmp_path}/mixed.conllu", f"{tmp_path}/odd.conllu"), updates=1)
-    assert tuned.dropped == 1  # a tree that was cut is no tree
-    assert set(tuned.curve["updates"]) == {1}  # one update, one evaluation
-    uas, las = tuned.rows
-    assert (uas["n"], las["n"]) == (6, 6) and las["value"] <= 0.5
-    with pytest.raises(ValueError, match=r"no item of .*long.conllu fits into 256 pieces"):
-        tune("parsing", (f"{tmp_path}/long.conllu", TREES[1]))
-
-
-# Repeating
-
-
-@pytest.mark.slow
-def test_the_same_seed_gives_the_same_bytes_and_another_others(saved):
-    bytes_of = {name: (folder / "model.safetensors").read_bytes() for name, (folder, _) in saved.items()}
-    assert bytes_of["first"] == bytes_of["again"] != bytes_of["other"]
-    first, again, other = (tuned for _, tuned in saved.values())
-    assert first.curve.equals(again.curve) and not first.curve.equals(other.curve)
-    for one, two in zip(first.rows, again.rows, strict=True):
-        np.testing.assert_array_equal(one.pop("replicates"), two.pop("replicates"))
-        assert one == two
-    assert first.inputs == again.inputs == other.inputs
-
-
-@pytest.mark.slow
-def test_the_same_seed_gives_the_same_parser_and_saving_again_replaces_the_folder(tmp_path):
-    target = tmp_path / "model"
-    tune("parsing", TREES, updates=2, save=str(target))
-    first = checkpoints.read_weights(target)
-    (target / "left.txt").write_text("from before")
-    tune("parsing", TREES, updates=2, save=str(target), record=RECORD | {"seed": 7})
-    again = checkpoints.read_weights(target)
-    assert checkpoints.record(target)["seed"] == 7 and not (target / "left.txt").exists()
-    assert [p.name for p in tmp_path.iterdir()] == ["model"]
-    assert set(first) == set(again) and any("arcs" in key for key in first)
-    for key in first:
-        np.testing.assert_array_equal(first[key], again[key])
-
-
-# Saving
-
-
-@pytest.mark.slow
-def test_a_saved_checkpoint_is_a_checkpoint(saved):
-    folder, tuned = saved["first"]
-    base = checkpoints.resolve("tiny")
-    before, after = checkpoints.read_weights(base), checkpoints.read_weights(folder)
-    changed = {key for key, array in before.items() if not np.array_equal(array, after[key])}
-    assert {key for key in before if "encoder.layer.0" in key and "query.weight" in key} <= changed
-    assert len(changed) > len(before) / 2
-    assert {key.split(".")[1] for key in set(after) - set(before)} == {"pooler", "classifier"}
-    assert all(key.startswith("head.") for key in set(after) - set(before))
-    assert checkpoints.read_config(folder) == checkpoints.read_config(base)
-    assert checkpoints.record(folder) == RECORD and checkpoints.record(base) == {}
-    assert checkpoints.tokenizer_digest(folder) == checkpoints.tokenizer_digest(base)
-    assert tuned.inputs["weights"] == checkpoints.weights_digest(base) != checkpoints.weights_digest(folder)
-    assert sorted(p.name for p in folder.parent.iterdir()) == ["again", "first", "other"]  # and nothing half-made
-
-
-@pytest.mark.slow
-def test_a_saved_checkpoint_can_be_tuned_on(saved, tmp_path):
-    folder, _ = saved["first"]
-    again = finetune.train(str(folder), "nli", *NLI, updates=1, save=str(tmp_path / "more"), **SMALL)
-    assert again.inputs["weights"] == checkpoints.weights_digest(folder)
-    keys = [key for key in checkpoints.read_weights(tmp_path / "more") if key.startswith("head.")]
-    assert sorted(keys) == sorted(key for key in checkpoints.read_weights(folder) if key.startswith("head."))
-
-
-@pytest.mark.slow
-def test_a_save_that_fails_keeps_the_old_checkpoint(tmp_path, monkeypatch):
-    target = tmp_path / "model"
-    target.mkdir()
-    (target / "config.json").write_text("{}")
-
-    def full(*arguments):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(checkpoints, "write", full)
-    base = checkpoints.resolve("tiny")
-    config = checkpoints.read_config(base)
-    network = encoder.build(config)
-    with pytest.raises(OSError, match="no space left"):
-        finetune._save(target, config, network, network, base, RECORD)
-    assert [p.name for p in tmp_path.iterdir()] == ["model"] and (target / "config.json").read_text() == "{}"
-
-
-# The rate and the batches
+# ---- the optimiser
 
 
 @pytest.mark.parametrize("updates", [1, 4, 10, 100])
 def test_the_rate_rises_to_its_peak_at_a_tenth_and_falls_to_nearly_nothing(updates):
-    rates = np.array([float(finetune.LinearWarmup(2.0, updates)(step)) for step in range(updates)])
+    rates = np.array([float(LinearWarmup(2.0, updates)(step)) for step in range(updates)])
     warmup = max(1, updates // 10)
     assert rates.argmax() == warmup - 1 and rates.max() == pytest.approx(2)
     assert (rates > 0).all()  # no update is wasted
@@ -157,13 +99,306 @@ def test_the_rate_rises_to_its_peak_at_a_tenth_and_falls_to_nearly_nothing(updat
     if updates > 1:
         np.testing.assert_allclose(falling, falling[0], rtol=1e-3)
         assert rates[-1] == pytest.approx(-falling[0], rel=1e-3)  # one more step would be 0
-    assert float(finetune.LinearWarmup(2.0, updates)(updates + 5)) == 0
+    assert float(LinearWarmup(2.0, updates)(updates + 5)) == 0
+
+
+def test_without_gradients_kernels_and_embeddings_shrink_and_biases_and_norms_stay():
+    network = small()
+    network.compile(0.5, 5.0, 1)
+    variables = network.trained.trainable_weights
+    for variable in variables:
+        variable.assign(np.asarray(variable) + 1)
+    before = arrays(variables)
+    network.trained.optimizer.apply([tf.zeros_like(variable) for variable in before.values()], variables)
+    for name, array in arrays(variables).items():
+        decays = name.endswith(("kernel", "embeddings"))
+        np.testing.assert_allclose(array, before[name] * (1 - 0.5 * 0.01 * decays), rtol=1e-6, err_msg=name)
+        assert decays or (array == before[name]).all(), name
+    assert {name.rpartition("/")[2] for name in before} == {"kernel", "embeddings", "bias", "gamma", "beta"}
+
+
+@pytest.mark.parametrize(("norm", "seen"), [(0.5, 0.5), (1.0, 1.0), (40.0, 1.0)])
+def test_gradients_are_clipped_at_norm_1_over_all_weights(norm, seen):
+    network = small(frozen_layers=2)
+    network.compile(1e-3, 1e-3, 10)
+    optimizer, variables = network.trained.optimizer, network.trained.trainable_weights
+    size = sum(math.prod(variable.shape) for variable in variables)
+    optimizer.apply([tf.fill(variable.shape, norm / size**0.5) for variable in variables], variables)
+    moments = [array for name, array in arrays(optimizer.variables).items() if "momentum" in name]
+    assert len(moments) == len(variables)
+    first = np.sqrt(sum((moment**2).sum() for moment in moments))
+    assert first == pytest.approx((1 - optimizer.beta_1) * seen, rel=1e-4)
+
+
+def test_the_task_head_learns_at_a_rate_of_its_own():
+    network = small()
+    network.compile(0.5, 5.0, 1)
+    variables = network.trained.trainable_weights
+    before = arrays(variables)
+    network.trained.optimizer.apply([tf.fill(variable.shape, 1e-3) for variable in variables], variables)
+    for name, array in arrays(variables).items():
+        if not name.endswith(("kernel", "embeddings")):  # which decay too
+            rate = 5.0 if layers_of([name]) <= {"pooler", "classifier"} else 0.5
+            np.testing.assert_allclose(before[name] - array, rate, rtol=1e-2, err_msg=name)  # the first step of Adam
+
+
+# ---- layers that stay, and layers that are put back
+
+
+@pytest.mark.parametrize("frozen", range(3))
+def test_what_learns_are_the_blocks_above_the_frozen_ones_and_the_task_head(frozen):
+    names = {variable.path for variable in small(frozen).trained.trainable_weights}
+    above = {f"block_{number}" for number in range(frozen + 1, 3)}
+    assert layers_of(names) == above | {"pooler", "classifier"} | (set() if frozen else {"embeddings"})
+
+
+def test_no_gradient_is_computed_below_the_lowest_layer_that_learns():
+    def products(step):
+        """Count those that a weight, or what the step gives, depends on: TensorFlow runs no others."""
+        graph = tf.function(step).get_concrete_function(batch()).graph
+        waiting = [some for some in graph.get_operations() if some.op_def.is_stateful]
+        waiting += [tensor.op for tensor in graph.outputs]
+        seen = set()
+        while waiting:
+            operation = waiting.pop()
+            if operation.name not in seen:
+                seen.add(operation.name)
+                waiting += [*operation.control_inputs, *(tensor.op for tensor in operation.inputs)]
+        return sum("MatMul" in graph.get_operation_by_name(name).type for name in seen)
+
+    networks = [small(frozen) for frozen in range(3)]
+    for network in networks:
+        network.compile(1e-3, 1e-3, 10)
+    forward = products(networks[0].trained.test_step)
+    backward = [products(network.trained.train_step) - forward for network in networks]
+    # each product of the forward pass has two, one for each factor; the lowest layer that learns passes nothing on
+    assert backward == [2 * (2 + 2 * 8), 2 * (2 + 8) - 3, 2 * 2 - 1]
+
+
+def test_a_layer_is_put_back_alone_and_the_tuned_weights_return_bit_by_bit():
+    network = small()
+    base = arrays(network.encoder.weights)
+    for variable in network.trained.weights:
+        variable.assign(np.asarray(variable) * 1.25 + 0.5)
+    tuned = arrays(network.trained.weights)
+    for number in range(3):
+        with network.reverted(number):
+            now = arrays(network.trained.weights)
+            mine = differing(now, tuned)
+            assert layers_of(mine) == {network.layer(number)}
+            assert len(mine) == sum(name.startswith(f"{network.layer(number)}/") for name in now)
+            assert not differing({name: now[name] for name in mine}, base)
+        assert not differing(arrays(network.trained.weights), tuned)
+
+
+def test_the_change_of_a_layer_is_its_distance_from_the_start():
+    network = small()
+    assert {(row["metric"], row["value"]) for row in network.change()} == {("relative_l2", 0), ("cosine", 1)}
+    factors = {"embeddings": 1, "block_1": 1.5, "block_2": -1}
+    for variable in network.encoder.weights:
+        variable.assign(np.asarray(variable) * factors[variable.path.split("/")[0]])
+    rows = network.change()
+    assert [row["layer"] for row in rows] == [0, 0, 1, 1, 2, 2]
+    moved, cosines = ([row["value"] for row in rows if row["metric"] == m] for m in ("relative_l2", "cosine"))
+    np.testing.assert_allclose(moved, [0, 0.5, 2], atol=1e-6)
+    np.testing.assert_allclose(cosines, [1, 1, -1], atol=1e-6)
+    of_block = sum(math.prod(v.shape) for v in network.encoder.weights if v.path.startswith("block_1/"))
+    assert rows[2]["n"] == of_block
+
+
+# ---- the training loop, with a network that is one number
+
+
+class Number:
+    """A network of one weight that depends on every batch it saw, in their order; dev scores are planted."""
+
+    head = SimpleNamespace(metrics=("right",))
+
+    def __init__(self, scores=lambda update: update):
+        self.weight, self.updates, self.scores, self.dies_at = np.zeros(1), 0, scores, math.inf
+
+    def step(self, inputs, targets):
+        if self.updates == self.dies_at:
+            raise KeyboardInterrupt
+        self.updates += 1
+        self.weight = np.cos(self.weight * 3 + inputs["mask"].sum())
+        return float(self.weight[0])
+
+    def score(self, dev):
+        return np.array([[[self.scores(self.updates), 10]]], float)
+
+    def change(self):
+        return [{"layer": 0, "metric": "weight", "value": float(self.weight[0])}]
+
+    def learned(self):
+        return [self.weight]
+
+    def assign(self, learned):
+        (self.weight,) = learned
+
+    def state(self):
+        return {"weight": self.weight, "updates": np.array(self.updates)}
+
+    def restore(self, state):
+        self.weight, self.updates = state["weight"], int(state["updates"])
+
+
+class Batches:
+    """Batches of a growing number of wordpieces, drawn with the seed."""
+
+    def batches(self, size, generator):
+        while True:
+            yield generator.integers(1, 100, size)
+
+    def arrays(self, head, chosen):
+        return {"mask": chosen}, {}
+
+
+def loop(network, state, updates=10, evaluations=3, keep=lambda update: None, keep_at=()):
+    return learn(
+        network, Batches(), None, updates=updates, batch_size=2, seed=1, evaluations=evaluations, keep=keep,
+        keep_at=keep_at, state=state, label="",
+    )  # fmt: skip
+
+
+def outcome(network, run):
+    """Give all of a run that ends up in checkpoint or table."""
+    curve, changes = [tuple(point) for point in run.curve], run.changes
+    return curve, changes, run.best_update, run.best_value, run.counts.tolist(), network.weight.tolist()
+
+
+@given(updates=st.integers(1, 30), evaluations=st.integers(1, 40))
+def test_dev_is_scored_at_equal_distances_and_after_the_last_update(tmp_path_factory, updates, evaluations):
+    run = loop(Number(), tmp_path_factory.mktemp("state") / "x", updates, evaluations)
+    points = [update for update, metric, _ in run.curve if metric == "right"]
+    assert points == [update for update, metric, _ in run.curve if metric == "loss"]
+    assert points == sorted(set(points)) and points[-1] == updates and points[0] >= 1
+    assert len(points) == min(updates, evaluations)
+    distances = np.diff([0, *points])
+    assert distances.max() - distances.min() <= 1
+
+
+def test_a_point_of_the_curve_has_the_mean_loss_since_the_one_before(tmp_path):
+    network, losses = Number(), []
+    step = network.step
+    network.step = lambda *given: losses.append(step(*given)) or losses[-1]
+    run = loop(network, tmp_path / "x", 10, 3)
+    means = [value for _, metric, value in run.curve if metric == "loss"]
+    np.testing.assert_allclose(means, [np.mean(part) for part in (losses[:4], losses[4:7], losses[7:])])
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [([1, 2, 3, 4], 4), ([4, 3, 2, 1], 1), ([1, 4, 2, 3], 2), ([2, 4, 4, 1], 3), ([0, 0, 0, 0], 4)],
+)
+def test_the_weights_that_did_best_on_dev_are_kept_the_later_among_equals(tmp_path, scores, best):
+    network, seen = Number(lambda update: scores[update - 1]), {}
+    run = loop(network, tmp_path / "x", 4, 4, lambda update: seen.update({update: network.weight}), [1, 2, 3, 4])
+    assert run.best_update == best and run.best_value == scores[best - 1] / 10
+    assert network.weight == seen[best] and run.counts.tolist() == [[[scores[best - 1], 10]]]
+
+
+def test_checkpoints_are_kept_along_the_way_as_they_are_then(tmp_path):
+    kept = []
+    network = Number(lambda update: -update)  # the first is the best
+    loop(network, tmp_path / "x", 10, 10, lambda update: kept.append((update, network.updates)), [10, 3, 7])
+    assert kept == [(3, 3), (7, 7), (10, 10)]
+
+
+@given(
+    evaluations=st.integers(1, 12), dies_at=st.lists(st.integers(0, 9), max_size=3), seconds=st.sampled_from([-1, 600])
+)
+def test_a_run_that_died_goes_on_as_if_nothing_had_been(tmp_path_factory, evaluations, dies_at, seconds):
+    folder, kept = tmp_path_factory.mktemp("state"), {}
+    undisturbed = Number(lambda update: update % 4)
+    expected = outcome(undisturbed, loop(undisturbed, folder / "other", 10, evaluations))
+    options = {"keep": lambda update: kept.update({update: network.weight.tolist()}), "keep_at": [1, 5, 10]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running, "SECONDS", seconds)
+        for death in dies_at:
+            network = Number(lambda update: update % 4)
+            network.dies_at = death
+            with pytest.raises(KeyboardInterrupt):
+                loop(network, folder / "x", 10, evaluations, **options)
+                raise KeyboardInterrupt  # it was beyond that already
+        network = Number(lambda update: update % 4)
+        run = loop(network, folder / "x", 10, evaluations, **options)
+    assert outcome(network, run) == expected and sorted(kept) == [1, 5, 10]
+    assert sorted(path.name for path in folder.iterdir()) == ["other", "x"]  # and nothing half-written
+
+
+def test_a_run_goes_on_from_the_last_state_and_not_from_the_start(tmp_path):
+    network = Number()
+    network.dies_at = 8
+    with pytest.raises(KeyboardInterrupt):
+        loop(network, tmp_path / "x", 10, 2)
+    network, taken = Number(), []
+    network.step = lambda *given: taken.append(1) or Number.step(network, *given)
+    loop(network, tmp_path / "x", 10, 2)
+    assert len(taken) == 5
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: b"", lambda data: data[:-1], lambda data: data[: len(data) // 2], lambda data: b"{" + data]
+)
+def test_from_a_damaged_state_nothing_is_taken(tmp_path, damage):
+    undisturbed = Number()
+    expected = outcome(undisturbed, loop(undisturbed, tmp_path / "x"))
+    (tmp_path / "x").write_bytes(damage((tmp_path / "x").read_bytes()))
+    network = Number()
+    assert outcome(network, loop(network, tmp_path / "x")) == expected and network.updates == 10
+
+
+def test_a_state_is_the_whole_network_with_its_optimiser_and_dropout(tmp_path):
+    """A second update from a restored state is the second update, bit by bit."""
+    one, other = small(), small()
+    for network in (one, other):
+        network.compile(1e-2, 1e-2, 4)
+    first = one.step(*batch(7))  # the shapes that a network saw leave no trace
+    Run(update=1, losses=[first]).write(tmp_path / "x", one)
+    second = one.step(*batch(6))
+    run = Run.read(tmp_path / "x", other)
+    assert (run.update, run.losses) == (1, [first]) and second != first
+    assert other.step(*batch(6)) == second
+    assert not differing(one.state(), other.state())
+    assert one.learn.experimental_get_tracing_count() == 1
+    assert any("seed" in variable.path for variable in one.trained.variables)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
+    network = Number()
+    network.step = lambda *given: math.nan
+    with pytest.raises(ValueError, match="^the loss is nan after 1 updates: lower the learning rate$"):
+        loop(network, tmp_path / "x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_batch_beyond_memory_is_refused_and_other_errors_are_not_hidden(monkeypatch):
+    network, (inputs, targets) = small(), batch()
+
+    def fail(error):
+        def learn(given):
+            raise error
+
+        monkeypatch.setattr(network, "learn", learn)
+
+    network.compile(1e-3, 1e-3, 1)
+    fail(tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"))
+    with pytest.raises(
+        ValueError, match="^a batch of 2 inputs of 6 wordpieces does not fit into memory: lower batch_size$"
+    ):
+        network.step(inputs, targets)
+    fail(ZeroDivisionError("another"))
+    with pytest.raises(ZeroDivisionError, match="another"):
+        network.step(inputs, targets)
+
+
+# ---- examples
 
 
 @pytest.mark.parametrize(("items", "size"), [(40, 8), (43, 8), (5, 8), (8, 8), (450, 4)])
-def test_batches_cover_an_epoch_and_nothing_twice(items, size):
-    tokenizer = checkpoints.load_tokenizer(checkpoints.resolve("tiny"))
-    examples = finetune._Examples(finetune.TASKS["parsing"], f"sample-trees:train[{items}]", tokenizer, 512)
+def test_batches_cover_an_epoch_and_nothing_twice(tokenizer, items, size):
+    examples = Examples(finetune.TASKS["parsing"], f"sample-trees:train[{items}]", tokenizer, 512)
     drawn = examples.batches(size, np.random.default_rng(1))
     per_epoch = max(1, items // size)
     epochs = [np.concatenate([next(drawn) for _ in range(per_epoch)]) for _ in range(2)]
@@ -177,54 +412,519 @@ def test_batches_cover_an_epoch_and_nothing_twice(items, size):
     assert sorted(in_order) == list(range(items))
 
 
-def test_scores_come_back_in_the_order_of_the_items():
-    """Items are evaluated by length; each count must still belong to its own sentence."""
-    tokenizer = checkpoints.load_tokenizer(checkpoints.resolve("tiny"))
-    dev = finetune._Examples(finetune.TASKS["parsing"], "sample-trees:dev[150]", tokenizer, 512)
+class Lengths:
+    """A task head that reads how many words an item has, and scores it by them."""
 
-    class Lengths:
-        metrics = ("words",)
+    metrics = ("words",)
 
-        def arrays(self, items, inputs, length):
-            return {}, {}
+    def arrays(self, items, inputs, length):
+        return {}, {}
 
-        def score(self, items, outputs):
-            return np.array([[[len(item.words), 1]] for item in items], float)
+    def read(self, item, aligned, outputs):
+        return len(item.words)
 
-    class Nothing:
-        def predict_on_batch(self, inputs):
-            return {}
-
-    counts = finetune._evaluate(Nothing(), Lengths(), dev)
-    np.testing.assert_array_equal(counts[:, 0, 0], [len(item.words) for item in dev.items])
+    def score(self, item, readings):
+        return np.array([[sum(readings), len(item.words)]])
 
 
-# Refusals
+def test_scores_come_back_in_the_order_of_the_items(tokenizer):
+    """Items are scored by length; each count must still belong to its own sentence."""
+    dev = Examples(finetune.TASKS["parsing"], "sample-trees:dev[150]", tokenizer, 512)
+    network = SimpleNamespace(head=Lengths(), predict=lambda inputs: {})
+    for first in (None, 40, 500):
+        counts = Network.score(network, dev, first)
+        np.testing.assert_array_equal(counts[:, 0, 0], [len(item.words) for item in dev.items[:first]])
+        np.testing.assert_array_equal(counts[:, 0, 0], counts[:, 0, 1])
+
+
+def questions(folder, *lengths, context="Anna saw the red door of the old house . " * 60):
+    """Write questions of so many words about a context of several windows."""
+    answers = [{"text": "old house", "answer_start": context.index("old house", 1500)}]
+    asked = [{"id": f"q{n}", "question": " ".join(["door"] * n), "answers": answers} for n in lengths]
+    article = {"title": "x", "paragraphs": [{"context": context, "qas": asked}]}
+    (folder / "questions.json").write_text(json.dumps({"data": [article]}))
+    return str(folder / "questions.json")
+
+
+def test_a_long_context_is_read_through_windows_of_which_each_knows_its_question(tokenizer, tmp_path):
+    examples = Examples(finetune.TASKS["squad"], questions(tmp_path, 5, 9), tokenizer, 512)
+    assert len(set(examples.owners)) == 2 and len(examples.parts) > 4
+    assert examples.lengths.max() <= examples.limit == 384
+    for number, item in enumerate(examples.items):
+        parts = [part for owner, part in zip(examples.owners, examples.parts, strict=True) if owner == number]
+        assert {offsets for part in parts for offsets in part.offsets} == set(item.offsets)
+        for part in parts:
+            assert (part.id, part.first, part.context, part.answers) == (
+                item.id,
+                item.first,
+                item.context,
+                item.answers,
+            )
+            assert [part.context[start:end] for start, end in part.offsets] == list(part.second)
+    assert examples.report["items"] == 2 and examples.report["encoder inputs"] == len(examples.parts)
+    assert examples.report["items left out"] == 0
+
+
+def test_a_question_without_a_window_is_counted_and_wrong(tokenizer, tmp_path):
+    examples = Examples(finetune.TASKS["squad"], questions(tmp_path, 400, 5), tokenizer, 512)
+    assert examples.report["items left out"] == 1 and set(examples.owners) == {1}
+    network = Network(
+        checkpoints.read_config(checkpoints.resolve("tiny")),
+        checkpoints.read_weights(checkpoints.resolve("tiny")), heads.SpanFinder(()),
+    )  # fmt: skip
+    counts = network.score(examples)
+    assert counts[0].tolist() == [[0, 1], [0, 1]] and counts[1, :, 1].tolist() == [1, 1]
+    with pytest.raises(ValueError, match=r"^no item of .*questions.json fits into 384 wordpieces$"):
+        Examples(finetune.TASKS["squad"], questions(tmp_path, 400), tokenizer, 512)
+
+
+def tree(words, relation="dep"):
+    row = "{0}\tx\tx\tNOUN\tNN\t_\t{1}\t{2}\t_\t_\n"
+    return "".join(row.format(i, i - 1, relation) for i in range(1, words + 1))
+
+
+def test_a_tree_is_left_out_rather_than_cut_and_a_pair_is_cut(tokenizer, tmp_path):
+    (tmp_path / "mixed.conllu").write_text("\n".join([tree(300), tree(3), tree(4)]) + "\n")
+    examples = Examples(finetune.TASKS["parsing"], f"{tmp_path}/mixed.conllu", tokenizer, 512)
+    assert examples.owners == [1, 2] and examples.report["items left out"] == 1
+    assert examples.report["inputs cut at the length limit"] == 0
+    (tmp_path / "long.conllu").write_text(tree(300) + "\n" + tree(301) + "\n")
+    with pytest.raises(ValueError, match=r"^no item of .*long.conllu fits into 256 wordpieces$"):
+        Examples(finetune.TASKS["parsing"], f"{tmp_path}/long.conllu", tokenizer, 512)
+    (tmp_path / "long.tsv").write_text("premise\thypothesis\tlabel\n" + "a " * 300 + "\ta cat\tneutral\n" * 1)
+    examples = Examples(finetune.TASKS["nli"], f"{tmp_path}/long.tsv", tokenizer, 512)
+    assert examples.owners == [0] and examples.report["inputs cut at the length limit"] == 1
+
+
+# ---- writing
+
+
+def test_a_disk_that_is_full_leaves_the_old_checkpoint_and_nothing_half_made(tmp_path):
+    target, network = tmp_path / "model", small()
+
+    def write(folder):
+        checkpoints.write(folder, CONFIG, network.export(), checkpoints.resolve("tiny"), {}, LABELS)
+
+    finetune._replace(target, write)
+    before = {path.name: path.read_bytes() for path in target.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(before)
+    with (
+        full_disk(4000),
+        pytest.raises(OSError, match=r"cannot write .*model.safetensors \(0 MB\): .*; free space there, or") as caught,
+    ):
+        finetune._replace(target, write)
+    assert "\n" not in str(caught.value)
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_saving_again_replaces_the_folder_whole(tmp_path):
+    for name in ("first", "second"):
+        finetune._replace(tmp_path / "a" / "model", lambda folder, name=name: (folder / name).touch())
+        assert [path.name for path in (tmp_path / "a").rglob("*")] == ["model", name]
+
+
+def test_a_state_that_cannot_be_written_is_one_message_and_leaves_the_one_before(tmp_path):
+    run = Run(update=1, counts=np.zeros(2000))
+    run.write(tmp_path / "x", Number())
+    before = (tmp_path / "x").read_bytes()
+    with (
+        full_disk(4000),
+        pytest.raises(OSError, match=r"cannot write .*x\S* \(0 MB\): .*; free space there, or choose"),
+    ):
+        Run(update=2, counts=np.ones(2000)).write(tmp_path / "x", Number())
+    assert (tmp_path / "x").read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+# ---- whose state a run takes up
+
+
+def state_of(**options):
+    """Say where a run looks for the state of one before it, without training."""
+
+    class Found(Exception):
+        pass
+
+    def found(*given, state, **others):
+        raise Found(state)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "Network", lambda *given: SimpleNamespace(compile=lambda *given: None))
+        patch.setattr(finetune, "learn", found)
+        with pytest.raises(Found) as caught:
+            tune("nli", **{"save": "build/no/model", **options})
+    return caught.value.args[0]
+
+
+def test_only_a_run_with_equal_arguments_and_code_takes_up_a_state(monkeypatch, tmp_path):
+    shutil.copytree(checkpoints.resolve("tiny"), tmp_path / "copy")
+    weights = checkpoints.read_weights(tmp_path / "copy")
+    weights["embeddings.LayerNorm.bias"][0] += 1
+    save_file(weights, tmp_path / "copy" / "model.safetensors")
+    others = [
+        {"updates": 5}, {"batch_size": 4}, {"learning_rate": 2e-3}, {"head_learning_rate": 2e-3}, {"seed": 2}, {"frozen_layers": 1}, {"kept_layers": 1},
+        {"kept_layers": 2}, {"kept_layers": 2, "frozen_layers": 1}, {"evaluations": 3}, {"keep_at": [2]}, {"save": "build/no/other"},
+        {"model": str(tmp_path / "copy")}, {"data": DATA["nli"][::-1]}, {"data": ("sample-nli:train[25]", DATA["nli"][1])},
+    ]  # fmt: skip
+    monkeypatch.setattr(tables, "fingerprint", lambda notebook: "this code")
+    mine = state_of()
+    assert state_of() == mine and mine.parent == checkpoints.cache_folder() / "training"
+    places = [mine, *(state_of(**other) for other in others)]
+    monkeypatch.setattr(tables, "fingerprint", lambda notebook: "other code")
+    places.append(state_of())
+    assert len(set(places)) == len(places)
+
+
+# ---- refusals
 
 
 @pytest.mark.parametrize(
     ("task", "data", "options", "message"),
     [
-        ("squadd", NLI, {}, r"unknown task 'squadd': expected one of \['nli', 'parsing'\]"),
-        ("nli", NLI, {"updates": 0}, "updates and batch_size must be at least 1, got 0 and 8"),
-        ("nli", NLI, {"batch_size": 0}, "updates and batch_size must be at least 1, got 4 and 0"),
-        ("nli", TREES, {}, r"sample-trees:train\[8\] holds no labelled pairs: a corpus such as sample-nli:train"),
-        ("nli", ("sample-questions:train", NLI[1]), {}, "sample-questions:train holds no labelled pairs"),
-        ("nli", (NLI[0], TREES[1]), {}, r"sample-trees:dev\[6\] holds no labelled pairs"),
-        ("parsing", NLI, {}, r"sample-nli:train\[24\] has no trees: a treebank \(CoNLL-U\) is needed here"),
-        ("parsing", ("sample-text", TREES[1]), {}, "sample-text has no trees"),
-        ("parsing", (TREES[0], NLI[1]), {}, r"sample-nli:dev\[12\] has no trees"),
+        ("squadd", "nli", {}, r"^unknown task 'squadd': expected one of \['nli', 'parsing', 'squad', 'tagging'\]$"),
+        ("nli", "nli", {"updates": -1}, "^updates must be at least 0, got -1$"),
+        ("nli", "nli", {"batch_size": 0}, "^batch_size must be at least 1, got 0$"),
+        ("nli", "nli", {"evaluations": 0}, "^evaluations must be at least 1, got 0$"),
+        ("nli", "nli", {"learning_rate": 0.0}, "^learning rates must be greater than 0, got 0.0 and 0.001$"),
+        ("nli", "nli", {"head_learning_rate": -1.0}, "^learning rates must be greater than 0, got 0.001 and -1.0$"),
+        ("nli", "nli", {"keep_at": [2, 5]}, "^keep_at must lie between 1 and 4, got 5$"),
+        ("nli", "nli", {"keep_at": [0]}, "^keep_at must lie between 1 and 4, got 0$"),
+        ("nli", "nli", {"kept_layers": 3}, "^kept_layers must lie between 0 and 2, got 3$"),
+        ("nli", "nli", {"frozen_layers": 3}, "^frozen_layers must lie between 0 and 2, got 3$"),
+        ("nli", "nli", {"frozen_layers": 2, "kept_layers": 1}, "^frozen_layers must lie between 0 and 1, got 2$"),
+        ("nli", "nli", {"reverted_layers": [3]}, "^reverted_layers must lie between 0 and 2, got 3$"),
+        ("nli", "parsing", {}, r"^sample-trees:train\[8\]: item .* cannot be used: natural language inference needs labelled pairs"),
+        ("nli", "squad", {}, r"^sample-questions:train\[12\]: item .* cannot be used: natural language inference needs labelled"),
+        ("squad", "nli", {}, r"^sample-nli:train\[24\]: item .* cannot be used: question answering needs questions with answers"),
+        ("parsing", "nli", {}, r"^sample-nli:train\[24\]: item .* cannot be used: dependency parsing needs trees"),
+        ("tagging", "nli", {}, r"^sample-nli:train\[24\]: item .* cannot be used: part-of-speech tagging needs tagged sentences"),
+        ("parsing", ("sample-text", "sample-trees:dev"), {}, "^sample-text: item .* cannot be used: dependency parsing needs trees"),
+        ("nli", ("sample-nli:train[8]", "sample-trees:dev"), {}, "^sample-trees:dev: item .* cannot be used"),
+        ("nli", "nli", {"test": ["sample-trees:dev"]}, "^sample-trees:dev: item .* cannot be used"),
+        ("nli", "nli", {"updates": 0}, r"^the output layer's labels are named \[\], expected \['entailment'"),
+        ("squad", "squad", {"updates": 0}, r"tiny-\w+ brings no task head of this kind: it has no weight 'qa_outputs.weight' \(32, 2\)"),
     ],
-)
+)  # fmt: skip
 def test_refusals_are_clear_and_leave_nothing(tmp_path, task, data, options, message):
     with pytest.raises(ValueError, match=message) as caught:
-        tune(task, data, save=str(tmp_path / "model"), **options)
+        tune(
+            task,
+            DATA.get(data, data) if isinstance(data, str) else data,
+            **{"save": str(tmp_path / "model"), **options},
+        )
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_one_class_only_is_refused(tmp_path):
     (tmp_path / "one.tsv").write_text("premise\thypothesis\tlabel\n" + "a dog\ta cat\tneutral\n" * 4)
-    with pytest.raises(ValueError, match=r"at least two of the labels .* got \['neutral'\]"):
-        tune("nli", (str(tmp_path / "one.tsv"), NLI[1]), save=str(tmp_path / "model"))
+    with pytest.raises(ValueError, match=r"every label is 'neutral': at least two labels are needed to learn from"):
+        tune("nli", (str(tmp_path / "one.tsv"), DATA["nli"][1]), save=str(tmp_path / "model"))
     assert [p.name for p in tmp_path.iterdir()] == ["one.tsv"]
+
+
+def test_a_head_of_another_shape_is_refused_and_one_that_fits_is_taken():
+    network, other = small(), small()
+    weights = network.export()
+    assert {"pooler.dense.weight", "pooler.dense.bias", "classifier.weight", "classifier.bias"} <= set(weights)
+    other.take_head(weights, ROOT)
+    assert not differing(other.export(), weights)
+    weights["classifier.weight"] = np.ones((2, 8), np.float32)
+    with pytest.raises(
+        ValueError, match=r"has another shape, \(8, 2\), for 'classifier.weight' \(8, 3\); with at least one"
+    ):
+        other.take_head(weights, ROOT)
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "stops"), [(0, 6, False), (0, 300, True), (75, 300, True), (76, 300, False), (300, 300, False)]
+)
+def test_a_head_that_does_clearly_worse_than_chance_is_stopped(right, n, stops):
+    counts = np.zeros((n, 1, 2))
+    counts[:right, :, 0], counts[:, :, 1] = 1, 1
+    network = SimpleNamespace(head=SimpleNamespace(chance=1 / 3), score=lambda dev, items: counts)
+    dev = SimpleNamespace(reference="mnli:dev")
+    if stops:
+        with pytest.raises(
+            ValueError,
+            match=rf"^the task head of .* is right in 0.\d\d of {n} items of mnli:dev, worse than chance \(0.33\)",
+        ):
+            finetune._sanity(network, dev, ROOT)
+    else:
+        finetune._sanity(network, dev, ROOT)
+
+
+# ---- whole runs
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Tune on a task as often as there are different seeds; give the folder and what was returned."""
+    folder = tmp_path_factory.mktemp("models")
+
+    @functools.cache
+    def make(task, seed=1):
+        target = folder / f"{task}-{seed}"
+        return target, tune(task, seed=seed, save=str(target))
+
+    return make
+
+
+def weights_in(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+def measured(tuned, method=None):
+    """Give all numbers of some rows: of the plain scores, or of another method."""
+    rows = [row for row in tuned.rows if row.get("method") == method]
+    return [{k: v.tolist() if k == "replicates" else v for k, v in row.items()} for row in rows]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["nli", "squad", "parsing"])
+def test_the_same_seed_gives_the_same_bytes_and_another_others(made, tmp_path, task):
+    (first, tuned), (other, differently) = made(task), made(task, seed=2)
+    again = tune(task, save=str(tmp_path / "again"))
+    assert weights_in(first) == weights_in(tmp_path / "again") != weights_in(other)
+    assert tuned.curve.equals(again.curve) and not tuned.curve.equals(differently.curve)
+    for method in (None, "weights"):
+        assert measured(tuned, method) == measured(again, method) != []
+    assert tuned.inputs == again.inputs == differently.inputs and tuned.items.equals(again.items)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", finetune.TASKS)
+def test_without_updates_a_saved_checkpoint_scores_as_training_said(made, task):
+    folder, tuned = made(task)
+    scored = tune(task, model=str(folder), updates=0)
+    assert measured(scored) == measured(tuned) != []
+    assert {row["value"] for row in measured(scored, "weights") if row["metric"] == "relative_l2"} == {0}
+
+
+@pytest.mark.slow
+def test_a_saved_checkpoint_is_one_that_says_how_it_was_made(made):
+    folder, tuned = made("nli")
+    base = checkpoints.resolve("tiny")
+    before, after = checkpoints.read_weights(base), checkpoints.read_weights(folder)
+    assert set(after) - set(before) == {
+        "pooler.dense.weight", "pooler.dense.bias", "classifier.weight", "classifier.bias",
+    }  # fmt: skip
+    assert checkpoints.read_config(folder) == checkpoints.read_config(base)
+    raw = json.loads((folder / "config.json").read_text())
+    assert raw["id2label"] == {str(n): name for n, name in enumerate(LABELS)}
+    assert raw["label2id"] == {name: n for n, name in enumerate(LABELS)}
+    assert checkpoints.record(folder) == tuned.origin
+    assert {"base": "tiny", "task": "nli", "seed": 1, "layers_changed": "all"}.items() <= tuned.origin.items()
+    assert checkpoints.tokenizer_digest(folder) == checkpoints.tokenizer_digest(base)
+    assert tuned.inputs["weights"] == checkpoints.weights_digest(base) != checkpoints.weights_digest(folder)
+    assert not [path for path in folder.parent.iterdir() if path.name.startswith("tmp")]
+    for row in measured(tuned):
+        assert row["ci_low"] <= row["value"] <= row["ci_high"] and (row["corpus"], row["split"]) == (
+            "sample-nli",
+            "dev[12]",
+        )
+
+
+@pytest.mark.slow
+def test_what_is_only_looked_at_changes_nothing(made, tmp_path):
+    folder, tuned = made("nli")
+    other = tune(
+        "nli", save=str(tmp_path / "model"), reverted_layers=[0, 1, 2], keep_at=[2], test=["sample-nli:dev[10]"]
+    )  # fmt: skip
+    assert weights_in(folder) == weights_in(tmp_path / "model") != weights_in(tmp_path / "model-2")
+    assert checkpoints.record(tmp_path / "model-2")["updates"] == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model-2"]
+    reverted = measured(other, "layer reverted")
+    assert [row["layer"] for row in reverted] == [layer for layer in range(3) for _ in range(len(reverted) // 3)]
+    assert measured(other)[: len(measured(tuned))] == measured(tuned)
+    assert {row["split"] for row in measured(other)} == {"dev[12]", "dev[10]"}
+
+
+@pytest.mark.slow
+def test_where_nothing_moved_putting_layers_back_costs_nothing():
+    tuned = tune("parsing", updates=1, frozen_layers=2, reverted_layers=[0, 1, 2])
+    plain = [row["value"] for row in measured(tuned)]
+    assert [row["value"] for row in measured(tuned, "layer reverted")] == plain * 3
+    assert {row["value"] for row in measured(tuned, "weights")} == {0, 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("frozen", "name"), [(1, "top_1_of_2"), (2, "head_only")])
+def test_frozen_layers_stay_bit_by_bit_and_all_others_move(tmp_path, frozen, name):
+    tuned = tune("nli", updates=2, frozen_layers=frozen, save=str(tmp_path / "model"))
+    before, after = (checkpoints.read_weights(f) for f in (checkpoints.resolve("tiny"), tmp_path / "model"))
+    moved = differing(before, after)
+    above = {key for key in before if any(f"layer.{block}." in key for block in range(frozen, 2))}
+    assert moved <= above and {key for key in above if before[key].ndim == 2} <= moved
+    distances = [row["value"] for row in measured(tuned, "weights") if row["metric"] == "relative_l2"][-3:]
+    assert [distance > 0 for distance in distances] == [False] * (frozen + 1) + [True] * (2 - frozen)
+    assert tuned.origin["layers_changed"] == name
+
+
+@pytest.mark.slow
+def test_kept_layers_are_those_of_the_encoder_that_they_come_from(made, tmp_path):
+    folder, _ = made("nli")
+    tuned = tune("nli", model=str(folder), updates=2, kept_layers=1, frozen_layers=1, save=str(tmp_path / "lower"))
+    assert checkpoints.read_config(tmp_path / "lower").num_hidden_layers == 1
+    assert tuned.origin["layers_changed"] == "first_1_of_2_frozen" and tuned.origin["base"] == "tiny"
+    whole, lower = (
+        encoder.build(checkpoints.read_config(f), checkpoints.read_weights(f)) for f in (folder, tmp_path / "lower")
+    )
+    for one, other in zip(whole.predict_on_batch(batch()[0])[:2], lower.predict_on_batch(batch()[0]), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, "tests")
+import conftest  # its checks draw random numbers
+from bert_repro import finetune
+from bert_repro.finetune.network import Network
+
+step, taken = Network.step, []
+def dying(*given):
+    if len(taken) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    taken.append(1)
+    return step(*given)
+Network.step = dying
+finetune.train("tiny", "nli", *sys.argv[2:], save=sys.argv[1], evaluations=2, updates=4, batch_size=8, learning_rate=1e-3, resamples=100)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_comes_to_the_same_bytes_and_rows(tmp_path, monkeypatch):
+    undisturbed = tune("nli", evaluations=2, save=str(tmp_path / "undisturbed"))
+    states = checkpoints.cache_folder() / "training"
+    assert not list(states.iterdir())
+    target = tmp_path / "killed"
+    done = subprocess.run([sys.executable, "-c", KILLED, target, *DATA["nli"]], cwd=ROOT, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(list(states.iterdir())) == 1 and not target.exists()
+    taken, step = [], Network.step
+    monkeypatch.setattr(Network, "step", lambda *given: taken.append(1) or step(*given))
+    resumed = tune("nli", evaluations=2, save=str(target))
+    assert len(taken) == 2  # of four: it went on from the evaluation after two
+    assert weights_in(target) == weights_in(tmp_path / "undisturbed")
+    assert (target / "config.json").read_bytes() == (tmp_path / "undisturbed" / "config.json").read_bytes()
+    for method in (None, "weights"):
+        assert measured(resumed, method) == measured(undisturbed, method)
+    assert resumed.curve.equals(undisturbed.curve) and not list(states.iterdir())
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """Learn a few pairs by heart: a checkpoint whose task head is nearly always right, and what was returned."""
+    folder, text = tmp_path_factory.mktemp("learned") / "model", "sample-nli:train[32]"
+    options = {"updates": 60, "batch_size": 16, "learning_rate": 4e-3, "head_learning_rate": 4e-3, "save": str(folder)}
+    return folder, (text, text), tune("nli", (text, text), **options)
+
+
+@pytest.mark.slow
+def test_a_task_is_learned_and_watched_at_four_points(learned):
+    _, _, tuned = learned
+    curve = {name: part["value"].tolist() for name, part in tuned.curve.groupby("metric")}
+    assert sorted(curve) == ["accuracy", "loss"] and tuned.metric == "accuracy"
+    assert tuned.curve["updates"].unique().tolist() == [15, 30, 45, 60]
+    assert curve["loss"][-1] < 0.8 * curve["loss"][0]
+    assert measured(tuned)[0]["value"] == max(curve["accuracy"]) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "text"),
+    [
+        ("parsing", "sample-trees:train[32]"),
+        ("tagging", "sample-trees:train[32]"),
+        ("squad", "sample-questions:train[32]"),
+    ],
+)
+def test_every_other_task_is_learned_too(task, text):
+    tuned = tune(task, (text, text), updates=40, batch_size=16, learning_rate=4e-3, head_learning_rate=4e-3)
+    curve = {name: part["value"].tolist() for name, part in tuned.curve.groupby("metric")}
+    assert sorted(curve) == sorted(["loss", *finetune.TASKS[task].head.metrics])
+    assert curve["loss"][-1] < 0.8 * curve["loss"][0] and curve[tuned.metric][-1] > curve[tuned.metric][0]
+
+
+def renamed(folder, target, names, order=(0, 1, 2)):
+    """Copy a checkpoint with other names of its labels, its classifier in another order."""
+    shutil.copytree(folder, target)
+    raw = json.loads((target / "config.json").read_text()) | {"id2label": dict(enumerate(names))}
+    (target / "config.json").write_text(json.dumps(raw))
+    weights = load_file(target / "model.safetensors")
+    for key in ("classifier.weight", "classifier.bias"):
+        weights[key] = weights[key][list(order)]
+    save_file(weights, target / "model.safetensors")
+    return str(target)
+
+
+@pytest.mark.slow
+def test_labels_are_told_by_their_names_in_any_order_and_case(learned, tmp_path):
+    folder, data, tuned = learned
+    order = (2, 0, 1)
+    turned = renamed(folder, tmp_path / "turned", [LABELS[n].upper() for n in order], order)
+    assert measured(tune("nli", data, model=turned, updates=0)) == measured(tuned)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (LABELS[1:] + LABELS[:1], r"the task head of .* is right in 0.0\d of 32 items of sample-nli:train\[32\], worse than chance"),
+        (("LABEL_0", "LABEL_1", "LABEL_2"), r"labels are named \['LABEL_0', .*\], expected .*: name them in `id2label`"),
+        ((), r"labels are named \[\], expected .* in any order: name them in `id2label` of the checkpoint's config.json"),
+    ],
+)  # fmt: skip
+def test_names_that_are_wrong_or_say_nothing_are_refused(learned, tmp_path, names, message):
+    folder, data, _ = learned
+    with pytest.raises(ValueError, match=message):
+        tune("nli", data, model=renamed(folder, tmp_path / "wrong", names), updates=0)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_another_task_has_no_head_for_this_one(made):
+    folder, _ = made("tagging")
+    with pytest.raises(
+        ValueError, match=r"brings no task head of this kind: it has no weight 'qa_outputs.weight' \(32, 2\); with"
+    ):
+        tune("squad", model=str(folder), updates=0)
+
+
+LOGITS = """
+import sys, numpy, torch, transformers
+for folder, kind in zip(sys.argv[2:], ("AutoModelForSequenceClassification", "AutoModelForQuestionAnswering")):
+    model = getattr(transformers, kind).from_pretrained(folder).eval()
+    given = {key: torch.tensor(array).long() for key, array in numpy.load(sys.argv[1]).items()}
+    with torch.no_grad():
+        said = model(**given)
+    logits = [said.logits] if "logits" in said else [said.start_logits, said.end_logits]
+    numpy.savez(folder + "/logits.npz", *logits)
+"""
+
+
+@pytest.mark.slow
+def test_pytorch_finds_our_task_heads_and_gives_the_same_logits(made, tmp_path):
+    python = ROOT / ".venv-torch" / "bin" / "python"
+    if not python.is_file():
+        how = "python3 -m venv .venv-torch && .venv-torch/bin/pip install torch==2.13.0 'transformers>=5,<6'"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
+            f"PyTorch has an environment of its own: {how}"
+        )
+    (pairs, _), (spans, _), inputs = made("nli"), made("squad"), batch()[0]
+    np.savez(
+        tmp_path / "inputs.npz", input_ids=inputs["token_ids"], token_type_ids=inputs["segment_ids"],
+        attention_mask=inputs["mask"],
+    )  # fmt: skip
+    subprocess.run([python, "-c", LOGITS, tmp_path / "inputs.npz", pairs, spans], check=True, capture_output=True)
+    for folder, head, extra in (
+        (pairs, heads.PairClassifier(LABELS), {}), (spans, heads.SpanFinder(()), {"allowed": inputs["mask"]}),
+    ):  # fmt: skip
+        weights = checkpoints.read_weights(folder)
+        network = Network(checkpoints.read_config(folder), weights, head)
+        network.take_head(weights, folder)
+        ours = network.predict(inputs | extra)
+        theirs = [array for _, array in sorted(np.load(folder / "logits.npz").items())]
+        if head.metrics[0] == "f1":  # ours are logarithms of probabilities
+            theirs = [logits - np.log(np.exp(logits).sum(-1, keepdims=True)) for logits in theirs]
+        for one, other in zip(ours.values(), theirs, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-4)

@@ -1,25 +1,20 @@
-"""Task heads: trees are the best ones there are, losses and scores are the plain formulas, data that cannot teach is refused."""
+"""Task heads: losses, scores and readings are the plain formulas, padding and label order change nothing, data that cannot teach is refused."""
 
 import itertools
 
 import keras
-import networkx
 import numpy as np
 import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bert_repro import heads
 from bert_repro.alignment import Aligned
-from bert_repro.corpora import Pair, Sentence
+from bert_repro.readers import LABELS, Pair, Question, Sentence
+from bert_repro.trees import arborescence
 
-
-def is_one_tree(found) -> bool:
-    """Tell whether heads (from 1; 0 is the root) form one tree with one root."""
-    graph = networkx.DiGraph([(head, word) for word, head in enumerate(found, 1)])
-    return list(found).count(0) == 1 and len(graph) == len(found) + 1 and networkx.is_arborescence(graph)
-
-
-def total(scores: np.ndarray, found) -> float:
-    return float(scores[np.arange(len(found)), np.asarray(found)].sum())
+CLS, SEP = 101, 102
 
 
 def log_softmax(x: np.ndarray) -> np.ndarray:
@@ -27,79 +22,188 @@ def log_softmax(x: np.ndarray) -> np.ndarray:
     return x - np.log(np.exp(x).sum(-1, keepdims=True))
 
 
-# Trees
+def encode(*sides, separators: int = 1) -> Aligned:
+    """Make an encoder input of words with so many pieces each; RoBERTa's family has two separators between sides."""
+    words = [list(range(1000, 1000 + pieces)) for pieces in sides[0]]
+    for side in sides[1:]:
+        words += [[SEP]] * separators + [list(range(2000, 2000 + pieces)) for pieces in side]
+    rows = [[CLS], *words, [SEP]]
+    starts = np.cumsum([0, *map(len, rows[:-1])])
+    ids = np.array([piece for row in rows for piece in row])
+    return Aligned(ids, np.zeros_like(ids), starts)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
-def test_arborescence_is_the_best_of_all_trees(n):
-    generator = np.random.default_rng(n)
-    trees = [tree for tree in itertools.product(range(n + 1), repeat=n) if is_one_tree(tree)]
-    assert len(trees) == n ** (n - 1)  # Cayley: rooted labelled trees
-    for scale in (0.01, 1, 1000):
-        for _ in range(15):
-            scores = generator.standard_normal((n, n + 1)) * scale
-            scores[:, 0] += generator.choice([-3, 0, 3]) * scale  # a root that nobody, or everybody, wants
-            best = max(trees, key=lambda tree, s=scores: total(s, tree))
-            assert tuple(heads.arborescence(scores)) == best
+def connect(head, hidden: int = 8):
+    """Give two models of a head: states and extra inputs to what the losses see, and to what is read."""
+    states = keras.Input((None, hidden), name="states")
+    inputs = {"states": states} | head.extra_inputs
+    outputs = head.outputs(states, head.extra_inputs, 0.0)
+    return keras.Model(inputs, outputs), keras.Model(inputs, head.predicted)
 
 
-@pytest.mark.parametrize("kind", ["float32", "equal", "root for all", "integers"])
-def test_arborescence_is_always_one_tree(kind):
-    generator = np.random.default_rng(0)
-    for n in (*range(1, 13), 20, 30):
-        scores = generator.standard_normal((n, n + 1))
-        if kind == "float32":
-            scores = scores.astype(np.float32)
-        elif kind == "equal":
-            scores = np.zeros((n, n + 1))
-        elif kind == "root for all":
-            scores[:, 0] += 100
+def draw(inputs, hidden: int = 8) -> np.ndarray:
+    """Give random states for padded inputs, the same for an input whatever it stands beside; noise in the padding."""
+    length = max(len(one.token_ids) for one in inputs) + 2
+    states = np.random.default_rng(99).standard_normal((len(inputs), length, hidden)).astype("float32")
+    for i, one in enumerate(inputs):
+        n = len(one.token_ids)
+        states[i, :n] = np.random.default_rng(n).standard_normal((n, hidden))
+    return states
+
+
+def read(head, reader, items, inputs) -> list:
+    states = draw(inputs)
+    extra, _ = head.arrays(items, inputs, states.shape[1])
+    outputs = reader({"states": states} | extra)
+    rows = [{name: np.asarray(array[i]) for name, array in outputs.items()} for i in range(len(items))]
+    return [head.read(*each) for each in zip(items, inputs, rows, strict=True)]
+
+
+def question(words, answers, gap=" ", first=("who", "?")) -> Question:
+    """Make a question on a context of words; an answer is a text, or a text and its first character."""
+    context, offsets = "", []
+    for word in words:
+        context += gap
+        offsets.append((len(context), len(context) + len(word)))
+        context += word
+    placed = tuple((a, context.index(a)) if isinstance(a, str) else a for a in answers)
+    return Question("q", first, tuple(words), context=context, offsets=tuple(offsets), answers=placed)
+
+
+def window(item: Question, start: int, end: int) -> Question:
+    return Question(
+        item.id,
+        item.first,
+        item.second[start:end],
+        context=item.context,
+        offsets=item.offsets[start:end],
+        answers=item.answers,
+    )
+
+
+PAIRS = [
+    Pair("1", ("a",), ("b",), "entailment", "matched"),
+    Pair("2", ("c", "e"), ("d",), "contradiction", "mismatched"),
+    Pair("3", ("c",), ("d",), "neutral"),
+]
+PAIR_INPUTS = [encode([1], [2]), encode([2, 1], [3]), encode([1], [1])]
+TREES = [
+    Sentence("a", ("the", "dog", "barks"), (2, 3, 0), ("det", "nsubj", "root"), ("DET", "NOUN", "VERB")),
+    Sentence(
+        "b",
+        ("it", "sleeps", "now", "or", "never", "."),
+        (2, 0, 2, 5, 3, 2),
+        ("nsubj", "root", "advmod", "cc", "conj", "punct"),
+        ("PRON", "VERB", "ADV", "CCONJ", "ADV", "PUNCT"),
+    ),
+]
+TREE_INPUTS = [encode([1, 2, 1]), encode([1, 1, 1, 1, 3, 1])]
+QUESTIONS = [
+    question(("Ada", "Lovelace", "wrote", "it", "."), ["Lovelace wrote"]),
+    question(("In", "1990s", "Paris", ",", "by", "the", "river"), ["1990", "river"]),
+]
+QUESTION_INPUTS = [encode([1, 1], [1, 3, 1, 1, 1]), encode([1, 2], [1, 2, 1, 1, 1, 1, 2])]
+
+HEADS = [
+    (heads.PairClassifier, PAIRS, PAIR_INPUTS),
+    (heads.SpanFinder, QUESTIONS, QUESTION_INPUTS),
+    (heads.BiaffineParser, TREES, TREE_INPUTS),
+    (heads.WordTagger, TREES, TREE_INPUTS),
+]
+NAMES = [kind.__name__ for kind, _, _ in HEADS]
+every_head = pytest.mark.parametrize(("kind", "items", "inputs"), HEADS, ids=NAMES)
+
+
+# What all of them promise
+
+
+@every_head
+def test_padding_has_no_gradient(kind, items, inputs):
+    head = kind(kind.labels(items))
+    trained, _ = connect(head)
+    states = draw(inputs)
+    extra, targets = head.arrays(items, inputs, states.shape[1])
+    with tf.GradientTape() as tape:
+        watched = tf.constant(states)
+        tape.watch(watched)
+        outputs = trained({"states": watched} | {name: tf.constant(array) for name, array in extra.items()})
+        assert outputs.keys() == targets.keys() == head.losses.keys()
+        loss = sum(head.losses[name](targets[name], outputs[name]) for name in outputs)
+    gradient = np.asarray(tape.gradient(loss, watched))
+    for one, mine in zip(inputs, gradient, strict=True):
+        assert not mine[len(one.token_ids) :].any()
+        assert mine[0].any() or kind is heads.WordTagger  # [CLS] takes part in all others
+
+
+@every_head
+def test_an_example_is_read_the_same_alone_and_in_a_batch(kind, items, inputs):
+    head = kind(kind.labels(items))
+    _, reader = connect(head)
+    together = read(head, reader, items, inputs)
+    for item, one, found in zip(items, inputs, together, strict=True):
+        (alone,) = read(head, reader, [item], [one])
+        if kind is heads.SpanFinder:
+            assert alone == (pytest.approx(found[0], abs=1e-4), found[1])
         else:
-            scores = generator.integers(-2, 3, (n, n + 1))
-        assert is_one_tree(heads.arborescence(scores).tolist())
+            assert str(alone) == str(found)
 
 
-def test_a_greedy_choice_that_is_a_tree_is_the_best_tree(monkeypatch):
-    generator = np.random.default_rng(3)
-    seen = 0
-    for n in [2, 3, 4] * 40:
-        scores = generator.standard_normal((n, n + 1))
-        if is_one_tree(scores.argmax(1).tolist()):
-            seen += 1
-            short = heads.arborescence(scores)
-            with monkeypatch.context() as patched:
-                patched.setattr(heads, "_reaches_root", lambda found: False)  # the long way
-                np.testing.assert_array_equal(heads.arborescence(scores), short)
-            np.testing.assert_array_equal(short, scores.argmax(1))
-    assert seen > 10
+@every_head
+def test_what_was_never_read_is_wrong(kind, items, inputs):
+    head = kind(kind.labels(items))
+    _, reader = connect(head)
+    for item, reading in zip(items, read(head, reader, items, inputs), strict=True):
+        nothing, something = head.score(item, []), head.score(item, [reading])
+        assert something.shape == (len(head.metrics), 2)
+        np.testing.assert_array_equal(nothing[:, 0], 0)
+        np.testing.assert_array_equal(nothing[:, 1], something[:, 1])
+        assert nothing[0, 1] > 0 and (something[:, 0] <= something[:, 1]).all()
+
+
+@pytest.mark.parametrize(("kind", "items", "inputs"), HEADS[1:], ids=NAMES[1:])
+def test_a_head_learns_two_examples_by_heart(kind, items, inputs):
+    keras.utils.set_random_seed(1)
+    head = kind(kind.labels(items))
+    trained, reader = connect(head, 8)
+    trained.compile(keras.optimizers.Adam(0.03), loss=head.losses)
+    states = draw(inputs)
+    extra, targets = head.arrays(items, inputs, states.shape[1])
+    for _ in range(60):
+        trained.train_on_batch({"states": states} | extra, targets)
+    for item, reading in zip(items, read(head, reader, items, inputs), strict=True):
+        right, n = head.score(item, [reading])[0]
+        assert right == n or (item.id == "q" and reading[1] == "1990s")  # an answer inside a word is widened to it
 
 
 @pytest.mark.parametrize(
-    ("found", "expected"),
+    ("kind", "items", "said"),
     [
-        ([0], True),
-        ([1], False),  # its own head
-        ([2, 0], True),
-        ([2, 1], False),
-        ([0, 1, 2, 3, 4, 5, 6, 7], True),  # a chain: the longest way to the root
-        ([0, 3, 2], False),  # a circle beside the tree
-        ([2, 3, 4, 5, 6, 7, 8, 0], True),
-        ([2, 3, 4, 5, 6, 7, 8, 1], False),
+        (
+            heads.PairClassifier,
+            [PAIRS[0], Pair("x", ("a",), ("b",))],
+            "'x' has no label to learn from: a corpus of labelled pairs",
+        ),
+        (
+            heads.PairClassifier,
+            [PAIRS[0], Pair("x", ("a",), ("b",), "maybe")],
+            "'x' has the label 'maybe': expected one",
+        ),
+        (heads.PairClassifier, [PAIRS[1]] * 2, "from item '2' on, every label is 'contradiction': at least two labels"),
+        (
+            heads.SpanFinder,
+            [QUESTIONS[0], question("ab", [])],
+            "'q' has no answers to learn from: a corpus of questions with",
+        ),
+        (heads.SpanFinder, PAIRS, "'1' has no answers to learn from"),
+        (heads.BiaffineParser, [TREES[0], Sentence("x", ("no",))], "'x' has no heads to learn from: a treebank"),
+        (heads.BiaffineParser, [Sentence("x", ("go",), (0,), ("root",))], "from item 'x' on, every label is 'root'"),
+        (heads.WordTagger, [TREES[0], Sentence("x", ("go",), (0,), ("root",))], "'x' has no upos to learn from"),
+        (heads.WordTagger, [Sentence("x", ("go",), upos=("VERB",))], "from item 'x' on, every label is 'VERB'"),
     ],
 )
-def test_reaches_root(found, expected):
-    assert heads._reaches_root(np.array(found)) == expected
-
-
-def test_reaches_root_agrees_with_walking():
-    for n in (1, 2, 3, 4, 5):
-        for found in itertools.product(range(n + 1), repeat=n):
-            ends = []
-            for word in range(1, n + 1):
-                for _ in range(n):
-                    word = found[word - 1] if word else 0
-                ends.append(word)
-            assert heads._reaches_root(np.array(found)) == (not any(ends))
+def test_items_that_cannot_teach_are_refused(kind, items, said):
+    with pytest.raises(ValueError, match=said):
+        kind.labels(items)
 
 
 # Losses and layers
@@ -118,29 +222,11 @@ def test_masked_cross_entropy_of_no_label_is_zero():
     assert float(heads.MaskedCrossEntropy()(np.full((2, 3), -1), np.ones((2, 3, 4), "float32"))) == 0
 
 
-def test_relations_are_learned_at_the_gold_head():
-    generator = np.random.default_rng(1)
-    scores = generator.standard_normal((2, 4, 4, 3)).astype("float32")
-    gold = generator.integers(0, 4, (2, 4))
-    relations = generator.integers(-1, 3, (2, 4))
-    gold[:, 0] = relations[:, 0] = -1  # [CLS] has neither
-    each = [
-        -log_softmax(scores[i, j, gold[i, j]])[relations[i, j]]
-        for i, j in zip(*np.nonzero(relations >= 0), strict=True)
-    ]
-    loss = heads.RelationsAtGoldHeads()
-    assert float(loss(np.stack([gold, relations], -1), scores)) == pytest.approx(np.mean(each), rel=1e-6)
-    for i, j in np.ndindex(2, 4):  # scores at any other head do not count
-        others = np.arange(4) != max(gold[i, j], 0)
-        scores[i, j, others] += 7
-    assert float(loss(np.stack([gold, relations], -1), scores)) == pytest.approx(np.mean(each), rel=1e-6)
-
-
 def test_biaffine_is_a_bilinear_form_with_biases():
     generator = np.random.default_rng(2)
     dependent = generator.standard_normal((2, 3, 4)).astype("float32")
     head = generator.standard_normal((2, 5, 6)).astype("float32")
-    layer = heads.Biaffine(7)
+    layer = heads.Biaffine(7, every_pair=True)
     found = np.asarray(layer(dependent, head))
     kernel = np.asarray(layer.kernel)
     assert found.shape == (2, 3, 5, 7)
@@ -150,23 +236,195 @@ def test_biaffine_is_a_bilinear_form_with_biases():
     np.testing.assert_allclose(found, bilinear + one_side + other_side + kernel[:, 4, 6], rtol=1e-4, atol=1e-5)
 
 
-# The parser
-
-TRAIN = [
-    Sentence("a", ("the", "dog", "barks"), (2, 3, 0), ("det", "nsubj", "root")),
-    Sentence("b", ("it", "sleeps", "now", "or", "never", "."), (2, 0, 2, 5, 3, 2), ("nsubj", "root", "advmod", "cc", "conj", "punct")),
-]  # fmt: skip
-# [CLS] the dog|##s barks [SEP] and [CLS] it sleeps now or never|##s|##s . [SEP]
-INPUTS = [
-    Aligned(np.arange(6), np.zeros(6, int), np.array([0, 1, 2, 4, 5])),
-    Aligned(np.arange(10), np.zeros(10, int), np.array([0, 1, 2, 3, 4, 5, 8, 9])),
-]
+# Pairs
 
 
-def test_parser_arrays_average_the_pieces_of_each_word():
-    parser = heads.BiaffineParser(TRAIN)
-    extra, targets = parser.arrays(TRAIN, INPUTS, 16)
-    pooling = extra["pooling"]
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_the_order_of_the_labels_in_the_output_layer_changes_nothing(order):
+    plain, permuted = heads.PairClassifier(LABELS), heads.PairClassifier([LABELS[i].upper() for i in order])
+    logits = np.random.default_rng(0).standard_normal((3, 3))
+    _, targets = plain.arrays(PAIRS, PAIR_INPUTS, 8)
+    _, moved = permuted.arrays(PAIRS, PAIR_INPUTS, 8)
+    assert targets["label"].tolist() == [0, 2, 1]
+    assert [order[i] for i in moved["label"]] == targets["label"].tolist()
+    for item, row in zip(PAIRS, logits, strict=True):
+        one = plain.read(item, None, {"label": row})
+        assert one == LABELS[row.argmax()]
+        assert permuted.read(item, None, {"label": row[list(order)]}) == one
+
+
+def test_pairs_count_in_their_section():
+    head = heads.PairClassifier(LABELS)
+    readings = ["entailment", "neutral", "neutral"]
+    found = [head.score(item, [reading]) for item, reading in zip(PAIRS, readings, strict=True)]
+    np.testing.assert_array_equal(found[0], [[1, 1], [1, 1], [0, 0]])  # matched, right
+    np.testing.assert_array_equal(found[1], [[0, 1], [0, 0], [0, 1]])  # mismatched, wrong
+    np.testing.assert_array_equal(found[2], [[1, 1], [0, 0], [0, 0]])  # of no section
+
+
+@pytest.mark.parametrize(
+    "names", [["LABEL_0", "LABEL_1", "LABEL_2"], LABELS[:2], [*LABELS, "other"], [LABELS[0]] * 3, []]
+)
+def test_label_names_that_tell_nothing_are_refused(names):
+    with pytest.raises(ValueError) as caught:
+        heads.PairClassifier(names)
+    assert str(list(names)) in str(caught.value) and "name them in `id2label`" in str(caught.value)
+
+
+# Questions
+
+TEXT = st.text(alphabet="aAnthe .,!-–é_1\t\n", max_size=25)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "f1", "exact"),
+    [
+        ("The Eiffel Tower!", "eiffel  tower", 1, 1),
+        ("an apple a day", "apple day", 1, 1),
+        ("in Paris", "Paris", 2 / 3, 0),
+        ("Rome", "Paris", 0, 0),
+        ("", "Paris", 0, 0),
+        ("the", "a", 0, 1),  # nothing is left of either: the same, with no word in common
+        ("U.S.A.", "usa", 1, 1),
+        ("well-known", "well known", 0, 0),  # punctuation goes without leaving a space
+        ("no no yes", "no yes yes", 2 / 3, 0),  # a repeated word counts as often as both have it
+        ("there", "re", 0, 0),  # an article inside a word stays
+        ("1990", "1990s", 0, 0),
+    ],
+)
+def test_f1_and_exact_match_are_those_of_squad(prediction, reference, f1, exact):
+    assert heads.f1(prediction, reference) == pytest.approx(f1)
+    assert heads.exact_match(prediction, reference) == exact
+
+
+def naive_words(text: str) -> list[str]:
+    kept = [c for c in text.lower() if c not in "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"]
+    runs = ["".join(run) for _, run in itertools.groupby(kept, key=str.isalnum)]
+    return "".join(" " if run in ("a", "an", "the") else run for run in runs).split()
+
+
+def naive_f1(prediction: str, reference: str) -> float:
+    found, left, common = naive_words(prediction), naive_words(reference), 0
+    expected = len(left)
+    for word in found:
+        if word in left:
+            left.remove(word)
+            common += 1
+    if not common:
+        return 0
+    precision, recall = common / len(found), common / expected
+    return 2 * precision * recall / (precision + recall)
+
+
+@given(TEXT, TEXT)
+def test_f1_and_exact_match_agree_with_a_naive_count(prediction, reference):
+    assert heads.f1(prediction, reference) == pytest.approx(naive_f1(prediction, reference))
+    assert heads.exact_match(prediction, reference) == (naive_words(prediction) == naive_words(reference))
+
+
+def test_the_best_reference_counts_for_each_metric():
+    item = question(("the", "big", "red", "dog"), ["big red dog", "red", "the big"])
+    score = heads.SpanFinder().score
+    np.testing.assert_allclose(score(item, [(-1.0, "red dog")]), [[0.8, 1], [0, 1]])
+    np.testing.assert_allclose(score(item, [(-1.0, "The red")]), [[1, 1], [1, 1]])
+
+
+def test_the_best_window_wins():
+    item = question(("one", "two", "three"), ["two"])
+    for readings in itertools.permutations([(-3.0, "one"), (-0.5, "two"), (-9.0, "three")]):
+        assert heads.SpanFinder().score(item, readings)[1, 0] == 1
+    assert heads.SpanFinder().score(item, [(-3.0, "one"), (-4.0, "two")])[1, 0] == 0
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=45), st.integers(1, 2), st.integers(0, 2**32 - 1))
+def test_the_best_span_is_the_best_of_all_spans(pieces, separators, seed):
+    head, generator = heads.SpanFinder(), np.random.default_rng(seed)
+    item = question([f"w{i}" for i in range(len(pieces))], ["w0"], gap="\n ")
+    aligned = encode([1, 2], pieces, separators=separators)
+    first = aligned.starts[3 + separators : -1]
+    last = first + np.array(pieces) - 1
+    start, end = generator.standard_normal((2, len(aligned.token_ids) + 3))
+    # what is outside of the context, and what is inside a word, may score as it likes
+    start[np.setdiff1d(np.arange(len(start)), first)] = 1000
+    end[np.setdiff1d(np.arange(len(end)), last)] = 1000
+    score, text = head.read(item, aligned, {"start": start, "end": end})
+    spans = [(i, j) for i in range(len(pieces)) for j in range(i, min(i + 30, len(pieces)))]
+    i, j = max(spans, key=lambda span: start[first[span[0]]] + end[last[span[1]]])
+    assert score == pytest.approx(start[first[i]] + end[last[j]])
+    assert text == "\n ".join(item.second[i : j + 1])  # as it stands in the context
+
+
+def test_no_span_is_longer_than_thirty_words():
+    words = [f"w{i}" for i in range(40)]
+    start, end = np.full(46, -9.0), np.full(46, -9.0)
+    start[4], end[4 + 30] = 0, 0  # 31 words would be best
+    end[4 + 29] = -1
+    _, text = heads.SpanFinder().read(question(words, ["w0"]), encode([1, 1], [1] * 40), {"start": start, "end": end})
+    assert text.split() == words[:30]
+
+
+@given(st.data())
+def test_an_answer_is_found_again_where_the_targets_say(data):
+    pieces = data.draw(st.lists(st.integers(1, 3), min_size=2, max_size=25))
+    item = question([f"w{i}," for i in range(len(pieces))], [], gap=data.draw(st.sampled_from([" ", "\n ", ""])))
+    start = data.draw(st.integers(0, len(pieces) - 1))
+    end = data.draw(st.integers(start, len(pieces) - 1))
+    begin, behind = item.offsets[start][0], item.offsets[end][1]
+    inside = data.draw(st.booleans())  # an answer that cuts into its first and last word
+    text = item.context[begin + inside : behind - inside]
+    item = question(item.second, [(text, begin + inside)], gap=item.context[: item.offsets[0][0]])
+    low, high = (data.draw(st.integers(*bounds)) for bounds in ((0, len(pieces) - 1), (1, len(pieces))))
+    if low >= high:
+        low, high = 0, len(pieces)
+    part, aligned = window(item, low, high), encode([1, 1], pieces[low:high])
+    head = heads.SpanFinder()
+    extra, targets = head.arrays([part], [aligned], len(aligned.token_ids) + 2)
+    found = [int(targets[name][0]) for name in ("start", "end")]
+    assert all(extra["allowed"][0, place] for place in found)
+    if low <= start and end < high:
+        peaks = {name: np.eye(len(aligned.token_ids))[place] for name, place in zip(targets, found, strict=True)}
+        assert head.read(part, aligned, peaks) == (2.0, item.context[begin:behind])
+    else:
+        whole = low <= start and begin + inside + len(text) <= part.offsets[-1][1]
+        assert found == [0, 0] and not whole
+
+
+@pytest.mark.parametrize("gap", [" ", ""])
+def test_a_window_learns_the_first_answer_that_lies_in_it(gap):
+    item = question(("a", "b", "c", "d", "e"), [f"b{gap}c", "d", "e"], gap)
+    whole, aligned = encode([1, 1], [2] * 5), encode([1, 1], [2] * 2)
+    head = heads.SpanFinder()
+    _, targets = head.arrays([item, window(item, 2, 4), window(item, 0, 2)], [whole, aligned, aligned], 16)
+    # the context starts at piece 4
+    assert targets["start"].tolist() == [6, 6, 0] and targets["end"].tolist() == [9, 7, 0]
+
+
+def test_only_the_context_and_cls_have_a_probability():
+    head = heads.SpanFinder()
+    trained, _ = connect(head)
+    extra, _ = head.arrays(QUESTIONS, QUESTION_INPUTS, 16)
+    outputs = trained({"states": np.full((2, 16, 8), 3, "float32")} | extra)
+    for name in ("start", "end"):
+        probabilities = np.exp(outputs[name])
+        np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-6)
+        np.testing.assert_array_equal(np.flatnonzero(probabilities[0]), [0, *range(4, 11)])
+        np.testing.assert_array_equal(np.flatnonzero(probabilities[1]), [0, *range(5, 14)])
+
+
+@pytest.mark.parametrize("separators", [1, 2])
+@pytest.mark.parametrize("left", [0, 1, 3, 4])
+def test_a_window_that_was_cut_is_refused(separators, left):
+    item = question(("a", "b", "c", "d", "e"), ["b"])
+    sides = ([1, 1], [1] * left) if left else ([1],)
+    with pytest.raises(ValueError, match="the window of question 'q' was cut: expected all of its 5 words"):
+        heads.SpanFinder().arrays([item], [encode(*sides, separators=separators)], 16)
+
+
+# Parsing
+
+
+def test_word_vectors_are_the_means_of_their_pieces():
+    pooling = heads._pooling(TREE_INPUTS, 16)
     assert pooling.shape == (2, 9, 16)  # six words, padded to eight, and the root
     states = np.random.default_rng(0).standard_normal((2, 16, 3))
     words = pooling @ states
@@ -175,96 +433,125 @@ def test_parser_arrays_average_the_pieces_of_each_word():
     np.testing.assert_allclose(words[1, 5:7], [states[1, 5:8].mean(0), states[1, 8]], rtol=1e-6)
     assert not pooling[0, 4:].any() and not pooling[1, 7:].any()  # padding
     assert not pooling[0, :, 5:].any() and not pooling[1, :, 9:].any()  # neither [SEP] nor padded pieces take part
+
+
+def test_parser_targets_are_the_tree():
+    parser = heads.BiaffineParser(heads.BiaffineParser.labels(TREES))
+    extra, targets = parser.arrays(TREES, TREE_INPUTS, 16)
     np.testing.assert_array_equal(targets["arcs"][0], [-1, 2, 3, 0, -1, -1, -1, -1, -1])
     np.testing.assert_array_equal(targets["arcs"][1], [-1, 2, 0, 2, 5, 3, 2, -1, -1])
-    names = [parser.relations[r] for r in targets["relations"][1, 1:7, 1]]
-    assert tuple(names) == TRAIN[1].relations
-    np.testing.assert_array_equal(targets["relations"][..., 0], targets["arcs"])
-    np.testing.assert_array_equal(targets["relations"][0, [0, 4, 8], 1], -1)
+    assert tuple(parser.names[r] for r in targets["relations"][1, 1:7]) == TREES[1].relations
+    np.testing.assert_array_equal(targets["relations"] < 0, targets["arcs"] < 0)
+    np.testing.assert_array_equal(extra["gold_heads"], np.maximum(targets["arcs"], 0))
 
 
-def parse(parser, items, seed):
-    generator = np.random.default_rng(seed)
-    words = max(len(item.words) for item in items) + 3
-    arcs = generator.standard_normal((len(items), words, words))
-    relations = generator.standard_normal((len(items), words, words, len(parser.relations)))
-    for i, item in enumerate(items):  # most gold answers win, so that the counts are neither 0 nor all
-        for word, (head, relation) in enumerate(zip(item.heads, item.relations, strict=True), 1):
-            arcs[i, word, head] += 3 * (generator.random() < 0.8)
-            if relation in parser.relations:
-                relations[i, word, head, parser.relations.index(relation)] += 5 * (generator.random() < 0.7)
-    return {"arcs": arcs, "relations": relations}
+@pytest.fixture(scope="module")
+def parsed():
+    """Give a parser with its outputs for two sentences: in training, and what is read."""
+    parser = heads.BiaffineParser(heads.BiaffineParser.labels(TREES))
+    trained, reader = connect(parser)
+    states = draw(TREE_INPUTS)
+    extra, targets = parser.arrays(TREES, TREE_INPUTS, states.shape[1])
+    inputs = {"states": states} | extra
+    return parser, trained, inputs, targets, {name: np.asarray(array) for name, array in reader(inputs).items()}
 
 
-def test_parser_score_is_a_naive_count():
-    parser = heads.BiaffineParser(TRAIN)
-    totals = np.zeros((2, 2))
-    for seed in range(20):
-        outputs = parse(parser, TRAIN, seed)
-        for i, found in enumerate(parser.score(TRAIN, outputs)):
-            item = TRAIN[i]
-            tree = heads.arborescence(outputs["arcs"][i, 1 : len(item.words) + 1, : len(item.words) + 1])
-            uas = las = 0
-            for word in range(len(item.words)):
-                label = parser.relations[int(np.argmax(outputs["relations"][i, word + 1, tree[word]]))]
-                uas += int(tree[word] == item.heads[word])
-                las += int(tree[word] == item.heads[word] and label == item.relations[word])
-            np.testing.assert_array_equal(found, [[uas, len(item.words)], [las, len(item.words)]])
-            totals += found
-    assert 0 < totals[1, 0] < totals[0, 0] < totals[0, 1]
+def every_pair(parser, predicted) -> np.ndarray:
+    layer = heads.Biaffine(len(parser.names), every_pair=True)
+    layer.build(predicted["dependents"].shape, predicted["heads"].shape)
+    layer.kernel.assign(parser.biaffine.kernel)
+    return np.asarray(layer(predicted["dependents"], predicted["heads"]))
+
+
+def test_relations_at_gold_heads_are_those_of_all_pairs(parsed):
+    parser, trained, inputs, targets, predicted = parsed
+    scores = every_pair(parser, predicted)
+    outputs = trained(inputs)
+    each = []
+    for i, j in zip(*np.nonzero(targets["arcs"] >= 0), strict=True):
+        mine = scores[i, j, targets["arcs"][i, j]]
+        np.testing.assert_allclose(outputs["relations"][i, j], mine, rtol=1e-4, atol=1e-5)
+        each.append(-log_softmax(mine)[targets["relations"][i, j]])
+    assert len(each) == 9
+    loss = parser.losses["relations"](targets["relations"], outputs["relations"])
+    assert float(loss) == pytest.approx(np.mean(each), rel=1e-5)
+
+
+def test_relations_are_read_at_the_heads_of_the_tree(parsed):
+    parser, trained, inputs, _, predicted = parsed
+    scores = every_pair(parser, predicted)
+    found = np.zeros_like(inputs["gold_heads"])
+    readings = []
+    for i, (item, one) in enumerate(zip(TREES, TREE_INPUTS, strict=True)):
+        n = len(item.words)
+        tree, relations = parser.read(item, one, {name: array[i] for name, array in predicted.items()})
+        np.testing.assert_array_equal(tree, arborescence(predicted["arcs"][i, 1 : n + 1, : n + 1]))
+        assert relations == [parser.names[r] for r in scores[i, np.arange(1, n + 1), tree].argmax(-1)]
+        numbers = parser.biaffine.score(predicted["dependents"][i, 1 : n + 1], predicted["heads"][i, tree])
+        readings.append(numbers)
+        found[i, 1 : n + 1] = tree
+    in_keras = trained(inputs | {"gold_heads": found})[
+        "relations"
+    ]  # the layer of training, given the heads of the tree
+    for i, numbers in enumerate(readings):
+        np.testing.assert_allclose(numbers, in_keras[i, 1 : len(numbers) + 1], rtol=1e-4, atol=1e-5)
+
+
+def test_padding_is_never_anybodys_head(parsed):
+    arcs = parsed[-1]["arcs"]
+    assert arcs.shape == (2, 9, 9)
+    assert (arcs[0, :, 4:] < -1e8).all() and (arcs[0, :, :4] > -1e8).all()
+    assert (arcs[1, :, 7:] < -1e8).all() and (arcs[1, :, :7] > -1e8).all()
+
+
+TAGS = st.sampled_from(["PUNCT", "NOUN", "VERB"])
+RELATIONS = st.sampled_from(["punct", "nsubj", "nsubj:pass", "root"])
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), RELATIONS, TAGS, st.integers(0, 3), RELATIONS), min_size=1), st.booleans())
+def test_attachment_scores_are_a_naive_count(rows, tagged):
+    gold_heads, gold_relations, tags, found_heads, found_relations = zip(*rows, strict=True)
+    item = Sentence("x", ("w",) * len(rows), gold_heads, gold_relations, tags if tagged else ())
+    parser = heads.BiaffineParser(["a", "b"])
+    found = dict(zip(parser.metrics, parser.score(item, [(np.array(found_heads), list(found_relations))]), strict=True))
+    expected = {name: [0, 0] for name in parser.metrics}
+    for head, relation, tag, other_head, other_relation in rows:
+        punctuation = tag == "PUNCT" if tagged else relation == "punct"
+        for ending in ("",) if punctuation else ("", "_without_punctuation"):
+            expected["uas" + ending][0] += head == other_head
+            expected["las" + ending][0] += (head, relation) == (other_head, other_relation)
+            expected["uas" + ending][1] += 1
+            expected["las" + ending][1] += 1
+    assert {name: counts.tolist() for name, counts in found.items()} == expected
 
 
 def test_a_relation_that_training_never_saw_is_wrong_and_no_error():
-    parser = heads.BiaffineParser(TRAIN)
-    odd = [TRAIN[0], Sentence("c", ("go", "!"), (0, 1), ("root", "discourse"))]
-    _, targets = parser.arrays(odd, [INPUTS[0], Aligned(np.arange(4), np.zeros(4, int), np.arange(4))], 8)
-    assert targets["relations"][1, 2].tolist() == [1, -1]  # not learned from either
-    arcs = np.zeros((2, 5, 5))
-    for i, item in enumerate(odd):
-        arcs[i, np.arange(1, len(item.heads) + 1), item.heads] = 9
-    relations = np.zeros((2, 5, 5, len(parser.relations)))
-    relations[1, 1, 0, parser.relations.index("root")] = 9
-    np.testing.assert_array_equal(parser.score(odd, {"arcs": arcs, "relations": relations})[1], [[2, 2], [1, 2]])
+    parser = heads.BiaffineParser(heads.BiaffineParser.labels(TREES))
+    odd = Sentence("c", ("go", "!"), (0, 1), ("root", "discourse"))
+    _, targets = parser.arrays([odd], [encode([1, 1])], 8)
+    assert targets["arcs"][0].tolist() == [-1, 0, 1, -1, -1]
+    assert targets["relations"][0].tolist() == [-1, parser.names.index("root"), -1, -1, -1]
+    np.testing.assert_array_equal(parser.score(odd, [(np.array([0, 1]), ["root", "punct"])])[:2], [[1, 2], [2, 2]])
 
 
-def test_padding_is_never_anybodys_head():
-    parser = heads.BiaffineParser(TRAIN)
-    states = keras.Input((None, 8), name="states")
-    network = keras.Model([states, parser.extra_inputs["pooling"]], parser.outputs(states, parser.extra_inputs, 0.0))
-    extra, _ = parser.arrays(TRAIN, INPUTS, 16)
-    outputs = network.predict_on_batch(
-        [np.random.default_rng(0).standard_normal((2, 16, 8)).astype("float32"), extra["pooling"]]
-    )
-    assert outputs["arcs"].shape == (2, 9, 9) and outputs["relations"].shape == (2, 9, 9, len(parser.relations))
-    assert (outputs["arcs"][0, :, 4:] < -1e8).all() and (outputs["arcs"][0, :, :4] > -1e8).all()
-    assert (outputs["arcs"][1, :, 7:] < -1e8).all() and (outputs["arcs"][1, :, :7] > -1e8).all()
+# Parts of speech
 
 
-def test_parser_refuses_sentences_without_trees():
-    with pytest.raises(ValueError, match="sentences without trees cannot teach a parser: a treebank"):
-        heads.BiaffineParser([*TRAIN, Sentence("c", ("no", "tree"))])
+def test_tags_are_learned_and_read_word_by_word():
+    tagger = heads.WordTagger(heads.WordTagger.labels(TREES))
+    odd = Sentence("c", ("ouch", "now"), upos=("INTJ", "ADV"))
+    _, targets = tagger.arrays([*TREES, odd], [*TREE_INPUTS, encode([1, 1])], 16)
+    assert tuple(tagger.names[t] for t in targets["tags"][1, 1:7]) == TREES[1].upos
+    assert targets["tags"][0, 4:].tolist() == [-1] * 5 and not (targets["tags"][:, 0] + 1).any()
+    assert targets["tags"][2, :3].tolist() == [-1, -1, tagger.names.index("ADV")]  # training never saw INTJ
+    logits = np.eye(len(tagger.names))[targets["tags"][1]]
+    assert tuple(tagger.read(TREES[1], TREE_INPUTS[1], {"tags": logits})) == TREES[1].upos
 
 
-# Pairs
-
-PAIRS = [Pair("1", ("a",), ("b",), "entailment"), Pair("2", ("c",), ("d",), "contradiction")]
-
-
-def test_pairs_are_scored_one_by_one():
-    head = heads.PairClassifier(PAIRS)
-    extra, targets = head.arrays(PAIRS, [], 8)
-    assert extra == {} and targets["label"].tolist() == [0, 2]
-    found = head.score(PAIRS, {"label": np.array([[3.0, 1, 2], [0, 9, 1]])})
-    np.testing.assert_array_equal(found, [[[1, 1]], [[0, 1]]])
-
-
-@pytest.mark.parametrize(
-    ("labels", "got"),
-    [(["neutral", "neutral"], r"\['neutral'\]"), (["neutral", "maybe"], r"\['maybe', 'neutral'\]"), (["", ""], r"\[''\]")],
-)  # fmt: skip
-def test_pairs_of_one_class_or_unknown_labels_are_refused(labels, got):
-    pairs = [Pair(str(i), ("a",), ("b",), label) for i, label in enumerate(labels)]
-    with pytest.raises(
-        ValueError, match=r"at least two of the labels .*'entailment'.* are needed to learn from, got " + got
-    ):
-        heads.PairClassifier(pairs)
+def test_words_that_were_cut_off_are_wrong():
+    tagger = heads.WordTagger(heads.WordTagger.labels(TREES))
+    cut = encode([1, 1, 1, 1])  # of six words
+    _, targets = tagger.arrays([TREES[1]], [cut], 8)
+    assert targets["tags"][0].tolist() == [-1, *(tagger.names.index(tag) for tag in TREES[1].upos[:4])]
+    reading = tagger.read(TREES[1], cut, {"tags": np.eye(len(tagger.names))[targets["tags"][0]]})
+    np.testing.assert_array_equal(tagger.score(TREES[1], [reading]), [[4, 6]])

@@ -1,0 +1,126 @@
+"""Fine-tuning: real wordpieces per second beside a plain PyTorch loop, and what frozen layers save.
+
+    python benchmarks/finetune.py [--train mnli:train] [--model minilm] [--updates 40] [--rounds 3]
+
+Both sides run in turns on the same machine, with the same encoder, task, batch size and optimiser: quote the ratios, not the
+seconds. The plain loop takes its batches in the order of the corpus, padded to their longest; ours are of similar length.
+Without the data folder the pairs are generated. The PyTorch loop needs an environment of its own (.venv-torch); where that
+is missing it is left out.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from bert_repro import checkpoints, corpora
+from bert_repro.finetune import TASKS
+from bert_repro.finetune.examples import Examples
+from bert_repro.finetune.network import Network
+from bert_repro.study import ROOT
+
+TORCH = ROOT / ".venv-torch" / "bin" / "python"
+BATCH, WARM = 32, 8  # updates before the clock starts
+PLAIN_LOOP = """
+import json, sys, time
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+folder, updates, warm, size = sys.argv[1], *map(int, sys.argv[3:])
+pairs = json.load(open(sys.argv[2]))
+torch.manual_seed(1)
+model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3).train()
+tokenizer = AutoTokenizer.from_pretrained(folder)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01)
+pieces = 0
+for update in range(updates + warm):
+    if update == warm:
+        pieces, begin = 0, time.perf_counter()
+    first, second, labels = zip(*pairs[update * size:(update + 1) * size])
+    batch = tokenizer(list(first), list(second), is_split_into_words=True, truncation=True, max_length=128,
+                      padding="longest", return_tensors="pt")
+    loss = model(**batch, labels=torch.tensor(labels)).loss
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    pieces += int(batch["attention_mask"].sum())
+print(json.dumps([pieces, time.perf_counter() - begin]))
+"""
+
+
+def plain(folder: str, pairs: list, updates: int) -> float:
+    """Give the plain loop's real wordpieces per second."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(pairs[: (updates + WARM) * BATCH], file)
+        file.flush()
+        command = [TORCH, "-c", PLAIN_LOOP, folder, file.name, *map(str, (updates, WARM, BATCH))]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    pieces, seconds = json.loads(done.stdout.splitlines()[-1])
+    return pieces / seconds
+
+
+class Ours:
+    """Our loop, ready to learn."""
+
+    def __init__(self, folder, examples: Examples, updates: int, frozen_layers: int):
+        head = TASKS["nli"].head(corpora.LABELS)
+        self.network = Network(checkpoints.read_config(folder), checkpoints.read_weights(folder), head, frozen_layers)
+        self.network.compile(1e-4, 10_000)
+        self.examples, self.updates = examples, updates
+        self.drawn = examples.batches(BATCH, np.random.default_rng(1))
+        self.learn(WARM)
+
+    def learn(self, updates: int) -> tuple[int, float]:
+        """Learn from so many batches; give real wordpieces and seconds."""
+        pieces, begin = 0, time.perf_counter()
+        for _ in range(updates):
+            inputs, targets = self.examples.arrays(self.network.head, next(self.drawn))
+            self.network.step(inputs, targets)
+            pieces += int(inputs["mask"].sum())
+        return pieces, time.perf_counter() - begin
+
+    def speed(self) -> float:
+        """Give real wordpieces per second."""
+        pieces, seconds = self.learn(self.updates)
+        return pieces / seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train", default="mnli:train" if os.environ.get("BERT_REPRO_DATA") else "sample-nli:train")
+    parser.add_argument("--model", default="minilm")
+    parser.add_argument("--updates", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+
+    folder = checkpoints.resolve(given.model)
+    blocks = checkpoints.read_config(folder).num_hidden_layers
+    tokenizer = checkpoints.load_tokenizer(folder)
+    examples = Examples(TASKS["nli"], given.train, tokenizer, checkpoints.read_config(folder).max_length)
+    pairs = [(pair.first, pair.second, corpora.LABELS.index(pair.label)) for pair in examples.items]
+    sides = {k: Ours(folder, examples, given.updates, k) for k in range(blocks + 1)}
+    speeds: dict[str, list[float]] = {}
+    for _ in range(given.rounds):
+        if TORCH.exists():
+            speeds.setdefault("plain PyTorch loop", []).append(plain(str(folder), pairs, given.updates))
+        for k, ours in sides.items():
+            speeds.setdefault(f"ours, {k} of {blocks} blocks frozen", []).append(ours.speed())
+    print(
+        f"{given.model} on {given.train}, {BATCH} pairs an update, {given.updates} updates a round, best of {given.rounds}"
+    )
+    best = {name: max(values) for name, values in speeds.items()}
+    reference = best[f"ours, 0 of {blocks} blocks frozen"]
+    for name, speed in best.items():
+        print(f"{name:34} {speed:8,.0f} wordpieces/s   {speed / reference:5.2f} x ours with none frozen")
+    if "plain PyTorch loop" in best:
+        print(f"ours / plain PyTorch loop: {reference / best['plain PyTorch loop']:.2f} (target 1.2)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,277 @@
+"""Fine-tuning: hides how an encoder is tuned; gives it back with its learning curve, scores and change of weights.
+
+It refuses unknown tasks, data that a task cannot use, and task heads whose label names do not fit the data. The number of
+updates is a parameter of its own, as the amount of change in an encoder follows it.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pandas as pd
+
+from bert_repro import checkpoints, corpora, encoder, heads, intervals, tables
+from bert_repro.finetune.examples import Examples, Task
+from bert_repro.finetune.network import Network
+from bert_repro.finetune.run import Run, evaluate, learn
+from bert_repro.study import ROOT, cache_folder
+
+
+def _tree(item: Any) -> bool:
+    return isinstance(item, corpora.Sentence) and bool(item.heads)
+
+
+TASKS = {
+    "nli": Task(
+        "natural language inference", "labelled pairs, such as sample-nli:train or mnli:train",
+        lambda item: isinstance(item, corpora.Pair) and bool(item.label), heads.PairClassifier, 128, "cut",
+    ),
+    "squad": Task(
+        "question answering", "questions with answers, such as sample-questions:train or squad:train",
+        lambda item: isinstance(item, corpora.Question), heads.SpanFinder, 384, "windows",
+    ),
+    "parsing": Task(
+        "dependency parsing", "trees, such as sample-trees:train or ewt:train", _tree, heads.BiaffineParser, 256, "left out",
+    ),
+    "tagging": Task(
+        "part-of-speech tagging", "tagged sentences, such as sample-trees:train or ewt:train",
+        lambda item: _tree(item) and bool(item.upos), heads.WordTagger, 256, "left out",
+    ),
+}  # fmt: skip
+"""Tasks by name; the notebook's `task` parameter and the studies read this."""
+SANITY = 300  # items that tell whether a task head answers worse than chance
+
+
+class Tuned(NamedTuple):
+    """The outcome of a training run."""
+
+    curve: pd.DataFrame  # updates, metric, value: training loss and dev scores along the way
+    metric: str  # the one that decides which weights are the best
+    rows: list[dict[str, object]]  # table rows: scores with their intervals, and the change of every layer's weights
+    origin: dict[str, object]  # table columns that say how the checkpoint was made
+    items: pd.DataFrame  # what became of the items of each corpus
+    inputs: dict[str, str]  # checksums for the manifest
+    notes: dict[str, float]  # for the manifest: after how many updates dev was best, seconds, real wordpieces a second
+
+
+def train(
+    model: str,
+    task: str,
+    train: str,
+    dev: str,
+    *,
+    test: Sequence[str] = (),
+    updates: int,
+    batch_size: int = 32,
+    learning_rate: float = 1e-4,
+    head_learning_rate: float = 1e-3,
+    seed: int = 1,
+    frozen_layers: int = 0,
+    kept_layers: int = 0,
+    reverted_layers: Sequence[int] = (),
+    evaluations: int = 4,
+    keep_at: Sequence[int] = (),
+    save: str = "",
+    resamples: int = intervals.RESAMPLES,
+) -> Tuned:
+    """Tune an encoder on a task, with a new task head; the weights that do best on dev are kept.
+
+    A run that was killed goes on from its last evaluation when it is started again with the same arguments.
+
+    Args:
+        model: The checkpoint to start from, see `checkpoints.resolve`.
+        task: A name from TASKS.
+        train: A corpus to learn from.
+        dev: A corpus to watch and to choose the weights by; never learned from.
+        test: Corpora that are scored once, with the weights that are kept.
+        updates: Optimiser steps; with 0, the checkpoint is scored with the task head that it brings.
+        batch_size: Items a step; all of them where a corpus has fewer.
+        learning_rate: The peak, after a linear warm-up over a tenth of the updates.
+        head_learning_rate: The same of the task head, which begins at random: so the encoder can learn at one rate
+            whatever is on top.
+        seed: Of the new layers, dropout and the order of items: the same seed gives the same weights on the same machine.
+        frozen_layers: Blocks, from the bottom, that stay as they are; with one or more the embeddings do too.
+        kept_layers: Blocks, from the bottom, that the encoder consists of; 0 for all.
+        reverted_layers: Layers (0 the embeddings) whose first weights are put back, one at a time, to score dev
+            without their change.
+        evaluations: How many times dev is scored, at equal distances.
+        keep_at: Updates after which the checkpoint is kept as well, as `<save>-<update>`.
+        save: Folder for the tuned checkpoint, relative to the project; empty for none.
+        resamples: Bootstrap resamples behind the intervals.
+
+    Raises:
+        ValueError: An unknown task, data it cannot use, a number out of its range, a batch that does not fit into memory,
+            a loss that is no number, or a task head that is missing, nameless or worse than chance.
+        OSError: A checkpoint or the state of the run cannot be written.
+    """
+    if task not in TASKS:
+        raise ValueError(f"unknown task {task!r}: expected one of {sorted(TASKS)}")
+    _within("updates", updates, 0)
+    _within("batch_size", batch_size, 1)
+    _within("evaluations", evaluations, 1)
+    if not (learning_rate > 0 and head_learning_rate > 0):
+        raise ValueError(f"learning rates must be greater than 0, got {learning_rate} and {head_learning_rate}")
+    for update in keep_at:
+        _within("keep_at", update, 1, updates)
+    if keep_at and not save:
+        raise ValueError("keep_at needs `save`, the folder beside which the checkpoints are kept")
+    folder = checkpoints.resolve(model)
+    config = checkpoints.read_config(folder)
+    blocks = config.num_hidden_layers
+    _within("kept_layers", kept_layers, 0, blocks)
+    config = dataclasses.replace(config, num_hidden_layers=kept_layers or blocks)
+    _within("frozen_layers", frozen_layers, 0, config.num_hidden_layers)
+    for layer in reverted_layers:
+        _within("reverted_layers", layer, 0, config.num_hidden_layers)
+    tokenizer = checkpoints.load_tokenizer(folder)
+    examples, *scored = (Examples(TASKS[task], text, tokenizer, config.max_length) for text in (train, dev, *test))
+    for some in (examples, *scored):
+        encoder.check(some.inputs, config)
+
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    weights = checkpoints.read_weights(folder)
+    learned = TASKS[task].head.labels(examples.items)
+    labels = learned if updates else checkpoints.labels(folder)
+    if learned and not labels:
+        raise ValueError(
+            f"{folder} does not name the labels of its task head (id2label in config.json), and {TASKS[task].title} needs them; "
+            "with at least one update a new head is trained"
+        )
+    network = Network(config, weights, TASKS[task].head(labels), frozen_layers)
+    record = checkpoints.record(folder)
+    origin = {"base": record.get("base", model), "task": task, "seed": seed, "updates": updates}
+    origin |= {"layers_changed": _changed(blocks, frozen_layers, kept_layers)} if updates else record
+    inputs = {"weights": checkpoints.weights_digest(folder)} | {
+        some.reference: some.digest for some in (examples, *scored)
+    }
+
+    def keep(target: str, update: int) -> None:
+        made = origin | {"updates": update}
+        _replace(ROOT / target, lambda new: checkpoints.write(new, config, network.export(), folder, made, labels))
+
+    if updates:
+        network.compile(learning_rate, head_learning_rate, updates)
+        data, kept = (inputs, train, dev, batch_size), (evaluations, [*keep_at], save)
+        settings = origin, data, kept, learning_rate, head_learning_rate, frozen_layers, code()
+        key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
+        state = cache_folder() / "training" / f"{key}.safetensors"
+        run = learn(
+            network, examples, scored[0], updates=updates, batch_size=batch_size, seed=seed, evaluations=evaluations,
+            keep=lambda update: keep(f"{save}-{update}", update), keep_at=keep_at, state=state, label=f"{task}, seed {seed}",
+        )  # fmt: skip
+    else:
+        network.take_head(weights, folder)
+        _sanity(network, scored[0], folder)
+        run = Run()
+        evaluate(run, network, scored[0])
+    rows: list[dict[str, object]] = []
+    for some in scored:
+        counts = run.counts if some is scored[0] else network.score(some)
+        rows += _rows(network.head.metrics, counts, some, resamples)
+    for layer in reverted_layers:
+        with network.reverted(layer):
+            found = _rows(network.head.metrics, network.score(scored[0]), scored[0], resamples)
+        changed = {"layer": layer, "layers_changed": f"all_but_{layer}", "method": "layer reverted"}
+        rows += [row | changed for row in found]
+    rows += [row | {"method": "weights along the way"} for row in run.changes]
+    rows += [row | {"method": "weights"} for row in network.change() if updates]
+    if save:
+        keep(save, int(str(origin["updates"])))
+    if updates:
+        state.unlink(missing_ok=True)
+    return Tuned(
+        pd.DataFrame(run.curve, columns=["updates", "metric", "value"]),
+        network.head.metrics[0],
+        rows,
+        origin,
+        pd.DataFrame([some.report for some in (examples, *scored)]),
+        inputs,
+        {
+            "best update": run.best_update,
+            "training seconds": round(run.seconds, 1),
+            "wordpieces a second": round(run.pieces / max(run.seconds, 1e-9)),
+        },
+    )
+
+
+def code() -> str:
+    """Identify the code that a run depends on, so that none goes on from what other code began."""
+    return tables.fingerprint(ROOT / "notebooks" / "finetune.ipynb")
+
+
+def _within(name: str, value: int, low: int, high: int | None = None) -> None:
+    if value < low or (high is not None and value > high):
+        raise ValueError(
+            f"{name} must be at least {low}, got {value}" if high is None
+            else f"{name} must lie between {low} and {high}, got {value}"
+        )  # fmt: skip
+
+
+def _changed(blocks: int, frozen: int, kept: int) -> str:
+    """Say which layers a training could change, in the words of the tables: layers are counted in blocks."""
+    if kept:
+        return f"first_{kept}_of_{blocks}" + ("_frozen" if frozen == kept else "")
+    if frozen == blocks:
+        return "head_only"
+    return f"top_{blocks - frozen}_of_{blocks}" if frozen else "all"
+
+
+def _rows(metrics: Sequence[str], counts: np.ndarray, scored: Examples, resamples: int) -> list[dict[str, object]]:
+    """Give the table rows of a corpus; a metric that counts nothing there has none."""
+    weights = intervals.draws(scored.digest, len(counts), resamples)
+    corpus, _, split = scored.reference.partition(":")
+    rows: list[dict[str, object]] = []
+    for m, name in enumerate(metrics):
+        if n := int(counts[:, m, 1].sum()):
+            value, replicates = intervals.ratio(counts[:, m, 0], counts[:, m, 1], weights)
+            rows.append(
+                {"corpus": corpus, "split": split, "metric": name, "n": n} | intervals.row(float(value), replicates)
+            )
+    return rows
+
+
+def _sanity(network: Network, dev: Examples, source: Path) -> None:
+    """Stop where a classifier does worse than chance on the first items, or would do far better under exchanged names."""
+
+    def share() -> tuple[float, float]:
+        right, n = network.score(dev, SANITY).sum(0)[0]
+        return right / n, n
+
+    names, chance = network.head.names, network.head.chance
+    (found, n), best, order = share(), 0.0, names
+    for permuted in itertools.permutations(names) if chance and len(names) <= 3 else ():
+        network.head.names = list(permuted)
+        if (other := share()[0]) > best:
+            best, order = other, network.head.names
+    network.head.names = names
+    doubt = 3 * (chance * (1 - chance) / n) ** 0.5  # three standard errors of a guesser
+    if found < max(chance, best - doubt) - doubt:
+        better = f", and would be in {best:.2f} if the names were {order}" if best > found else ""
+        raise ValueError(
+            f"the task head of {source} is right in {found:.2f} of {n:.0f} items of {dev.reference} ({chance:.2f} by chance)"
+            f"{better}: are the label names in its config.json (id2label) {names} in the wrong order?"
+        )
+
+
+def _replace(target: Path, write: Callable[[Path], object]) -> None:
+    """Have a folder written beside its place, and put it there once it is complete; the old one stays until then."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+        partial = Path(temporary) / target.name
+        partial.mkdir()
+        write(partial)
+        if target.exists():  # folders cannot be replaced in one step
+            os.replace(target, Path(temporary) / "old")
+        os.replace(partial, target)

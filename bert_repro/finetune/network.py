@@ -1,0 +1,204 @@
+"""An encoder with a task head, as one network: hides the models that train and predict, the optimiser and what is frozen.
+
+It refuses a task head that its checkpoint does not bring, and a batch that does not fit into memory.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bert_repro import encoder
+from bert_repro.architectures import Config, weight_table
+from bert_repro.finetune.examples import Examples
+
+
+class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate that rises linearly over the first tenth of the updates and falls linearly to zero over the rest."""
+
+    def __init__(self, peak: float, updates: int):
+        self.peak, self.updates, self.warmup = peak, updates, max(1, updates // 10)
+
+    def __call__(self, step):
+        step = keras.ops.cast(step, "float32") + 1
+        down = (self.updates + 1 - step) / max(1, self.updates + 1 - self.warmup)
+        return self.peak * keras.ops.clip(keras.ops.minimum(step / self.warmup, down), 0.0, 1.0)
+
+
+class AdamW(keras.optimizers.AdamW):
+    """AdamW with weight decay of matrices only, and another rate for some of the variables."""
+
+    def __init__(self, rate: LinearWarmup, variables: list, others: list, factor: float):
+        super().__init__(rate, weight_decay=0.01, epsilon=1e-6, global_clipnorm=1.0)
+        # by what they are: Keras compares the last part of a name alone, and the norms' are called gamma and beta
+        self.exclude_from_weight_decay([v.value for v in variables if len(v.shape) < 2])
+        self.others, self.factor = {id(one) for v in others for one in (v, v.value)}, factor
+        self.build(variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        factor = self.factor if id(variable) in self.others else 1.0
+        super().update_step(gradient, variable, learning_rate * factor)
+
+
+class Network:
+    """An encoder and a task head.
+
+    Args:
+        config: The encoder's shape.
+        weights: A checkpoint's arrays, at least those of the encoder.
+        head: An instance of one of the classes of `heads`.
+        frozen_layers: Blocks, from the bottom, that stay as they are; with one or more the embeddings do too. As nothing
+            below them learns, no gradient is computed there.
+    """
+
+    def __init__(self, config: Config, weights: Mapping[str, np.ndarray], head: Any, frozen_layers: int = 0):
+        self.config, self.head = config, head
+        self.base = {w.variable: weights[w.key].T if w.transposed else weights[w.key] for w in weight_table(config)}
+        self.encoder = encoder.build(config, weights)
+        inputs = {one.name: one for one in self.encoder.inputs} | head.extra_inputs
+        self.trained = keras.Model(
+            inputs, head.outputs(self.encoder.outputs[-1], inputs, config.hidden_dropout_prob), name="network"
+        )
+        reader = keras.Model(inputs, head.predicted, name="reader")
+        # one graph for all shapes: Keras makes one of its own for the first, so rounding would depend on which came first
+        self.shapes = {name: tf.TensorSpec(one.shape, one.dtype) for name, one in inputs.items()}
+        self.predict = tf.function(lambda given: reader(given, training=False), [self.shapes])
+        encoders = {variable.path for variable in self.encoder.weights}
+        self.added = [variable for variable in self.trained.weights if variable.path not in encoders]
+        for layer in range(frozen_layers + 1 if frozen_layers else 0):
+            self.encoder.get_layer(self.layer(layer)).trainable = False
+
+    @staticmethod
+    def layer(number: int) -> str:
+        """Name a layer as its Keras layer is called: 0 the embeddings, k block k."""
+        return f"block_{number}" if number else "embeddings"
+
+    def compile(self, learning_rate: float, head_learning_rate: float, updates: int) -> None:
+        """Make it ready to learn: AdamW, gradients clipped at norm 1, no decay of biases and norms.
+
+        Reference:
+            Devlin et al. 2019, appendix A.2 and the recipe of its published code.
+        """
+        rate, factor = LinearWarmup(learning_rate, updates), head_learning_rate / learning_rate
+        optimizer = AdamW(rate, self.trained.trainable_weights, self.added, factor)
+        self.trained.compile(optimizer, loss=self.head.losses)
+        targets = {name: tf.TensorSpec(output.shape[:-1], "int32") for name, output in self.trained.output.items()}
+        self.learn = tf.function(self.trained.train_step, [(self.shapes, targets)])
+
+    def step(self, inputs: dict, targets: dict) -> float:
+        """Learn from a batch and give its loss.
+
+        Raises:
+            ValueError: The batch does not fit into memory.
+        """
+        self.trained.reset_metrics()  # the loss would be the mean since the last reset
+        try:
+            return float(self.learn((inputs, targets))["loss"])
+        except tf.errors.ResourceExhaustedError:
+            items, pieces = inputs["mask"].shape
+            raise ValueError(
+                f"a batch of {items} inputs of {pieces} wordpieces does not fit into memory: lower batch_size"
+            ) from None
+
+    def score(self, examples: Examples, items: int | None = None) -> np.ndarray:
+        """Give right and all of each metric for each item (of the first so many): `items metrics 2`."""
+        items = len(examples.items) if items is None else min(items, len(examples.items))
+        readings: list[list] = [[] for _ in range(items)]
+        for chosen in examples.by_length():
+            chosen = chosen[np.array(examples.owners)[chosen] < items]
+            if not len(chosen):
+                continue
+            inputs, _ = examples.arrays(self.head, chosen)
+            outputs = {name: tensor.numpy() for name, tensor in self.predict(inputs).items()}
+            for place, i in enumerate(chosen):
+                mine = {name: array[place] for name, array in outputs.items()}
+                readings[examples.owners[i]].append(self.head.read(examples.parts[i], examples.inputs[i], mine))
+        scored = zip(examples.items[:items], readings, strict=True)
+        return np.array([self.head.score(item, some) for item, some in scored], float)
+
+    def change(self) -> list[dict[str, object]]:
+        """Say how far the weights of every layer are from those it started with.
+
+        Returns:
+            Table rows: `relative_l2`, the norm of the difference over the norm of the start (0 for no change), and
+            `cosine`, in [-1, 1], both of all weights of a layer as one vector.
+        """
+        now = {variable.path: np.asarray(variable) for variable in self.encoder.weights}
+        rows: list[dict[str, object]] = []
+        for number in range(self.config.num_hidden_layers + 1):
+            paths = [path for path in self.base if path.startswith(f"{self.layer(number)}/")]
+            old, new = (np.concatenate([some[p].ravel() for p in paths]).astype(float) for some in (self.base, now))
+            norms = np.linalg.norm(old), np.linalg.norm(new)
+            cosine = 1.0 if np.array_equal(old, new) else old @ new / (norms[0] * norms[1])
+            for metric, value in (("relative_l2", np.linalg.norm(new - old) / norms[0]), ("cosine", cosine)):
+                rows.append({"layer": number, "metric": metric, "value": float(value), "n": len(old)})
+        return rows
+
+    @contextmanager
+    def reverted(self, number: int) -> Iterator[None]:
+        """Put the weights that a layer started with back into it, for a while."""
+        mine = [v for v in self.encoder.weights if v.path.startswith(f"{self.layer(number)}/")]
+        tuned = [np.asarray(variable) for variable in mine]
+        for variable in mine:
+            variable.assign(self.base[variable.path])
+        yield
+        for variable, array in zip(mine, tuned, strict=True):
+            variable.assign(array)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Give everything that training goes on from: weights, seeds of dropout, moments and step of the optimiser."""
+        return {
+            str(n): np.asarray(v) for n, v in enumerate((*self.trained.variables, *self.trained.optimizer.variables))
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take a state back."""
+        for n, variable in enumerate((*self.trained.variables, *self.trained.optimizer.variables)):
+            variable.assign(state[str(n)])
+
+    def learned(self) -> list[np.ndarray]:
+        """Give the weights that may change."""
+        return [np.asarray(variable) for variable in self.trained.trainable_weights]
+
+    def assign(self, learned: list[np.ndarray]) -> None:
+        """Take such weights back."""
+        for variable, array in zip(self.trained.trainable_weights, learned, strict=True):
+            variable.assign(array)
+
+    def export(self) -> dict[str, np.ndarray]:
+        """Give all weights under the names that a checkpoint has for them."""
+        head = {}
+        for variable in self.added:
+            key, transposed = self._key(variable)
+            head[key] = np.asarray(variable).T if transposed else np.asarray(variable)
+        return encoder.export(self.encoder, self.config) | head
+
+    def take_head(self, weights: Mapping[str, np.ndarray], source: Path) -> None:
+        """Fill the task head with a checkpoint's.
+
+        Raises:
+            ValueError: It has none of this kind.
+        """
+        for variable in self.added:
+            key, transposed = self._key(variable)
+            array = weights.get(key)
+            array = array.T if transposed and array is not None else array
+            if array is None or array.shape != tuple(variable.shape):
+                found = "has no weight" if array is None else f"has another shape, {array.shape}, for"
+                raise ValueError(
+                    f"{source} brings no task head of this kind: it {found} {key!r} {tuple(variable.shape)}; "
+                    "with at least one update a new head is trained"
+                )
+            variable.assign(array)
+
+    def _key(self, variable: Any) -> tuple[str, bool]:
+        """Name a weight of the task head as Hugging Face does where that has such a head, and whether it is transposed."""
+        layer, _, kind = variable.path.rpartition("/")
+        if layer in self.head.checkpoint_names:
+            known = self.head.checkpoint_names[layer]
+            return f"{known}.{'weight' if kind == 'kernel' else kind}", kind == "kernel"
+        return f"head.{variable.path.replace('/', '.')}", False

@@ -1,0 +1,310 @@
+"""The plan of a study: hides a cost model made of measured speeds; gives minutes, memory and disk of every job, and sums.
+
+It refuses encoders and corpora whose size nobody has told it; it fetches nothing, and starts no TensorFlow.
+"""
+
+import itertools
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bert_repro import checkpoints, corpora, hub, states, store
+from bert_repro.architectures import Config, weight_table
+from bert_repro.study import ROOT, Run, Study, runs
+
+ENCODERS = {
+    "tiny": Config(832, 32, 2, 2, 64, 512),
+    "minilm": Config(30_522, 384, 6, 12, 1536, 512),
+    "bert-base-uncased": Config(30_522, 768, 12, 12, 3072, 512),
+}
+"""Shapes of encoders that need not be there to be planned with; any other one does."""
+
+
+class Size(NamedTuple):
+    """How much there is of a corpus."""
+
+    items: float
+    words: float
+
+    def pieces(self, limit: int = 512) -> float:
+        """Estimate the mean number of wordpieces of an item, special tokens included."""
+        # within 5 % for BERT's vocabulary on MNLI, SQuAD, EWT, Wikipedia and the sample
+        return min(limit, 1.08 * self.words / self.items + 3)
+
+
+SIZES = {
+    "mnli:train": Size(26_542, 924_729), "mnli:dev": Size(7_727, 289_216),
+    "squad:train": Size(11_877, 1_740_837), "squad:dev": Size(3_327, 531_155),
+    "ewt:train": Size(12_544, 204_577), "ewt:dev": Size(2_001, 25_147), "ewt:test": Size(2_077, 25_094),
+    "wiki": Size(8_974, 235_814),
+    # as published; their words by the mean length of the parts above, EWT's release differing by little
+    "glue/mnli:train": Size(392_702, 13_700_000), "glue/mnli:dev": Size(19_647, 735_000),
+    "glue/mnli:matched": Size(9_815, 367_000), "glue/mnli:mismatched": Size(9_832, 368_000),
+    "squad/v1.1:train": Size(87_599, 12_800_000), "squad/v1.1:dev": Size(10_570, 1_690_000),
+    "universal_dependencies/en_ewt:train": Size(12_544, 204_577),
+    "universal_dependencies/en_ewt:dev": Size(2_001, 25_147),
+    "universal_dependencies/en_ewt:test": Size(2_077, 25_094),
+}  # fmt: skip
+"""Corpora that need not be there to be planned with; any other one is counted."""
+
+LIMITS = {"nli": 128, "squad": 384, "parsing": 256, "tagging": 256}
+"""Most wordpieces of an input, as in `finetune.TASKS` (a test holds them equal)."""
+
+# Seconds are those of one core (AMD EPYC, two cores, no GPU) while other work runs beside, as in `make report`; bytes are
+# of resident memory at its peak. Fitted to steps of 640 to 6,144 wordpieces with 0 to 6 of 6 blocks frozen, which the tests
+# list, and to whole jobs, whose manifests lie in results/mini: all of minilm. BERT base took a fifth less than this says.
+SOFTMAX = 3  # times that attention between two wordpieces takes longer than its products alone
+FORWARD, TRAINING = 200e9, 166e9  # FLOP a second in matrix products, predicting and learning
+ADAM = 2.7e-9  # seconds an update and weight that learns
+START, START_ENCODER = 6.0, 18.0  # seconds until a notebook works: without TensorFlow; with, its graphs compiled
+ALIGN = 20e-6  # seconds a word to read and cut into wordpieces
+HEAD = {"nli": 0.0, "squad": 0.0, "parsing": 8e-5, "tagging": 2e-5}  # seconds a wordpiece that a task head learns from
+# seconds an item from outputs to a score; of a parser that has begun to learn (with scores that are noise: 35 ms)
+SCORE = {"nli": 0.15e-3, "squad": 0.8e-3, "parsing": 3e-3, "tagging": 0.15e-3}
+EVALUATION = 40e-9  # seconds a weight: its change, and the state of the run on disk
+STORE = 40e-9  # seconds a number of a hidden state: mean of pieces, conversion, checksum, disk
+PAIRS = 5e-11  # seconds a pair of words and column of a kernel; RSA's sums over the kernels cost as much as 400 columns
+PROBE = 8.7e-11  # seconds a word, epoch, layer and weight; reading a state costs as much as 64 columns of the map
+BOOK = 120.0  # seconds: chapters and Jupyter Book
+RUNTIME, NOTEBOOK = 0.55e9, 0.35e9  # bytes: TensorFlow in a process; a process without
+WORD, ITEM = 500, 6_000  # bytes of a corpus in memory, read and cut
+COPIES, LEARNING = (
+    3,
+    5,
+)  # of a weight: as read, at the start, now; where it learns: gradient, two moments, best, being saved
+ACTIVATIONS, ATTENTION = (
+    28,
+    2.3,
+)  # kept for the gradient, a block: numbers a wordpiece and column; numbers a pair and head
+SHARD = 5.6  # bytes a number of a shard of hidden states: as float32, and a part of it in half precision
+KERNELS, BATCHES = 0.5e9, 0.5e9  # bytes: what RSA works on at a time; batches of the probe
+PAGES = 1e6  # bytes a job: table, executed notebook, page
+
+
+class Cost(NamedTuple):
+    """What a job takes."""
+
+    seconds: float
+    memory: float  # bytes, at the peak
+    disk: float = PAGES  # bytes that stay
+    scratch: float = 0.0  # bytes on disk while it runs
+    flop: float = 0.0  # of training and prediction in the encoder
+
+
+class Job(NamedTuple):
+    """A run of a study with its cost."""
+
+    run: Run
+    cost: Cost
+
+
+class Schedule(NamedTuple):
+    """How jobs go side by side."""
+
+    seconds: float
+    memory: float  # bytes, most at any time
+
+
+def jobs(study: Study) -> list[Job]:
+    """Estimate what every run of a study takes, chapters and book being one more.
+
+    Raises:
+        ValueError: The size of its encoder or of a corpus is not known.
+        FileNotFoundError: A corpus has to be counted, and is not there.
+    """
+    config = encoder(study.base)
+    planned = [Job(run, COSTS[run.notebook](run.parameters, config)) for run in runs(study)]
+    book = Run("chapters and book", "book", {}, tuple(job.run.name for job in planned), study.title)
+    return [*planned, Job(book, Cost(BOOK, 4 * NOTEBOOK, 30 * PAGES))]
+
+
+def schedule(planned: Sequence[Job], workers: int) -> Schedule:
+    """Let jobs run side by side, each as soon as a worker is free and what it needs is there, in their order.
+
+    Raises:
+        ValueError: No worker.
+    """
+    if workers < 1:
+        raise ValueError(f"at least 1 job must run at a time, got {workers}")
+    waiting, running, done, clock, memory = list(planned), list[tuple[float, Job]](), set[str](), 0.0, 0.0
+    while waiting or running:
+        ready = [job for job in waiting if done.issuperset(job.run.needs)]
+        for job in ready[: workers - len(running)]:
+            waiting.remove(job)
+            running.append((clock + job.cost.seconds, job))
+        memory = max(memory, sum(job.cost.memory for _, job in running))
+        running.sort(key=lambda one: one[0])
+        clock, first = running.pop(0)
+        done.add(first.run.name)
+    return Schedule(clock, memory)
+
+
+def encoder(base: str) -> Config:
+    """Give the shape of an encoder: a known one, or that of a folder or of the hub's cache.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if base in ENCODERS:
+        return ENCODERS[base]
+    folders = [folder for folder in (Path(base).expanduser(), ROOT / base) if folder.is_dir()]
+    if not folders and hub.is_id(name := base.partition("@")[0]):
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(name, "config.json", revision=base.partition("@")[2] or None)
+        folders = [Path(found).parent] if isinstance(found, str) else []
+    if not folders:
+        raise ValueError(
+            f"the size of encoder {base!r} is not known: fetch it first with `python -m bert_repro fetch {base}`, "
+            f"or plan with a folder or one of {sorted(ENCODERS)}"
+        )
+    return checkpoints.read_config(folders[0])
+
+
+def size(reference: str) -> Size:
+    """Give the size of a corpus, from the table or by counting; errors as in `corpora.census`."""
+    name, _, drawn = reference.rstrip("]").partition("[")
+    if name not in SIZES:
+        return Size(*corpora.census(reference)[1:3])
+    return Size(int(drawn), SIZES[name].words * int(drawn) / SIZES[name].items) if drawn else SIZES[name]
+
+
+def _flop(config: Config, pieces: float) -> float:
+    """Count the operations of one wordpiece, in an input of so many, on its way through the encoder."""
+    hidden = config.hidden_size
+    matrices = 2 * (4 * hidden**2 + 2 * hidden * config.intermediate_size)
+    return config.num_hidden_layers * (matrices + 4 * pieces * hidden)
+
+
+def _weights(config: Config, frozen: int = 0) -> int:
+    """Count the weights of an encoder that are not frozen: with a block, the embeddings are too."""
+    counts = {weight.variable: math.prod(weight.shape) for weight in weight_table(config)}
+    block = sum(count for variable, count in counts.items() if variable.startswith("block_1/"))
+    return (config.num_hidden_layers - frozen) * block if frozen else sum(counts.values())
+
+
+def _read(some: Size, limit: int, config: Config) -> tuple[float, float]:
+    """Count operations and seconds of one pass of the encoder over a corpus."""
+    length = some.pieces(limit)
+    pieces = some.items * length
+    return pieces * _flop(config, length), pieces * _flop(config, SOFTMAX * length) / FORWARD
+
+
+def _finetune(setting: Mapping[str, Any], config: Config) -> Cost:
+    task, updates, frozen = setting["task"], setting["updates"], setting.get("frozen_layers", 0)
+    config = replace(config, num_hidden_layers=setting.get("kept_layers") or config.num_hidden_layers)
+    weights, learning, blocks = _weights(config), _weights(config, frozen), config.num_hidden_layers
+    train, dev, *test = (size(reference) for reference in (setting["train"], setting["dev"], *setting["test"]))
+    read = [train, dev, *test]
+
+    mean = train.pieces(LIMITS[task])
+    pieces = updates * setting["batch_size"] * mean
+    passes = 1 + 2 * (blocks - frozen) / blocks  # forward, and twice as much backward through what learns
+    flop = pieces * passes * _flop(config, mean)
+    seconds = START_ENCODER + ALIGN * sum(some.words for some in read) + updates * learning * ADAM
+    seconds += pieces * (passes * _flop(config, SOFTMAX * mean) / TRAINING + HEAD[task])
+    looks = setting["evaluations"] + len(setting.get("reverted_layers", ()))
+    for some, times in [(dev, looks), *((some, 1) for some in test)]:
+        operations, reading = _read(some, LIMITS[task], config)
+        flop += times * operations
+        seconds += times * (reading + some.items * SCORE[task])
+    seconds += setting["evaluations"] * weights * EVALUATION
+
+    longest = min(LIMITS[task], 4 * mean)  # inputs of similar length go together: this batch is all of long ones
+    numbers = ACTIVATIONS * config.hidden_size + ATTENTION * config.num_attention_heads * longest
+    memory = COPIES * weights + LEARNING * learning + setting["batch_size"] * longest * (blocks - frozen) * numbers
+    texts = sum(WORD * some.words + ITEM * some.items for some in read)
+    saved = (1 + len(setting.get("keep_at", ()))) if setting.get("save") else 0
+    return Cost(
+        seconds,
+        RUNTIME + 4 * memory + texts,
+        PAGES + 4 * saved * weights,
+        scratch=4 * (weights + 3 * learning),
+        flop=flop,
+    )
+
+
+def _states(setting: Mapping[str, Any], config: Config) -> Cost:
+    numbers = (config.num_hidden_layers + 1) * config.hidden_size  # of a word, in half precision
+    seconds, disk, flop = START + START_ENCODER, PAGES, 0.0
+    for some in map(size, setting["corpora"]):
+        operations, reading = _read(some, 512, config)
+        flop += operations
+        seconds += reading + some.words * (ALIGN + numbers * STORE)
+        disk += 2 * numbers * (some.words + 2 * some.items)
+    memory = NOTEBOOK + RUNTIME + 4 * _weights(config) + SHARD * states.SHARD * numbers
+    return Cost(seconds, memory, disk, flop=flop)
+
+
+def _similarity(setting: Mapping[str, Any], config: Config) -> Cost:
+    kernels = len(setting["corpora"]) * (config.num_hidden_layers + 1)
+    words, hidden = setting["words"], config.hidden_size
+    seconds = START + kernels * words**2 * (hidden + 400) * PAIRS
+    return Cost(seconds, NOTEBOOK + 8 * kernels * words * hidden + KERNELS)
+
+
+def _probe(setting: Mapping[str, Any], config: Config) -> Cost:
+    layers, hidden = config.num_hidden_layers + 1, config.hidden_size
+    train, dev = size(setting["train"]), size(setting["dev"])
+    words = setting["epochs"] * (train.words + dev.words / 2)
+    return Cost(START + words * layers * hidden * (setting["rank"] + 64) * PROBE, NOTEBOOK + BATCHES)
+
+
+COSTS: dict[str, Callable[[Mapping[str, Any], Config], Cost]] = {
+    "finetune": _finetune, "hidden_states": _states, "similarity": _similarity, "structural_probe": _probe,
+}  # fmt: skip
+"""What a run costs, by its notebook."""
+
+
+def show(study: Study, workers: int = 2) -> str:
+    """Lay the plan of a study out as a table, jobs of one kind and cost in a line, with the sums below.
+
+    Args:
+        study: The study; errors as in `jobs`.
+        workers: Jobs side by side.
+    """
+    planned = jobs(study)
+    lines = [f"{study.name}: {study.title}; base encoder {study.base}", ""]
+    lines.append(f"{'job':57} {'jobs':>4} {'minutes each':>13} {'GB memory':>10} {'GB disk':>8}")
+    for notebook, group in itertools.groupby(planned, lambda job: job.run.notebook):
+        lines.append(notebook.replace("_", " "))
+        alike: dict[Cost, list[str]] = {}
+        for job in group:
+            alike.setdefault(job.cost, []).append(job.run.name)
+        lines += [
+            f"  {_fold(names, 55):55} {len(names):4} {c.seconds / 60:13,.1f} {c.memory / 1e9:10.1f} {c.disk / 1e9:8.2f}"
+            for c, names in alike.items()
+        ]
+    costs = [job.cost for job in planned]
+    seconds, beside, chain = sum(c.seconds for c in costs), schedule(planned, workers), schedule(planned, len(planned))
+    disk = sum(c.disk for c in costs) + workers * max(c.scratch for c in costs)
+    states = sum(job.cost.disk for job in planned if job.run.notebook == "hidden_states")
+    lines += [
+        "",
+        f"{len(planned)} jobs: {seconds / 60:,.0f} minutes one after another, {beside.seconds / 60:,.0f} with {workers} "
+        f"side by side (the longest chain: {chain.seconds / 60:,.0f})",
+        f"memory: {beside.memory / 1e9:.1f} GB at most with {workers} side by side; disk: {disk / 1e9:.1f} GB, "
+        f"of which hidden states {states / 1e9:.1f}",
+        f"computing in the encoder: {sum(c.flop for c in costs) / 1e15:,.2f} PFLOP (float32)",
+        "",
+        "Minutes are those of one CPU core, as measured with minilm and a job beside it. For a GPU, divide the PFLOP",
+        "by what it does in a second; what is not computed in the encoder stays as it is.",
+    ]
+    if states > store.cap():
+        lines.append(
+            f"The store holds {store.cap() / 1e9:g} GB: set {store.CAP} to {math.ceil(states / 1e9)}, or states are "
+            "computed over again."
+        )
+    return "\n".join(lines)
+
+
+def _fold(names: list[str], width: int) -> str:
+    """Write names that begin alike as one."""
+    if len(names) == 1:
+        return names[0]
+    start = os.path.commonprefix(names)
+    text = start + "{" + ", ".join(name.removeprefix(start) for name in names) + "}"
+    return text if len(text) <= width else text[: width - 3].rpartition(",")[0] + ", …}"

@@ -1,0 +1,163 @@
+"""Scores of tuned encoders: hides which rows of the fine-tuning tables belong together, and how seeds and twins meet.
+
+It refuses to average or subtract what was not measured on the same text.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bert_repro import intervals, tables
+
+ENOUGH = 5  # seeds, from which on their spread enters the interval of a mean
+PUBLISHED = (
+    {"task": "nli", "corpus": "mnli", "metric": "accuracy_matched", "value": 0.8468, "method": "BERT base, published"},
+    {"task": "squad", "corpus": "squad", "metric": "f1", "value": 0.8841, "method": "BERT base, published"},
+    {"task": "squad", "corpus": "squad", "metric": "exact_match", "value": 0.8125, "method": "BERT base, published"},
+    {"task": "parsing", "corpus": "ewt", "metric": "las", "value": 0.899, "method": "BERT base cased, published"},
+    {"task": "parsing", "corpus": "ewt", "metric": "uas", "value": 0.918, "method": "BERT base cased, published"},
+    {"task": "tagging", "corpus": "ewt", "metric": "accuracy", "value": 0.970, "method": "BERT base cased, published"},
+    {"task": "nli", "metric": "accuracy", "value": 1 / 3, "method": "guessing one of three"},
+)
+"""What other models score, and guessing; the chapter of the models says where each number stands."""
+NOTES = ("best update", "training seconds", "wordpieces a second")
+"""What a manifest of fine-tuning notes beside its table, as no other run could repeat it to the digit."""
+SAME = {"glue/mnli": "mnli", "squad/v1.1": "squad", "universal_dependencies/en_ewt": "ewt"}
+"""Other names of the corpora in PUBLISHED."""
+
+
+def held_out(table: pd.DataFrame) -> pd.DataFrame:
+    """Give the final scores: on a model's test corpora, which were scored once, or on dev where it has none."""
+    scores = table[table["method"] == "fine-tuning"]
+    text = scores["corpus"] + ":" + scores["split"]
+    texts = text.groupby(scores["model"])
+    # a model's rows stand in the order in which its corpora were scored, dev first
+    return scores[(texts.transform("nunique") == 1) | (text != texts.transform("first"))]
+
+
+def main(scores: pd.DataFrame) -> pd.DataFrame:
+    """Give the rows of each task's first metric, which chose the weights that were kept."""
+    return scores[scores["metric"] == scores.groupby("task")["metric"].transform("first")]
+
+
+def whole(table: pd.DataFrame) -> pd.DataFrame:
+    """Give the rows of encoders of which every layer was tuned."""
+    return table[table["layers_changed"] == "all"]
+
+
+def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
+    """Average over the seeds of a task, where it has several.
+
+    Args:
+        scores: Rows of several models; those of a task that have their text and metric in common are averaged.
+
+    Returns:
+        Tidy rows without a seed, `model` being the task. The interval is of the items (pairs, questions, sentences),
+        and from ENOUGH seeds on of the seeds too.
+
+    Raises:
+        ValueError: Rows without replicates.
+    """
+    if scores["replicates"].isna().any():
+        raise ValueError("rows without replicates have no mean: are the .replicates.parquet files beside the tables?")
+    rows = []
+    for (task, *_), group in scores.groupby(["task", "corpus", "split", "metric"], sort=False):
+        if len(group) > 1:
+            replicates = np.stack(list(group["replicates"]))  # seeds resamples
+            weights = np.ones(replicates.T.shape)
+            if len(group) >= ENOUGH:
+                weights = intervals.draws(f"seeds of {task}", len(group), replicates.shape[1])
+            mean = intervals.row(group["value"].mean(), (replicates.T * weights).mean(1))
+            rows.append(group.iloc[0].to_dict() | {"model": task, "seed": pd.NA, "updates": pd.NA} | mean)
+    return tables.tidy(rows) if rows else scores[:0]
+
+
+def published(scores: pd.DataFrame) -> pd.DataFrame:
+    """Give the rows of PUBLISHED that have task, metric and corpus (if any) in common with some scores, beside these."""
+    known = tables.tidy(PUBLISHED, role="baseline")
+    there = scores[["task", "metric", "corpus", "split"]].drop_duplicates()
+    both = known.drop(columns="split").merge(there, on=["task", "metric"], suffixes=("_known", ""))
+    name = both["corpus"].str.split(":").str[0].replace(SAME)
+    return both[both["corpus_known"].isna() | (both["corpus_known"] == name)][known.columns]
+
+
+def differences(table: pd.DataFrame) -> pd.DataFrame:
+    """Subtract the score of the wholly tuned encoder from those with layers frozen, cut off or put back.
+
+    Args:
+        table: Tidy rows of fine-tuning. A layer put back (method `layer reverted`) is compared with the model that it
+            was put back in, another encoder with the wholly tuned one of its task and seed; without such a twin it has
+            no difference.
+
+    Returns:
+        Tidy rows, `value` and interval being the paired difference, on the same items and resamples; below 0 where the
+        task suffers.
+
+    Raises:
+        ValueError: Rows without replicates, or two twins.
+    """
+    scores = table[table["method"].isin(["fine-tuning", "layer reverted"])]
+    reverted = scores["layer"].notna()
+    twins = whole(scores[~reverted])[["task", "seed", "model"]].drop_duplicates()
+    changed = scores[reverted | (scores["layers_changed"] != "all")]
+    changed = changed.merge(twins.rename(columns={"model": "twin"}), on=["task", "seed"], how="left")
+    changed["twin"] = changed["twin"].mask(changed["layer"].notna(), changed["model"])
+    found = [scores[:0]]
+    for twin, group in changed.groupby("twin", sort=False):
+        # what was measured is the same, whichever layer was put back: the layer steps aside while rows are paired
+        aside = group.assign(
+            model=group["model"] + " changed", reference_layer=group["layer"], layer=pd.NA, method="fine-tuning"
+        )
+        both = pd.concat([scores[~reverted & (scores["model"] == twin)], aside[scores.columns]])
+        pairs = tables.paired(both.astype(tables.COLUMNS), str(twin))
+        layer = pairs["reference_layer"]
+        method = pairs["method"].mask(layer.notna(), "layer reverted")
+        model = pairs["model"].str.removesuffix(" changed")
+        found.append(pairs.assign(model=model, layer=layer, reference_layer=pd.NA, method=method))
+    return pd.concat(found, ignore_index=True).astype(tables.COLUMNS)
+
+
+def by_learning(scores: pd.DataFrame) -> pd.DataFrame:
+    """Order rows by how much of the encoder learned: all of it, ever fewer blocks, none, and last the cut ones."""
+    changed = scores["layers_changed"]
+    blocks = changed.str.extract(r"^top_(\d+)_")[0].astype("Float64")
+    blocks = blocks.mask(changed == "all", np.inf).mask(changed == "head_only", 0).fillna(-1)
+    order = blocks.sort_values(ascending=False, kind="stable").index
+    return scores.assign(layers_changed=changed.str.replace("_", " ")).loc[order]
+
+
+def weights(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Find how far the weights of wholly tuned encoders moved.
+
+    Returns:
+        The rows of the weights that were kept, and rows after the first, the middle and the last evaluation.
+    """
+    kept, along = (whole(table[table["method"] == name]) for name in ("weights", "weights along the way"))
+    points = sorted(along["updates"].unique())
+    shown = {points[0], points[(len(points) - 1) // 2], points[-1]} if points else set()
+    return kept, along[along["updates"].isin(list(shown))]
+
+
+def learning_curves(folder: Path | str, table: pd.DataFrame) -> pd.DataFrame:
+    """Read the learning curves of the models of a table.
+
+    Returns:
+        Columns `model`, `task`, `seed`, `layers_changed`, `updates`, `metric` (`loss`, or a score on dev) and `value`.
+    """
+    curves = tables.merge_artefacts(folder, "learning curve")
+    points = pd.DataFrame(curves["content"].tolist(), columns=["updates", "metric", "value"])
+    models = table[["model", "task", "seed", "layers_changed"]].drop_duplicates("model")
+    points = points.assign(model=curves["model"]).explode(["updates", "metric", "value"])
+    return models.merge(points, on="model").astype({"updates": "Int64", "metric": "string", "value": "Float64"})
+
+
+def training(folder: Path | str) -> pd.DataFrame:
+    """Read from the manifests what each training took, and when dev was best: rows by model, columns NOTES."""
+    manifests = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.manifest.json"))]
+    notes = {
+        m["parameters"]["name"]: m["training"] for m in manifests if m["notebook"] == "finetune" and "training" in m
+    }
+    names = pd.Index(list(notes), dtype="string", name="model")
+    return pd.DataFrame(list(notes.values()), index=names, columns=list(NOTES), dtype=float)

@@ -1,0 +1,263 @@
+"""The plan: more work costs more, sums are sums, jobs side by side obey what they need, and measured runs are met."""
+
+import json
+import os
+from dataclasses import replace
+
+import pytest
+
+from bert_repro import __main__, corpora, execute, plan, study
+from bert_repro.study import ROOT, Run
+
+STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
+MINI = study.load(ROOT / "studies" / "mini.yaml")
+MINILM = plan.ENCODERS["minilm"]
+TUNING = next(run.parameters for run in study.runs(MINI) if run.name == "finetune-nli-2")
+
+
+def cost(**changed) -> plan.Cost:
+    return plan.COSTS["finetune"](TUNING | changed, MINILM)
+
+
+def job(name: str, seconds: float, needs: tuple[str, ...] = (), memory: float = 1.0) -> plan.Job:
+    return plan.Job(Run(name, "finetune", {}, needs, name), plan.Cost(seconds, memory))
+
+
+# ---- what costs more
+
+
+@pytest.mark.parametrize(
+    ("name", "less", "more"),
+    [
+        ("updates", 100, 101),
+        ("batch_size", 16, 17),
+        ("evaluations", 4, 5),
+        ("reverted_layers", [], [0]),
+        ("test", [], ["mnli:dev[100]"]),
+        ("dev", "mnli:dev[100]", "mnli:dev[200]"),
+    ],
+)
+def test_more_to_do_takes_longer(name, less, more):
+    assert cost(**{name: less}).seconds < cost(**{name: more}).seconds
+
+
+def test_every_frozen_layer_saves_time_and_memory_and_no_more_than_the_backward_pass():
+    costs = [cost(frozen_layers=frozen) for frozen in range(7)]
+    for more, fewer in zip(costs, costs[1:], strict=False):
+        assert fewer.seconds < more.seconds and fewer.memory < more.memory and fewer.flop < more.flop
+    alone = cost(updates=0).flop
+    assert costs[-1].flop - alone == pytest.approx((costs[0].flop - alone) / 3)
+
+
+def test_every_kept_layer_costs_the_same():
+    costs = [cost(kept_layers=kept) for kept in range(1, 7)]
+    steps = [more.seconds - fewer.seconds for fewer, more in zip(costs, costs[1:], strict=False)]
+    assert min(steps) > 0 and steps == pytest.approx([steps[0]] * 5)
+    assert costs[-1] == cost()
+
+
+def test_updates_cost_in_proportion():
+    one, two, three = (cost(updates=updates).seconds for updates in (100, 200, 300))
+    assert three - two == pytest.approx(two - one)
+
+
+def test_a_checkpoint_takes_four_bytes_a_weight_and_every_one_kept_on_the_way_as_much():
+    one, three = cost(save="x").disk, cost(save="x", keep_at=[1, 2]).disk
+    weights = 22_565_376  # of all-MiniLM-L6-v2, without its pooler
+    assert one - cost(save="").disk == 4 * weights
+    assert three - one == 8 * weights
+
+
+def test_a_larger_encoder_takes_more_of_everything():
+    base = plan.ENCODERS["bert-base-uncased"]
+    for run in study.runs(MINI):
+        small, large = (plan.COSTS[run.notebook](run.parameters, config) for config in (MINILM, base))
+        assert large.seconds > small.seconds and large.memory >= small.memory and large.disk >= small.disk
+
+
+def test_probing_and_comparing_grow_with_what_they_are_given():
+    changes = {"structural_probe": ("rank", "epochs"), "similarity": ("words",)}
+    for notebook, names in changes.items():
+        setting = next(run.parameters for run in study.runs(MINI) if run.notebook == notebook)
+        for name in names:
+            doubled = setting | {name: 2 * setting[name]}
+            assert plan.COSTS[notebook](doubled, MINILM).seconds > plan.COSTS[notebook](setting, MINILM).seconds
+
+
+# ---- side by side
+
+DIAMOND = [job("a", 3), job("b", 5), job("c", 4, ("a",)), job("d", 1, ("b", "c")), job("e", 6)]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 9])
+@pytest.mark.parametrize("planned", [DIAMOND, DIAMOND[::-1], plan.jobs(MINI)], ids=["diamond", "backwards", "mini"])
+def test_a_schedule_lies_between_its_bounds(planned, workers):
+    by_name = {one.run.name: one for one in planned}
+
+    def chain(one):
+        return one.cost.seconds + max((chain(by_name[need]) for need in one.run.needs), default=0.0)
+
+    total = sum(one.cost.seconds for one in planned)
+    found, close = plan.schedule(planned, workers), pytest.approx
+    longest = max(map(chain, planned))
+    assert found.seconds >= longest or found.seconds == close(longest)
+    assert found.seconds >= total / workers or found.seconds == close(total / workers)
+    assert found.seconds <= total or found.seconds == close(total)
+    if workers == 1:
+        assert found.seconds == close(total)
+        assert found.memory == max(one.cost.memory for one in planned)
+    if workers >= len(planned):
+        assert found.seconds == close(longest)
+
+
+def test_jobs_side_by_side_share_the_memory():
+    planned = [
+        job("a", 2, memory=5),
+        job("b", 1, memory=1),
+        job("c", 9, ("b",), memory=3),
+        job("d", 9, ("a",), memory=4),
+    ]
+    assert plan.schedule(planned, 2) == plan.Schedule(11.0, 8.0)  # a with b is 6, a with c 8, d with c 7
+    assert plan.schedule(planned, 1).memory == 5
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_somebody_must_work(workers):
+    with pytest.raises(ValueError, match=f"at least 1 job must run at a time, got {workers}"):
+        plan.schedule(DIAMOND, workers)
+
+
+# ---- encoders and corpora
+
+
+def test_an_encoder_in_a_folder_is_measured_there(tmp_path):
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "bert"} | vars(replace(MINILM, num_hidden_layers=3)))
+    )
+    assert plan.encoder(str(tmp_path)) == replace(MINILM, num_hidden_layers=3)
+
+
+def test_an_encoder_in_the_hubs_cache_is_found_and_none_is_fetched(tmp_path, monkeypatch):
+    found = tmp_path / "config.json"
+    found.write_text(json.dumps({"model_type": "bert"} | vars(MINILM)))
+    asked = []
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: asked.append((a, k)) or str(found))
+    assert plan.encoder("org/name@v2") == MINILM
+    assert asked == [(("org/name", "config.json"), {"revision": "v2"})]
+
+
+@pytest.mark.parametrize("base", ["org/never-heard-of", "no such folder"])
+def test_an_encoder_nobody_knows_is_refused(base):
+    with pytest.raises(
+        ValueError, match=f"size of encoder '{base}' is not known: fetch it first with .* fetch {base}`"
+    ):
+        plan.encoder(base)
+
+
+def test_a_draw_is_its_share_of_a_corpus():
+    whole, half = plan.size("ewt:dev"), plan.size("ewt:dev[1000]")
+    assert half.items == 1000 and half.words == pytest.approx(whole.words * 1000 / whole.items)
+    assert half.pieces() == pytest.approx(whole.pieces())
+
+
+def test_a_corpus_of_ones_own_is_counted(tmp_path):
+    (tmp_path / "my.txt").write_text("Three words here\nand one more line\n")
+    assert plan.size(str(tmp_path / "my.txt")) == plan.Size(2, 7)
+    with pytest.raises(FileNotFoundError, match="no corpus file"):
+        plan.size(str(tmp_path / "absent.txt"))
+
+
+@pytest.mark.slow
+def test_corpora_that_are_here_have_the_size_in_the_table():
+    if not os.environ.get("BERT_REPRO_DATA"):
+        pytest.skip("the data folder is not set")
+    for reference, known in plan.SIZES.items():
+        if "/" not in reference:
+            assert plan.Size(*corpora.census(reference)[1:3]) == known, reference
+
+
+def test_items_are_cut_at_the_limit():
+    assert plan.Size(10, 5000).pieces(128) == 128
+    assert 20 < plan.Size(10, 200).pieces(128) < 30
+
+
+@pytest.mark.slow
+def test_the_limits_are_those_of_the_tasks():
+    from bert_repro import finetune
+
+    assert {name: task.max_length for name, task in finetune.TASKS.items()} == plan.LIMITS
+
+
+# ---- whole studies
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_sums_of_a_study_are_sums(path):
+    loaded = study.load(path)
+    planned = plan.jobs(loaded)
+    assert [one.run.name for one in planned] == [run.name for run in study.runs(loaded)] + ["chapters and book"]
+    text = plan.show(loaded)
+    assert max(map(len, text.splitlines())) <= 110
+    total, disk = sum(one.cost.seconds for one in planned), sum(one.cost.disk for one in planned)
+    disk += 2 * max(one.cost.scratch for one in planned)
+    assert f"{len(planned)} jobs: {total / 60:,.0f} minutes one after another" in text
+    assert f"disk: {disk / 1e9:.1f} GB" in text
+    rows = [line.split() for line in text.splitlines() if line.startswith("  ")]
+    assert sum(int(row[-4]) for row in rows) == len(planned)
+    shown = sum(int(row[-4]) * float(row[-3].replace(",", "")) for row in rows)
+    assert shown == pytest.approx(total / 60, rel=0.05)  # of rounded minutes
+
+
+def test_a_store_that_is_too_small_is_told(monkeypatch):
+    monkeypatch.setenv("BERT_REPRO_STORE_GB", "1000")
+    assert "The store" not in plan.show(MINI)
+    monkeypatch.setenv("BERT_REPRO_STORE_GB", "1")
+    assert "The store holds 1 GB: set BERT_REPRO_STORE_GB to " in plan.show(MINI)
+
+
+def test_jobs_alike_are_one_line():
+    assert plan._fold(["a"], 9) == "a"
+    assert plan._fold(["nli-2", "nli-3"], 20) == "nli-{2, 3}"
+    assert plan._fold(["nli-2", "nli-3", "nli-4", "nli-5"], 15) == "nli-{2, 3, …}"
+
+
+def test_the_command_prints_the_plan(capsys):
+    assert __main__.main(["plan", "studies/demo.yaml", "--jobs", "1"]) == 0
+    said = capsys.readouterr().out
+    assert said.rstrip("\n") == plan.show(study.load(ROOT / "studies" / "demo.yaml"), 1)
+    assert "finetune-nli-{1, 2}" in said and "with 1 side by side" in said
+
+
+def test_the_command_says_in_one_line_what_it_does_not_know(capsys):
+    assert __main__.main(["plan", "studies/demo.yaml", "--base", "org/unheard"]) == 1
+    assert capsys.readouterr().err.startswith("bert_repro: the size of encoder 'org/unheard' is not known")
+
+
+# ---- measured runs
+
+STEPS = [  # encoder, inputs a step, wordpieces an input, frozen blocks, seconds on one busy core
+    ("minilm", 32, 40, 0, 0.561), ("minilm", 32, 40, 2, 0.379), ("minilm", 32, 40, 4, 0.276),
+    ("minilm", 32, 40, 6, 0.170), ("minilm", 32, 20, 0, 0.311), ("minilm", 16, 160, 0, 1.21), ("minilm", 16, 384, 0, 3.70),
+    ("bert-base-uncased", 32, 40, 0, 3.47),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "inputs", "pieces", "frozen", "seconds"), STEPS)
+def test_measured_steps_are_met_within_a_quarter(monkeypatch, name, inputs, pieces, frozen, seconds):
+    monkeypatch.setitem(plan.SIZES, "squad:train", plan.Size(1, (pieces - 3) / 1.08))
+    setting = TUNING | {"task": "squad", "train": "squad:train", "batch_size": inputs, "frozen_layers": frozen}
+    few, many = (plan.COSTS["finetune"](setting | {"updates": n}, plan.ENCODERS[name]).seconds for n in (100, 200))
+    assert (many - few) / 100 == pytest.approx(seconds, rel=0.25)
+
+
+MANIFESTS = sorted((ROOT / "results" / "mini" / "tables").glob("*.manifest.json"))
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name.removesuffix(".manifest.json"))
+def test_measured_runs_are_met_within_a_factor_of_two(path):
+    measured = json.loads(path.read_text(encoding="utf-8"))
+    setting = measured["parameters"]
+    if set(setting) != {parameter.name for parameter in execute.parameters(execute.find(measured["notebook"]))}:
+        pytest.skip("the notebook has other parameters by now")
+    estimate = plan.COSTS[measured["notebook"]](setting, MINILM).seconds
+    assert estimate / 2 < measured["seconds"] < estimate * 2

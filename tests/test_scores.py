@@ -1,0 +1,156 @@
+"""Scores of tuned encoders are averaged and subtracted item by item, and never across texts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bert_repro import intervals, scores, tables
+
+ITEMS = 400
+
+
+def measured(level, corpus="ewt", split="test", seed=0):
+    """Score made-up items, of which some share is right, as the fine-tuning notebook does."""
+    right = (np.random.default_rng(seed).permutation(ITEMS) < level * ITEMS).astype(float)
+    value, replicates = intervals.ratio(right, np.ones(ITEMS), intervals.draws(f"{corpus}:{split}", ITEMS, 200))
+    return {"corpus": corpus, "split": split, "n": ITEMS} | intervals.row(float(value), replicates)
+
+
+def tuned(seed, *scored, changed="all", name="", task="parsing", **more):
+    """Rows of one model: scores, given as dictionaries."""
+    model = name or f"{task}-{seed}"
+    same = {"role": "score", "method": "fine-tuning", "metric": "las", "model": model, "task": task, "seed": seed,
+            "updates": 100, "layers_changed": changed, "notebook": "finetune"}  # fmt: skip
+    return [same | row | more for row in scored]
+
+
+def frozen(seed, changed, row):
+    return tuned(seed, row, changed=changed, name=f"parsing-{changed}-{seed}")
+
+
+def test_held_out_is_every_test_corpus_and_dev_only_where_there_is_none():
+    dev, test, other = (measured(0.8, *text) for text in (("ewt", "dev"), ("ewt", "test"), ("gum", "test")))
+    table = tables.tidy([*tuned(1, dev, test, other), *tuned(1, measured(0.7, "mnli", "dev"), task="nli")])
+    assert scores.held_out(table)[["corpus", "split"]].values.tolist() == [
+        ["ewt", "test"], ["gum", "test"], ["mnli", "dev"],
+    ]  # fmt: skip
+
+
+def test_the_main_metric_is_a_task_s_first():
+    rows = [*tuned(1, measured(0.8)), *tuned(1, measured(0.9), metric="uas"), *tuned(1, measured(0.6), task="nli")]
+    assert scores.main(tables.tidy(rows))["model"].tolist() == ["parsing-1", "nli-1"]
+
+
+def test_the_mean_of_equal_seeds_is_each_of_them_with_its_interval():
+    row = measured(0.8)
+    (mean,) = scores.over_seeds(tables.tidy([*tuned(1, row), *tuned(2, row)])).to_dict("records")
+    assert mean["value"] == row["value"] and pd.isna(mean["seed"]) and mean["n"] == ITEMS
+    assert [mean["ci_low"], mean["ci_high"]] == pytest.approx([row["ci_low"], row["ci_high"]], abs=0.003)
+
+
+def spread_of_mean(seeds):
+    """Average over seeds that score every item alike but differ from one another."""
+    rows = [row for seed in range(seeds) for row in tuned(seed + 1, measured(1.0 if seed % 2 else 0.0))]
+    (mean,) = scores.over_seeds(tables.tidy(rows)).to_dict("records")
+    return mean["ci_high"] - mean["ci_low"]
+
+
+def test_the_spread_of_seeds_enters_the_interval_once_there_are_enough():
+    assert spread_of_mean(scores.ENOUGH - 1) == 0 and spread_of_mean(scores.ENOUGH) > 0.3
+
+
+def test_a_single_seed_has_no_mean_and_texts_are_not_mixed():
+    table = tables.tidy([*tuned(1, measured(0.8)), *tuned(2, measured(0.8, "gum"))])
+    assert scores.over_seeds(table).empty
+
+
+def test_a_mean_needs_replicates():
+    with pytest.raises(ValueError, match=r"\.replicates\.parquet"):
+        scores.over_seeds(tables.tidy(tuned(1, {"value": 0.8})))
+
+
+@pytest.mark.parametrize("corpus", ["ewt", "universal_dependencies/en_ewt", "ewt:test"])
+def test_published_scores_stand_beside_their_corpus_under_any_of_its_names(corpus):
+    (found,) = scores.published(tables.tidy(tuned(1, measured(0.8, corpus)))).to_dict("records")
+    assert (found["value"], found["role"], found["corpus"], found["split"]) == (0.899, "baseline", corpus, "test")
+
+
+def test_on_another_text_there_is_no_published_score_but_one_can_guess():
+    assert scores.published(tables.tidy(tuned(1, measured(0.8, "sample-trees")))).empty
+    table = tables.tidy(tuned(1, measured(0.8, "sample-nli"), task="nli", metric="accuracy"))
+    assert scores.published(table)[["method", "corpus"]].values.tolist() == [["guessing one of three", "sample-nli"]]
+
+
+def test_a_difference_is_paired_with_the_twin_of_the_same_seed():
+    table = tables.tidy(
+        [*tuned(1, measured(0.8)), *tuned(2, measured(0.5)), *frozen(1, "top_2_of_6", measured(0.7)),
+         *frozen(3, "head_only", measured(0.4))]
+    )  # fmt: skip
+    (found,) = scores.differences(table).to_dict("records")
+    assert (found["model"], found["reference_model"]) == ("parsing-top_2_of_6-1", "parsing-1")
+    assert found["value"] == pytest.approx(-0.1) and found["method"] == "fine-tuning"
+    assert found["ci_low"] < -0.1 < found["ci_high"] < 0
+
+
+def test_equal_answers_differ_by_exactly_nothing():
+    row = measured(0.8)
+    (found,) = scores.differences(tables.tidy([*tuned(1, row), *frozen(1, "head_only", row)])).to_dict("records")
+    assert (found["value"], found["ci_low"], found["ci_high"]) == (0, 0, 0)
+
+
+def test_a_layer_put_back_is_compared_with_its_own_model():
+    table = tables.tidy(
+        [*tuned(1, measured(0.8)), *tuned(2, measured(0.6)),
+         *(row for layer in (0, 1) for row in tuned(2, measured(0.5 - layer / 10), method="layer reverted", layer=layer))]
+    )  # fmt: skip
+    found = scores.differences(table)
+    assert found[["layer", "model", "reference_model", "method"]].values.tolist() == [
+        [0, "parsing-2", "parsing-2", "layer reverted"], [1, "parsing-2", "parsing-2", "layer reverted"],
+    ]  # fmt: skip
+    assert found["value"].tolist() == pytest.approx([-0.1, -0.2]) and found["reference_layer"].isna().all()
+
+
+def test_nothing_changed_gives_an_empty_table_of_differences():
+    found = scores.differences(tables.tidy(tuned(1, measured(0.8))))
+    assert found.empty and set(tables.COLUMNS) <= set(found.columns)
+
+
+def test_two_twins_are_refused():
+    rows = [*tuned(1, measured(0.8)), *tuned(1, measured(0.8)), *frozen(1, "head_only", measured(0.7))]
+    with pytest.raises(ValueError, match="several rows of 'parsing-1'"):
+        scores.differences(tables.tidy(rows))
+
+
+def test_encoders_are_ordered_by_how_many_blocks_learned():
+    names = ["first_8_of_12_frozen", "top_10_of_12", "top_2_of_12", "head_only", "all"]
+    table = tables.tidy(row for name in names for row in frozen(1, name, measured(0.8)))
+    assert scores.by_learning(table)["layers_changed"].tolist() == [
+        "all", "top 10 of 12", "top 2 of 12", "head only", "first 8 of 12 frozen",
+    ]  # fmt: skip
+
+
+def moved(update, **more):
+    return tuned(
+        1, {"layer": 0, "metric": "relative_l2", "value": update / 1000}, method="weights", updates=update, **more
+    )
+
+
+def test_the_change_of_weights_is_of_those_kept_and_of_three_points_of_the_way():
+    rows = [*tuned(1, measured(0.8), updates=40), *(row for update in (50, 40, 30, 20, 10) for row in moved(update))]
+    kept, along = scores.weights(tables.tidy([*rows, *moved(60, changed="head_only", name="other")]))
+    assert kept["updates"].tolist() == [40] and along["updates"].tolist() == [10, 30, 50]
+    assert [len(part) for part in scores.weights(tables.tidy(rows[:1]))] == [0, 0]
+
+
+def test_curves_and_notes_are_read_from_beside_the_tables(tmp_path):
+    table = tables.tidy(tuned(1, measured(0.8)))
+    curve = {"updates": [5, 5, 10], "metric": ["loss", "las", "loss"], "value": [2.0, 0.5, 1.0]}
+    extra = tables.artefacts([{"kind": "learning curve", "key": "parsing", "model": "parsing-1", "content": curve}])
+    manifest = {"notebook": "finetune", "parameters": {"name": "parsing-1"}, "training": {"training seconds": 12.5}}
+    assert scores.learning_curves(tmp_path, table).empty and scores.training(tmp_path).empty
+    tables.write(tmp_path / "finetune-parsing-1.parquet", table, manifest, extra)
+    tables.write(tmp_path / "similarity.parquet", table, {"notebook": "similarity", "parameters": {}})
+    read = scores.learning_curves(tmp_path, table)
+    assert read[["model", "seed", "layers_changed"]].values.tolist() == [["parsing-1", 1, "all"]] * 3
+    assert read[list(curve)].to_dict("list") == curve
+    assert scores.training(tmp_path)["training seconds"].to_dict() == {"parsing-1": 12.5}
