@@ -71,7 +71,7 @@ class Ours:
     def __init__(self, folder, examples: Examples, updates: int, frozen_layers: int):
         head = TASKS["nli"].head(corpora.LABELS)
         self.network = Network(checkpoints.read_config(folder), checkpoints.read_weights(folder), head, frozen_layers)
-        self.network.compile(1e-4, 10_000)
+        self.network.compile(1e-4, 1e-3, 10_000)
         self.examples, self.updates = examples, updates
         self.drawn = examples.batches(BATCH, np.random.default_rng(1))
         self.learn(WARM)

@@ -131,7 +131,7 @@ CORPORA = {
 }
 """Corpora by name; `python -m bert_repro list corpora` shows them."""
 
-_REFERENCE = re.compile(r"(?P<name>[^:\[\]]+)(:(?P<split>\w+))?(\[(?P<count>\d+)\])?")
+_REFERENCE = re.compile(r"(?P<name>[^:\[\]]+)(:(?P<split>\w+))?(\[(?P<count>-?\d+)\])?")
 
 
 class Located(NamedTuple):
@@ -141,7 +141,7 @@ class Located(NamedTuple):
     split: str
     path: Path  # a file, or the folder of a prepared dataset
     read: Callable[[dict[str, int]], Iterator[Any]]  # fills in what it leaves out
-    drawn: int | None  # how many items to draw
+    drawn: int | None  # how many items to draw; below 0, how many to leave out
 
 
 def locate(reference: str) -> Located:
@@ -153,7 +153,9 @@ def locate(reference: str) -> Located:
     """
     match = _REFERENCE.fullmatch(reference)
     if not match:
-        raise ValueError(f"cannot read the corpus reference {reference!r}: write name, name:split or name:split[500]")
+        raise ValueError(
+            f"cannot read the corpus reference {reference!r}: write name, name:split, name:split[500] or name:split[-500]"
+        )
     name, split, count = match["name"], match["split"], int(match["count"]) if match["count"] else None
     if name in CORPORA:
         source = CORPORA[name]
@@ -213,7 +215,8 @@ def stream(reference: str) -> Stream:
 
     Args:
         reference: `name`, `name:split`, or a file (.conllu, .tsv, .json, .txt, each also .gz). `[500]` at the end
-            takes 500 items drawn without replacement by a fixed seed, in corpus order: `mnli:dev[500]`; this
+            takes 500 items drawn without replacement by a fixed seed, in corpus order: `mnli:dev[500]`, and `[-500]`
+            takes all the others; this
             reads it twice.
 
     Raises:
@@ -230,9 +233,12 @@ def stream(reference: str) -> Stream:
     split = place.split
     if place.drawn is not None:
         there = census(reference.rpartition("[")[0]).items
-        if not 0 < place.drawn <= there:
-            raise ValueError(f"{reference} asks for {place.drawn} items, the corpus has {there}")
-        chosen = set(np.random.default_rng(0).choice(there, place.drawn, replace=False).tolist())
+        drawn = abs(place.drawn)
+        if not 0 < drawn <= there or place.drawn == -there:
+            raise ValueError(f"{reference} asks for {drawn} items, the corpus has {there}")
+        chosen = set(np.random.default_rng(0).choice(there, drawn, replace=False).tolist())
+        if place.drawn < 0:
+            chosen = set(range(there)) - chosen
         items = (item for number, item in enumerate(items) if number in chosen)
         split = f"{split}[{place.drawn}]"
     return Stream(place.name, split, items, left_out)

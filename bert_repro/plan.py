@@ -169,7 +169,8 @@ def size(reference: str) -> Size:
     name, _, drawn = reference.rstrip("]").partition("[")
     if name not in SIZES:
         return Size(*corpora.census(reference)[1:3])
-    return Size(int(drawn), SIZES[name].words * int(drawn) / SIZES[name].items) if drawn else SIZES[name]
+    items = int(drawn or SIZES[name].items) + (SIZES[name].items if drawn.startswith("-") else 0)
+    return Size(items, SIZES[name].words * items / SIZES[name].items)
 
 
 def _flop(config: Config, pieces: float) -> float:

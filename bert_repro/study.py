@@ -82,6 +82,12 @@ class FinetuneTask(_Strict):
             raise ValueError("expected different numbers")
         return numbers
 
+    @model_validator(mode="after")
+    def _checkpoints_lie_on_the_way(self) -> "FinetuneTask":
+        if self.keep_at and max(self.keep_at) > self.updates:
+            raise ValueError(f"keep_at: {max(self.keep_at)} lies behind the last of {self.updates} updates")
+        return self
+
 
 class SimilaritySetting(_Strict):
     """What representations are compared on."""

@@ -1,4 +1,4 @@
-"""Alignment: every word has its row, in order; what is cut or left out is counted, and nothing else is; windows miss no word."""
+"""Alignment: every word has its row, in order; what is cut or left out is counted, and nothing else; windows miss none."""
 
 import json
 

@@ -56,6 +56,48 @@ def test_a_record_and_task_weights_are_kept(tmp_path, weights):
     assert checkpoints.read_weights(tmp_path)["head.kernel"].shape == (3, 8)
 
 
+@pytest.mark.parametrize("names", [("a",), ("no", "yes"), tuple(f"label {n}" for n in range(12))])
+def test_labels_come_back_in_the_order_of_the_outputs(tmp_path, weights, names):
+    checkpoints.write(tmp_path, CONFIG, weights, None, {"task": "nli"}, names)
+    assert checkpoints.labels(tmp_path) == names
+    assert json.loads((tmp_path / "config.json").read_text())["label2id"] == {name: n for n, name in enumerate(names)}
+    assert checkpoints.read_config(tmp_path) == CONFIG and checkpoints.record(tmp_path) == {"task": "nli"}
+
+
+def test_a_checkpoint_without_a_task_head_names_no_labels(folder):
+    assert checkpoints.labels(folder) == () and "label2id" not in (folder / "config.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "named", [{"1": "a", "2": "b"}, {"0": "a", "two": "b"}, {"0": "a", "00": "b"}, ["a", "b"], "ab"]
+)
+def test_labels_that_do_not_count_from_0_are_refused(folder, named):
+    change(folder, id2label=named)
+    with pytest.raises(
+        ValueError, match=r"config.json: id2label must name the outputs 0, 1, ... of the task head, got"
+    ) as error:
+        checkpoints.labels(folder)
+    assert str(error.value).endswith(repr(named))
+
+
+def test_arrays_are_saved_as_they_are_whatever_their_order_and_shape(tmp_path):
+    turned = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    arrays = {"number": np.array(3), "none": np.zeros((0, 2)), "turned": turned, "every other": np.arange(9)[::2]}
+    checkpoints.save_arrays(arrays, tmp_path / "x", {})
+    read = load_file(tmp_path / "x")
+    assert sorted(read) == sorted(arrays)
+    for name, array in arrays.items():
+        assert read[name].shape == array.shape and read[name].dtype == array.dtype
+        np.testing.assert_array_equal(read[name], array)
+
+
+def test_what_cannot_be_written_is_one_message_with_its_size(tmp_path):
+    with pytest.raises(
+        OSError, match=r"^cannot write .*none/x \(2 MB\): .*; free space there, or choose another folder$"
+    ):
+        checkpoints.save_arrays({"a": np.zeros(250_000)}, tmp_path / "none" / "x", {})
+
+
 @pytest.mark.parametrize("prefix", ["", "bert.", "module.bert."])
 def test_the_prefix_of_a_task_model_is_taken_off_the_encoder(folder, weights, prefix):
     task = {f"{prefix}{key}": array for key, array in weights.items()}

@@ -14,6 +14,7 @@ import pytest
 from bert_repro import checkpoints, corpora, execute
 from bert_repro.__main__ import main
 from bert_repro.study import ROOT, load
+from bert_repro.study import runs as study_runs
 
 DEMO = (ROOT / "studies" / "demo.yaml").read_text()
 
@@ -75,7 +76,7 @@ def test_a_study_is_shown_with_its_runs(capsys):
     assert main(["study", str(ROOT / "studies" / "demo.yaml"), "--base", "bert-base-uncased"]) == 0
     first, *runs = capsys.readouterr().out.splitlines()
     assert first.startswith("demo_bert_base_uncased: ") and first.endswith("base encoder bert-base-uncased")
-    assert len(runs) == 23
+    assert len(runs) == len(study_runs(load(ROOT / "studies" / "demo.yaml"))) > 20
     (line,) = [run for run in runs if run.split()[0] == "similarity-base-parsing-1"]
     assert line.endswith("after states-base, states-parsing-1")
 

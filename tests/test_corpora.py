@@ -25,6 +25,7 @@ from bert_repro import corpora, readers
         ("nowhere.conllu", FileNotFoundError, "no corpus file nowhere.conllu"),
         ("sample-trees:dev[301]", ValueError, r"sample-trees:dev\[301\] asks for 301 items, the corpus has 300"),
         ("sample-trees:dev[0]", ValueError, "asks for 0 items"),
+        ("sample-trees:dev[-300]", ValueError, "asks for 300 items, the corpus has 300"),
     ],
 )
 def test_an_unknown_corpus_is_refused(reference, kind, message):
@@ -51,6 +52,8 @@ def test_a_draw_repeats_and_keeps_the_order():
     assert places == sorted(places) and places != list(range(50))
     assert some.split == "dev[50]" and some.digest != everything.digest
     assert corpora.load("sample-trees:dev[300]").items == everything.items
+    others = corpora.load("sample-trees:dev[-50]").items
+    assert len(others) == 250 and {*some.items, *others} == {*everything.items}
 
 
 def test_a_draw_is_the_one_it_always_was():

@@ -1,4 +1,4 @@
-"""Fine-tuning: it repeats itself bit by bit, survives a kill, moves what it may and no more, and refuses what it cannot use."""
+"""Fine-tuning: it repeats itself bit by bit, survives a kill, moves what it may and no more, and refuses the rest."""
 
 import functools
 import json
@@ -135,7 +135,7 @@ def test_the_task_head_learns_at_a_rate_of_its_own():
     network.compile(0.5, 5.0, 1)
     variables = network.trained.trainable_weights
     before = arrays(variables)
-    network.trained.optimizer.apply([tf.fill(variable.shape, 1e-3) for variable in variables], variables)
+    network.trained.optimizer.apply([tf.fill(variable.shape, 0.01) for variable in variables], variables)
     for name, array in arrays(variables).items():
         if not name.endswith(("kernel", "embeddings")):  # which decay too
             rate = 5.0 if layers_of([name]) <= {"pooler", "classifier"} else 0.5
@@ -588,6 +588,8 @@ def test_only_a_run_with_equal_arguments_and_code_takes_up_a_state(monkeypatch, 
         ("nli", "nli", {"learning_rate": 0.0}, "^learning rates must be greater than 0, got 0.0 and 0.001$"),
         ("nli", "nli", {"head_learning_rate": -1.0}, "^learning rates must be greater than 0, got 0.001 and -1.0$"),
         ("nli", "nli", {"keep_at": [2, 5]}, "^keep_at must lie between 1 and 4, got 5$"),
+        ("nli", "nli", {"keep_at": [2], "save": ""}, "^keep_at needs `save`, the folder beside which the checkpoints are kept$"),
+        ("tagging", "tagging", {"updates": 0}, r"does not name the labels of its task head .*, and part-of-speech tagging needs them; with"),
         ("nli", "nli", {"keep_at": [0]}, "^keep_at must lie between 1 and 4, got 0$"),
         ("nli", "nli", {"kept_layers": 3}, "^kept_layers must lie between 0 and 2, got 3$"),
         ("nli", "nli", {"frozen_layers": 3}, "^frozen_layers must lie between 0 and 2, got 3$"),
@@ -601,7 +603,7 @@ def test_only_a_run_with_equal_arguments_and_code_takes_up_a_state(monkeypatch, 
         ("parsing", ("sample-text", "sample-trees:dev"), {}, "^sample-text: item .* cannot be used: dependency parsing needs trees"),
         ("nli", ("sample-nli:train[8]", "sample-trees:dev"), {}, "^sample-trees:dev: item .* cannot be used"),
         ("nli", "nli", {"test": ["sample-trees:dev"]}, "^sample-trees:dev: item .* cannot be used"),
-        ("nli", "nli", {"updates": 0}, r"^the output layer's labels are named \[\], expected \['entailment'"),
+        ("nli", "nli", {"updates": 0}, r"^.*tiny-\w+ does not name the labels of its task head \(id2label in config.json\), and natural language"),
         ("squad", "squad", {"updates": 0}, r"tiny-\w+ brings no task head of this kind: it has no weight 'qa_outputs.weight' \(32, 2\)"),
     ],
 )  # fmt: skip
@@ -636,22 +638,45 @@ def test_a_head_of_another_shape_is_refused_and_one_that_fits_is_taken():
         other.take_head(weights, ROOT)
 
 
+class Planted:
+    """A classifier of which the outputs are known, under names of its own for them."""
+
+    def __init__(self, names, outputs, labels):
+        self.head = SimpleNamespace(names=list(names), chance=1 / 3)
+        self.outputs, self.labels = outputs, labels
+
+    def score(self, dev, items):
+        right = [self.head.names[output] == label for output, label in zip(self.outputs, self.labels, strict=True)]
+        return np.array([[[one, 1]] for one in right[:items]], float)
+
+
+GOLD = [n % 3 for n in range(300)]
+GUESSED = np.random.default_rng(0).integers(3, size=300).tolist()
+
+
 @pytest.mark.parametrize(
-    ("right", "n", "stops"), [(0, 6, False), (0, 300, True), (75, 300, True), (76, 300, False), (300, 300, False)]
+    ("names", "outputs", "stops"),
+    [
+        (LABELS, GOLD, False),
+        (LABELS[1:] + LABELS[:1], GOLD, True),
+        (LABELS[::-1], GOLD, True),  # one name of three is right
+        (LABELS[::-1], [*GOLD[:240], *GUESSED[:60]], True),
+        (LABELS, GUESSED, False),
+        (LABELS, [0] * 300, False),
+        (LABELS[::-1], GOLD[:3], False),  # so few tell nothing
+    ],
 )
-def test_a_head_that_does_clearly_worse_than_chance_is_stopped(right, n, stops):
-    counts = np.zeros((n, 1, 2))
-    counts[:right, :, 0], counts[:, :, 1] = 1, 1
-    network = SimpleNamespace(head=SimpleNamespace(chance=1 / 3), score=lambda dev, items: counts)
+def test_names_under_which_a_classifier_does_far_worse_than_under_others_are_refused(names, outputs, stops):
+    network = Planted(names, outputs, [LABELS[n] for n in GOLD[: len(outputs)]])
     dev = SimpleNamespace(reference="mnli:dev")
     if stops:
         with pytest.raises(
-            ValueError,
-            match=rf"^the task head of .* is right in 0.\d\d of {n} items of mnli:dev, worse than chance \(0.33\)",
+            ValueError, match=r"is right in 0.\d\d of 300 items of mnli:dev .* would be in .* wrong order\?$"
         ):
             finetune._sanity(network, dev, ROOT)
     else:
         finetune._sanity(network, dev, ROOT)
+    assert network.head.names == list(names)
 
 
 # ---- whole runs
@@ -698,7 +723,7 @@ def test_without_updates_a_saved_checkpoint_scores_as_training_said(made, task):
     folder, tuned = made(task)
     scored = tune(task, model=str(folder), updates=0)
     assert measured(scored) == measured(tuned) != []
-    assert {row["value"] for row in measured(scored, "weights") if row["metric"] == "relative_l2"} == {0}
+    assert not measured(scored, "weights")
 
 
 @pytest.mark.slow
@@ -870,9 +895,9 @@ def test_labels_are_told_by_their_names_in_any_order_and_case(learned, tmp_path)
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (LABELS[1:] + LABELS[:1], r"the task head of .* is right in 0.0\d of 32 items of sample-nli:train\[32\], worse than chance"),
+        (LABELS[1:] + LABELS[:1], r"the task head of .* is right in 0.0\d of 32 items of sample-nli:train\[32\] .* in the wrong order\?$"),
         (("LABEL_0", "LABEL_1", "LABEL_2"), r"labels are named \['LABEL_0', .*\], expected .*: name them in `id2label`"),
-        ((), r"labels are named \[\], expected .* in any order: name them in `id2label` of the checkpoint's config.json"),
+        ((), r"does not name the labels of its task head \(id2label in config.json\), and natural language inference needs them"),
     ],
 )  # fmt: skip
 def test_names_that_are_wrong_or_say_nothing_are_refused(learned, tmp_path, names, message):

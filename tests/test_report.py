@@ -45,7 +45,14 @@ PROBES = ["structural_probe-base", "structural_probe-nli-1", "structural_probe-u
 RUNS = ["finetune-nli-1", *SIMILAR, "states-base", "states-nli-1", "states-untrained", *PROBES]
 
 
-CHAPTERS = ["index", "models", "hidden_states", "similarity", "structural_probe", "claims"]  # those that show the study's tables
+CHAPTERS = [
+    "index",
+    "models",
+    "hidden_states",
+    "similarity",
+    "structural_probe",
+    "claims",
+]  # those that show the study's tables
 
 
 class Clone:

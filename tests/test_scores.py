@@ -129,16 +129,16 @@ def test_encoders_are_ordered_by_how_many_blocks_learned():
     ]  # fmt: skip
 
 
-def moved(update, **more):
-    return tuned(
-        1, {"layer": 0, "metric": "relative_l2", "value": update / 1000}, method="weights", updates=update, **more
-    )
+def moved(update, method, **more):
+    row = {"layer": 0, "metric": "relative_l2", "value": update / 1000}
+    return tuned(1, row, method=method, updates=update, **more)
 
 
 def test_the_change_of_weights_is_of_those_kept_and_of_three_points_of_the_way():
-    rows = [*tuned(1, measured(0.8), updates=40), *(row for update in (50, 40, 30, 20, 10) for row in moved(update))]
-    kept, along = scores.weights(tables.tidy([*rows, *moved(60, changed="head_only", name="other")]))
-    assert kept["updates"].tolist() == [40] and along["updates"].tolist() == [10, 30, 50]
+    way = [row for update in (50, 40, 30, 20, 10) for row in moved(update, "weights along the way")]
+    rows = [*tuned(1, measured(0.8), updates=50), *way, *moved(50, "weights")]
+    kept, along = scores.weights(tables.tidy([*rows, *moved(60, "weights", changed="head_only", name="other")]))
+    assert kept["updates"].tolist() == [50] and along["updates"].tolist() == [10, 30, 50]
     assert [len(part) for part in scores.weights(tables.tidy(rows[:1]))] == [0, 0]
 
 

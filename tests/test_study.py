@@ -20,6 +20,7 @@ SMALL = {
     "similarity": {"corpora": ["c", "b"]},
     "structural_probe": {"train": "d", "dev": "e", "test": "c"},
 }
+TASK = SMALL["tasks"][0]
 
 
 def write(folder, content=SMALL, **changes):
@@ -83,6 +84,27 @@ def test_the_runs_of_a_small_study_by_name(tmp_path):
     ]  # fmt: skip
 
 
+def test_what_layers_are_good_for_is_asked_of_the_first_seed_alone(tmp_path):
+    lists = {"seeds": [3, 5], "frozen_layers": [1, 2], "kept_layers": [1], "reverted_layers": [0, 2], "keep_at": [4]}
+    loaded = study.load(write(tmp_path, tasks=[{**TASK, **lists}]))
+    tuning = {run.name.removeprefix("finetune-"): run for run in study.runs(loaded) if run.notebook == "finetune"}
+    assert list(tuning) == ["nli-3", "nli-5", "nli-frozen1-3", "nli-frozen2-3", "nli-kept1-3"]
+    assert [run.parameters["seed"] for run in tuning.values()] == [3, 5, 3, 3, 3]
+    for name, run in tuning.items():
+        asked = {key: run.parameters.get(key) or 0 for key in (*lists, "save") if key != "seeds"}
+        saved = {"save": f"build/small/models/{name}"} if name in ("nli-3", "nli-5") else {}
+        own = {
+            "nli-3": {"reverted_layers": [0, 2], "keep_at": [4]},
+            "nli-kept1-3": {"kept_layers": 1, "frozen_layers": 1},
+        }
+        own |= {"nli-frozen1-3": {"frozen_layers": 1}, "nli-frozen2-3": {"frozen_layers": 2}}
+        assert asked == dict.fromkeys(asked, 0) | own.get(name, {}) | saved
+        execute.check(execute.find(run.notebook), run.parameters)
+    lower = tuning["nli-kept1-3"]  # the tuned encoder without its top
+    assert lower.needs == ("finetune-nli-3",) and lower.parameters["model"] == tuning["nli-3"].parameters["save"]
+    assert {run.parameters["model"] for name, run in tuning.items() if name != "nli-kept1-3"} == {"tiny"}
+
+
 def test_roles_of_runs(tmp_path):
     role = {run.name: run.parameters.get("role") for run in study.runs(study.load(write(tmp_path)))}
     assert role["similarity-base-nli-1"] == "score"
@@ -114,8 +136,6 @@ def test_another_base(tmp_path):
 
 # ---- what is refused
 
-TASK = SMALL["tasks"][0]
-
 
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -129,15 +149,40 @@ TASK = SMALL["tasks"][0]
         ({"tasks": []}, "tasks: List should have at least 1 item after validation, not 0 (got [])"),
         ({"tasks": [{**TASK, "updates": 0}]}, "tasks.0.updates: Input should be greater than or equal to 1 (got 0)"),
         ({"tasks": [{**TASK, "updates": True}]}, "tasks.0.updates: Input should be a valid integer (got True)"),
-        ({"tasks": [{**TASK, "task": "mnli"}]}, "tasks.0.task: Input should be 'nli' or 'parsing' (got 'mnli')"),
-        ({"tasks": [{**TASK, "seeds": [1, 1]}]}, "tasks.0.seeds: Value error, expected different seeds, none below 0"),
-        ({"tasks": [{**TASK, "seeds": [-1]}]}, "tasks.0.seeds: Value error, expected different seeds, none below 0"),
+        (
+            {"tasks": [{**TASK, "task": "mnli"}]},
+            "tasks.0.task: Input should be 'nli', 'squad', 'parsing' or 'tagging' (got 'mnli')",
+        ),
+        ({"tasks": [{**TASK, "seeds": [1, 1]}]}, "tasks.0.seeds: Value error, expected different numbers (got [1, 1])"),
+        ({"tasks": [{**TASK, "seeds": []}]}, "tasks.0.seeds: List should have at least 1 item"),
+        ({"tasks": [{**TASK, "seeds": [-1]}]}, "tasks.0.seeds.0: Input should be greater than or equal to 0 (got -1)"),
+        (
+            {"tasks": [{**TASK, "keep_at": [0]}]},
+            "tasks.0.keep_at.0: Input should be greater than or equal to 1 (got 0)",
+        ),
+        (
+            {"tasks": [{**TASK, "frozen_layers": [0]}]},
+            "tasks.0.frozen_layers.0: Input should be greater than or equal to 1",
+        ),
+        ({"tasks": [{**TASK, "kept_layers": [2, 2]}]}, "tasks.0.kept_layers: Value error, expected different numbers"),
+        (
+            {"tasks": [{**TASK, "reverted_layers": [-1]}]},
+            "tasks.0.reverted_layers.0: Input should be greater than or equal",
+        ),
+        (
+            {"tasks": [{**TASK, "evaluations": 0}]},
+            "tasks.0.evaluations: Input should be greater than or equal to 1 (got 0)",
+        ),
+        (
+            {"tasks": [{**TASK, "learning_rate": 0.0}]},
+            "tasks.0.learning_rate: Input should be greater than 0 (got 0.0)",
+        ),
         ({"tasks": [TASK, TASK]}, "study: Value error, each task may be given once, got ['nli', 'nli']"),
         ({"similarity": {"corpora": []}}, "similarity.corpora: List should have at least 1 item"),
         ({"name": "My study"}, "name: String should match pattern '^[a-z][a-z0-9_]*$' (got 'My study')"),
         (
             {"chapters": ["edges"]},
-            "chapters.0: Input should be 'hidden_states', 'similarity' or 'structural_probe' (got 'edges')",
+            "chapters.0: Input should be 'models', 'hidden_states', 'similarity' or 'structural_probe' (got 'edges')",
         ),
     ],
 )
@@ -182,7 +227,7 @@ def test_a_missing_file_is_answered_with_those_there_are(tmp_path):
 
 def test_the_tasks_a_study_knows_are_those_of_finetune():
     """Read from the source, as importing finetune would start TensorFlow."""
-    tree = ast.parse((study.ROOT / "bert_repro" / "finetune.py").read_text(encoding="utf-8"))
+    tree = ast.parse((study.ROOT / "bert_repro" / "finetune" / "__init__.py").read_text(encoding="utf-8"))
     (tasks,) = (
         node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TASKS"
     )

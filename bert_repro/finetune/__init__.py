@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from bert_repro import checkpoints, corpora, encoder, heads, intervals, tables
 from bert_repro.finetune.examples import Examples, Task
@@ -137,10 +138,7 @@ def train(
         encoder.check(some.inputs, config)
 
     keras.utils.set_random_seed(seed)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
+    tf.config.experimental.enable_op_determinism()
     weights = checkpoints.read_weights(folder)
     learned = TASKS[task].head.labels(examples.items)
     labels = learned if updates else checkpoints.labels(folder)
@@ -151,14 +149,13 @@ def train(
         )
     network = Network(config, weights, TASKS[task].head(labels), frozen_layers)
     record = checkpoints.record(folder)
-    origin = {"base": record.get("base", model), "task": task, "seed": seed, "updates": updates}
+    origin: dict[str, object] = {"base": record.get("base", model), "task": task, "seed": seed, "updates": updates}
     origin |= {"layers_changed": _changed(blocks, frozen_layers, kept_layers)} if updates else record
-    inputs = {"weights": checkpoints.weights_digest(folder)} | {
+    inputs = {"weights": checkpoints.weights_digest(folder), "tokenizer": checkpoints.tokenizer_digest(folder)} | {
         some.reference: some.digest for some in (examples, *scored)
     }
 
-    def keep(target: str, update: int) -> None:
-        made = origin | {"updates": update}
+    def keep(target: str, made: dict[str, object]) -> None:
         _replace(ROOT / target, lambda new: checkpoints.write(new, config, network.export(), folder, made, labels))
 
     if updates:
@@ -169,7 +166,7 @@ def train(
         state = cache_folder() / "training" / f"{key}.safetensors"
         run = learn(
             network, examples, scored[0], updates=updates, batch_size=batch_size, seed=seed, evaluations=evaluations,
-            keep=lambda update: keep(f"{save}-{update}", update), keep_at=keep_at, state=state, label=f"{task}, seed {seed}",
+            keep=lambda update: keep(f"{save}-{update}", origin | {"updates": update}), keep_at=keep_at, state=state, label=f"{task}, seed {seed}",
         )  # fmt: skip
     else:
         network.take_head(weights, folder)
@@ -188,7 +185,7 @@ def train(
     rows += [row | {"method": "weights along the way"} for row in run.changes]
     rows += [row | {"method": "weights"} for row in network.change() if updates]
     if save:
-        keep(save, int(str(origin["updates"])))
+        keep(save, origin)
     if updates:
         state.unlink(missing_ok=True)
     return Tuned(
