@@ -137,7 +137,7 @@ def weights(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     kept, along = (whole(table[table["method"] == name]) for name in ("weights", "weights along the way"))
     points = sorted(along["updates"].unique())
     shown = {points[0], points[(len(points) - 1) // 2], points[-1]} if points else set()
-    return kept, along[along["updates"].isin(list(shown))]
+    return kept, along[along["updates"].isin(list(shown))].sort_values("updates", kind="stable")
 
 
 def learning_curves(folder: Path | str, table: pd.DataFrame) -> pd.DataFrame:

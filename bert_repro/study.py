@@ -205,6 +205,7 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
     def tune(task: FinetuneTask, name: str, seed: int, needs: tuple[str, ...] = (), /, **changed: object) -> None:
         lists = {"seeds", "frozen_layers", "kept_layers", "reverted_layers", "keep_at"}
         setting = task.model_dump(exclude=lists) | {"model": study.base, "resamples": study.resamples}
+        setting |= {"reverted_layers": [], "keep_at": []}
         title = f"{task.task}, seed {seed}" if name in models else name
         add(f"finetune-{name}", "finetune", title, needs, **setting | changed, seed=seed, name=name)
 

@@ -99,6 +99,7 @@ def test_what_layers_are_good_for_is_asked_of_the_first_seed_alone(tmp_path):
         }
         own |= {"nli-frozen1-3": {"frozen_layers": 1}, "nli-frozen2-3": {"frozen_layers": 2}}
         assert asked == dict.fromkeys(asked, 0) | own.get(name, {}) | saved
+        assert {"reverted_layers", "keep_at"} <= run.parameters.keys()  # or the notebook's smoke defaults would hold
         execute.check(execute.find(run.notebook), run.parameters)
     lower = tuning["nli-kept1-3"]  # the tuned encoder without its top
     assert lower.needs == ("finetune-nli-3",) and lower.parameters["model"] == tuning["nli-3"].parameters["save"]
