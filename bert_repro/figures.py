@@ -320,7 +320,7 @@ def _panels(heights: list[int], names: list | None) -> go.Figure:
         len(heights),
         1,
         shared_xaxes=True,
-        vertical_spacing=_GAP / sum(heights),
+        vertical_spacing=_GAP / max(_GAP, sum(heights)),
         row_heights=heights,
         subplot_titles=titles,
     )

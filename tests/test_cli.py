@@ -377,7 +377,7 @@ def test_debug_shows_the_traceback(capsys, tmp_path):
         ("structural_probe", {"train": "sample-text"}, "sample-text has no trees: a treebank (CoNLL-U) is needed here"),
         ("structural_probe", {"punctuation": "none"}, "punctuation"),
         ("finetune", {"task": "squadd"}, "unknown task 'squadd': expected one of"),
-        ("finetune", {"updates": 0}, "updates and batch_size must be at least 1"),
+        ("finetune", {"updates": -1}, "updates must be at least 0, got -1"),
     ],
 )
 def test_a_notebook_that_cannot_go_on_says_why_in_one_line(tmp_path, notebook, given, expected):

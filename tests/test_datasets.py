@@ -218,3 +218,36 @@ def test_a_host_that_answers_at_all_is_there(monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
     datasets._reach("x", ["https://a", "https://b", "https://c"])
     assert asked == ["https://a", "https://b"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "row", "expected"),
+    [
+        (
+            MNLI,
+            {"premise": "A cat sits.", "hypothesis": "It sits.", "label": 2, "idx": 7},
+            corpora.Pair("train-7", ("A", "cat", "sits", "."), ("It", "sits", "."), "contradiction"),
+        ),
+        (
+            SQUAD,
+            {"id": "q", "title": "t", "question": "Who sits?", "context": "A cat sits.",
+             "answers": {"text": ["A cat", "cat"], "answer_start": [0, 2]}},
+            corpora.Question(
+                "q", ("Who", "sits", "?"), ("A", "cat", "sits", "."), context="A cat sits.",
+                offsets=((0, 1), (2, 5), (6, 10), (10, 11)), answers=(("A cat", 0), ("cat", 2)),
+            ),
+        ),
+    ],
+    ids=["pair", "question"],
+)  # fmt: skip
+def test_a_row_as_the_library_lays_it_out_becomes_an_item(name, row, expected):
+    """The library's own mock, with its real features and an example that it could hold."""
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    def rows(builder, *_, **__):
+        return tf.data.Dataset.from_generator(lambda: [row], output_signature=builder.info.features.get_tensor_spec())
+
+    with tfds.testing.mock_data(as_dataset_fn=rows):
+        assert list(datasets.read(name, "train", {})) == [expected]

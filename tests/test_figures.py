@@ -186,6 +186,11 @@ def test_dots_are_the_table_with_its_intervals_one_category_below_the_other():
     assert bottom > first.y[1] > 0.5 > second.y[0] > first.y[0] > top, "dots of a category overlap, or leave it"
 
 
+def test_one_dot_alone_is_drawn():
+    (dot,) = drawn_dots(figures.dots(tables.tidy(scored("accuracy", 0.7)), "metric", facet="task")).values()
+    assert list(dot.x) == [0.7]
+
+
 def test_a_mean_and_another_model_are_told_from_seeds_by_their_look():
     mean = list(scored("accuracy", 0.75, seed=None))
     other = tables.tidy(

@@ -157,7 +157,8 @@ def test_tables_hold_the_study_and_its_models(clone):
     }
     assert set(table["layer"].dropna()) == {0, 1, 2}
     tuned = table[table["model"] == "nli-1"]
-    assert set(tuned["task"]) == {"nli"} and set(tuned["seed"]) == {1} and set(tuned["updates"]) == {4}
+    assert set(tuned["task"]) == {"nli"} and set(tuned["seed"]) == {1}
+    assert set(tuned["updates"][tuned["method"] != "weights along the way"]) == {4}
     assert (table["ci_low"] <= table["ci_high"]).all()
     csv = pd.read_csv(clone.out / "tables" / f"{SIMILAR[0]}.csv")
     np.testing.assert_allclose(csv["value"], tables.read(clone.out / "tables" / f"{SIMILAR[0]}.parquet")["value"])
