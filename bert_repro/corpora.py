@@ -216,8 +216,7 @@ def stream(reference: str) -> Stream:
     Args:
         reference: `name`, `name:split`, or a file (.conllu, .tsv, .json, .txt, each also .gz). `[500]` at the end
             takes 500 items drawn without replacement by a fixed seed, in corpus order: `mnli:dev[500]`, and `[-500]`
-            takes all the others; this
-            reads it twice.
+            all the others; either reads the corpus twice.
 
     Raises:
         ValueError: More items asked for than there are, or malformed content, here or further on; and what `locate` raises.

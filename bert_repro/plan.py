@@ -71,14 +71,10 @@ PROBE = 8.7e-11  # seconds a word, epoch, layer and weight; reading a state cost
 BOOK = 120.0  # seconds: chapters and Jupyter Book
 RUNTIME, NOTEBOOK = 0.55e9, 0.35e9  # bytes: TensorFlow in a process; a process without
 WORD, ITEM = 500, 6_000  # bytes of a corpus in memory, read and cut
-COPIES, LEARNING = (
-    3,
-    5,
-)  # of a weight: as read, at the start, now; where it learns: gradient, two moments, best, being saved
-ACTIVATIONS, ATTENTION = (
-    28,
-    2.3,
-)  # kept for the gradient, a block: numbers a wordpiece and column; numbers a pair and head
+COPIES = 3  # of a weight: as read, at the start, now
+LEARNING = 5  # more of one that learns: gradient, two moments, best, being saved
+ACTIVATIONS = 28  # numbers a wordpiece and column that a block keeps for the gradient
+ATTENTION = 2.3  # numbers a pair of wordpieces and attention head, likewise
 SHARD = 5.6  # bytes a number of a shard of hidden states: as float32, and a part of it in half precision
 KERNELS, BATCHES = 0.5e9, 0.5e9  # bytes: what RSA works on at a time; batches of the probe
 PAGES = 1e6  # bytes a job: table, executed notebook, page
