@@ -255,11 +255,7 @@ def _encode(tokenizer: Any, items: Sequence[tuple[tuple[str, ...], ...]]) -> lis
 
 def _fitting(tokenizer: Any, sides: tuple[tuple[str, ...], ...], max_length: int) -> tuple[tuple[str, ...], ...] | None:
     """Cut an item to the limit by whole words, always from the side that has more pieces; None where nothing fits."""
-    alone = [
-        tokenizer(list(side), is_split_into_words=True, add_special_tokens=False).encodings[0].word_ids
-        for side in sides
-    ]
-    pieces = [np.bincount(ids, minlength=len(side)) for ids, side in zip(alone, sides, strict=True)]
+    pieces = _pieces(tokenizer, sides)
     budget = max_length - tokenizer.num_special_tokens_to_add(pair=len(sides) == 2)
     kept = [len(side) for side in sides]
     lengths = [int(p.sum()) for p in pieces]

@@ -108,8 +108,9 @@ class Network:
         """Give right and all of each metric for each item (of the first so many): `items metrics 2`."""
         items = len(examples.items) if items is None else min(items, len(examples.items))
         readings: list[list] = [[] for _ in range(items)]
+        wanted = np.array(examples.owners) < items
         for chosen in examples.by_length():
-            chosen = chosen[np.array(examples.owners)[chosen] < items]
+            chosen = chosen[wanted[chosen]]
             if not len(chosen):
                 continue
             inputs, _ = examples.arrays(self.head, chosen)
@@ -145,9 +146,11 @@ class Network:
         tuned = [np.asarray(variable) for variable in mine]
         for variable in mine:
             variable.assign(self.base[variable.path])
-        yield
-        for variable, array in zip(mine, tuned, strict=True):
-            variable.assign(array)
+        try:
+            yield
+        finally:
+            for variable, array in zip(mine, tuned, strict=True):
+                variable.assign(array)
 
     def state(self) -> dict[str, np.ndarray]:
         """Give everything that training goes on from: weights, seeds of dropout, moments and step of the optimiser."""
