@@ -125,7 +125,7 @@ def _list(what: str) -> None:
         from bert_repro.similarity import MEASURES
 
         lines = [
-            f"{name:18} {m.title}; unchanged by {', '.join(sorted(m.invariant_to))}" for name, m in MEASURES.items()
+            f"{name:20} {m.title}; unchanged by {', '.join(sorted(m.invariant_to))}" for name, m in MEASURES.items()
         ]
     else:
         from bert_repro.study import ROOT

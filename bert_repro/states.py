@@ -325,7 +325,7 @@ def sample(
     for reference, of_models in zip(wanted, zip(*everything, strict=True), strict=True):
         for other in of_models[1:]:
             similarity.check_in_step(of_models[0].rows, other.rows)
-        rows = similarity.sample_words(of_models[0].rows, words, seed)
+        rows = similarity.draw(of_models[0].rows, words, seed)
         sentence = np.unique(of_models[0].rows["sentence"].to_numpy()[rows], return_inverse=True)[1]
         where = corpora.locate(reference)
         key = f"{of_models[0].inputs['corpus']}/{words}/{seed}"

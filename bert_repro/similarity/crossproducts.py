@@ -1,0 +1,128 @@
+"""Measures on cross-products of dimensions: hides decompositions and the jackknife; gives Procrustes, SVCCA and PWCCA.
+
+It refuses nothing of its own: what has no variance was refused before.
+
+All three need no more of the words than the products of dimensions summed over them, `hidden x hidden`. What a group of
+sentences adds to these is taken away to leave the group out; the words are gone through once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import linalg
+
+from bert_repro import intervals
+from bert_repro.similarity.kernels import Pairs, Result, Sentences, Vectors, Weights
+
+KEPT = 0.99  # of the variance, in the directions that SVCCA looks at
+
+_Products = tuple[np.ndarray, np.ndarray, np.ndarray]  # of x with x, y with y and x with y, centred
+
+
+def procrustes(stack: Sequence[Vectors], pairs: Pairs, sentence: Sentences, weights: Weights) -> list[Result]:
+    """How far a rotation brings one representation onto the other: 1 - d² / 2, both centred and scaled to norm 1.
+
+    Args:
+        stack: Representations of the same words; their widths may differ, the narrower one being padded with zeros.
+        pairs: Which of them are compared, by position.
+        sentence: The sentence of each word, 0 .. sentences - 1, ascending.
+        weights: How often each resample drew each sentence.
+
+    Returns:
+        For each pair the similarity in [0, 1], 1 for equal geometry; and replicates of a jackknife, see
+        `intervals.jackknife`.
+
+    Reference:
+        Ding et al. 2021, section 2 (orthogonal Procrustes distance).
+    """
+    return _measure(_procrustes, stack, pairs, sentence, weights)
+
+
+def svcca(stack: Sequence[Vectors], pairs: Pairs, sentence: Sentences, weights: Weights) -> list[Result]:
+    """Mean canonical correlation of the principal directions that carry 99 % of the variance; arguments as in `procrustes`.
+
+    Needs many more words than dimensions: those of unrelated representations correlate by about the root of dimensions
+    over words.
+
+    Returns:
+        For each pair the mean correlation, over as many directions as the side with fewer has, in [0, 1]; and replicates
+        of a jackknife.
+
+    Reference:
+        Raghu et al. 2017, section 2.
+    """
+    return _measure(_svcca, stack, pairs, sentence, weights)
+
+
+def pwcca(stack: Sequence[Vectors], pairs: Pairs, sentence: Sentences, weights: Weights) -> list[Result]:
+    """Canonical correlations, each weighted by what its direction accounts for in the dimensions of the first side.
+
+    Not symmetric; arguments, values and the need of many words as in `svcca`, on all directions.
+
+    Reference:
+        Morcos et al. 2018, section 2.2.
+    """
+    return _measure(_pwcca, stack, pairs, sentence, weights)
+
+
+def _measure(
+    statistic: Callable[[_Products], float],
+    stack: Sequence[np.ndarray],
+    pairs: Pairs,
+    sentence: np.ndarray,
+    weights: np.ndarray,
+) -> list[Result]:
+    groups = intervals.groups(sentence)
+    results = []
+    for i, j in pairs:
+        value, *without = map(statistic, _leaving_out(stack[i], stack[j], groups))
+        results.append(intervals.jackknife(value, np.array(without), groups, sentence, weights))
+    return results
+
+
+def _leaving_out(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> Iterator[_Products]:
+    """Give centred cross-products of all words, and then without each group."""
+    # from the mean of all, near that of most, so that no digits are lost when the rest is subtracted
+    x, y = (side - side.mean(0, dtype=float) for side in (x, y))
+
+    def summed(which: np.ndarray) -> list[Any]:
+        a, b = x[which], y[which]
+        return [len(a), a.sum(0), b.sum(0), a.T @ a, b.T @ b, a.T @ b]
+
+    def centre(sums: list[Any]) -> _Products:
+        n, a, b, aa, bb, ab = sums
+        return aa - np.outer(a, a) / n, bb - np.outer(b, b) / n, ab - np.outer(a, b) / n
+
+    whole = summed(np.ones(len(x), bool))
+    yield centre(whole)
+    for group in range(groups.max() + 1):
+        yield centre([total - part for total, part in zip(whole, summed(groups == group), strict=True)])
+
+
+def _procrustes(products: _Products) -> float:
+    xx, yy, xy = products
+    return float(linalg.svdvals(xy).sum() / np.sqrt(np.trace(xx) * np.trace(yy)))
+
+
+def _svcca(products: _Products) -> float:
+    xx, yy, xy = products
+    return float(np.minimum(linalg.svdvals(_whitening(xx, KEPT).T @ xy @ _whitening(yy, KEPT)), 1).mean())
+
+
+def _pwcca(products: _Products) -> float:
+    xx, yy, xy = products
+    white = _whitening(xx)
+    directions, correlations, _ = linalg.svd(white.T @ xy @ _whitening(yy), full_matrices=False)
+    share = np.abs(directions.T @ white.T @ xx).sum(1)  # of each canonical variable in all dimensions of x
+    return float(np.minimum(correlations, 1) @ share / share.sum())
+
+
+def _whitening(products: np.ndarray, kept: float = 1.0) -> np.ndarray:
+    """Give the map from dimensions to principal directions of variance 1, as many as carry `kept` of all variance."""
+    variance, directions = linalg.eigh(products)
+    variance, directions = variance[::-1], directions[:, ::-1]
+    real = int((variance > variance[0] * len(variance) * np.finfo(variance.dtype).eps).sum())  # others are rounding
+    share = np.cumsum(variance[:real]) / variance[:real].sum()
+    many = min(real, int(np.searchsorted(share, kept)) + 1)
+    return directions[:, :many] / np.sqrt(variance[:many])

@@ -1,0 +1,138 @@
+"""Words of a corpus, drawn: hides which rows of a store they are; gives the same ones for every model.
+
+It refuses more words than there are, classes of words that a corpus does not tell apart, and two stores out of step.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from bert_repro import intervals
+
+SENTENCES = 500  # most sentences of a sample
+CONTENT = ("ADJ", "ADV", "INTJ", "NOUN", "PROPN", "VERB")
+FUNCTION = ("ADP", "AUX", "CCONJ", "DET", "NUM", "PART", "PRON", "SCONJ")
+"""Open and closed classes of Universal Dependencies."""
+CLASSES = {"content": CONTENT, "function": FUNCTION, "punctuation": ("PUNCT",)}
+
+
+class Sample(NamedTuple):
+    """Words of a corpus, and their vectors under one model or more, in step.
+
+    Attributes:
+        corpus: Its name.
+        split: Of the corpus.
+        key: Names the sample; what is measured on samples with equal keys shares its bootstrap draws.
+        sentence: The sentence of each word, 0 .. sentences - 1, ascending.
+        vectors: `layers words hidden` of each model; widths and numbers of layers may differ.
+        rows: The class of words, empty for all of them.
+    """
+
+    corpus: str
+    split: str
+    key: str
+    sentence: Int[np.ndarray, " words"]
+    vectors: tuple[Float[np.ndarray, "layers words hidden"], ...]
+    rows: str = ""
+
+    def row(
+        self, method: str, metric: str, value: float, replicates: Float[np.ndarray, " resamples"]
+    ) -> dict[str, object]:
+        """Make a table row of what was measured on it."""
+        where = {"corpus": self.corpus, "split": self.split, "rows": self.rows or None}
+        return where | {"method": method, "metric": metric, "n": len(self.sentence)} | intervals.row(value, replicates)
+
+
+def draw(rows: pd.DataFrame, words: int, seed: int, of: str = "words", part: int = 0) -> Int[np.ndarray, " rows"]:
+    """Draw whole sentences until a number of words is reached, or 500 sentences.
+
+    Args:
+        rows: The rows of a `HiddenStates`.
+        words: How many words to draw, special tokens not counted; the last sentence is kept whole.
+        seed: Of the draw.
+        of: What is taken of the drawn sentences: `words`, which leaves special tokens out; a special token, `[CLS]` or
+            `[SEP]`; `content`, `function` or `punctuation`; or a tag of Universal Dependencies such as `NOUN`.
+        part: Of the draws that follow one another without a sentence in common, which one; the first is 0.
+
+    Returns:
+        Row numbers, ascending.
+
+    Raises:
+        ValueError: The corpus has fewer words than asked for, or none of the class.
+    """
+    ordinary = rows[~rows["special"]]
+    sizes = ordinary.groupby("sentence", sort=True).size()
+    order = np.random.default_rng(seed).permutation(sizes.index.to_numpy())
+    reached = np.r_[0, np.cumsum(sizes[order].to_numpy())]
+    first = last = 0
+    for _ in range(part + 1):
+        first, last = last, min(int(np.searchsorted(reached, reached[last] + words)), last + SENTENCES)
+    if last > len(order):
+        asked = f"{words} words were asked for" if not part else f"{part + 1} samples of {words} words were asked for"
+        raise ValueError(f"{asked}, the corpus has {len(ordinary)}: ask for fewer, or take a larger corpus")
+    drawn = rows["sentence"].isin(order[first:last])
+    return np.flatnonzero(drawn & _of_class(rows, of))
+
+
+def _of_class(rows: pd.DataFrame, of: str) -> pd.Series:
+    special = rows["special"].astype(bool)
+    if of == "words":
+        return ~special
+    if of in set(rows["form"][special]):
+        return special & (rows["form"] == of)
+    tags = CLASSES.get(of, (of,))
+    found = ~special & rows["upos"].isin(tags)
+    if not found.any():
+        known = [*sorted(set(rows["form"][special])), *CLASSES, *sorted(set(rows["upos"][~special].dropna()) - {""})]
+        raise ValueError(
+            f"no word of this corpus is of the class {of!r}: expected words or one of {known}; parts of speech are known "
+            "of treebanks alone"
+        )
+    return found
+
+
+def check(x: np.ndarray, y: np.ndarray, sentence: np.ndarray) -> None:
+    """Make sure that two models' vectors of a sample, `layers words hidden`, can be compared.
+
+    Raises:
+        ValueError: They cannot: out of step, too few, not finite, zero or constant.
+    """
+    if x.shape[0] != y.shape[0]:
+        raise ValueError(f"{x.shape[0]} layers cannot be paired with {y.shape[0]}: name as many of each with `layers`")
+    if not x.shape[1] == y.shape[1] == len(sentence):
+        raise ValueError(
+            f"{x.shape[1]} and {y.shape[1]} words with {len(sentence)} sentence numbers: the two sides are out of step"
+        )
+    if x.shape[1] < 4:
+        raise ValueError(f"{x.shape[1]} words are too few to compare: at least 4 are needed")
+    for name, side in (("first", x), ("second", y)):
+        if not np.isfinite(side).all():
+            raise ValueError(f"the {name} model's vectors hold values that are not finite")
+        if (np.abs(side).max(-1) == 0).any():
+            raise ValueError(f"the {name} model has a word whose vector is zero, which has no direction")
+        if (np.ptp(side, axis=1).max(-1) == 0).any():
+            raise ValueError(
+                f"the {name} model gives every word the same vector in some layer: there is no geometry to compare"
+            )
+
+
+def check_in_step(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    """Make sure that two stores list the same words in the same order.
+
+    Raises:
+        ValueError: They do not; the first row that differs is named.
+    """
+    columns = ["sentence", "segment", "word", "form"]
+    if len(one) != len(other):
+        raise ValueError(
+            f"the two models' states have {len(one)} and {len(other)} rows: their tokenizers dropped different words"
+        )
+    different = (one[columns] != other[columns]).any(axis=1).to_numpy()
+    if different.any():
+        at = int(np.flatnonzero(different)[0])
+        raise ValueError(
+            f"the two models' states differ at row {at}: {one.loc[at, columns].to_dict()} and "
+            f"{other.loc[at, columns].to_dict()}"
+        )
