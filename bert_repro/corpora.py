@@ -128,6 +128,9 @@ CORPORA = {
     "universal_dependencies/en_ewt": Source(
         "tfds", {"train": "train", "dev": "dev", "test": "test"}, "CC BY-SA 4.0; UD 2.10, not ewt's release"
     ),
+    "wiki40b/en": Source(
+        "tfds", {"train": "train", "dev": "validation", "test": "test"}, "CC BY-SA 3.0; as built by tensorflow-datasets"
+    ),
 }
 """Corpora by name; `python -m bert_repro list corpora` shows them."""
 

@@ -40,10 +40,12 @@ def fetch(name: str) -> None:
     builder = _builder(name)
     if builder.data_path.exists():
         return
-    _reach(name, sorted({f"https://{urllib.parse.urlsplit(url).netloc}" for url in builder.url_infos}))
+    # what the library does not build from a download it fetches as it was built once, from its own bucket
+    urls = [*(builder.url_infos or ())] or ["https://storage.googleapis.com"]
+    _reach(name, sorted({f"https://{urllib.parse.urlsplit(url).netloc}" for url in urls}))
     try:
         builder.download_and_prepare()
-    except (OSError, tfds.download.DownloadError, NonMatchingChecksumError) as error:
+    except (OSError, ImportError, tfds.download.DownloadError, NonMatchingChecksumError) as error:
         raise OSError(f"dataset {name} could not be fetched: {error}. {_NEXT}") from error
 
 
@@ -77,33 +79,34 @@ def read(name: str, splits: str, left_out: dict[str, int]) -> Iterator[Any]:
     import tensorflow_datasets as tfds
 
     builder = _builder(name)
-    make = _ROWS[name]
-    if make is _sentence:
-        left_out |= {"multiword ranges": 0, "empty nodes": 0}
+    make, counted = _ROWS[name]
+    left_out |= dict.fromkeys(counted, 0)
     for split in splits.split("+"):
         rows = tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False))
         for number, row in enumerate(rows):
-            yield make(f"{name}:{split}, row {number}", split, row, builder.info.features, left_out)
+            yield from make(f"{name}:{split}, row {number}", split, row, builder.info.features, left_out)
 
 
-def _pair(place: str, split: str, row: Mapping[str, Any], features: Any, left_out: dict[str, int]) -> readers.Pair:
+def _pair(
+    place: str, split: str, row: Mapping[str, Any], features: Any, left_out: dict[str, int]
+) -> Iterator[readers.Pair]:
     text = {side: row[side].decode() for side in ("premise", "hypothesis")}
     label = _named(features["label"].names, row["label"])
     section = split.removeprefix("validation_") if split.startswith("validation_") else "unknown"
-    return readers.pair(place, f"{split}-{row['idx']}", text | {"label": label, "section": section})
+    yield readers.pair(place, f"{split}-{row['idx']}", text | {"label": label, "section": section})
 
 
 def _question(
     place: str, split: str, row: Mapping[str, Any], features: Any, left_out: dict[str, int]
-) -> readers.Question:
+) -> Iterator[readers.Question]:
     name, text, context = (row[key].decode() for key in ("id", "question", "context"))
     answers = zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
-    return readers.question(place, name, text, context, ((answer.decode(), int(start)) for answer, start in answers))
+    yield readers.question(place, name, text, context, ((answer.decode(), int(start)) for answer, start in answers))
 
 
 def _sentence(
     place: str, split: str, row: Mapping[str, Any], features: Any, left_out: dict[str, int]
-) -> readers.Sentence:
+) -> Iterator[readers.Sentence]:
     columns = {key: [text.decode() for text in row[key]] for key in ("tokens", "head", "deprel", "xpos", "deps")}
     upos = [_named(features["upos"].feature.names, number) for number in row["upos"]]
     tokens = []
@@ -114,7 +117,13 @@ def _sentence(
         else:
             xpos = "_" if xpos == "None" else xpos
             tokens.append({"form": form, "head": head, "deprel": deprel, "upos": tag, "xpos": xpos})
-    return readers.sentence(place, row["idx"].decode(), tokens, [place] * len(tokens))
+    yield readers.sentence(place, row["idx"].decode(), tokens, [place] * len(tokens))
+
+
+def _article(
+    place: str, split: str, row: Mapping[str, Any], features: Any, left_out: dict[str, int]
+) -> Iterator[readers.Sentence]:
+    return readers.article(row["wikidata_id"].decode(), row["text"].decode(), left_out)
 
 
 def _named(names: Sequence[str], number: Any) -> str:
@@ -122,7 +131,13 @@ def _named(names: Sequence[str], number: Any) -> str:
     return names[number] if 0 <= number < len(names) else str(number)
 
 
-_ROWS = {"glue/mnli": _pair, "squad/v1.1": _question, "universal_dependencies/en_ewt": _sentence}
+_ROWS = {
+    "glue/mnli": (_pair, ()),
+    "squad/v1.1": (_question, ()),
+    "universal_dependencies/en_ewt": (_sentence, ("multiword ranges", "empty nodes")),
+    "wiki40b/en": (_article, ("titles", "headings")),
+}
+"""What makes items of a row, and what it may leave out, by dataset."""
 
 
 def _builder(name: str) -> Any:

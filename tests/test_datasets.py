@@ -17,7 +17,7 @@ from bert_repro import corpora, datasets
 from bert_repro.corpora import LABELS
 
 TREES = SMALL.replace("\n\n1\tNew", "\n\n# sent_id = second\n1\tNew")
-UD, SQUAD, MNLI = "universal_dependencies/en_ewt", "squad/v1.1", "glue/mnli"
+UD, SQUAD, MNLI, WIKI = "universal_dependencies/en_ewt", "squad/v1.1", "glue/mnli", "wiki40b/en"
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def home(tmp_path, monkeypatch):
 # Without what they hold
 
 
-@pytest.mark.parametrize("name", [UD, SQUAD, MNLI])
+@pytest.mark.parametrize("name", [UD, SQUAD, MNLI, WIKI])
 def test_what_was_not_fetched_is_told_with_the_command(name, home):
     with pytest.raises(
         FileNotFoundError, match=f"dataset {name} is not in {home}/.*`python -m bert_repro fetch {name}`"
@@ -206,6 +206,20 @@ def test_a_broken_download_is_told_and_nothing_is_taken_for_the_dataset(home, mo
         corpora.locate(f"{SQUAD}:dev")
 
 
+def test_a_dataset_that_would_have_to_be_built_with_a_library_that_is_missing_is_told(home, monkeypatch):
+    builder = datasets._builder(WIKI)
+
+    def build(self):
+        raise ImportError("no module apache_beam")
+
+    monkeypatch.setattr(datasets, "_reach", lambda name, hosts: None)
+    monkeypatch.setattr(type(builder), "download_and_prepare", build)
+    with pytest.raises(
+        OSError, match=f"dataset {WIKI} could not be fetched: no module apache_beam. Run again, or prepare"
+    ):
+        corpora.fetch(WIKI)
+
+
 def test_a_host_that_answers_at_all_is_there(monkeypatch):
     asked = []
 
@@ -251,3 +265,58 @@ def test_a_row_as_the_library_lays_it_out_becomes_an_item(name, row, expected):
 
     with tfds.testing.mock_data(as_dataset_fn=rows):
         assert list(datasets.read(name, "train", {})) == [expected]
+
+
+ARTICLE = """
+_START_ARTICLE_
+Salt marsh
+_START_SECTION_
+Plants
+_START_PARAGRAPH_
+Glasswort grows low. It is eaten!_NEWLINE_Sea lavender flowers late; see _START_ here.
+_START_SECTION_
+Empty section
+_START_SECTION_
+Birds
+_START_PARAGRAPH_
+Redshanks nest here."""
+
+
+@pytest.mark.slow
+def test_articles_are_read_with_all_their_paragraphs_and_without_titles(home):
+    """The library's own mock, with the features of the real dataset."""
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    articles = [{"wikidata_id": "Q1", "text": ARTICLE, "version_id": "7"},
+                {"wikidata_id": "Q2", "text": "\n_START_ARTICLE_\nNothing\n", "version_id": "8"}]  # fmt: skip
+
+    def rows(builder, *_, **__):
+        spec = builder.info.features.get_tensor_spec()
+        return tf.data.Dataset.from_generator(lambda: iter(articles), output_signature=spec)
+
+    left_out: dict[str, int] = {}
+    with tfds.testing.mock_data(as_dataset_fn=rows):
+        items = list(datasets.read(WIKI, "train", left_out))
+    assert [(item.id, " ".join(item.words)) for item in items] == [
+        ("Q1.1.1", "Glasswort grows low ."),
+        ("Q1.1.2", "It is eaten !"),
+        ("Q1.2.1", "Sea lavender flowers late ; see _START_ here ."),
+        ("Q1.3.1", "Redshanks nest here ."),
+    ]
+    assert left_out == {"titles": 2, "headings": 3}
+
+
+@pytest.mark.slow
+def test_articles_are_streamed(home):
+    """What the library makes up for text has no marker: nothing is read, and no article is held."""
+    import tensorflow_datasets as tfds
+
+    with tfds.testing.mock_data(num_examples=200):
+        assert list(datasets.read(WIKI, "train", {})) == []
+
+
+def test_a_dataset_that_is_only_fetched_as_built_is_looked_for_in_the_bucket(home):
+    with pytest.raises(OSError, match=rf"dataset {WIKI} could not be fetched: none of \['https://storage"):
+        corpora.fetch(WIKI)
+    assert not home.exists()
