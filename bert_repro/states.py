@@ -306,34 +306,47 @@ def sample(
     seed: int,
     layers: Sequence[int] | None = None,
     setting: Setting | None = None,
+    of: Sequence[str] = ("words",),
+    part: int = 0,
+    like: str = "",
 ) -> list[similarity.Sample]:
     """Draw words of several corpora, and read their vectors under one model or more.
 
     Args:
         models: Checkpoint references; all of them see the same words.
         wanted: Corpus references.
-        words: How many words to draw from each, in whole sentences.
+        words: How many words to draw from each, in whole sentences, of which there are at most 500.
         seed: Of the draw.
         layers: Layers to read, all by default.
-        setting: Length limit, pooling and precision.
+        setting: Length limit, pooling and precision, and what is done with pairs.
+        of: Classes of words, a sample each, see `similarity.draw`.
+        part: Which of the draws that share no sentence, the first being 0.
+        like: A corpus; sentences are drawn that are as long as those which would be drawn from it.
 
     Raises:
         ValueError: Fewer words than asked for, models that were given different words, or a layer out of range.
     """
     everything = [get_all(model, wanted, setting) for model in models]
+    lengths = None
+    if like:
+        model_rows = get(models[0], like).rows
+        lengths = model_rows.loc[similarity.draw(model_rows, words, seed)].groupby("sentence").size().to_numpy()
+    remarks = {"second sample": part, f"as long as {like}": like, "sides apart": setting and setting.pairs == "apart"}
     samples = []
     for reference, of_models in zip(wanted, zip(*everything, strict=True), strict=True):
+        table, where = of_models[0].rows, corpora.locate(reference)
         for other in of_models[1:]:
-            similarity.check_in_step(of_models[0].rows, other.rows)
-        rows = similarity.draw(of_models[0].rows, words, seed)
-        sentence = np.unique(of_models[0].rows["sentence"].to_numpy()[rows], return_inverse=True)[1]
-        where = corpora.locate(reference)
-        key = f"{of_models[0].inputs['corpus']}/{words}/{seed}"
-        samples.append(
-            similarity.Sample(
-                where.name, where.split, key, sentence, tuple(one.vectors(rows, layers) for one in of_models)
-            )
-        )
+            similarity.check_in_step(table, other.rows)
+        for one in of:
+            if lengths is None:
+                drawn = similarity.draw(table, words, seed, one, part)
+            else:
+                drawn = similarity.draw_like(table, lengths, seed)
+            named = ", ".join([*([one] if one != "words" else []), *(name for name, holds in remarks.items() if holds)])
+            key = "/".join(map(str, [of_models[0].inputs["corpus"], words, seed, *([named] if named else [])]))
+            sentence = np.unique(table["sentence"].to_numpy()[drawn], return_inverse=True)[1]
+            vectors = tuple(states.vectors(drawn, layers) for states in of_models)
+            samples.append(similarity.Sample(where.name, where.split, key, sentence, vectors, named))
     return samples
 
 

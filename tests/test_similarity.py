@@ -678,3 +678,33 @@ def test_stores_out_of_step_are_refused_with_the_first_difference():
     expected = r"differ at row 9: \{'sentence': 1, .* 'form': 'w2'\} and \{'sentence': 1, .* 'form': 'x'\}$"
     with pytest.raises(ValueError, match=expected):
         similarity.check_in_step(rows, other)
+
+
+def test_sentences_are_drawn_as_long_as_asked_for():
+    rows = word_rows((1, 2, 3, 4, 5, 6) * 5)
+    drawn = similarity.draw_like(rows, np.array([6, 2, 2, 5]), 0)
+    sizes = rows.loc[drawn].groupby("sentence").size()
+    assert sorted(sizes) == [2, 2, 5, 6] and not rows.loc[drawn, "special"].any()
+    seeds = {
+        tuple(rows.loc[similarity.draw_like(rows, np.array([6, 2]), seed), "sentence"].unique()) for seed in range(9)
+    }
+    assert len(seeds) > 3
+
+
+@pytest.mark.parametrize("lengths", [[6, 6, 6], [1] * 31, [30, 2]])
+def test_too_few_sentences_of_a_length_are_told(lengths):
+    rows = word_rows((6, 6, 1, 2, 2, 2) + (2,) * 24)
+    with pytest.raises(
+        ValueError, match=f"not enough sentences for {len(lengths)} of {np.mean(lengths):.0f} words on ave"
+    ):
+        similarity.draw_like(rows, np.array(lengths), 0)
+
+
+@pytest.mark.parametrize("name", [name for name in MEASURES if MEASURES[name].chance])
+def test_shuffling_pairs_words_with_others(name):
+    x = layered(vectors(200, 32, seed=50), vectors(200, 32, seed=51))
+    paired = sample(x, x, lengths=(10,) * 20)
+    rows = similarity.compare([similarity.shuffled(paired, 1)], [0, 1], [name], 100)
+    assert {row["rows"] for row in rows} == {"shuffled words"}
+    assert all(abs(row["value"]) < 0.06 for row in rows if row["metric"] == "similarity")
+    assert sorted(map(bytes, similarity.shuffled(paired, 1).vectors[1][0])) == sorted(map(bytes, x[0]))

@@ -104,11 +104,11 @@ def test_half_precision_costs_less_than_a_thousandth(own_store, apart):
     """What is stored as float16 gives the same geometry, and the same trees, as what is not."""
     reference = "sample-trees:dev[60]"
     half, exact = states.get("tiny", reference), states.get("tiny", reference, EXACT)
-    rows = similarity.sample_words(exact.rows, 300, 0)
+    rows = similarity.draw(exact.rows, 300, 0)
     sentence = np.unique(exact.rows["sentence"].to_numpy()[rows], return_inverse=True)[1]
     weights = intervals.draws("key", int(sentence[-1]) + 1, 100)
     for one, other in zip(half.vectors(rows), exact.vectors(rows), strict=True):
-        assert similarity.rsa(one, other, sentence, weights)[0] > 1 - 1e-6
+        assert similarity.MEASURES["rsa"].function([one, other], [(0, 1)], sentence, weights)[0][0] > 1 - 1e-6
     bank = structural.treebank(corpora.treebank(reference).items, exact.rows)
     probe = structural.DistanceProbe([0, 1, 2], rank=16)
     probe.scale, probe.projection = np.ones(3), np.random.default_rng(0).standard_normal((3, 32, 16))
@@ -489,6 +489,25 @@ def test_all_models_see_the_same_words(own_store, apart):
         states.sample(["tiny"], ["sample-trees:dev[40]"], **options, layers=[3])
     with pytest.raises(ValueError, match="99999 words were asked for, the corpus has"):
         states.sample(["tiny"], ["sample-trees:dev[40]"], words=99999, seed=3)
+
+
+def test_samples_say_what_was_drawn_and_have_draws_of_their_own(own_store, apart):
+    trees, options = "sample-trees:dev[60]", {"words": 100, "seed": 3}
+    plain, verbs = states.sample(["tiny"], [trees], **options, of=["words", "VERB"])
+    (second,) = states.sample(["tiny"], [trees], **options, part=1)
+    (pairs,) = states.sample(["tiny"], ["sample-nli:dev[15]"], words=50, seed=3)
+    setting = states.Setting(states.usual("tiny").max_length, pairs="apart")
+    (sides,) = states.sample(["tiny"], ["sample-nli:dev[15]"], words=50, seed=3, setting=setting)
+    (as_long,) = states.sample(["tiny"], [trees], words=50, seed=3, like="sample-nli:dev[15]")
+    rows = ["", "VERB", "second sample", "", "sides apart", "as long as sample-nli:dev[15]"]
+    drawn = [plain, verbs, second, pairs, sides, as_long]
+    assert [sample.rows for sample in drawn] == rows
+    assert len({sample.key for sample in drawn}) == 6
+    assert set(map(bytes, verbs.vectors[0][0])) <= set(map(bytes, plain.vectors[0][0]))
+    # the words of a pair, whose longest trees are shorter, on average within a tenth
+    lengths = [sorted(np.bincount(sample.sentence)) for sample in (pairs, as_long)]
+    assert len(lengths[0]) == len(lengths[1]) and np.abs(np.subtract(*lengths)).sum() <= 0.1 * sum(lengths[0])
+    assert len(sides.sentence) >= 50 and sides.sentence[-1] > pairs.sentence[-1]
 
 
 def test_models_out_of_step_are_detected(own_store, apart, tmp_path):

@@ -23,6 +23,8 @@ from bert_repro.similarity.kernels import Result
 from bert_repro.similarity.samples import Sample, check
 from bert_repro.similarity.samples import check_in_step as check_in_step
 from bert_repro.similarity.samples import draw as draw
+from bert_repro.similarity.samples import draw_like as draw_like
+from bert_repro.similarity.samples import shuffled as shuffled
 
 THRESHOLD = 0.9  # of similarity, above which a layer counts as unchanged in the summary of depth
 

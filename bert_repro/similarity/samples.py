@@ -76,6 +76,43 @@ def draw(rows: pd.DataFrame, words: int, seed: int, of: str = "words", part: int
     return np.flatnonzero(drawn & _of_class(rows, of))
 
 
+def draw_like(rows: pd.DataFrame, lengths: Int[np.ndarray, " sentences"], seed: int) -> Int[np.ndarray, " rows"]:
+    """Draw sentences of given lengths, each the nearest that is left; special tokens are left out.
+
+    Args:
+        rows: The rows of a `HiddenStates`.
+        lengths: How many words each sentence shall have.
+        seed: Of the choice among sentences of equal length.
+
+    Returns:
+        Row numbers, ascending.
+
+    Raises:
+        ValueError: There are too few sentences of such lengths: on average they would be off by more than a tenth.
+    """
+    ordinary = ~rows["special"]
+    sizes = rows[ordinary].groupby("sentence", sort=True).size().sample(frac=1, random_state=seed)
+    left, drawn, off = sizes.to_numpy(float), [], 0.0
+    for length in sorted(lengths, reverse=True)[: len(left)]:
+        nearest = int(np.argmin(np.abs(left - length)))
+        off += abs(left[nearest] - length)
+        drawn.append(sizes.index[nearest])
+        left[nearest] = np.inf
+    if len(drawn) < len(lengths) or off > 0.1 * sum(lengths):
+        raise ValueError(
+            f"the corpus has not enough sentences for {len(lengths)} of {np.mean(lengths):.0f} words on average: "
+            "take a larger one, or one of longer sentences"
+        )
+    return np.flatnonzero(ordinary & rows["sentence"].isin(drawn))
+
+
+def shuffled(sample: Sample, seed: int) -> Sample:
+    """Pair the words of the first model with other words of the second: what is left is no similarity of words."""
+    order = np.random.default_rng(seed).permutation(len(sample.sentence))
+    first, *others = sample.vectors
+    return sample._replace(vectors=(first, *(x[:, order] for x in others)), rows="shuffled words")
+
+
 def _of_class(rows: pd.DataFrame, of: str) -> pd.Series:
     special = rows["special"].astype(bool)
     if of == "words":
