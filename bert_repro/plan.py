@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bert_repro import checkpoints, corpora, hub, states, store
+from bert_repro import checkpoints, corpora, hub, intervals, states, store
 from bert_repro.architectures import Config, weight_table
 from bert_repro.study import ROOT, Run, Study, runs
 
@@ -39,7 +39,8 @@ SIZES = {
     "mnli:train": Size(26_542, 924_729), "mnli:dev": Size(7_727, 289_216),
     "squad:train": Size(11_877, 1_740_837), "squad:dev": Size(3_327, 531_155),
     "ewt:train": Size(12_544, 204_577), "ewt:dev": Size(2_001, 25_147), "ewt:test": Size(2_077, 25_094),
-    "wiki": Size(8_974, 235_814),
+    "wiki": Size(8_974, 235_814), "gum:dev": Size(1_575, 28_119), "pud": Size(1_000, 21_180),
+    "squadshifts-amazon": Size(2_038, 370_372), "squadshifts-reddit": Size(2_061, 372_300),
     # as published; their words by the mean length of the parts above, EWT's release differing by little
     "glue/mnli:train": Size(392_702, 13_700_000), "glue/mnli:dev": Size(19_647, 735_000),
     "glue/mnli:matched": Size(9_815, 367_000), "glue/mnli:mismatched": Size(9_832, 368_000),
@@ -47,6 +48,9 @@ SIZES = {
     "universal_dependencies/en_ewt:train": Size(12_544, 204_577),
     "universal_dependencies/en_ewt:dev": Size(2_001, 25_147),
     "universal_dependencies/en_ewt:test": Size(2_077, 25_094),
+    # articles as published, each taken to have 16 sentences as long as those of our part of Wikipedia
+    "wiki40b/en:train": Size(46_824_000, 1_230_000_000), "wiki40b/en:dev": Size(2_617_000, 68_800_000),
+    "wiki40b/en:test": Size(2_596_000, 68_200_000),
 }  # fmt: skip
 """Corpora that need not be there to be planned with; any other one is counted."""
 
@@ -66,7 +70,19 @@ HEAD = {"nli": 0.0, "squad": 0.0, "parsing": 8e-5, "tagging": 2e-5}  # seconds a
 SCORE = {"nli": 0.15e-3, "squad": 0.8e-3, "parsing": 3e-3, "tagging": 0.15e-3}
 EVALUATION = 40e-9  # seconds a weight: its change, and the state of the run on disk
 STORE = 40e-9  # seconds a number of a hidden state: mean of pieces, conversion, checksum, disk
-PAIRS = 5e-11  # seconds a pair of words and column of a kernel; RSA's sums over the kernels cost as much as 400 columns
+KERNELS_OF = {
+    "rsa": 1,
+    "rsa_centred": 1,
+    "rsa_standardised": 1,
+    "cka_debiased": 1.4,
+    "cka_biased": 1.4,
+    "neighbours": 2,
+}
+"""Measures that form kernels, and their work a kernel beside that of RSA."""
+JACKKNIFED = ("procrustes", "svcca", "pwcca")
+KERNEL = 2e-11  # seconds a pair of words and column of a kernel, half of which is formed
+PAIR = 1e-9  # seconds a pair of words, of a kernel or of two that are compared
+DECOMPOSE = 2e-10  # seconds a number of columns cubed
 PROBE = 8.7e-11  # seconds a word, epoch, layer and weight; reading a state costs as much as 64 columns of the map
 BOOK = 120.0  # seconds: chapters and Jupyter Book
 RUNTIME, NOTEBOOK = 0.55e9, 0.35e9  # bytes: TensorFlow in a process; a process without
@@ -227,7 +243,7 @@ def _finetune(setting: Mapping[str, Any], config: Config) -> Cost:
 def _states(setting: Mapping[str, Any], config: Config) -> Cost:
     numbers = (config.num_hidden_layers + 1) * config.hidden_size  # of a word, in half precision
     seconds, disk, flop = START + START_ENCODER, PAGES, 0.0
-    for some in map(size, setting["corpora"]):
+    for some in map(size, [*setting["corpora"], *setting["apart"]]):
         operations, reading = _read(some, 512, config)
         flop += operations
         seconds += reading + some.words * (ALIGN + numbers * STORE)
@@ -237,10 +253,20 @@ def _states(setting: Mapping[str, Any], config: Config) -> Cost:
 
 
 def _similarity(setting: Mapping[str, Any], config: Config) -> Cost:
-    kernels = len(setting["corpora"]) * (config.num_hidden_layers + 1)
-    words, hidden = setting["words"], config.hidden_size
-    seconds = START + kernels * words**2 * (hidden + 400) * PAIRS
-    return Cost(seconds, NOTEBOOK + 8 * kernels * words * hidden + KERNELS)
+    layers, hidden, words = config.num_hidden_layers + 1, config.hidden_size, setting["words"]
+    paired = setting["lengths_of"] != ""
+    texts = len(setting["corpora"]) + 1 + setting["second_sample"] + paired * (1 + len(setting["as_long"]))
+    texts += bool(setting["classes"])  # of one text, all together
+
+    def seconds(methods: Sequence[str], stack: int, compared: int) -> float:
+        kernels = sum(KERNELS_OF.get(one, 0.0) for one in methods) * stack * words**2 * hidden * KERNEL
+        kernels += sum(one in KERNELS_OF for one in methods) * (stack + compared) * words**2 * PAIR
+        return kernels + sum(one in JACKKNIFED for one in methods) * compared * intervals.GROUPS * hidden**3 * DECOMPOSE
+
+    total = START + texts * seconds(setting["methods"], 2 * layers, layers)
+    total += seconds(setting["more_methods"], 2 * layers, layers)
+    total += seconds(setting["grid_methods"], 2 * layers, layers * (2 * layers + 1))
+    return Cost(total, NOTEBOOK + 8 * len(setting["corpora"]) * layers * words * hidden + KERNELS)
 
 
 def _probe(setting: Mapping[str, Any], config: Config) -> Cost:

@@ -17,6 +17,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 TaskName = Literal["nli", "squad", "parsing", "tagging"]
 Chapter = Literal["models", "hidden_states", "similarity", "structural_probe"]
+MeasureName = Literal[
+    "rsa", "rsa_centred", "rsa_standardised", "rsa_spearman", "cka_debiased", "cka_biased", "procrustes", "svcca", "pwcca",
+    "neighbours", "cosine", "cosine_centred", "cosine_standardised",
+]  # fmt: skip
+"""The names of `similarity.MEASURES` (a test holds them equal)."""
 TASKS: tuple[str, ...] = get_args(TaskName)
 """The names of `finetune.TASKS` (a test holds them equal), known here so that a study is checked without TensorFlow."""
 
@@ -90,10 +95,26 @@ class FinetuneTask(_Strict):
 
 
 class SimilaritySetting(_Strict):
-    """What representations are compared on."""
+    """What representations are compared on, and how; see notebooks/similarity.ipynb for each."""
 
     corpora: list[str] = Field(min_length=1)
     words: int = Field(default=5000, ge=10)
+    methods: list[MeasureName] = Field(default=["rsa", "cka_debiased", "cosine"], min_length=1)
+    more_methods: list[MeasureName] = []
+    # for the first seed of a task alone
+    grid_methods: list[MeasureName] = []
+    classes_corpus: str = ""
+    classes: list[str] = []
+    lengths_of: str = ""
+    as_long: list[str] = []
+
+    @model_validator(mode="after")
+    def _what_needs_a_corpus_has_one(self) -> "SimilaritySetting":
+        if bool(self.classes) != bool(self.classes_corpus):
+            raise ValueError("classes and classes_corpus: expected both or neither")
+        if self.as_long and not self.lengths_of:
+            raise ValueError("as_long: lengths_of names no corpus to be as long as")
+        return self
 
 
 class ProbeSetting(_Strict):
@@ -134,8 +155,9 @@ class Study(_Strict):
 
     def read_out(self) -> list[str]:
         """List the corpora whose hidden states are read."""
-        probe = self.structural_probe
-        return list(dict.fromkeys([*self.similarity.corpora, probe.train, probe.dev, probe.test]))
+        similar, probe = self.similarity, self.structural_probe
+        named = [similar.classes_corpus, similar.lengths_of, *similar.as_long, probe.train, probe.dev, probe.test]
+        return list(dict.fromkeys(one for one in [*similar.corpora, *named] if one))
 
 
 class Run(NamedTuple):
@@ -235,16 +257,21 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
             model=model,
             name=name,
             corpora=study.read_out(),
+            apart=[study.similarity.lengths_of] if study.similarity.lengths_of else [],
             words=study.similarity.words,
             resamples=study.resamples,
         )
+
+    first_seeds = {f"{task.task}-{task.seeds[0]}" for task in study.tasks}
+    whole = study.similarity.model_dump()
+    short = whole | {"grid_methods": [], "classes": [], "lengths_of": "", "as_long": []}
 
     def compare(name: str, reference: str, role: str) -> None:
         add(
             f"similarity-{reference}-{name}", "similarity", f"{reference} and {name}",
             (f"states-{reference}", f"states-{name}"),
             model=models[name], name=name, reference_model=models[reference], reference_name=reference, role=role,
-            corpora=study.similarity.corpora, words=study.similarity.words, resamples=study.resamples,
+            resamples=study.resamples, second_sample=name in first_seeds, **(whole if name in first_seeds else short),
         )  # fmt: skip
 
     for name in tuned:

@@ -1,6 +1,7 @@
 """Figures show what the table says, look the same for the same model everywhere, and fit a phone."""
 
 import functools
+import itertools
 import json
 import math
 
@@ -230,3 +231,46 @@ def test_a_notebook_stores_equal_output_each_time_and_no_markup_of_a_name():
     shown = outputs[0]["application/vnd.plotly.v1+json"]
     assert shown == json.loads(json.dumps(shown)) and shown["config"]["responsive"]
     assert pio.renderers.default == "bert_repro" and pio.templates.default == "bert_repro"
+
+
+# ---- grids
+
+
+def grid_rows(**more):
+    layers = [(0, 0), (0, 1), (1, 1)]
+    within = [
+        {"model": m, "reference_model": m, "reference_layer": a, "layer": b}
+        for m in ("base", "nli-1")
+        for a, b in layers
+    ]
+    between = [
+        {"model": "nli-1", "reference_model": "base", "reference_layer": a, "layer": b}
+        for a, b in itertools.product((0, 1), (0, 1))
+    ]
+    rows = [row | {"value": 1 - 0.3 * n / 10, "ci_low": 0.1, "ci_high": 0.9} for n, row in enumerate(within + between)]
+    return tables.tidy(rows, role="score", method="rsa", metric="similarity across layers", **more)
+
+
+def test_a_grid_has_a_panel_a_pair_of_models_and_is_filled_in_by_symmetry():
+    figure = figures.layer_grid(grid_rows(), title="Grid")
+    assert [trace.type for trace in figure.data] == ["heatmap"] * 3
+    first, _, last = figure.data
+    assert first.z[0][1] == first.z[1][0] == pytest.approx(0.97) and last.z[0][1] != last.z[1][0]
+    assert last.z[1][0] == pytest.approx(1 - 0.3 * 7 / 10)  # down the later model's layer, across the earlier one's
+    assert list(last.x) == list(last.y) == [0, 1] and tuple(last.customdata[0][0]) == (0.1, 0.9)
+    assert [note.text for note in figure.layout.annotations][-1] == "<b>NLI seed 1 (down) and base (across)</b>"
+    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, 1)
+
+
+def test_a_grid_refuses_nothing_and_two_values_for_a_cell():
+    with pytest.raises(ValueError, match="nothing to draw"):
+        figures.layer_grid(grid_rows()[:0])
+    with pytest.raises(ValueError, match=r"several values for the layers \(0, 0\): filter the table"):
+        figures.layer_grid(pd.concat([grid_rows(), grid_rows()]))
+
+
+def test_a_floor_with_a_class_of_rows_is_called_by_it():
+    rows = tables.tidy(
+        [{"value": 0.1, "layer": 0}], role="floor", model="nli-1", rows="shuffled words", metric="similarity"
+    )
+    assert figures.label(rows.iloc[0]) == "floor: shuffled words"

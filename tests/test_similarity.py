@@ -226,7 +226,7 @@ def test_kernels_in_stripes_equal_kernels_in_one(monkeypatch):
     once, _ = measured("rsa", x, y, (4100, 100))  # a sentence is never cut, however long
     assert once == pytest.approx(value, abs=1e-10)
     assert np.isfinite(replicates).all()
-    whole = {name: measured(name, *PRECISE, LENGTHS) for name in ("rsa", "cka", "cka_biased", "neighbours")}
+    whole = {name: measured(name, *PRECISE, LENGTHS) for name in ("rsa", "cka_debiased", "cka_biased", "neighbours")}
     monkeypatch.setattr(kernels, "STRIPE", 100)
     for name, (value, replicates) in whole.items():
         striped = measured(name, *PRECISE, LENGTHS)
@@ -238,7 +238,7 @@ def test_rsa_of_a_resample_without_two_different_pairs_is_undefined_not_wild():
     weights = intervals.draws("five", 5)
     stack = [vectors(5, 8, seed=18), vectors(5, 8, seed=19)]
     (_, replicates), (_, of_cka) = (
-        MEASURES[n].function(stack, [(0, 1)], np.arange(5), weights)[0] for n in ("rsa", "cka")
+        MEASURES[n].function(stack, [(0, 1)], np.arange(5), weights)[0] for n in ("rsa", "cka_debiased")
     )
     assert np.array_equal(np.isnan(replicates), (weights > 0).sum(1) < 3)
     assert np.abs(replicates[~np.isnan(replicates)]).max() <= 1 + 1e-6
@@ -271,7 +271,7 @@ def test_what_cannot_be_standardised_or_has_no_direction_once_centred_is_refused
 @pytest.mark.parametrize("debiased", [True, False])
 def test_cka_and_its_replicates_equal_the_formula_on_repeated_sentences(debiased):
     weights = intervals.draws("twin", len(LENGTHS), 40)
-    name = "cka" if debiased else "cka_biased"
+    name = "cka_debiased" if debiased else "cka_biased"
     value, replicates = MEASURES[name].function(PRECISE, [(0, 1)], sentences(), weights)[0]
     x, y = (side - side.mean(0) for side in PRECISE)
     assert value == pytest.approx(naive_cka(x, y, debiased), abs=1e-10)
@@ -281,28 +281,28 @@ def test_cka_and_its_replicates_equal_the_formula_on_repeated_sentences(debiased
         )
 
 
-@pytest.mark.parametrize("name", ["cka", "cka_biased"])
+@pytest.mark.parametrize("name", ["cka_debiased", "cka_biased"])
 def test_cka_in_single_precision_keeps_six_digits(name):
     x, y = related(200, 64)
     shifted = x + 100 * vectors(1, 64, seed=8), y
     assert measured(name, *shifted)[0] == pytest.approx(
-        naive_cka(*(s - s.mean(0) for s in (x.astype(float), y)), name == "cka"), abs=2e-5
+        naive_cka(*(s - s.mean(0) for s in (x.astype(float), y)), name == "cka_debiased"), abs=2e-5
     )
     assert measured(name, x, y)[0] == pytest.approx(
-        naive_cka(*(s - s.mean(0) for s in (x.astype(float), y)), name == "cka"), abs=1e-6
+        naive_cka(*(s - s.mean(0) for s in (x.astype(float), y)), name == "cka_debiased"), abs=1e-6
     )
 
 
 def test_only_the_debiased_cka_of_few_unrelated_words_is_zero():
     x, y = vectors(200, 768, seed=30), vectors(200, 768, seed=31)
-    value, replicates = measured("cka", x, y, resamples=1000)
+    value, replicates = measured("cka_debiased", x, y, resamples=1000)
     low, high = intervals.percentiles(replicates)
     assert abs(value) < 0.02 and low < 0 < high and high - low < 0.05
     assert measured("cka_biased", x, y)[0] > 0.75
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cka", "rsa", "procrustes"])
+@pytest.mark.parametrize("name", ["cka_debiased", "rsa", "procrustes"])
 def test_intervals_cover_the_true_value(name):
     """Words of sentences that share a part: 200 samples, each with its interval, against a sample of 40,000 words."""
     rng = np.random.default_rng(0)
@@ -463,7 +463,7 @@ def test_rsa_compares_models_of_different_width_and_cosine_refuses():
 def test_compare_refuses_unknown_measures_and_none(methods, named):
     x = layered(vectors(25))
     with pytest.raises(
-        ValueError, match=rf"unknown measures {named}: expected some of \['cka', 'cka_biased', .*'svcca'\]"
+        ValueError, match=rf"unknown measures {named}: expected some of \['cka_biased', 'cka_debiased', .*'svcca'\]"
     ):
         similarity.compare([sample(x, x)], [0], methods)
 
@@ -527,6 +527,17 @@ def test_compare_refuses_what_has_no_geometry(case):
     sides, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         similarity.compare([sample(*sides)], [0, 1], ["rsa"], 100)
+
+
+def test_a_layer_in_which_a_class_has_one_vector_is_left_out_and_of_all_words_refused():
+    x, y = (layered(np.ones((25, 16), np.float32), vectors(25, seed=s), vectors(25, seed=s + 1)) for s in (60, 62))
+    rows = similarity.compare([sample(x, y)._replace(rows="[CLS]")], [0, 2, 3], ["rsa"], 100)
+    assert [(row["metric"], row.get("layer")) for row in rows] == [
+        ("similarity", 2), ("similarity", 3), ("change", None), ("depth", None)
+    ]  # fmt: skip
+    for one in (sample(x, y), sample(x[:1], y[:1])._replace(rows="[CLS]")):
+        with pytest.raises(ValueError, match="gives every word the same vector in some layer"):
+            similarity.compare([one], [0, 2, 3][: len(one.vectors[0])], ["rsa"], 100)
 
 
 def test_three_words_are_too_few():

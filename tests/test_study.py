@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -233,6 +234,12 @@ def test_the_tasks_a_study_knows_are_those_of_finetune():
         node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TASKS"
     )
     assert tuple(ast.literal_eval(key) for key in tasks.keys) == study.TASKS
+
+
+def test_the_measures_a_study_knows_are_those_of_similarity():
+    from bert_repro import similarity
+
+    assert set(get_args(study.MeasureName)) == set(similarity.MEASURES)
 
 
 def test_cache_folder_is_the_users_or_the_one_given(monkeypatch, tmp_path):

@@ -20,12 +20,13 @@ from bert_repro.similarity import crossproducts, kernels
 from bert_repro.similarity.geometry import dominating as dominating
 from bert_repro.similarity.geometry import geometry as geometry
 from bert_repro.similarity.kernels import Result
-from bert_repro.similarity.samples import Sample, check
+from bert_repro.similarity.samples import Sample, check, varied
 from bert_repro.similarity.samples import check_in_step as check_in_step
 from bert_repro.similarity.samples import draw as draw
 from bert_repro.similarity.samples import draw_like as draw_like
 from bert_repro.similarity.samples import shuffled as shuffled
 
+ACROSS = "similarity across layers"  # the metric of a grid's rows, apart from curves of a layer with the same one
 THRESHOLD = 0.9  # of similarity, above which a layer counts as unchanged in the summary of depth
 
 
@@ -62,7 +63,7 @@ MEASURES = {
     "rsa_centred": Measure(partial(kernels.rsa, prepare=kernels.centred), "RSA, centred", _MOVED),
     "rsa_standardised": Measure(partial(kernels.rsa, prepare=kernels.standardised), "RSA, standardised", _STRETCHED),
     "rsa_spearman": Measure(kernels.rsa_spearman, "RSA (Spearman)", _TURNED, replicates="jackknife"),
-    "cka": Measure(kernels.cka, "linear CKA, debiased", _MOVED),
+    "cka_debiased": Measure(kernels.cka, "linear CKA, debiased", _MOVED),
     "cka_biased": Measure(partial(kernels.cka, debiased=False), "linear CKA, biased", _MOVED, chance=False),
     "procrustes": Measure(
         crossproducts.procrustes, "Procrustes similarity", _MOVED, chance=False, replicates="jackknife"
@@ -100,22 +101,24 @@ def compare(
     Returns:
         Table rows: corpus, split, rows, layer, method, value, interval, replicates, n (words), with the metric
         `similarity`; and, from two layers on, two without a layer that sum the curve up: `change`, the area above it over
-        the layers' span, 0 where nothing changed; and `depth`, the layer up to which every one stays above 0.9.
+        the layers' span, 0 where nothing changed; and `depth`, the layer up to which every one stays above 0.9. A layer in
+        which a class of words has one vector for all, as [CLS] has in the embeddings, has no rows.
 
     Raises:
         ValueError: An unknown measure, or vectors that cannot be compared.
     """
     rows = []
     for sample in samples:
+        sample, there = varied(sample, layers)
         x, y = sample.vectors
         check(x, y, sample.sentence)
         pairs = [(layer, len(x) + layer) for layer in range(len(x))]
         for name, results in _measured(sample, [*x, *y], pairs, methods, resamples):
-            for layer, (value, replicates) in zip(layers, results, strict=True):
+            for layer, (value, replicates) in zip(there, results, strict=True):
                 rows.append(sample.row(name, "similarity", value, replicates) | {"layer": layer})
-            if len(layers) > 1:
+            if len(there) > 1:
                 curve = np.array([np.r_[value, replicates] for value, replicates in results])
-                for metric, summed in zip(("change", "depth"), _summaries(layers, curve), strict=True):
+                for metric, summed in zip(("change", "depth"), _summaries(there, curve), strict=True):
                     rows.append(sample.row(name, metric, summed[0], summed[1:]))
     return rows
 
@@ -138,7 +141,8 @@ def grid(
 
     Returns:
         Table rows as of `compare`, with model, layer, reference_model and reference_layer, each pair once. The later model
-        of a pair, or within a model the higher layer, is called the model. Replicates are left out for their number.
+        of a pair, or within a model the higher layer, is called the model. The metric is `similarity across layers`.
+        Replicates are left out for their number.
 
     Raises:
         ValueError: An unknown measure, or vectors that cannot be compared.
@@ -153,7 +157,7 @@ def grid(
             one = dict(
                 zip(("reference_model", "reference_layer", "model", "layer"), places[i] + places[j], strict=True)
             )
-            rows.append(sample.row(method, "similarity", value, replicates) | one | {"replicates": None})
+            rows.append(sample.row(method, ACROSS, value, replicates) | one | {"replicates": None})
     return rows
 
 

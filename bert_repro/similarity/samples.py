@@ -3,6 +3,7 @@
 It refuses more words than there are, classes of words that a corpus does not tell apart, and two stores out of step.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -111,6 +112,16 @@ def shuffled(sample: Sample, seed: int) -> Sample:
     order = np.random.default_rng(seed).permutation(len(sample.sentence))
     first, *others = sample.vectors
     return sample._replace(vectors=(first, *(x[:, order] for x in others)), rows="shuffled words")
+
+
+def varied(sample: Sample, layers: Sequence[int]) -> tuple[Sample, Sequence[int]]:
+    """Leave out of a class of words the layers in which all of them have one vector, as [CLS] has in the embeddings."""
+    kept = [
+        at for at, sides in enumerate(zip(*sample.vectors, strict=False)) if all(np.ptp(x, axis=0).any() for x in sides)
+    ]
+    if not sample.rows or not kept or len(set(map(len, sample.vectors))) > 1:
+        return sample, layers
+    return sample._replace(vectors=tuple(x[kept] for x in sample.vectors)), [layers[at] for at in kept]
 
 
 def _of_class(rows: pd.DataFrame, of: str) -> pd.Series:

@@ -1,0 +1,16 @@
+"""Figures: hides plotly, its one template, and how a tidy table becomes curves, dots or grids with intervals.
+
+It refuses an empty table, and rows that would put two values at the same place.
+"""
+
+from bert_repro.figures.curves import difference_curves as difference_curves
+from bert_repro.figures.curves import layer_curves as layer_curves
+from bert_repro.figures.curves import learning_curves as learning_curves
+from bert_repro.figures.dots import dots as dots
+from bert_repro.figures.grids import layer_grid as layer_grid
+from bert_repro.figures.look import COLOURS as COLOURS
+from bert_repro.figures.look import NAMES as NAMES
+from bert_repro.figures.look import SAME as SAME
+from bert_repro.figures.look import colour as colour
+from bert_repro.figures.look import kind as kind
+from bert_repro.figures.look import label as label

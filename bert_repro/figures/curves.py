@@ -1,0 +1,205 @@
+"""Curves by layer or update: hides bands, panels and legends.
+
+It refuses an empty table, and rows that would put two values of one line at the same place.
+"""
+
+import html
+from collections.abc import Iterator
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from bert_repro import tables
+from bert_repro.figures.look import (
+    ASIDE,
+    DASHES,
+    EMPTY,
+    INK,
+    MARKERS,
+    PANEL_HEIGHT,
+    colour,
+    finish,
+    hover,
+    kind,
+    label,
+    numbers,
+    short,
+    stacked,
+    turn_of,
+)
+
+
+def layer_curves(
+    table: pd.DataFrame,
+    *,
+    facet: str | None = None,
+    title: str = "",
+    ylabel: str = "",
+    reference: pd.DataFrame | None = None,
+) -> go.Figure:
+    """Draw a value by layer, a line a model, its 95 % interval as a band.
+
+    Args:
+        table: Tidy rows, one value for each model, layer and panel. Rows without a layer are drawn as dotted levels.
+        facet: A column whose values get a panel each, one below the other, e.g. `metric` or `corpus`.
+        title: Heading of the figure.
+        ylabel: What the values are; the metric's name by default.
+        reference: More rows without a layer, e.g. trivial baselines.
+
+    Returns:
+        A figure whose panels share the layer axis, and the range of values where they show the same metric.
+
+    Raises:
+        ValueError: No rows, or several values of one line at one layer.
+    """
+    return _curves(table, facet, title, ylabel, reference)
+
+
+def difference_curves(
+    table: pd.DataFrame, *, facet: str | None = None, title: str = "", ylabel: str = "difference"
+) -> go.Figure:
+    """Draw paired differences by layer with their intervals and a line at zero.
+
+    Args:
+        table: Tidy rows whose value, ci_low and ci_high are the differences.
+        facet: A column whose values get a panel each.
+        title: Heading of the figure.
+        ylabel: What was subtracted from what.
+
+    Raises:
+        ValueError: No rows, or several values of one line at one layer.
+    """
+    return _curves(table, facet, title, ylabel, None, zero=True)
+
+
+def learning_curves(
+    frame: pd.DataFrame, *, y: str = "loss", facet: str | None = None, title: str = "", ylabel: str = ""
+) -> go.Figure:
+    """Draw a loss or score by update, a line a model.
+
+    Args:
+        frame: Columns `model`, `updates` and `y`; `task` and `seed`, where given, choose colour and label.
+        y: The column to draw.
+        facet: A column whose values get a panel each, with a range of its own.
+        title: Heading of the figure.
+        ylabel: What the column is; its name by default.
+
+    Raises:
+        ValueError: No rows, a column is missing, or several values of one line after the same update.
+    """
+    missing = sorted({"model", "updates", y} - set(frame.columns))
+    if len(frame) and missing:
+        raise ValueError(
+            f"learning curves need the columns model, updates and {y}: {missing} missing in {list(frame.columns)}"
+        )
+    blank = {name: pd.NA for name in tables.COLUMNS if name not in frame.columns} | {"role": "score"}
+    scale = frame[facet] if facet else y
+    return _curves(
+        frame.assign(**blank).assign(metric=scale, value=frame.get(y)), facet, title, ylabel or y, None, x="updates"
+    )
+
+
+def _curves(
+    table: pd.DataFrame, facet: str | None, title: str, ylabel: str, reference: pd.DataFrame | None, zero: bool = False,
+    x: str = "layer",
+) -> go.Figure:  # fmt: skip
+    if table.empty:
+        raise ValueError(EMPTY)
+    table = table if reference is None else pd.concat([table, reference], ignore_index=True)
+    placed = table[table[x].notna()]
+    levels = table[table[x].isna()].drop_duplicates(["value", "method", "metric", "corpus"])
+    if placed.empty:
+        raise ValueError(f"no row of the table names its {x}, so there is no curve to draw")
+    panels = [None] if facet is None else list(placed[facet].dropna().unique())
+    figure = stacked([PANEL_HEIGHT] * len(panels), None if facet is None else panels)
+    shown: set[str] = set()
+    first_of: dict[frozenset[str], int] = {}
+    for at, panel in enumerate(panels, start=1):
+        mine = placed if panel is None else placed[placed[facet] == panel]
+        for bands in (True, False):  # all bands first, so that none covers a line
+            for _, rows, style in _lines(mine):
+                rows = rows.sort_values(x)
+                _refuse_two_values(rows, style["name"], x)
+                trace = _band(rows, style, x) if bands else _line(rows, style, x, style["name"] not in shown)
+                if trace is not None:
+                    figure.add_trace(trace, row=at, col=1)
+                if not bands:
+                    shown.add(style["name"])
+        ends = [int(placed[x].min()), int(placed[x].max())]
+        here = levels if panel is None else levels[(levels[facet] == panel) | levels[facet].isna()]
+        for number, (_, row) in enumerate(here.iterrows()):
+            figure.add_trace(_level(row, ends, right=number % 2 == 1), row=at, col=1)
+        if zero:
+            figure.add_hline(y=0, line={"color": INK, "width": 1}, row=at, col=1)
+        metrics = frozenset(mine["metric"].dropna())
+        first = first_of.setdefault(metrics, at)
+        same_range = None if first == at else f"y{first}" if first > 1 else "y"
+        measured = "" if facet == "metric" else ", ".join(map(short, sorted(metrics)))
+        figure.update_yaxes(title_text=ylabel or measured or None, matches=same_range, row=at, col=1)
+    if x == "layer":
+        figure.update_xaxes(tickmode="linear", tick0=0, dtick=1, tickangle=0)
+    else:
+        figure.update_xaxes(rangemode="tozero")
+    figure.update_xaxes(title_text="layer (0 = embeddings)" if x == "layer" else x, row=len(panels), col=1)
+    return finish(figure, PANEL_HEIGHT * len(panels), title)
+
+
+def _lines(table: pd.DataFrame) -> Iterator[tuple[tuple, pd.DataFrame, dict]]:
+    """Split rows into lines and give each its look."""
+    for key, rows in table.groupby(["role", "model", "reference_model"], sort=False, dropna=False):
+        row = rows.iloc[0]
+        what = kind(row["model"], row["task"])
+        turn = turn_of(row["seed"])
+        plain = row["role"] == "score" and what != "untrained"
+        paint = colour(what) if plain or row["role"] == "floor" and not pd.isna(row["task"]) else ASIDE
+        line = {
+            "color": paint,
+            "width": 2.5 if plain else 1.5,
+            "dash": DASHES[turn % len(DASHES)] if plain else "dot",
+        }
+        symbol = MARKERS[turn % len(MARKERS)] + ("" if plain else "-open")
+        marker = {"color": paint, "size": 7 if plain else 5, "symbol": symbol}
+        yield key, rows, {"name": html.escape(label(row)), "legendgroup": str(key), "line": line, "marker": marker}
+
+
+def _line(rows: pd.DataFrame, style: dict, x: str, in_legend: bool) -> go.Scatter:
+    where = "layer %{x}: " if x == "layer" else f"%{{x}} {x}: "
+    return go.Scatter(
+        x=numbers(rows[x]), y=numbers(rows["value"]), mode="lines+markers", showlegend=in_legend,
+        **hover(rows, where, "y"), **style,
+    )  # fmt: skip
+
+
+def _band(rows: pd.DataFrame, style: dict, x: str) -> go.Scatter | None:
+    rows = rows[rows["ci_low"].notna() & rows["ci_high"].notna()]
+    if rows.empty:
+        return None
+    places = numbers(rows[x])
+    red, green, blue = (int(style["line"]["color"][i : i + 2], 16) for i in (1, 3, 5))
+    return go.Scatter(
+        x=places + places[::-1], y=numbers(rows["ci_high"]) + numbers(rows["ci_low"])[::-1], mode="lines", fill="toself",
+        fillcolor=f"rgba({red},{green},{blue},0.16)", line_width=0, hoverinfo="skip", showlegend=False,
+        name=f"{style['name']}, 95 % interval", legendgroup=style["legendgroup"],
+    )  # fmt: skip
+
+
+def _level(row: pd.Series, ends: list[int], right: bool) -> go.Scatter:
+    name = html.escape(label(row))
+    return go.Scatter(
+        x=ends, y=[float(row["value"])] * 2, mode="lines+text", text=["", name] if right else [name, ""], name=name,
+        textposition="top left" if right else "top right", textfont={"size": 12, "color": INK}, showlegend=False,
+        line={"color": INK, "width": 1.5, "dash": "dot"}, hovertemplate="%{fullData.name}: %{y:.3f}<extra></extra>",
+    )  # fmt: skip
+
+
+def _refuse_two_values(rows: pd.DataFrame, name: str, x: str) -> None:
+    twice = rows[rows[x].duplicated(keep=False)]
+    if not twice.empty:
+        first = twice[twice[x] == twice[x].iloc[0]].drop(columns="replicates", errors="ignore")
+        figures = ("value", "ci_low", "ci_high", "n")
+        differ = [c for c in first.columns if c not in figures and first[c].nunique(dropna=False) > 1]
+        where = f"at layer {first[x].iloc[0]}" if x == "layer" else f"after {first[x].iloc[0]} {x}"
+        raise ValueError(
+            f"{len(first)} values {where} for {name!r}: the rows differ in {differ}; "
+            f"filter the table to one of each, or give one of these columns as `facet`"
+        )

@@ -1,0 +1,103 @@
+"""Dots with intervals: hides places, panels and the legend; a line of dots a category.
+
+It refuses an empty table.
+"""
+
+import html
+import textwrap
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from bert_repro.figures.look import (
+    ASIDE,
+    CATEGORY_WIDTH,
+    DOT,
+    EMPTY,
+    INK,
+    MARKERS,
+    colour,
+    finish,
+    hover,
+    kind,
+    label,
+    numbers,
+    short,
+    stacked,
+    turn_of,
+)
+
+
+def dots(
+    table: pd.DataFrame,
+    by: str,
+    *,
+    facet: str | None = None,
+    title: str = "",
+    xlabel: str = "",
+    reference: pd.DataFrame | None = None,
+    zero: bool = False,
+) -> go.Figure:
+    """Draw values with their 95 % intervals, a line of dots a category.
+
+    Args:
+        table: Tidy rows; one without a seed is a mean of several and drawn larger.
+        by: The column of categories, e.g. `metric`, in the order in which they first occur.
+        facet: A column whose values get a panel each; differences share one range.
+        title: Heading of the figure.
+        xlabel: What the values are.
+        reference: More rows, e.g. other models' published scores, told apart by their `label`.
+        zero: Whether the values are differences, with a line at zero.
+
+    Raises:
+        ValueError: No rows.
+    """
+    if table.empty:
+        raise ValueError(EMPTY)
+    table = table if reference is None else pd.concat([table, reference], ignore_index=True)
+    parts = [table] if facet is None else [rows for _, rows in table.groupby(facet, sort=False)]
+    most = [int(rows[by].value_counts().max()) for rows in parts]  # dots in a category
+    heights = [DOT * max(many + 2, 4) * rows[by].nunique() for many, rows in zip(most, parts, strict=True)]
+    figure = stacked(heights, None if facet is None else [rows[facet].iloc[0] for rows in parts])
+    legend: dict[str, dict] = {}
+    for at, (rows, many) in enumerate(zip(parts, most, strict=True), start=1):
+        categories = list(rows[by].unique())
+        rows = rows.assign(place=rows[by].map(categories.index).astype(float))
+        dot = rows.groupby("place")["place"]  # the dots of a category lie one below the other
+        rows["place"] += (dot.cumcount() - (dot.transform("size") - 1) / 2) / (many + 2)
+        for _, group in rows.groupby(["role", "seed", "method"], sort=False, dropna=False):
+            name, marker = _dot(group.iloc[0], len(legend))
+            look = legend.setdefault(name, marker | {"color": INK})
+            figure.add_trace(_dotted(group, name, marker | {"symbol": look["symbol"]}), row=at, col=1)
+        spelt = ["<br>".join(textwrap.wrap(html.escape(short(name)), CATEGORY_WIDTH)) for name in categories]
+        figure.update_yaxes(tickvals=list(range(len(spelt))), ticktext=spelt, showgrid=False, row=at, col=1)
+        figure.update_yaxes(range=[len(spelt) - 0.5, -0.5], row=at, col=1)
+        if zero:
+            figure.add_vline(x=0, line={"color": INK, "width": 1}, row=at, col=1)
+    for name, marker in legend.items():
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker)
+    figure.update_xaxes(showticklabels=True, **({} if zero else {"matches": None}))
+    figure.update_xaxes(title_text=xlabel, row=len(parts), col=1)
+    return finish(figure, sum(heights), title)
+
+
+def _dot(row: pd.Series, known: int) -> tuple[str, dict]:
+    """Name a kind of dot and give its look; seeds have the markers that they have in curves."""
+    if row["role"] != "score":
+        symbol = f"{MARKERS[known % len(MARKERS)]}-open"
+        return html.escape(label(row)), {"color": ASIDE, "size": 9, "symbol": symbol}
+    paint = colour(kind(row["model"], row["task"]))
+    if pd.isna(row["seed"]):
+        return "mean over seeds", {"color": paint, "size": 12, "symbol": "line-ns-open", "line": {"width": 4}}
+    return f"seed {row['seed']}", {"color": paint, "size": 7, "symbol": MARKERS[turn_of(row["seed"]) % len(MARKERS)]}
+
+
+def _dotted(rows: pd.DataFrame, name: str, marker: dict) -> go.Scatter:
+    """Draw dots of one kind, each with its interval."""
+    values = rows["value"].astype(float)
+    ends = {"array": rows["ci_high"].astype(float) - values, "arrayminus": values - rows["ci_low"].astype(float)}
+    bars = {"type": "data", "color": marker["color"], "thickness": 1.5, "width": 0, "symmetric": False}
+    return go.Scatter(
+        x=numbers(values), y=numbers(rows["place"]), mode="markers", name=name, marker=marker, showlegend=False,
+        error_x=bars | {side: numbers(lengths) for side, lengths in ends.items()}, **hover(rows, "", "x"),
+    )  # fmt: skip

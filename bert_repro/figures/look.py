@@ -1,0 +1,170 @@
+"""The look of all figures: hides plotly's template and renderer; gives colours, names and panels.
+
+Importing this module makes its renderer plotly's default: a notebook need only end a cell with a figure. Colours say
+*what kind of model* a line is (base, untrained, or the task it was tuned on) and are the same in every figure; dash and
+marker say which seed.
+"""
+
+import hashlib
+import html
+import json
+import textwrap
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import plotly.io as pio
+from plotly.io._base_renderers import MimetypeRenderer
+from plotly.subplots import make_subplots
+
+COLOURS = {
+    "base": "#000000", "untrained": "#7F7F7F", "nli": "#0072B2", "parsing": "#D55E00", "squad": "#009E73",
+    "tagging": "#CC79A7",
+}  # fmt: skip
+"""One colour a kind of model (Okabe and Ito's palette, told apart by colour-blind readers)."""
+SAME = {"mnli": "nli", "snli": "nli", "dependency": "parsing", "questions": "squad", "span": "squad", "pos": "tagging"}
+"""Other names of a kind: they share its colour."""
+NAMES = {
+    "mnli": "MNLI", "snli": "SNLI", "nli": "NLI", "squad": "SQuAD", "pos": "POS tagging", "rsa": "RSA",
+    "rsa_centred": "RSA, centred", "rsa_standardised": "RSA, standardised", "rsa_spearman": "RSA, Spearman",
+    "cka_debiased": "CKA, debiased", "cka_biased": "CKA, biased", "procrustes": "Procrustes", "svcca": "SVCCA",
+    "pwcca": "PWCCA", "neighbours": "nearest-neighbour overlap", "cosine": "paired cosine",
+    "cosine_centred": "paired cosine, centred", "cosine_standardised": "paired cosine, standardised",
+    "uuas": "UUAS", "uas": "UAS", "las": "LAS", "dspr": "DSpr", "nspr": "NSpr", "f1": "F1", "exact_match": "exact match",
+    "accuracy_matched": "accuracy, matched", "accuracy_mismatched": "accuracy, mismatched",
+    "las_without_punctuation": "LAS, no punctuation", "uas_without_punctuation": "UAS, no punctuation",
+    "relative_l2": "relative change",
+}  # fmt: skip
+"""How names in a table are spelt in a figure; others as they are."""
+_SPARE = ("#E69F00", "#56B4E9")
+ASIDE = "#7F7F7F"  # controls, floors and baselines
+DASHES = ("solid", "dash", "dashdot", "longdash")
+MARKERS = ("circle", "diamond", "square", "triangle-up", "x")
+INK, _PANEL, _GRID = "#666666", "#FAFAFA", "#DDDDDD"  # readable on white and on near-black
+_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif"
+_CONFIG = {"responsive": True, "displayModeBar": False}  # a finger on a figure scrolls the page: see dragmode
+PANEL_HEIGHT, _AROUND, _ENTRY = 270, 100, 14  # pixels: a panel, the axis below it, a legend entry
+DOT, _GAP = 12, 60  # pixels: a line of one dot, the room between panels
+_TITLE_WIDTH, _TITLE_LINE, CATEGORY_WIDTH = 44, 22, 13  # what fits a phone: characters, pixels, characters beside dots
+EMPTY = "nothing to draw, the table has no rows: `make report` fills the tables, or loosen the filter before it"
+
+pio.templates["bert_repro"] = go.layout.Template(
+    layout={
+        "font": {"family": _FONT, "size": 14, "color": INK},
+        "title": {"x": 0, "xanchor": "left", "xref": "container", "y": 1, "yref": "container", "yanchor": "top",
+                  "pad": {"t": 8, "l": 4}, "font": {"size": 15}},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": _PANEL,
+        "dragmode": False,
+        "margin": {"l": 60, "r": 10, "t": 10, "b": 60},
+        "hoverlabel": {"font": {"family": _FONT, "size": 13}, "namelength": -1},
+        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "xanchor": "left",
+                   "font": {"size": 13}, "tracegroupgap": 2},
+        "xaxis": {"gridcolor": _GRID, "zeroline": False, "linecolor": INK, "automargin": True,
+                  "title": {"standoff": 8, "font": {"size": 14}}},
+        "yaxis": {"gridcolor": _GRID, "zeroline": False, "linecolor": INK, "automargin": True,
+                  "title": {"standoff": 8, "font": {"size": 14}}},
+    }
+)  # fmt: skip
+
+
+class _BookRenderer(MimetypeRenderer):
+    """Shows a figure as HTML for the book, which ships plotly.js once, and as plotly's MIME type for JupyterLab."""
+
+    def to_mimebundle(self, fig_dict: dict) -> dict[str, object]:
+        # to_json escapes <, > and /, so no text inside the figure can end the script
+        text = pio.to_json({**fig_dict, "config": _CONFIG}, validate=False)
+        figure = json.loads(text)
+        height = figure["layout"].get("height", 450)
+        show = f"Plotly.newPlot(document.currentScript.previousElementSibling, {text})"  # no id: equal output each run
+        return {
+            "text/html": f'<div class="bert-repro-figure" style="height:{height}px"></div><script>{show}</script>',
+            "application/vnd.plotly.v1+json": figure,
+        }
+
+
+pio.renderers["bert_repro"] = _BookRenderer()
+pio.renderers.default = pio.templates.default = "bert_repro"
+
+
+def kind(model: Any, task: Any = None) -> str:
+    """Say of what kind a model is: its task, or `base` or `untrained`."""
+    name = str(model).split(":")[0] if pd.isna(task) or not task else str(task)
+    return SAME.get(name, name)
+
+
+def colour(name: str) -> str:
+    """Give the colour of a kind of model; kinds without an entry in COLOURS get one by their name."""
+    name = SAME.get(name, name)
+    return COLOURS.get(name) or _SPARE[hashlib.sha256(name.encode()).digest()[0] % len(_SPARE)]
+
+
+def label(row: pd.Series) -> str:
+    """Name a row's line in a legend, e.g. `MNLI fine-tuned, seed 1`."""
+    if row["role"] == "baseline":
+        return str(next((row[c] for c in ("method", "probe", "model") if not pd.isna(row[c])), "baseline"))
+    name = model_name(row["model"], row["task"], row["seed"])
+    if row["role"] == "score" or (row["role"] == "control" and row["model"] == "untrained"):
+        return name
+    if not pd.isna(row["rows"]) and row["role"] == "floor":
+        return f"floor: {row['rows']}"
+    pair = [row["model"]] if pd.isna(row["reference_model"]) else [row["model"], row["reference_model"]]
+    return f"{row['role']}: {' and '.join(map(short, pair))}"
+
+
+def model_name(model: Any, task: Any, seed: Any) -> str:
+    if pd.isna(task) or not task:
+        return short(model)
+    return f"{short(task)} fine-tuned" + ("" if pd.isna(seed) else f", seed {seed}")
+
+
+def short(name: object) -> str:
+    """Spell a table's name of a model, task or metric: `nli-1` as `NLI seed 1`."""
+    stem, _, seed = str(name).rpartition("-")
+    return f"{NAMES.get(stem, stem)} seed {seed}" if stem and seed.isdecimal() else NAMES.get(str(name), str(name))
+
+
+def stacked(heights: list[int], names: list | None) -> go.Figure:
+    """Make panels of some heights (pixels), one below the other, on one x axis."""
+    titles = None if names is None else [f"<b>{html.escape(short(name))}</b>" for name in names]
+    figure = make_subplots(
+        len(heights),
+        1,
+        shared_xaxes=True,
+        vertical_spacing=_GAP / max(_GAP, sum(heights)),
+        row_heights=heights,
+        subplot_titles=titles,
+    )
+    return figure.update_annotations(x=0, xanchor="left", font_size=14)
+
+
+def finish(figure: go.Figure, height: int, title: str) -> go.Figure:
+    """Give a figure with panels of a height in all (pixels) its heading and the room for axis and legend."""
+    heading = textwrap.wrap(html.escape(title), _TITLE_WIDTH)
+    top = 10 + _TITLE_LINE * (len(heading) + bool(figure.layout.annotations))
+    entries = sum(trace.showlegend is not False for trace in figure.data)
+    return figure.update_layout(
+        template="bert_repro", title_text="<br>".join(heading) or None, title_pad_t=8 * max(len(heading), 1),
+        showlegend=True, autosize=True, hovermode="closest", margin_t=top,
+        height=height + _AROUND + _ENTRY * entries + top,
+    )  # fmt: skip
+
+
+def turn_of(seed: Any) -> int:
+    """Count seeds from 0, for their dashes and markers."""
+    return 0 if pd.isna(seed) else max(int(seed) - 1, 0)
+
+
+def hover(rows: pd.DataFrame, where: str, value: str) -> dict:
+    """Say of each point what it is, its interval where it has one, and of how many."""
+    known = (
+        " [%{customdata[0]:.3f}, %{customdata[1]:.3f}], n = %{customdata[2]}" if rows["ci_low"].notna().all() else ""
+    )
+    extra = [list(values) for values in zip(*(numbers(rows[c]) for c in ("ci_low", "ci_high", "n")), strict=True)]
+    shown = f"%{{fullData.name}}<br>{where}%{{{value}:.3f}}{known}<extra></extra>"
+    return {"customdata": extra, "hovertemplate": shown}
+
+
+def numbers(column: pd.Series) -> list:
+    """Give a column as plain numbers, None where empty."""
+    return [None if pd.isna(value) else value for value in column.tolist()]
