@@ -14,7 +14,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -159,24 +159,28 @@ def merge_artefacts(folder: Path | str, kind: str) -> pd.DataFrame:
     return frame.assign(content=[json.loads(content) for content in frame["content"]])
 
 
-def paired(table: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Subtract one model's rows from the others', row by row and resample by resample.
+def paired(table: pd.DataFrame, reference: str, by: str = "model", same: Sequence[str] = ()) -> pd.DataFrame:
+    """Subtract one model's rows from the others', or one corpus's or task's, row by row and resample by resample.
 
     Args:
-        table: Rows with replicates; those of a model differ in what is measured (layer, metric, corpus, split, ...).
-        reference: The `model` that is subtracted.
+        table: Rows with replicates; those of a side differ in what is measured (layer, metric, corpus, split, ...).
+        reference: The side that is subtracted.
+        by: The column that tells the sides apart.
+        same: Columns in which a row must equal what is subtracted from it, beside those that say what is measured.
 
     Returns:
-        The other models' rows with `value`, `ci_low`, `ci_high` and `replicates` of the difference.
+        The other sides' rows with `value`, `ci_low`, `ci_high` and `replicates` of the difference. Rows of different
+        corpora were drawn apart: their interval is that of two independent samples.
 
     Raises:
         ValueError: Nothing to pair, several rows of the reference fit, or rows without replicates.
     """
     keys = ["notebook", "layer", "corpus", "split", "rows", "target", "probe", "probe_seed", "method", "metric"]
-    base = table[table["model"] == reference]
+    keys = [*dict.fromkeys([*(key for key in keys if key != by), *same])]
+    base = table[table[by] == reference]
     if base.duplicated(keys).any():
         raise ValueError(f"several rows of {reference!r} measure the same thing: filter the table first")
-    others = table[table["model"] != reference].reset_index(drop=True)
+    others = table[table[by] != reference].reset_index(drop=True)
     # NA equals NA here, as pandas merges it
     both = others.merge(base[[*keys, "value", "replicates"]], on=keys, suffixes=("", "_reference"))
     if both.empty:
@@ -188,7 +192,8 @@ def paired(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     sides = zip(both["value"], both["replicates"], both["value_reference"], both["replicates_reference"], strict=True)
     both[["value", "ci_low", "ci_high"]] = [intervals.difference(*four) for four in sides]
     both["replicates"] = both["replicates"] - both["replicates_reference"]
-    return both[[*COLUMNS, "replicates"]].assign(reference_model=reference).astype(COLUMNS)
+    both = both.assign(reference_model=reference) if by == "model" else both
+    return both[[*COLUMNS, "replicates"]].astype(COLUMNS)
 
 
 class Recorder:
@@ -264,7 +269,7 @@ def sources(notebook: Path, drawing: bool = False) -> list[Path]:
 
     Args:
         notebook: The notebook.
-        drawing: Whether to count the figures module, which shows what a run computed but does not change it: a new colour
+        drawing: Whether to count the figures, which show what a run computed but do not change it: a new colour
             makes no table stale.
     """
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
@@ -276,7 +281,8 @@ def sources(notebook: Path, drawing: bool = False) -> list[Path]:
         if path not in found:
             found.add(path)
             waiting |= _imported(path.read_text(encoding="utf-8"))
-    return [notebook, *sorted(path for path in found if drawing or path.name != "figures.py")]
+    drawn = {path for path in found if path.relative_to(ROOT / PACKAGE).parts[0].removesuffix(".py") == "figures"}
+    return [notebook, *sorted(found if drawing else found - drawn)]
 
 
 def _imported(code: str) -> set[Path]:

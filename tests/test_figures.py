@@ -265,12 +265,17 @@ def test_a_grid_has_a_panel_a_pair_of_models_and_is_filled_in_by_symmetry():
 def test_a_grid_refuses_nothing_and_two_values_for_a_cell():
     with pytest.raises(ValueError, match="nothing to draw"):
         figures.layer_grid(grid_rows()[:0])
-    with pytest.raises(ValueError, match=r"several values for the layers \(0, 0\): filter the table"):
+    with pytest.raises(ValueError, match=r"several values for the layers 0 and 0: filter the table"):
         figures.layer_grid(pd.concat([grid_rows(), grid_rows()]))
 
 
 def test_a_floor_with_a_class_of_rows_is_called_by_it():
-    rows = tables.tidy(
-        [{"value": 0.1, "layer": 0}], role="floor", model="nli-1", rows="shuffled words", metric="similarity"
-    )
-    assert figures.label(rows.iloc[0]) == "floor: shuffled words"
+    found = {
+        "value": 0.1,
+        "layer": 0,
+        "role": "floor",
+        "model": "nli-1",
+        "rows": "shuffled words",
+        "metric": "similarity",
+    }
+    assert figures.label(tables.tidy([found]).iloc[0]) == "floor: shuffled words"

@@ -246,20 +246,35 @@ def test_rsa_of_a_resample_without_two_different_pairs_is_undefined_not_wild():
 
 
 @pytest.mark.parametrize("name", ["rsa", "rsa_spearman"])
-def test_rsa_refuses_vectors_of_one_direction(name):
+def test_vectors_of_one_direction_have_no_rsa(name):
     x = np.outer(np.arange(1, 26), vectors(1, 8)[0]).astype(np.float32)
-    x = np.tile(x[:1], (25, 1)) if name == "rsa_spearman" else x
+    x = (
+        2.0 ** np.arange(25)[:, None] * x[:1] if name == "rsa_spearman" else x
+    )  # whose cosines are equal to the last bit
     for pair in ((x, vectors(25, 8)), (vectors(25, 8), x)):
-        with pytest.raises(ValueError, match="gives all pairs of words the same cosine: there is no geometry"):
-            measured(name, *pair, LENGTHS)
+        assert np.isnan(measured(name, *pair, LENGTHS)[0])
+        sides = [layered(vectors(25, 8), side) for side in pair]
+        with pytest.raises(
+            ValueError, match=f"{name} finds no two pairs of words that differ, in layer 3 of one of the mod"
+        ):
+            similarity.compare([sample(*sides)], [1, 3], [name], 100)
+        rows = similarity.compare([sample(*sides)._replace(rows="NOUN")], [1, 3], [name], 100)
+        assert [row["layer"] for row in rows] == [1]
 
 
-def test_what_cannot_be_standardised_or_has_no_direction_once_centred_is_refused():
+@pytest.mark.parametrize("last_bit", [0, 2.0**-8])
+def test_a_constant_dimension_counts_for_nothing_once_standardised(last_bit):
+    """As encoders have them whose normalisation scales a dimension to nothing, in half precision."""
     x, y = vectors(25), vectors(25, seed=1)
-    x[:, 3] = 7
-    for name in ("rsa_standardised", "cosine_standardised"):
-        with pytest.raises(ValueError, match="dimension 3 is the same for every word and cannot be standardised: take"):
-            measured(name, x, y, LENGTHS)
+    without = {name: measured(name, x, y, LENGTHS)[0] for name in ("rsa_standardised", "cosine_standardised")}
+    flat = np.where(np.arange(25) == 3, 7 + last_bit, 7).astype(np.float32)
+    for name, value in without.items():
+        sides = (np.insert(side, 5, flat, axis=1) for side in (x, y))
+        assert measured(name, *sides, LENGTHS)[0] == pytest.approx(value, abs=1e-6)
+
+
+def test_a_word_that_is_the_mean_of_all_has_no_direction():
+    y = vectors(25, seed=1)
     x = np.vstack([-y, y, 0 * y[:1]])
     with pytest.raises(ValueError, match="word 50 has a vector of length zero, which has no direction"):
         measured("rsa_centred", x, x, (25, 25, 1))

@@ -168,6 +168,23 @@ def test_paired_subtracts_row_by_row_and_resample_by_resample():
     assert difference["ci_low"][1] == pytest.approx(difference["ci_high"][1], abs=1e-6)
 
 
+def test_corpora_and_tasks_are_paired_like_models():
+    rows = [row(0.5, corpus=corpus, model=model, task=task, seed=1) | {"value": value} for corpus, model, task, value in
+            [("wiki", "a-1", "a", 0.9), ("mnli", "a-1", "a", 0.6), ("wiki", "b-1", "b", 0.8), ("mnli", "b-1", "b", 0.7)]]  # fmt: skip
+    table = tables.tidy(rows)
+    texts = tables.paired(table, "wiki", by="corpus", same=["model"])
+    assert list(zip(texts["model"], texts["corpus"], texts["value"].round(6), strict=True)) == [
+        ("a-1", "mnli", -0.3), ("b-1", "mnli", -0.1)
+    ]  # fmt: skip
+    assert texts["reference_model"].isna().all()
+    tasks = tables.paired(table, "b", by="task", same=["seed"])
+    assert list(zip(tasks["task"], tasks["corpus"], tasks["value"].round(6), strict=True)) == [
+        ("a", "wiki", 0.1), ("a", "mnli", -0.1)
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="several rows of 'wiki' measure the same thing"):
+        tables.paired(table, "wiki", by="corpus")
+
+
 def test_rows_are_paired_where_a_key_is_empty_on_both_sides_only():
     rows = [row(1.0, split="dev"), row(2.0, model="other", split="dev"), row(3.0, model="other")]
     assert tables.paired(tables.tidy(rows), "base")["value"].tolist() == [1.0]
@@ -205,7 +222,8 @@ MODULES = {
     "core": '"""Core."""\nX = 1\n',
     "lazy": "def late():\n    from bert_repro import core\n    return core.X\n",
     "near": "import bert_repro.lazy\nimport numpy\n",
-    "figures": "from bert_repro import paint\nRED = 1\n",
+    "figures/__init__": "from bert_repro import paint\nfrom bert_repro.figures.look import RED\n",
+    "figures/look": "RED = 1\n",
     "paint": "BLUE = 2\n",
     "other": "Y = 2\n",
     "parts/__init__": '"""Parts."""\n',
@@ -244,14 +262,8 @@ def test_sources_follow_imports_inside_functions_and_packages(project):
     path = project / "notebooks" / "measure.ipynb"
     assert names(tables.sources(path)) == ["measure", "__init__", "core", "lazy", "near", "paint"]
     assert names(tables.sources(path, drawing=True)) == [
-        "measure",
-        "__init__",
-        "core",
-        "figures",
-        "lazy",
-        "near",
-        "paint",
-    ]
+        "measure", "__init__", "core", "__init__", "look", "lazy", "near", "paint",
+    ]  # fmt: skip
     parts = tables.sources(notebook(project, "from bert_repro.parts import one"))
     assert [p.relative_to(project).as_posix() for p in parts[1:]] == [
         "bert_repro/core.py", "bert_repro/parts/__init__.py", "bert_repro/parts/one.py",
@@ -261,7 +273,7 @@ def test_sources_follow_imports_inside_functions_and_packages(project):
 def test_every_notebook_of_this_project_reads_tables_and_no_test():
     for path in sorted((tables.ROOT / "notebooks").rglob("*.ipynb")):
         found = names(tables.sources(path))
-        assert "tables" in found and "intervals" in found and "figures" not in found
+        assert "tables" in found and "intervals" in found and not {"look", "curves"} & set(found)
 
 
 HARMLESS = {
@@ -269,7 +281,7 @@ HARMLESS = {
     "docstring": ("core", '"""Another."""\nX = 1\n"""Of X."""\n'),
     "layout": ("core", "\n\nX = (\n    1\n)\n"),
     "function docstring": ("lazy", 'def late():\n    """Do it late."""\n    from bert_repro import core\n    return core.X\n'),
-    "colour": ("figures", "from bert_repro import paint\nRED = 3\n"),
+    "colour": ("figures/look", "RED = 3\n"),
     "a module not imported": ("other", "Y = 3\n"),
 }  # fmt: skip
 HARMFUL = {

@@ -37,9 +37,8 @@ def layer_grid(table: pd.DataFrame, *, title: str = "") -> go.Figure:
     for at, (_, rows) in enumerate(pairs, start=1):
         cells = rows.set_index(["layer", "reference_layer"])
         if cells.index.has_duplicates:
-            raise ValueError(
-                f"several values for the layers {cells.index[cells.index.duplicated()][0]}: filter the table"
-            )
+            layers = " and ".join(map(str, cells.index[cells.index.duplicated()][0]))
+            raise ValueError(f"several values for the layers {layers}: filter the table")
         shown = {
             name: cells[name].unstack().sort_index(axis=0).sort_index(axis=1) for name in ("value", "ci_low", "ci_high")
         }

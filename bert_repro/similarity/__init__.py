@@ -102,7 +102,7 @@ def compare(
         Table rows: corpus, split, rows, layer, method, value, interval, replicates, n (words), with the metric
         `similarity`; and, from two layers on, two without a layer that sum the curve up: `change`, the area above it over
         the layers' span, 0 where nothing changed; and `depth`, the layer up to which every one stays above 0.9. A layer in
-        which a class of words has one vector for all, as [CLS] has in the embeddings, has no rows.
+        which a class of words has no geometry, as [CLS] with one vector for all in the embeddings, has no rows.
 
     Raises:
         ValueError: An unknown measure, or vectors that cannot be compared.
@@ -114,11 +114,17 @@ def compare(
         check(x, y, sample.sentence)
         pairs = [(layer, len(x) + layer) for layer in range(len(x))]
         for name, results in _measured(sample, [*x, *y], pairs, methods, resamples):
-            for layer, (value, replicates) in zip(there, results, strict=True):
+            found = {layer: result for layer, result in zip(there, results, strict=True) if not np.isnan(result[0])}
+            if len(found) < len(there) and not sample.rows:
+                raise ValueError(
+                    f"{name} finds no two pairs of words that differ, in layer {min(set(there) - set(found))} of one of the "
+                    "models: there is no geometry to compare"
+                )
+            for layer, (value, replicates) in found.items():
                 rows.append(sample.row(name, "similarity", value, replicates) | {"layer": layer})
-            if len(there) > 1:
-                curve = np.array([np.r_[value, replicates] for value, replicates in results])
-                for metric, summed in zip(("change", "depth"), _summaries(there, curve), strict=True):
+            if len(found) > 1:
+                curve = np.array([np.r_[value, replicates] for value, replicates in found.values()])
+                for metric, summed in zip(("change", "depth"), _summaries([*found], curve), strict=True):
                     rows.append(sample.row(name, metric, summed[0], summed[1:]))
     return rows
 

@@ -1,6 +1,6 @@
 """Measures on kernels: hides the pairs of words, of which there are millions; gives RSA, CKA and neighbour overlap.
 
-It refuses representations in which all pairs of words look alike.
+It refuses a vector without a direction; where all pairs of words look alike, its values are not numbers.
 
 A kernel holds a number for each pair of words of one representation. All kernels of a call are formed once, a stripe at a
 time and only on one side of the diagonal, whatever the number of comparisons and resamples.
@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import stats
 
 from bert_repro import intervals
 
@@ -42,20 +41,14 @@ def centred(x: Vectors) -> Vectors:
 def standardised(x: Vectors) -> Vectors:
     """Give every dimension mean 0 and variance 1, so that none dominates.
 
-    Raises:
-        ValueError: A dimension that is constant.
+    A dimension that is constant, but for the last bit of the half precision in which states are stored, becomes 0.
 
     Reference:
         Timkey and van Schijndel 2021, section 4.
     """
-    x = centred(x)
-    spread = x.std(0, dtype=float)
-    if not spread.all():
-        raise ValueError(
-            f"dimension {int(np.argmin(spread))} is the same for every word and cannot be standardised: "
-            "take a measure that does not, such as rsa_centred"
-        )
-    return x / spread.astype(x.dtype)
+    mean, spread = x.mean(0, dtype=float), x.std(0, dtype=float)
+    varied = spread > np.abs(mean) * 2.0**-10
+    return centred(x) * np.where(varied, 1 / np.where(varied, spread, 1), 0).astype(as_is(x).dtype)
 
 
 def unit(x: Vectors) -> Vectors:
@@ -87,11 +80,8 @@ def rsa(
         prepare: What is done to the vectors first: `as_is`, `centred` or `standardised`, on the whole sample.
 
     Returns:
-        For each pair the similarity in [-1, 1], 1 for kernels equal up to scale and shift; and its value in every resample
-        (NaN where a resample drew no two pairs of words with different cosines).
-
-    Raises:
-        ValueError: All pairs of words have the same cosine in a representation.
+        For each pair the similarity in [-1, 1], 1 for kernels equal up to scale and shift; and its value in every resample.
+        NaN where no two pairs of words have different cosines.
 
     Reference:
         Kriegeskorte et al. 2008; Abnar et al. 2019, section 3 (cosine kernel, Pearson over the upper triangle).
@@ -130,7 +120,7 @@ def cka(
 
     Returns:
         For each pair the similarity, 1 for equal geometry; in [0, 1] where biased, a little below 0 at times where not; and
-        its value in every resample (NaN where that drew too few words).
+        its value in every resample. NaN where there are too few words, or one vector for all.
 
     Reference:
         Kornblith et al. 2019, section 3; Song et al. 2012, equation 5; Murphy et al. 2024.
@@ -175,8 +165,6 @@ def rsa_spearman(stack: Sequence[Vectors], pairs: Pairs, sentence: Sentences, we
     ranked = []
     for x in map(unit, map(as_is, stack)):
         values, place = np.unique((x @ x.T)[upper], return_inverse=True)
-        if len(values) < 2:
-            raise ValueError(_NO_GEOMETRY)
         ranked.append((place, len(values)))
     groups = intervals.groups(sentence)
     of_pair = [groups[side] for side in upper]
@@ -238,13 +226,8 @@ def word_mean(each: Float[np.ndarray, " words"], sentence: Sentences, weights: W
     return float(value), replicates
 
 
-_NO_GEOMETRY = "one model gives all pairs of words the same cosine: there is no geometry to compare"
-
-
 def _result(values: np.ndarray) -> Result:
     """Part the value on the whole sample, which comes first, from its replicates."""
-    if np.isnan(values[0]):
-        raise ValueError(_NO_GEOMETRY)
     return float(values[0]), values[1:]
 
 
@@ -350,8 +333,11 @@ def _rank_correlation(one: tuple[np.ndarray, int], other: tuple[np.ndarray, int]
     for place, different in (one, other):
         place = place if kept is None else place[kept]
         count = np.bincount(place, minlength=different)
-        ranks.append((np.cumsum(count) - (count - 1) / 2)[place])
-    return float(stats.pearsonr(*ranks).statistic)
+        rank = (np.cumsum(count) - (count - 1) / 2)[place]
+        ranks.append(rank - rank.mean())
+    one_rank, other_rank = ranks
+    with np.errstate(invalid="ignore"):
+        return float(one_rank @ other_rank / np.sqrt((one_rank @ one_rank) * (other_rank @ other_rank)))
 
 
 def _nearest(x: np.ndarray, count: int) -> np.ndarray:
