@@ -106,29 +106,26 @@ def _procrustes(products: _Products) -> float:
 
 
 def _svcca(products: _Products) -> float:
-    return float(_canonical(products, KEPT)[0].mean())
+    xx, yy, xy = products
+    crossed = _whitening(xx, KEPT).T @ xy @ _whitening(yy, KEPT)
+    squares = np.linalg.eigvalsh(crossed @ crossed.T)  # of its singular values, which are the canonical correlations
+    return float(np.sqrt(np.clip(squares[-min(crossed.shape) :], 0, 1)).mean())
 
 
 def _pwcca(products: _Products) -> float:
-    correlations, combined = _canonical(products, 1.0)
-    share = np.abs(combined.T @ products[0]).sum(1)  # of each canonical variable in all dimensions of x
-    return float(correlations @ share / share.sum())
-
-
-def _canonical(products: _Products, kept: float) -> tuple[np.ndarray, np.ndarray]:
-    """Give the canonical correlations, and the combinations of the first side's dimensions that they belong to."""
     xx, yy, xy = products
-    white, other = _whitening(xx, kept), _whitening(yy, kept)
-    crossed = white.T @ xy @ other
-    # of crossed @ crossed.T, its squared singular values: several times as fast as a singular value decomposition
-    squares, directions = linalg.eigh(crossed @ crossed.T)
+    white = _whitening(xx)
+    crossed = white.T @ xy @ _whitening(yy)
+    squares, directions = np.linalg.eigh(crossed @ crossed.T)
     many = min(crossed.shape)
-    return np.sqrt(np.clip(squares[-many:], 0, 1)), white @ directions[:, -many:]
+    combined = white @ directions[:, -many:]  # the canonical variables, of the dimensions of x
+    share = np.abs(combined.T @ xx).sum(1)  # what each accounts for in all of them
+    return float(np.sqrt(np.clip(squares[-many:], 0, 1)) @ share / share.sum())
 
 
-def _whitening(products: np.ndarray, kept: float) -> np.ndarray:
+def _whitening(products: np.ndarray, kept: float = 1.0) -> np.ndarray:
     """Give the map from dimensions to principal directions of variance 1, as many as carry `kept` of all variance."""
-    variance, directions = linalg.eigh(products)
+    variance, directions = np.linalg.eigh(products)
     variance, directions = variance[::-1], directions[:, ::-1]
     real = int((variance > variance[0] * len(variance) * np.finfo(variance.dtype).eps).sum())  # others are rounding
     share = np.cumsum(variance[:real]) / variance[:real].sum()

@@ -1,0 +1,142 @@
+"""Similarity with intervals: all layers, 1,000 resamples, beside naive resampling and one pass that only forms the kernels.
+
+    python benchmarks/similarity.py [--words 5000] [--hidden 768]
+
+Representations are random with a shared part, sentences of 10 to 30 words, three pairs of models of 13 layers. All sides run
+in turns on the same machine: quote the ratios, not the seconds. The naive bootstrap lays the drawn words out and forms their
+kernels anew in every resample; it is run on a few and extrapolated. The grid is measured in a process of its own, whose peak
+memory is printed. Last, the notebook from its start to its table, on stored states of the demo encoder and generated text.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bert_repro import intervals, similarity, states
+from bert_repro.study import ROOT
+
+LAYERS, MODELS, RESAMPLES, NAIVE = 13, 4, 1000, 20
+METHODS = ("rsa", "cka_debiased")
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Time one call."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def representations(words: int, hidden: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Make the layers of four models, in half precision as they are stored, with the sentence of each word and draws."""
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(10, 31, words // 10)
+    sentence = np.repeat(np.arange(len(lengths)), lengths)[:words]
+    shared = generator.normal(size=(words, hidden)).astype(np.float32)
+    stack = [
+        (shared + generator.normal(size=shared.shape)).astype(np.float16) for _ in range(MODELS) for _ in range(LAYERS)
+    ]
+    return stack, sentence, intervals.draws("benchmark", int(sentence[-1]) + 1, RESAMPLES)
+
+
+def ours(stack: list[np.ndarray], sentence: np.ndarray, weights: np.ndarray) -> None:
+    """Compare the first model with each other one, layer by layer, as the notebook does."""
+    for model in range(1, MODELS):
+        both = [*stack[:LAYERS], *stack[model * LAYERS : (model + 1) * LAYERS]]
+        for name in METHODS:
+            similarity.MEASURES[name].function(
+                both, [(layer, LAYERS + layer) for layer in range(LAYERS)], sentence, weights
+            )
+
+
+def kernels_once(stack: list[np.ndarray]) -> None:
+    """Form every kernel of both measures once, 500 rows at a time, and do nothing with it."""
+    for x in stack:
+        x = x.astype(np.float32)
+        for prepared in (x / np.linalg.norm(x, axis=1, keepdims=True), x - x.mean(0)):
+            for start in range(0, len(x), 500):
+                prepared[start : start + 500] @ prepared.T
+
+
+def naive(x: np.ndarray, y: np.ndarray, sentence: np.ndarray, counts: np.ndarray) -> None:
+    """Compute both measures of one pair of layers on the words of one resample, from the formulas."""
+    drawn = np.concatenate([np.tile(np.flatnonzero(sentence == s), n) for s, n in enumerate(counts) if n])
+    x, y = x[drawn].astype(np.float32), y[drawn].astype(np.float32)
+    upper = np.triu_indices(len(drawn), 1)
+    k, l = ((u @ u.T)[upper] for u in (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (x, y)))  # noqa: E741
+    np.corrcoef(k, l)
+    n = len(drawn)
+    k, l = (u @ u.T for u in (side - side.mean(0) for side in (x, y)))  # noqa: E741
+    for kernel in (k, l):
+        np.fill_diagonal(kernel, 0)
+
+    def hsic(k: np.ndarray, l: np.ndarray) -> float:  # noqa: E741
+        both = k.sum() * l.sum() / ((n - 1) * (n - 2))
+        return float((k * l).sum() + both - 2 / (n - 2) * (k.sum(0) @ l.sum(0)))
+
+    hsic(k, l), hsic(k, k), hsic(l, l)
+
+
+def grid(words: int, hidden: int, peak: "multiprocessing.Queue[tuple[float, float, float]]") -> None:
+    """Compare all layers of all models with one another, and tell seconds and peak memory, before and after."""
+    stack, sentence, weights = representations(words, hidden)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    pairs = [(i, j) for i in range(len(stack)) for j in range(i, len(stack))]
+    took = seconds(lambda: similarity.MEASURES["cka_debiased"].function(stack, pairs, sentence, weights))
+    peak.put((took, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6))
+
+
+def notebook(words: int) -> float:
+    """Time the similarity notebook, on states that are there."""
+    models, corpora = ["minilm", "untrained:minilm"], ["sample-text"]
+    states.sample(models, corpora, words=words, seed=1)
+    with tempfile.TemporaryDirectory() as folder:
+        setting = {
+            "model": models[1], "reference_model": models[0], "corpora": f'["{corpora[0]}"]', "words": str(words),
+            "methods": '["rsa", "cka_debiased"]', "more_methods": "[]", "grid_methods": "[]", "classes": "[]",
+            "lengths_of": "", "second_sample": "false", "output": str(Path(folder, "table.parquet")),
+        }  # fmt: skip
+        given = [text for name, value in setting.items() for text in ("-p", name, value)]
+        command = [sys.executable, "-m", "bert_repro", "run", "similarity", f"{folder}/out.ipynb", *given]
+        return seconds(lambda: subprocess.run(command, check=True, cwd=ROOT, stderr=subprocess.DEVNULL))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--words", type=int, default=5000)
+    parser.add_argument("--hidden", type=int, default=768)
+    arguments = parser.parse_args()
+    stack, sentence, weights = representations(arguments.words, arguments.hidden)
+    print(f"{arguments.words} words in {len(set(sentence))} sentences, {arguments.hidden} wide, {RESAMPLES} resamples")
+    passes, mine = [], []
+    for _ in range(2):
+        passes.append(seconds(lambda: kernels_once(stack)))
+        mine.append(seconds(lambda: ours(stack, sentence, weights)))
+    once = seconds(lambda: [naive(stack[0], stack[LAYERS], sentence, counts) for counts in weights[:NAIVE]])
+    resampled = once / NAIVE * RESAMPLES * LAYERS * (MODELS - 1)
+    print(f"RSA and CKA of 3 pairs x {LAYERS} layers: {min(mine):.1f} s")
+    print(f"ours / forming every kernel once: {min(mine) / min(passes):.2f} (target 1.5)")
+    print(f"naive resampling, extrapolated from {NAIVE} / ours: {resampled / min(mine):,.0f} (target 50)")
+    peak: multiprocessing.Queue[tuple[float, float, float]] = multiprocessing.Queue()
+    child = multiprocessing.get_context("spawn").Process(target=grid, args=(arguments.words, arguments.hidden, peak))
+    child.start()
+    took, before, after = peak.get()
+    child.join()
+    layers = MODELS * LAYERS
+    print(
+        f"{layers} x {layers} grid of CKA with intervals: {took:.1f} s, peak memory {after:.2f} GB (target 1.5; {before:.2f} held before)"
+    )
+    print(
+        f"notebook, start to table, {arguments.words} words of stored states: {notebook(arguments.words):.1f} s (target 20)"
+    )
+
+
+if __name__ == "__main__":
+    main()
