@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,13 +48,10 @@ def representations(words: int, hidden: int) -> tuple[list[np.ndarray], np.ndarr
 
 
 def ours(stack: list[np.ndarray], sentence: np.ndarray, weights: np.ndarray) -> None:
-    """Compare the first model with each other one, layer by layer, as the notebook does."""
-    for model in range(1, MODELS):
-        both = [*stack[:LAYERS], *stack[model * LAYERS : (model + 1) * LAYERS]]
-        for name in METHODS:
-            similarity.MEASURES[name].function(
-                both, [(layer, LAYERS + layer) for layer in range(LAYERS)], sentence, weights
-            )
+    """Compare the first model with each other one, layer by layer."""
+    pairs = [(layer, model * LAYERS + layer) for model in range(1, MODELS) for layer in range(LAYERS)]
+    for name in METHODS:
+        similarity.MEASURES[name].function(stack, pairs, sentence, weights)
 
 
 def kernels_once(stack: list[np.ndarray]) -> None:
@@ -84,7 +82,7 @@ def naive(x: np.ndarray, y: np.ndarray, sentence: np.ndarray, counts: np.ndarray
     hsic(k, l), hsic(k, k), hsic(l, l)
 
 
-def grid(words: int, hidden: int, peak: "multiprocessing.Queue[tuple[float, float, float]]") -> None:
+def grid(words: int, hidden: int, peak: Any) -> None:
     """Compare all layers of all models with one another, and tell seconds and peak memory, before and after."""
     stack, sentence, weights = representations(words, hidden)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
@@ -124,8 +122,9 @@ def main() -> None:
     print(f"RSA and CKA of 3 pairs x {LAYERS} layers: {min(mine):.1f} s")
     print(f"ours / forming every kernel once: {min(mine) / min(passes):.2f} (target 1.5)")
     print(f"naive resampling, extrapolated from {NAIVE} / ours: {resampled / min(mine):,.0f} (target 50)")
-    peak: multiprocessing.Queue[tuple[float, float, float]] = multiprocessing.Queue()
-    child = multiprocessing.get_context("spawn").Process(target=grid, args=(arguments.words, arguments.hidden, peak))
+    apart = multiprocessing.get_context("spawn")
+    peak = apart.Queue()
+    child = apart.Process(target=grid, args=(arguments.words, arguments.hidden, peak))
     child.start()
     took, before, after = peak.get()
     child.join()

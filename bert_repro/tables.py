@@ -107,7 +107,9 @@ def write(
         lambda p: p.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n"),
     )
     atomically(path.with_suffix(".csv"), lambda p: numbers.to_csv(p, index=False))
-    atomically(path.with_suffix(".replicates.parquet"), lambda p: replicates.to_parquet(p, index=False))
+    # numbers that lie close together, byte by byte: half of what they take otherwise
+    packed = {"compression": "zstd", "use_dictionary": False, "use_byte_stream_split": ["replicates.list.element"]}
+    atomically(path.with_suffix(".replicates.parquet"), lambda p: replicates.to_parquet(p, index=False, **packed))
     if extra is not None:
         atomically(path.with_suffix(".artefacts.parquet"), lambda p: extra.to_parquet(p, index=False))
     atomically(path, lambda p: numbers.to_parquet(p, index=False))

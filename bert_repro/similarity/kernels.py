@@ -57,7 +57,7 @@ def unit(x: Vectors) -> Vectors:
     Raises:
         ValueError: A vector of length 0, which has no direction.
     """
-    length = np.linalg.norm(x, axis=1, keepdims=True)
+    length = np.sqrt(np.einsum("wh,wh->w", x, x))[:, None]
     if not length.all():
         raise ValueError(f"word {int(np.argmin(length))} has a vector of length zero, which has no direction")
     return x / length
@@ -308,20 +308,19 @@ def _row_products(
     place = places(sentence)[:-1]
     sums = [np.add.reduceat(x, place, axis=0, dtype=float) for x in stack]
     norms = [np.einsum("wh,wh->w", x, x) for x in stack]
-    inside = [
-        np.einsum("wh,wh->w", x, s.astype(x.dtype)[sentence]) - own
-        for x, s, own in zip(stack, sums, norms, strict=True)
-    ]
+    of_sentence = [np.einsum("wh,wh->w", x, s.astype(x.dtype)[sentence]) for x, s in zip(stack, sums, strict=True)]
     step = max(1, STRIPE // (len(stack) * len(sentence)))
     parts = []
     for at in range(0, len(counts), step):
         drawn = counts[at : at + step]
-        of_word = drawn.T[sentence].astype(stack[0].dtype)
+        of_word = drawn.T.astype(stack[0].dtype)[sentence]
         rows = []
-        for x, s, own, within in zip(stack, sums, norms, inside, strict=True):
+        for x, s, norm, inside in zip(stack, sums, norms, of_sentence, strict=True):
             row = x @ (drawn @ s).T.astype(x.dtype)
-            row -= of_word * own[:, None] + (of_word - 1) * within[:, None]
-            rows.append(row if debiased else row + own[:, None])
+            # of its own sentence's copies a word sees one, and in that not itself, unless this is to count
+            row -= of_word * inside[:, None]
+            row += (inside - norm if debiased else inside)[:, None]
+            rows.append(row)
         weighted = [row * of_word for row in rows]
         parts.append(np.array([np.einsum("wr,wr->r", weighted[i], rows[j]) for i, j in pairs], float))
     return np.concatenate(parts, axis=1)
