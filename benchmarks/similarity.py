@@ -9,13 +9,13 @@ memory is printed. Last, the notebook from its start to its table, on stored sta
 """
 
 import argparse
+import itertools
 import multiprocessing
-import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,13 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def representations(words: int, hidden: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Make the layers of four models, in half precision as they are stored, with the sentence of each word and draws."""
+def representations(words: int, hidden: int) -> tuple[Iterator[np.ndarray], np.ndarray, np.ndarray]:
+    """Make the layers of four models one by one, as they are read, with the sentence of each word and draws."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(10, 31, words // 10)
     sentence = np.repeat(np.arange(len(lengths)), lengths)[:words]
-    shared = generator.normal(size=(words, hidden)).astype(np.float32)
-    stack = [
-        (shared + generator.normal(size=shared.shape)).astype(np.float16) for _ in range(MODELS) for _ in range(LAYERS)
-    ]
+    shared = generator.standard_normal((words, hidden), np.float32)
+    stack = (shared + generator.standard_normal(shared.shape, np.float32) for _ in range(MODELS * LAYERS))
     return stack, sentence, intervals.draws("benchmark", int(sentence[-1]) + 1, RESAMPLES)
 
 
@@ -57,7 +55,6 @@ def ours(stack: list[np.ndarray], sentence: np.ndarray, weights: np.ndarray) -> 
 def kernels_once(stack: list[np.ndarray]) -> None:
     """Form every kernel of both measures once, 500 rows at a time, and do nothing with it."""
     for x in stack:
-        x = x.astype(np.float32)
         for prepared in (x / np.linalg.norm(x, axis=1, keepdims=True), x - x.mean(0)):
             for start in range(0, len(x), 500):
                 prepared[start : start + 500] @ prepared.T
@@ -85,10 +82,16 @@ def naive(x: np.ndarray, y: np.ndarray, sentence: np.ndarray, counts: np.ndarray
 def grid(words: int, hidden: int, peak: Any) -> None:
     """Compare all layers of all models with one another, and tell seconds and peak memory, before and after."""
     stack, sentence, weights = representations(words, hidden)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    pairs = [(i, j) for i in range(len(stack)) for j in range(i, len(stack))]
+    before = peak_memory()
+    pairs = list(itertools.combinations_with_replacement(range(MODELS * LAYERS), 2))
     took = seconds(lambda: similarity.MEASURES["cka_debiased"].function(stack, pairs, sentence, weights))
-    peak.put((took, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6))
+    peak.put((took, before, peak_memory()))
+
+
+def peak_memory() -> float:
+    """Give the most gigabytes this process has held; what getrusage says includes its parent's."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024 / 1e9
 
 
 def notebook(words: int) -> float:
@@ -111,7 +114,8 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=5000)
     parser.add_argument("--hidden", type=int, default=768)
     arguments = parser.parse_args()
-    stack, sentence, weights = representations(arguments.words, arguments.hidden)
+    layers, sentence, weights = representations(arguments.words, arguments.hidden)
+    stack = list(layers)
     print(f"{arguments.words} words in {len(set(sentence))} sentences, {arguments.hidden} wide, {RESAMPLES} resamples")
     passes, mine = [], []
     for _ in range(2):

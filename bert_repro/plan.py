@@ -80,9 +80,9 @@ KERNELS_OF = {
 }
 """Measures that form kernels, and their work a kernel beside that of RSA."""
 JACKKNIFED = ("procrustes", "svcca", "pwcca")
-KERNEL = 2e-11  # seconds a pair of words and column of a kernel, half of which is formed
-PAIR = 1e-9  # seconds a pair of words, of a kernel or of two that are compared
-DECOMPOSE = 2e-10  # seconds a number of columns cubed
+KERNEL = 8e-12  # seconds a pair of words and column of a kernel, of which half is formed
+PAIR = 1.5e-9  # seconds a pair of words, of a kernel or of two that are compared
+DECOMPOSE = 8e-10  # seconds a number of columns cubed
 PROBE = 8.7e-11  # seconds a word, epoch, layer and weight; reading a state costs as much as 64 columns of the map
 BOOK = 120.0  # seconds: chapters and Jupyter Book
 RUNTIME, NOTEBOOK = 0.55e9, 0.35e9  # bytes: TensorFlow in a process; a process without

@@ -649,8 +649,11 @@ def test_sample_depends_on_the_seed():
 def test_sample_refuses_more_words_than_there_are():
     with pytest.raises(ValueError, match="21 words were asked for, the corpus has 20: ask for fewer, or take a larger"):
         similarity.draw(word_rows(), 21, 1)
-    with pytest.raises(ValueError, match="2 samples of 11 words were asked for, the corpus has 20: ask for fewer"):
-        similarity.draw(word_rows(), 11, 1, part=1)
+    with pytest.raises(
+        ValueError, match="a sample that shares no sentence with 1 of 17 words was asked for, the corpus has 2"
+    ):
+        similarity.draw(word_rows(), 17, 1, part=1)
+    assert 0 < len(similarity.draw(word_rows(), 11, 1, part=1)) < 11  # what is left
 
 
 def test_draws_that_follow_one_another_share_no_sentence():

@@ -6,7 +6,7 @@ All three need no more of the words than the products of dimensions summed over 
 sentences adds to these is taken away to leave the group out; the words are gone through once.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,11 @@ KEPT = 0.99  # of the variance, in the directions that SVCCA looks at
 _Products = tuple[np.ndarray, np.ndarray, np.ndarray]  # of x with x, y with y and x with y, centred
 
 
-def procrustes(stack: Sequence[Vectors], pairs: Pairs, sentence: Sentences, weights: Weights) -> list[Result]:
+def procrustes(stack: Iterable[Vectors], pairs: Pairs, sentence: Sentences, weights: Weights) -> list[Result]:
     """How far a rotation brings one representation onto the other: 1 - d² / 2, both centred and scaled to norm 1.
 
     Args:
-        stack: Representations of the same words; their widths may differ, the narrower one being padded with zeros.
+        stack: Representations of the same words, gone through once; their widths may differ, the narrower one being padded with zeros.
         pairs: Which of them are compared, by position.
         sentence: The sentence of each word, 0 .. sentences - 1, ascending.
         weights: How often each resample drew each sentence.
@@ -39,7 +39,7 @@ def procrustes(stack: Sequence[Vectors], pairs: Pairs, sentence: Sentences, weig
     return _measure(_procrustes, stack, pairs, sentence, weights)
 
 
-def svcca(stack: Sequence[Vectors], pairs: Pairs, sentence: Sentences, weights: Weights) -> list[Result]:
+def svcca(stack: Iterable[Vectors], pairs: Pairs, sentence: Sentences, weights: Weights) -> list[Result]:
     """Mean canonical correlation of the principal directions that carry 99 % of the variance; arguments as in `procrustes`.
 
     Needs many more words than dimensions: those of unrelated representations correlate by about the root of dimensions
@@ -55,7 +55,7 @@ def svcca(stack: Sequence[Vectors], pairs: Pairs, sentence: Sentences, weights: 
     return _measure(_svcca, stack, pairs, sentence, weights)
 
 
-def pwcca(stack: Sequence[Vectors], pairs: Pairs, sentence: Sentences, weights: Weights) -> list[Result]:
+def pwcca(stack: Iterable[Vectors], pairs: Pairs, sentence: Sentences, weights: Weights) -> list[Result]:
     """Canonical correlations, each weighted by what its direction accounts for in the dimensions of the first side.
 
     Not symmetric; arguments, values and the need of many words as in `svcca`, on all directions.
@@ -68,15 +68,15 @@ def pwcca(stack: Sequence[Vectors], pairs: Pairs, sentence: Sentences, weights: 
 
 def _measure(
     statistic: Callable[[_Products], float],
-    stack: Sequence[np.ndarray],
+    stack: Iterable[np.ndarray],
     pairs: Pairs,
     sentence: np.ndarray,
     weights: np.ndarray,
 ) -> list[Result]:
-    groups = intervals.groups(sentence)
+    sides, groups = list(stack), intervals.groups(sentence)
     results = []
     for i, j in pairs:
-        value, *without = map(statistic, _leaving_out(stack[i], stack[j], groups))
+        value, *without = map(statistic, _leaving_out(sides[i], sides[j], groups))
         results.append(intervals.jackknife(value, np.array(without), groups, sentence, weights))
     return results
 

@@ -10,7 +10,7 @@ by w_a: neither a word nor its sentence is ever paired with its own copy, whose 
 pull every resample to one side.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -23,7 +23,7 @@ Weights = Int[np.ndarray, "resamples sentences"]
 Pairs = Sequence[tuple[int, int]]
 Result = tuple[float, Float[np.ndarray, " resamples"]]
 
-STRIPE = 2**26  # numbers of all kernels that are held at a time
+STRIPE = 2**25  # numbers of all kernels that are held at a time
 NEIGHBOURS = 10
 
 
@@ -64,7 +64,7 @@ def unit(x: Vectors) -> Vectors:
 
 
 def rsa(
-    stack: Sequence[Vectors],
+    stack: Iterable[Vectors],
     pairs: Pairs,
     sentence: Sentences,
     weights: Weights,
@@ -73,7 +73,7 @@ def rsa(
     """Representational similarity analysis: Pearson correlation of two cosine kernels over all pairs of words.
 
     Args:
-        stack: Representations of the same words; their widths may differ.
+        stack: Representations of the same words, gone through once; their widths may differ.
         pairs: Which of them are compared, by position.
         sentence: The sentence of each word, 0 .. sentences - 1, ascending.
         weights: How often each resample drew each sentence.
@@ -109,7 +109,7 @@ def rsa(
 
 
 def cka(
-    stack: Sequence[Vectors], pairs: Pairs, sentence: Sentences, weights: Weights, debiased: bool = True
+    stack: Iterable[Vectors], pairs: Pairs, sentence: Sentences, weights: Weights, debiased: bool = True
 ) -> list[Result]:
     """Centred kernel alignment of linear kernels; arguments as in `rsa`.
 
@@ -151,7 +151,7 @@ def cka(
         ]
 
 
-def rsa_spearman(stack: Sequence[Vectors], pairs: Pairs, sentence: Sentences, weights: Weights) -> list[Result]:
+def rsa_spearman(stack: Iterable[Vectors], pairs: Pairs, sentence: Sentences, weights: Weights) -> list[Result]:
     """RSA by Spearman's rank correlation, which no small set of extreme cosines decides; arguments as in `rsa`.
 
     The cosines of all pairs of words are ranked, and again with each group of sentences left out, so that it takes some
@@ -181,7 +181,7 @@ def rsa_spearman(stack: Sequence[Vectors], pairs: Pairs, sentence: Sentences, we
 
 
 def neighbour_overlap(
-    stack: Sequence[Vectors], pairs: Pairs, sentence: Sentences, weights: Weights, count: int = NEIGHBOURS
+    stack: Iterable[Vectors], pairs: Pairs, sentence: Sentences, weights: Weights, count: int = NEIGHBOURS
 ) -> list[Result]:
     """Share of a word's nearest neighbours that are the same in both representations; arguments as in `rsa`.
 
@@ -202,7 +202,7 @@ def neighbour_overlap(
 
 
 def paired_cosine(
-    stack: Sequence[Vectors],
+    stack: Iterable[Vectors],
     pairs: Pairs,
     sentence: Sentences,
     weights: Weights,
@@ -314,15 +314,16 @@ def _row_products(
     for at in range(0, len(counts), step):
         drawn = counts[at : at + step]
         of_word = drawn.T.astype(stack[0].dtype)[sentence]
+        root = np.sqrt(of_word)
         rows = []
         for x, s, norm, inside in zip(stack, sums, norms, of_sentence, strict=True):
             row = x @ (drawn @ s).T.astype(x.dtype)
             # of its own sentence's copies a word sees one, and in that not itself, unless this is to count
             row -= of_word * inside[:, None]
             row += (inside - norm if debiased else inside)[:, None]
+            row *= root  # on both sides of a product: the weight of its word
             rows.append(row)
-        weighted = [row * of_word for row in rows]
-        parts.append(np.array([np.einsum("wr,wr->r", weighted[i], rows[j]) for i, j in pairs], float))
+        parts.append(np.array([np.einsum("wr,wr->r", rows[i], rows[j]) for i, j in pairs], float))
     return np.concatenate(parts, axis=1)
 
 

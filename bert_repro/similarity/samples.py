@@ -55,7 +55,8 @@ def draw(rows: pd.DataFrame, words: int, seed: int, of: str = "words", part: int
         seed: Of the draw.
         of: What is taken of the drawn sentences: `words`, which leaves special tokens out; a special token, `[CLS]` or
             `[SEP]`; `content`, `function` or `punctuation`; or a tag of Universal Dependencies such as `NOUN`.
-        part: Of the draws that follow one another without a sentence in common, which one; the first is 0.
+        part: Of the draws that follow one another without a sentence in common, which one; the first is 0. A later one has
+            fewer words where the corpus ends.
 
     Returns:
         Row numbers, ascending.
@@ -70,9 +71,11 @@ def draw(rows: pd.DataFrame, words: int, seed: int, of: str = "words", part: int
     first = last = 0
     for _ in range(part + 1):
         first, last = last, min(int(np.searchsorted(reached, reached[last] + words)), last + SENTENCES)
-    if last > len(order):
-        asked = f"{words} words were asked for" if not part else f"{part + 1} samples of {words} words were asked for"
-        raise ValueError(f"{asked}, the corpus has {len(ordinary)}: ask for fewer, or take a larger corpus")
+    if last > len(order) if part == 0 else first + 2 > len(order):
+        what = (
+            f"{words} words were" if part == 0 else f"a sample that shares no sentence with {part} of {words} words was"
+        )
+        raise ValueError(f"{what} asked for, the corpus has {len(ordinary)}: ask for fewer, or take a larger corpus")
     drawn = rows["sentence"].isin(order[first:last])
     return np.flatnonzero(drawn & _of_class(rows, of))
 
