@@ -51,7 +51,8 @@ def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     """Average over the seeds of a task, where it has several.
 
     Args:
-        scores: Rows of several models; those of a task that have their text and metric in common are averaged.
+        scores: Rows of several models; those of a task that have text, words, method, layer and metric in common are
+            averaged.
 
     Returns:
         Tidy rows without a seed, `model` being the task. The interval is of the items (pairs, questions, sentences),
@@ -63,7 +64,8 @@ def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     if scores["replicates"].isna().any():
         raise ValueError("rows without replicates have no mean: are the .replicates.parquet files beside the tables?")
     rows = []
-    for (task, *_), group in scores.groupby(["task", "corpus", "split", "metric"], sort=False):
+    alike = ["task", "corpus", "split", "rows", "method", "layer", "metric"]
+    for (task, *_), group in scores.groupby(alike, sort=False, dropna=False):
         if len(group) > 1:
             replicates = np.stack(list(group["replicates"]))  # seeds resamples
             weights = np.ones(replicates.T.shape)

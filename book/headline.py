@@ -9,7 +9,8 @@ from bert_repro import figures, picture, tables
 PANELS = {"rsa": "RSA with the untuned encoder (Wikipedia)", "uuas": "UUAS of distance probes (EWT test)"}
 
 table = tables.merge(tables.ROOT / "results" / "mini" / "tables")
-rsa = table[(table["method"] == "rsa") & (table["role"] == "score") & (table["corpus"] == "wiki")]
+rsa = table[(table["method"] == "rsa") & (table["metric"] == "similarity") & (table["role"] == "score")]
+rsa = rsa[rsa["rows"].isna() & (rsa["corpus"] == "wiki")]
 uuas = table[(table["metric"] == "uuas") & (table["split"] == "test")]
 both = pd.concat([rsa.assign(metric=PANELS["rsa"]), uuas.assign(metric=PANELS["uuas"])])
 picture.save(figures.layer_curves(both, facet="metric"), Path(__file__).parent / "_static" / "headline.png", width=820)

@@ -48,6 +48,21 @@ def test_the_mean_of_equal_seeds_is_each_of_them_with_its_interval():
     assert [mean["ci_low"], mean["ci_high"]] == pytest.approx([row["ci_low"], row["ci_high"]], abs=0.003)
 
 
+def test_means_are_of_one_measure_layer_and_class_of_words():
+    places = [
+        {"method": m, "layer": layer, "rows": words}
+        for m in ("rsa", "cosine")
+        for layer in (1, 2)
+        for words in (None, "NOUN")
+    ]
+    rows = [
+        row for seed in (1, 2) for place in places for row in tuned(seed, measured(0.5 + 0.1 * place["layer"]), **place)
+    ]
+    means = scores.over_seeds(tables.tidy(rows))
+    assert means[["method", "layer", "rows"]].drop_duplicates().shape == (8, 3) and len(means) == 8
+    assert np.allclose(means["value"].astype(float), 0.5 + 0.1 * means["layer"].astype(float))
+
+
 def spread_of_mean(seeds):
     """Average over seeds that score every item alike but differ from one another."""
     rows = [row for seed in range(seeds) for row in tuned(seed + 1, measured(1.0 if seed % 2 else 0.0))]
