@@ -146,7 +146,7 @@ def _curves(
 
 def _lines(table: pd.DataFrame) -> Iterator[tuple[tuple, pd.DataFrame, dict]]:
     """Split rows into lines and give each its look."""
-    for key, rows in table.groupby(["role", "model", "reference_model"], sort=False, dropna=False):
+    for key, rows in table.groupby(["role", "model", "reference_model", "rows"], sort=False, dropna=False):
         row = rows.iloc[0]
         what = kind(row["model"], row["task"])
         turn = turn_of(row["seed"])
