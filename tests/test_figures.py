@@ -279,3 +279,22 @@ def test_a_floor_with_a_class_of_rows_is_called_by_it():
         "metric": "similarity",
     }
     assert figures.label(tables.tidy([found]).iloc[0]) == "floor: shuffled words"
+
+
+def test_dots_of_several_tasks_in_a_panel_have_their_colours_and_one_legend():
+    found = [{"value": 0.1 * n, "ci_low": 0.0, "ci_high": 1.0, "task": task, "model": f"{task}-1", "seed": 1}
+             for n, task in enumerate(("nli", "parsing", "squad"))]  # fmt: skip
+    figure = figures.dots(tables.tidy(found, role="score", metric="change"), "task")
+    assert [trace.marker.color for trace in figure.data[:3]] == [figures.COLOURS[one["task"]] for one in found]
+    assert [trace.name for trace in figure.data if trace.showlegend is not False] == ["seed 1"]
+
+
+def test_floors_named_by_their_words_are_lines_of_their_own_in_grey():
+    found = [{"value": 0.1, "layer": 0, "rows": rows, "role": "floor" if rows else "score"}
+             for rows in (None, "second sample", "shuffled words")]  # fmt: skip
+    drawn = curves(figures.layer_curves(tables.tidy(found, model="nli-1", task="nli", seed=1, metric="similarity")))
+    assert {name: line.line.color for name, line in drawn.items()} == {
+        "NLI fine-tuned, seed 1": figures.COLOURS["nli"],
+        "floor: second sample": "#7F7F7F",
+        "floor: shuffled words": "#7F7F7F",
+    }

@@ -151,7 +151,8 @@ def _lines(table: pd.DataFrame) -> Iterator[tuple[tuple, pd.DataFrame, dict]]:
         what = kind(row["model"], row["task"])
         turn = turn_of(row["seed"])
         plain = row["role"] == "score" and what != "untrained"
-        paint = colour(what) if plain or row["role"] == "floor" and not pd.isna(row["task"]) else ASIDE
+        of_task = row["role"] == "floor" and not pd.isna(row["task"]) and pd.isna(row["rows"])
+        paint = colour(what) if plain or of_task else ASIDE
         line = {
             "color": paint,
             "width": 2.5 if plain else 1.5,

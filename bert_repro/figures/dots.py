@@ -65,7 +65,7 @@ def dots(
         rows = rows.assign(place=rows[by].map(categories.index).astype(float))
         dot = rows.groupby("place")["place"]  # the dots of a category lie one below the other
         rows["place"] += (dot.cumcount() - (dot.transform("size") - 1) / 2) / (many + 2)
-        for _, group in rows.groupby(["role", "seed", "method"], sort=False, dropna=False):
+        for _, group in rows.groupby(["role", "task", "seed", "method"], sort=False, dropna=False):
             name, marker = _dot(group.iloc[0], len(legend))
             look = legend.setdefault(name, marker | {"color": INK})
             figure.add_trace(_dotted(group, name, marker | {"symbol": look["symbol"]}), row=at, col=1)
