@@ -15,6 +15,7 @@ from bert_repro.figures.look import (
     DOT,
     EMPTY,
     INK,
+    LINE,
     MARKERS,
     colour,
     finish,
@@ -57,10 +58,15 @@ def dots(
     table = table if reference is None else pd.concat([table, reference], ignore_index=True)
     parts = [table] if facet is None else [rows for _, rows in table.groupby(facet, sort=False)]
     most = [int(rows[by].value_counts().max()) for rows in parts]  # dots in a category
-    heights = [DOT * max(many + 2, 4) * rows[by].nunique() for many, rows in zip(most, parts, strict=True)]
+    spelt = [[_folded(name) for name in rows[by].unique()] for rows in parts]
+    lines = [max(name.count("<br>") + 1 for name in names) for names in spelt]
+    heights = [
+        max(DOT * (many + 2), DOT * 4, LINE * (height + 0.5)) * len(names)
+        for many, height, names in zip(most, lines, spelt, strict=True)
+    ]
     figure = stacked(heights, None if facet is None else [rows[facet].iloc[0] for rows in parts])
     legend: dict[str, dict] = {}
-    for at, (rows, many) in enumerate(zip(parts, most, strict=True), start=1):
+    for at, (rows, many, names) in enumerate(zip(parts, most, spelt, strict=True), start=1):
         categories = list(rows[by].unique())
         rows = rows.assign(place=rows[by].map(categories.index).astype(float))
         dot = rows.groupby("place")["place"]  # the dots of a category lie one below the other
@@ -69,9 +75,8 @@ def dots(
             name, marker = _dot(group.iloc[0], len(legend))
             look = legend.setdefault(name, marker | {"color": INK})
             figure.add_trace(_dotted(group, name, marker | {"symbol": look["symbol"]}), row=at, col=1)
-        spelt = ["<br>".join(textwrap.wrap(html.escape(short(name)), CATEGORY_WIDTH)) for name in categories]
-        figure.update_yaxes(tickvals=list(range(len(spelt))), ticktext=spelt, showgrid=False, row=at, col=1)
-        figure.update_yaxes(range=[len(spelt) - 0.5, -0.5], row=at, col=1)
+        figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, showgrid=False, row=at, col=1)
+        figure.update_yaxes(range=[len(names) - 0.5, -0.5], row=at, col=1)
         if zero:
             figure.add_vline(x=0, line={"color": INK, "width": 1}, row=at, col=1)
     for name, marker in legend.items():
@@ -79,6 +84,11 @@ def dots(
     figure.update_xaxes(showticklabels=True, **({} if zero else {"matches": None}))
     figure.update_xaxes(title_text=xlabel, row=len(parts), col=1)
     return finish(figure, sum(heights), title)
+
+
+def _folded(name: object) -> str:
+    """Spell a category on lines that fit beside the dots."""
+    return "<br>".join(textwrap.wrap(html.escape(short(name)), CATEGORY_WIDTH))
 
 
 def _dot(row: pd.Series, known: int) -> tuple[str, dict]:

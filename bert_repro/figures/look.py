@@ -44,7 +44,7 @@ INK, _PANEL, _GRID = "#666666", "#FAFAFA", "#DDDDDD"  # readable on white and on
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif"
 _CONFIG = {"responsive": True, "displayModeBar": False}  # a finger on a figure scrolls the page: see dragmode
 PANEL_HEIGHT, _AROUND, _ENTRY = 270, 100, 14  # pixels: a panel, the axis below it, a legend entry
-DOT, _GAP = 12, 60  # pixels: a line of one dot, the room between panels
+DOT, LINE, _GAP = 12, 18, 60  # pixels: a line of one dot, one of a label beside it, the room between panels
 _TITLE_WIDTH, _TITLE_LINE, CATEGORY_WIDTH = 44, 22, 13  # what fits a phone: characters, pixels, characters beside dots
 EMPTY = "nothing to draw, the table has no rows: `make report` fills the tables, or loosen the filter before it"
 
@@ -124,7 +124,7 @@ def short(name: object) -> str:
     return f"{NAMES.get(stem, stem)} seed {seed}" if stem and seed.isdecimal() else NAMES.get(str(name), str(name))
 
 
-def stacked(heights: list[int], names: list | None) -> go.Figure:
+def stacked(heights: list[float], names: list | None) -> go.Figure:
     """Make panels of some heights (pixels), one below the other, on one x axis."""
     titles = None if names is None else [f"<b>{html.escape(short(name))}</b>" for name in names]
     figure = make_subplots(
@@ -138,7 +138,7 @@ def stacked(heights: list[int], names: list | None) -> go.Figure:
     return figure.update_annotations(x=0, xanchor="left", font_size=14)
 
 
-def finish(figure: go.Figure, height: int, title: str) -> go.Figure:
+def finish(figure: go.Figure, height: float, title: str) -> go.Figure:
     """Give a figure with panels of a height in all (pixels) its heading and the room for axis and legend."""
     heading = textwrap.wrap(html.escape(title), _TITLE_WIDTH)
     top = 10 + _TITLE_LINE * (len(heading) + bool(figure.layout.annotations))
