@@ -298,3 +298,4 @@ def test_floors_named_by_their_words_are_lines_of_their_own_in_grey():
         "floor: second sample": "#7F7F7F",
         "floor: shuffled words": "#7F7F7F",
     }
+    assert len({line.marker.symbol for line in drawn.values()}) == 3

@@ -145,20 +145,24 @@ def _curves(
 
 
 def _lines(table: pd.DataFrame) -> Iterator[tuple[tuple, pd.DataFrame, dict]]:
-    """Split rows into lines and give each its look."""
+    """Split rows into lines and give each its look; floors that are named by their words have a marker each."""
+    named = sorted(table["rows"].dropna().unique())
     for key, rows in table.groupby(["role", "model", "reference_model", "rows"], sort=False, dropna=False):
         row = rows.iloc[0]
         what = kind(row["model"], row["task"])
         turn = turn_of(row["seed"])
         plain = row["role"] == "score" and what != "untrained"
-        of_task = row["role"] == "floor" and not pd.isna(row["task"]) and pd.isna(row["rows"])
+        of_words = row["role"] == "floor" and not pd.isna(row["rows"])
+        of_task = row["role"] == "floor" and not pd.isna(row["task"]) and not of_words
         paint = colour(what) if plain or of_task else ASIDE
         line = {
             "color": paint,
             "width": 2.5 if plain else 1.5,
             "dash": DASHES[turn % len(DASHES)] if plain else "dot",
         }
-        symbol = MARKERS[turn % len(MARKERS)] + ("" if plain else "-open")
+        symbol = MARKERS[(named.index(row["rows"]) + 1 if of_words else turn) % len(MARKERS)] + (
+            "" if plain else "-open"
+        )
         marker = {"color": paint, "size": 7 if plain else 5, "symbol": symbol}
         yield key, rows, {"name": html.escape(label(row)), "legendgroup": str(key), "line": line, "marker": marker}
 
