@@ -197,6 +197,8 @@ def run(
     output.parent.mkdir(parents=True, exist_ok=True)
     partial, failed = output.with_name(f".{output.stem}.partial.ipynb"), output.with_suffix(".failed.ipynb")
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it misreads comments that hold a `=`, and warns of them
+    # a callback may be cut off while the kernel of a failed notebook is shut down; why it failed is told all the same
+    logging.getLogger("tornado.general").setLevel(logging.CRITICAL)
     begin, problem = time.monotonic(), ""
     try:
         done = papermill.execute_notebook(
