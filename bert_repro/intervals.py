@@ -106,8 +106,6 @@ def groups(sentence: Int[np.ndarray, " words"], count: int = GROUPS) -> Int[np.n
 def jackknife(
     value: float,
     without: Float[np.ndarray, " groups"],
-    group: Int[np.ndarray, " words"],
-    sentence: Int[np.ndarray, " words"],
     weights: Int[np.ndarray, "resamples sentences"],
 ) -> tuple[float, Float[np.ndarray, " resamples"]]:
     """Make replicates, for what is too dear to be computed on every resample, from values without one group of sentences.
@@ -119,9 +117,7 @@ def jackknife(
 
     Args:
         value: On all sentences.
-        without: Without each of the groups.
-        group: Of each word.
-        sentence: Of each word, 0 .. sentences - 1, ascending.
+        without: Without each of the groups, as `groups` deals them.
         weights: How often each resample drew each sentence.
 
     Returns:
@@ -132,7 +128,7 @@ def jackknife(
         approximation of the bootstrap).
     """
     many = len(without)
-    of_sentence = group[np.searchsorted(sentence, np.arange(weights.shape[1]))]
+    of_sentence = groups(np.arange(weights.shape[1]))
     sizes = np.bincount(of_sentence)
     adds = ((without.mean() - without) / np.sqrt(sizes))[of_sentence]
     wider = special.stdtrit(many - 1, 0.975) / special.ndtri(0.975)

@@ -181,6 +181,15 @@ def test_another_base(tmp_path):
         ),
         ({"tasks": [TASK, TASK]}, "study: Value error, each task may be given once, got ['nli', 'nli']"),
         ({"similarity": {"corpora": []}}, "similarity.corpora: List should have at least 1 item"),
+        (
+            {"similarity": {"corpora": ["a"], "classes": ["[CLS]"]}},
+            "similarity: Value error, classes and classes_corpus: expected both or neither",
+        ),
+        (
+            {"similarity": {"corpora": ["a"], "as_long": ["b"]}},
+            "similarity: Value error, as_long: lengths_of names no corpus to be as long as",
+        ),
+        ({"similarity": {"corpora": ["a"], "methods": ["rsaa"]}}, "similarity.methods.0: Input should be 'rsa', "),
         ({"name": "My study"}, "name: String should match pattern '^[a-z][a-z0-9_]*$' (got 'My study')"),
         (
             {"chapters": ["edges"]},

@@ -103,7 +103,7 @@ def label(row: pd.Series) -> str:
     """Name a row's line in a legend, e.g. `MNLI fine-tuned, seed 1`."""
     if row["role"] == "baseline":
         return str(next((row[c] for c in ("method", "probe", "model") if not pd.isna(row[c])), "baseline"))
-    name = model_name(row["model"], row["task"], row["seed"])
+    name = _model_name(row["model"], row["task"], row["seed"])
     if row["role"] == "score" or (row["role"] == "control" and row["model"] == "untrained"):
         return name
     if not pd.isna(row["rows"]) and row["role"] == "floor":
@@ -112,7 +112,7 @@ def label(row: pd.Series) -> str:
     return f"{row['role']}: {' and '.join(map(short, pair))}"
 
 
-def model_name(model: Any, task: Any, seed: Any) -> str:
+def _model_name(model: Any, task: Any, seed: Any) -> str:
     if pd.isna(task) or not task:
         return short(model)
     return f"{short(task)} fine-tuned" + ("" if pd.isna(seed) else f", seed {seed}")

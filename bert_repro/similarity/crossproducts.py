@@ -77,7 +77,7 @@ def _measure(
     results = []
     for i, j in pairs:
         value, *without = map(statistic, _leaving_out(sides[i], sides[j], groups))
-        results.append(intervals.jackknife(value, np.array(without), groups, sentence, weights))
+        results.append(intervals.jackknife(value, np.array(without), weights))
     return results
 
 

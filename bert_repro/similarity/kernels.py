@@ -176,7 +176,7 @@ def rsa_spearman(stack: Iterable[Vectors], pairs: Pairs, sentence: Sentences, we
             )
             for group in (None, *range(groups.max() + 1))
         ]
-        results.append(intervals.jackknife(without[0], np.array(without[1:]), groups, sentence, weights))
+        results.append(intervals.jackknife(without[0], np.array(without[1:]), weights))
     return results
 
 
