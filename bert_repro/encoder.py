@@ -147,21 +147,28 @@ def check(inputs: Sequence[Aligned], config: Config) -> None:
 def pad(rows: Sequence[np.ndarray], limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Pad integer rows with zeros to a common length; also the mask.
 
-    The length is a step on a ladder of at least sixteen an octave: little is padding, and few shapes occur, for each of which
-    TensorFlow keeps what it compiled.
+    The length is a step on a ladder (`step`): little is padding, and few shapes occur.
 
     Args:
         rows: One array of integers for each input.
         limit: The longest that an input may be; padding stays within it too, as there are no positions beyond.
     """
-    padded, mask = np.zeros((2, len(rows), min(_step(max(map(len, rows))), limit)), np.int32)
+    padded, mask = np.zeros((2, len(rows), min(step(max(map(len, rows))), limit)), np.int32)
     for i, row in enumerate(rows):
         padded[i, : len(row)], mask[i, : len(row)] = row, 1
     return padded, mask
 
 
-def _step(number: int) -> int:
-    width = max(1, 2 ** (number - 1).bit_length() // 32)
+def step(number: int) -> int:
+    """Round a number up on a ladder, so that few shapes occur.
+
+    For each shape TensorFlow keeps what it compiled, and has at least sixteen steps an octave. JAX compiles anew, for seconds:
+    there are powers of two from 64.
+    """
+    octave = 1 << (number - 1).bit_length()
+    if keras.backend.backend() == "jax":
+        return max(64, octave)
+    width = max(1, octave // 32)
     return -(-number // width) * width
 
 
@@ -185,9 +192,9 @@ def read_out(network: keras.Model, inputs: Sequence[Aligned], pooling: str, dtyp
     check(inputs, config)
     result = np.empty((len(network.outputs), offsets[-1], network.outputs[0].shape[-1]), dtype)
     while by_length:
-        count = max(1, BATCH // _step(len(inputs[by_length[-1]].token_ids)))
+        count = max(1, BATCH // step(len(inputs[by_length[-1]].token_ids)))
         batch, by_length = by_length[-count:], by_length[:-count]
-        nothing = [np.zeros(0, np.int32)] * (_step(len(batch)) - len(batch))
+        nothing = [np.zeros(0, np.int32)] * (step(len(batch)) - len(batch))
         token_ids, mask = pad([*(inputs[i].token_ids for i in batch), *nothing], config.max_length)
         segment_ids, _ = pad([*(inputs[i].segment_ids for i in batch), *nothing], config.max_length)
         states = network.predict_on_batch({"token_ids": token_ids, "segment_ids": segment_ids, "mask": mask})

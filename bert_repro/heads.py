@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from keras import layers, ops
 
+from bert_repro import encoder
 from bert_repro.alignment import Aligned
 from bert_repro.readers import LABELS, Pair, Question, Sentence
 from bert_repro.trees import arborescence
@@ -402,10 +403,10 @@ def _numbers(labels: Sequence[str], names: Sequence[str]) -> Int[np.ndarray, "la
 def _pooling(inputs: Sequence[Aligned], length: int) -> Float[np.ndarray, "batch words+1 wordpieces"]:
     """Give the matrices that average the pieces of each word; row 0 is [CLS], [SEP] takes no part, padded rows are 0.
 
-    Words are padded to a multiple of four: few shapes occur, for each of which TensorFlow keeps what it compiled.
+    Words are padded to a multiple of four on the encoder's ladder: few shapes occur.
     """
     words = max(len(one.starts) for one in inputs) - 2
-    pooling = np.zeros((len(inputs), -(-words // 4) * 4 + 1, length), np.float32)
+    pooling = np.zeros((len(inputs), -(-encoder.step(words) // 4) * 4 + 1, length), np.float32)
     for weights, one in zip(pooling, inputs, strict=True):
         pieces = np.diff(one.starts)  # of each row but [SEP]
         row = np.repeat(np.arange(len(pieces)), pieces)

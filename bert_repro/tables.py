@@ -239,17 +239,30 @@ class Recorder:
 
     def manifest(self) -> dict[str, object]:
         """Say what ran, where and how long."""
-        packages = ("numpy", "scipy", "pandas", "keras", "tensorflow-cpu", "tensorflow", "transformers", "tokenizers")
+        packages = (
+            "numpy",
+            "scipy",
+            "pandas",
+            "keras",
+            "tensorflow-cpu",
+            "tensorflow",
+            "jax",
+            "torch",
+            "transformers",
+            "tokenizers",
+        )
         return {
             "notebook": self.notebook,
             "parameters": self.parameters,
             "fingerprint": fingerprint(ROOT / "notebooks" / f"{self.notebook}.ipynb"),
             "commit": commit(),
             "packages": {PACKAGE: _version(PACKAGE)} | {name: v for name in packages if (v := _version(name))},
+            "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
             "python": platform.python_version(),
             "machine": {
                 "cpu": cpu_model(),
                 "cores": os.cpu_count(),
+                "gpus": gpus(),
                 "system": f"{platform.system()} {platform.machine()}",
             },
             "seconds": round(time.time() - self.started, 1),
@@ -366,3 +379,14 @@ def cpu_model() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def gpus() -> list[str]:
+    """Name NVIDIA's graphics processors, as far as Linux tells."""
+    told = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    return [
+        line.split(":", 1)[1].strip()
+        for path in told
+        for line in path.read_text().splitlines()
+        if line.startswith("Model")
+    ]

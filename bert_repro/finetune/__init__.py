@@ -14,12 +14,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from bert_repro import checkpoints, corpora, encoder, heads, intervals, tables
+from bert_repro.finetune import backend
 from bert_repro.finetune.examples import Examples, Task
 from bert_repro.finetune.network import Network
 from bert_repro.finetune.run import Run, evaluate, learn
@@ -137,8 +136,7 @@ def train(
     for some in (examples, *scored):
         encoder.check(some.inputs, config)
 
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
+    backend.deterministic(seed)
     weights = checkpoints.read_weights(folder)
     learned = TASKS[task].head.labels(examples.items)
     labels = learned if updates else checkpoints.labels(folder)

@@ -10,10 +10,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from bert_repro import encoder
 from bert_repro.architectures import Config, weight_table
+from bert_repro.finetune import backend
 from bert_repro.finetune.examples import Examples
 
 
@@ -35,7 +35,7 @@ class AdamW(keras.optimizers.AdamW):
     def __init__(self, rate: LinearWarmup, variables: list, others: list, factor: float):
         super().__init__(rate, weight_decay=0.01, epsilon=1e-6, global_clipnorm=1.0)
         # by what they are: Keras compares the last part of a name alone, and the norms' are called gamma and beta
-        self.exclude_from_weight_decay([v.value for v in variables if len(v.shape) < 2])
+        self.exclude_from_weight_decay([v for v in variables if len(v.shape) < 2])
         self.others, self.factor = {id(one) for v in others for one in (v, v.value)}, factor
         self.build(variables)
 
@@ -64,9 +64,7 @@ class Network:
             inputs, head.outputs(self.encoder.outputs[-1], inputs, config.hidden_dropout_prob), name="network"
         )
         reader = keras.Model(inputs, head.predicted, name="reader")
-        # one graph for all shapes: Keras makes one of its own for the first, so rounding would depend on which came first
-        self.shapes = {name: tf.TensorSpec(one.shape, one.dtype) for name, one in inputs.items()}
-        self.predict = tf.function(lambda given: reader(given, training=False), [self.shapes])
+        self.predict = backend.predictor(reader)
         encoders = {variable.path for variable in self.encoder.weights}
         self.added = [variable for variable in self.trained.weights if variable.path not in encoders]
         for layer in range(frozen_layers + 1 if frozen_layers else 0):
@@ -86,8 +84,7 @@ class Network:
         rate, factor = LinearWarmup(learning_rate, updates), head_learning_rate / learning_rate
         optimizer = AdamW(rate, self.trained.trainable_weights, self.added, factor)
         self.trained.compile(optimizer, loss=self.head.losses)
-        targets = {name: tf.TensorSpec(output.shape[:-1], "int32") for name, output in self.trained.output.items()}
-        self.learn = tf.function(self.trained.train_step, [(self.shapes, targets)])
+        self.learn = backend.learner(self.trained)
 
     def step(self, inputs: dict, targets: dict) -> float:
         """Learn from a batch and give its loss.
@@ -97,8 +94,8 @@ class Network:
         """
         self.trained.reset_metrics()  # the loss would be the mean since the last reset
         try:
-            return float(self.learn((inputs, targets))["loss"])
-        except tf.errors.ResourceExhaustedError:
+            return self.learn(inputs, targets)
+        except backend.OUT_OF_MEMORY:
             items, pieces = inputs["mask"].shape
             raise ValueError(
                 f"a batch of {items} inputs of {pieces} wordpieces does not fit into memory: lower batch_size"
@@ -113,8 +110,9 @@ class Network:
             chosen = chosen[wanted[chosen]]
             if not len(chosen):
                 continue
-            inputs, _ = examples.arrays(self.head, chosen)
-            outputs = {name: tensor.numpy() for name, tensor in self.predict(inputs).items()}
+            filled = np.resize(chosen, encoder.step(len(chosen)))  # few shapes occur; what is read twice counts once
+            inputs, _ = examples.arrays(self.head, filled)
+            outputs = self.predict(inputs)
             for place, i in enumerate(chosen):
                 mine = {name: array[place] for name, array in outputs.items()}
                 readings[examples.owners[i]].append(self.head.read(examples.parts[i], examples.inputs[i], mine))
@@ -143,7 +141,7 @@ class Network:
     def reverted(self, number: int) -> Iterator[None]:
         """Put the weights that a layer started with back into it, for a while."""
         mine = [v for v in self.encoder.weights if v.path.startswith(f"{self.layer(number)}/")]
-        tuned = [np.asarray(variable) for variable in mine]
+        tuned = [np.array(variable) for variable in mine]
         for variable in mine:
             variable.assign(self.base[variable.path])
         try:
@@ -165,7 +163,7 @@ class Network:
 
     def learned(self) -> list[np.ndarray]:
         """Give the weights that may change."""
-        return [np.asarray(variable) for variable in self.trained.trainable_weights]
+        return [np.array(variable) for variable in self.trained.trainable_weights]
 
     def assign(self, learned: list[np.ndarray]) -> None:
         """Take such weights back."""

@@ -1,0 +1,88 @@
+"""Keras' backends: hides what differs between TensorFlow, JAX and PyTorch in how a step is compiled, and how memory ends.
+
+TensorFlow is the default; `KERAS_BACKEND` chooses another one where that is installed.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+NAME = keras.backend.backend()
+if NAME == "tensorflow":
+    import tensorflow as tf
+
+    OUT_OF_MEMORY: type[Exception] = tf.errors.ResourceExhaustedError
+elif NAME == "jax":
+    import jax
+
+    OUT_OF_MEMORY = jax.errors.JaxRuntimeError
+else:
+    import torch
+
+    OUT_OF_MEMORY = torch.OutOfMemoryError
+
+
+def deterministic(seed: int) -> None:
+    """Seed all that is random, and have the same seed give the same numbers."""
+    keras.utils.set_random_seed(seed)
+    if NAME == "tensorflow":
+        tf.config.experimental.enable_op_determinism()
+
+
+def predictor(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
+    """Compile a model's prediction; of arrays by name, to arrays by name."""
+    if NAME == "tensorflow":
+        # one graph for all shapes: Keras makes one of its own for the first, so rounding would depend on which came first
+        shapes = {one.name: tf.TensorSpec(one.shape, one.dtype) for one in model.inputs}
+        run = tf.function(lambda given: model(given, training=False), [shapes])
+    elif NAME == "jax":
+        pure = jax.jit(lambda learned, other, given: model.stateless_call(learned, other, given, training=False)[0])
+
+        def run(given: Mapping[str, np.ndarray]) -> Any:
+            return pure(
+                [v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables], given
+            )
+    else:
+
+        def run(given: Mapping[str, np.ndarray]) -> Any:
+            with torch.no_grad():
+                return model(given, training=False)
+
+    return lambda given: {name: keras.ops.convert_to_numpy(one) for name, one in run(given).items()}
+
+
+def learner(model: keras.Model) -> Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray]], float]:
+    """Compile a step of a compiled model's training; of inputs and targets by name, to the loss."""
+    if NAME == "tensorflow":
+        shapes = {one.name: tf.TensorSpec(one.shape, one.dtype) for one in model.inputs}
+        targets = {name: tf.TensorSpec(output.shape[:-1], "int32") for name, output in model.output.items()}
+        step = tf.function(model.train_step, [(shapes, targets)])
+    elif NAME == "jax":  # Keras' own step would count metrics too, which it makes at the first batch
+
+        def loss_of(learned: list, other: list, inputs: Any, targets: Any) -> Any:
+            outputs, other = model.stateless_call(learned, other, inputs, training=True)
+            return sum(loss(targets[name], outputs[name]) for name, loss in model.loss.items()), other
+
+        def update(learned: list, other: list, optimiser: list, inputs: Any, targets: Any) -> Any:
+            (loss, other), gradients = jax.value_and_grad(loss_of, has_aux=True)(learned, other, inputs, targets)
+            return loss, (*model.optimizer.stateless_apply(optimiser, gradients, learned), other)
+
+        pure = jax.jit(update, donate_argnums=(0, 1, 2))
+
+        def step(data: Any) -> Any:
+            learned, other, optimiser = (
+                model.trainable_variables,
+                model.non_trainable_variables,
+                model.optimizer.variables,
+            )
+            groups = learned, optimiser, other
+            loss, values = pure(*([v.value for v in group] for group in (learned, other, optimiser)), *data)
+            for variable, value in zip(itertools.chain(*groups), itertools.chain(*values), strict=True):
+                variable.assign(value)
+            return {"loss": loss}
+    else:
+        step = model.train_step
+    return lambda *data: float(step(data)["loss"])

@@ -1,0 +1,66 @@
+"""Fine-tuning and read-out on Keras' three backends: the same steps from the same start."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bert_repro.study import ROOT
+
+SCRIPT = """
+import sys
+import numpy as np
+from bert_repro import encoder, heads
+from bert_repro.architectures import Config
+from bert_repro.finetune.network import Network
+
+draw = np.random.default_rng(0)
+config = Config(50, 16, 3, 2, 32, 96, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+# not what Keras draws: every backend has its own
+start = {k: draw.normal(size=v.shape).astype("f4") / 4 for k, v in encoder.export(encoder.build(config), config).items()}
+names = ["contradiction", "entailment", "neutral"]
+network = Network(config, start, heads.PairClassifier(names), frozen_layers=1)
+for variable in network.added:
+    variable.assign(draw.normal(size=variable.shape).astype("f4") / 4)
+network.compile(1e-3, 1e-2, 12)
+kept = {}
+for number in range(12):
+    token_ids = draw.integers(0, 50, (8, 64)).astype("i4")
+    mask = (np.arange(64) < draw.integers(5, 65, (8, 1))).astype("i4")
+    inputs = {"token_ids": token_ids, "segment_ids": token_ids % 2, "mask": mask}
+    kept[f"loss {number}"] = network.step(inputs, {name: token_ids[:, 5] % 3 for name in network.trained.output})
+kept |= network.predict(inputs) | network.export()
+network.restore(network.state())
+best = network.learned()
+network.step(inputs, {name: token_ids[:, 5] % 3 for name in network.trained.output})
+network.assign(best)  # what was learned is a copy, not a view of what goes on learning
+assert all(np.array_equal(kept[key], array) for key, array in network.export().items())
+np.savez(sys.argv[1], **kept)
+"""
+
+
+@pytest.fixture(scope="module")
+def by_backend(tmp_path_factory):
+    other = ROOT / ".venv-torch" / "bin" / "python"
+    if not other.exists():
+        how = "python3 -m venv .venv-torch && .venv-torch/bin/pip install torch==2.13.0 jax==0.10.2 -e ."
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no other backend: {how}")
+    arrays = {}
+    for backend, python in (("tensorflow", sys.executable), ("jax", other), ("torch", other)):
+        path = tmp_path_factory.mktemp(backend) / "kept.npz"
+        environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1"}
+        subprocess.run([python, "-c", SCRIPT, path], env=environment, check=True, cwd=ROOT)
+        with np.load(path) as file:
+            arrays[backend] = dict(file)
+    return arrays
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_a_training_step_is_the_same_on_every_backend(by_backend, backend):
+    expected, found = by_backend["tensorflow"], by_backend[backend]
+    assert expected.keys() == found.keys() and expected["loss 0"] != expected["loss 11"]
+    for key, array in expected.items():
+        assert found[key] == pytest.approx(array, rel=1e-3, abs=2e-4), key
