@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from bert_repro import backend
 from bert_repro.alignment import Aligned
 from bert_repro.architectures import Config, weight_table
 
@@ -166,7 +167,7 @@ def step(number: int) -> int:
     there are powers of two from 64.
     """
     octave = 1 << (number - 1).bit_length()
-    if keras.backend.backend() == "jax":
+    if backend.NAME == "jax":
         return max(64, octave)
     width = max(1, octave // 32)
     return -(-number // width) * width

@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bert_repro import checkpoints, corpora, encoder, heads, intervals, tables
-from bert_repro.finetune import backend
+from bert_repro import backend, checkpoints, corpora, encoder, heads, intervals, tables
 from bert_repro.finetune.examples import Examples, Task
 from bert_repro.finetune.network import Network
 from bert_repro.finetune.run import Run, evaluate, learn

@@ -11,9 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from bert_repro import encoder
+from bert_repro import backend, encoder
 from bert_repro.architectures import Config, weight_table
-from bert_repro.finetune import backend
 from bert_repro.finetune.examples import Examples
 
 
