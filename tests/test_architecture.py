@@ -14,9 +14,9 @@ from bert_repro.study import ROOT
 
 LEVELS = (
     {"study", "tables", "alignment", "intervals", "sample", "store", "readers", "trees"},
-    {"backend", "architectures", "weights", "hub", "datasets", "corpora", "checkpoints"}
+    {"architectures", "weights", "hub", "datasets", "corpora", "checkpoints"}
     | {"similarity", "scores", "claims", "figures", "picture"},
-    {"encoder", "heads", "probes"},
+    {"backend", "encoder", "heads", "probes"},
     {"states", "finetune"},
     {"plan", "page", "execute", "__main__"},
 )
