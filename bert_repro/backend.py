@@ -57,8 +57,8 @@ def predictor(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], dict[s
     return lambda given: {name: keras.ops.convert_to_numpy(one) for name, one in run(given).items()}
 
 
-def learner(model: keras.Model) -> Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray]], float]:
-    """Compile a step of a compiled model's training; of inputs and targets by name, to the loss."""
+def learner(model: keras.Model) -> Callable[[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]], dict]:
+    """Compile a step of a compiled model's training; of inputs and targets by name, to its `loss`."""
     if NAME == "tensorflow":
         shapes = {one.name: tf.TensorSpec(one.shape, one.dtype) for one in model.inputs}
         targets = {name: tf.TensorSpec(output.shape[:-1], "int32") for name, output in model.output.items()}
@@ -83,4 +83,4 @@ def learner(model: keras.Model) -> Callable[[Mapping[str, np.ndarray], Mapping[s
             return {"loss": loss}
     else:
         step = model.train_step
-    return lambda *data: float(step(data)["loss"])
+    return step

@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Float, Int
 from keras import layers, ops
 
-from bert_repro import encoder
 from bert_repro.alignment import Aligned
 from bert_repro.readers import LABELS, Pair, Question, Sentence
 from bert_repro.trees import arborescence
@@ -267,7 +266,7 @@ class BiaffineParser(TaskHead):
         return _several(items, (relation for sentence in items for relation in sentence.relations))
 
     def outputs(self, states: Any, inputs: dict[str, Any], dropout: float) -> dict[str, Any]:
-        words = layers.Dropout(dropout)(ops.matmul(inputs["pooling"], states))  # batch words+1 hidden; 0 is the root
+        words = layers.Dropout(dropout)(ops.matmul(inputs["pooling"], states))  # batch rows hidden; 0 is the root
 
         def side(size: int, name: str) -> Any:
             return layers.Dropout(dropout)(layers.Dense(size, "leaky_relu", name=name)(words))
@@ -357,7 +356,7 @@ class WordTagger(TaskHead):
         return _several(items, (tag for sentence in items for tag in sentence.upos))
 
     def outputs(self, states: Any, inputs: dict[str, Any], dropout: float) -> dict[str, Any]:
-        words = layers.Dropout(dropout)(ops.matmul(inputs["pooling"], states))  # batch words+1 hidden; 0 is [CLS]
+        words = layers.Dropout(dropout)(ops.matmul(inputs["pooling"], states))  # batch rows hidden; 0 is [CLS]
         self.predicted = {"tags": layers.Dense(len(self.names), name="classifier")(words)}
         return self.predicted
 
@@ -400,13 +399,12 @@ def _numbers(labels: Sequence[str], names: Sequence[str]) -> Int[np.ndarray, "la
     return np.array([known.get(label, -1) for label in labels], np.int32)
 
 
-def _pooling(inputs: Sequence[Aligned], length: int) -> Float[np.ndarray, "batch words+1 wordpieces"]:
+def _pooling(inputs: Sequence[Aligned], length: int) -> Float[np.ndarray, "batch rows wordpieces"]:
     """Give the matrices that average the pieces of each word; row 0 is [CLS], [SEP] takes no part, padded rows are 0.
 
-    Words are padded to a multiple of four on the encoder's ladder: few shapes occur.
+    There are as many rows as wordpieces, the most words there can be: so few shapes occur.
     """
-    words = max(len(one.starts) for one in inputs) - 2
-    pooling = np.zeros((len(inputs), -(-encoder.step(words) // 4) * 4 + 1, length), np.float32)
+    pooling = np.zeros((len(inputs), length, length), np.float32)
     for weights, one in zip(pooling, inputs, strict=True):
         pieces = np.diff(one.starts)  # of each row but [SEP]
         row = np.repeat(np.arange(len(pieces)), pieces)

@@ -96,6 +96,6 @@ class Examples:
         """Give every input once, the longest first, in batches of about so many wordpieces."""
         order = np.argsort(self.lengths, kind="stable")
         while len(order):
-            count = max(1, pieces // self.lengths[order[-1]])
+            count = max(1, pieces // encoder.step(int(self.lengths[order[-1]])))
             yield order[-count:]
             order = order[:-count]

@@ -93,7 +93,7 @@ class Network:
         """
         self.trained.reset_metrics()  # the loss would be the mean since the last reset
         try:
-            return self.learn(inputs, targets)
+            return float(self.learn((inputs, targets))["loss"])
         except backend.OUT_OF_MEMORY:
             items, pieces = inputs["mask"].shape
             raise ValueError(
@@ -140,7 +140,7 @@ class Network:
     def reverted(self, number: int) -> Iterator[None]:
         """Put the weights that a layer started with back into it, for a while."""
         mine = [v for v in self.encoder.weights if v.path.startswith(f"{self.layer(number)}/")]
-        tuned = [np.array(variable) for variable in mine]
+        tuned = [np.asarray(variable).copy() for variable in mine]
         for variable in mine:
             variable.assign(self.base[variable.path])
         try:
@@ -162,7 +162,7 @@ class Network:
 
     def learned(self) -> list[np.ndarray]:
         """Give the weights that may change."""
-        return [np.array(variable) for variable in self.trained.trainable_weights]
+        return [np.asarray(variable).copy() for variable in self.trained.trainable_weights]
 
     def assign(self, learned: list[np.ndarray]) -> None:
         """Take such weights back."""
