@@ -16,7 +16,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from bert_repro import architectures, checkpoints, encoder
+from bert_repro import architectures, backend, checkpoints, encoder
 from bert_repro.alignment import Aligned
 
 DATA = Path(__file__).parent / "data"
@@ -238,6 +238,13 @@ def test_rows_are_padded_and_masked_within_the_limit():
 def test_few_lengths_occur_and_little_is_padding():
     lengths = [encoder.pad([np.zeros(n, np.int32)], 512)[0].shape[1] for n in range(1, 513)]
     assert len(set(lengths)) == 96 and all(n <= length < n * 17 / 16 + 1 for n, length in enumerate(lengths, 1))
+
+
+def test_jax_which_compiles_for_seconds_sees_a_handful_of_shapes(monkeypatch):
+    monkeypatch.setattr(backend, "NAME", "jax")
+    steps = [encoder.step(n) for n in range(1, 513)]
+    assert set(steps) == {64, 128, 256, 512} and all(step >= n for n, step in enumerate(steps, 1))
+    assert encoder.pad([np.ones(300, int)], 384)[0].shape == (1, 384)  # within the limit all the same
 
 
 @pytest.mark.parametrize("batch", [1, 30, 4000])

@@ -425,7 +425,7 @@ def test_a_window_that_was_cut_is_refused(separators, left):
 
 def test_word_vectors_are_the_means_of_their_pieces():
     pooling = heads._pooling(TREE_INPUTS, 16)
-    assert pooling.shape == (2, 9, 16)  # six words, padded to eight, and the root
+    assert pooling.shape == (2, 16, 16)  # the root, six words, and room for as many as there are pieces
     states = np.random.default_rng(0).standard_normal((2, 16, 3))
     words = pooling @ states
     np.testing.assert_allclose(words[:, 0], states[:, 0])  # [CLS] is the root
@@ -438,8 +438,8 @@ def test_word_vectors_are_the_means_of_their_pieces():
 def test_parser_targets_are_the_tree():
     parser = heads.BiaffineParser(heads.BiaffineParser.labels(TREES))
     extra, targets = parser.arrays(TREES, TREE_INPUTS, 16)
-    np.testing.assert_array_equal(targets["arcs"][0], [-1, 2, 3, 0, -1, -1, -1, -1, -1])
-    np.testing.assert_array_equal(targets["arcs"][1], [-1, 2, 0, 2, 5, 3, 2, -1, -1])
+    np.testing.assert_array_equal(targets["arcs"][0], [-1, 2, 3, 0] + [-1] * 12)
+    np.testing.assert_array_equal(targets["arcs"][1], [-1, 2, 0, 2, 5, 3, 2] + [-1] * 9)
     assert tuple(parser.names[r] for r in targets["relations"][1, 1:7]) == TREES[1].relations
     np.testing.assert_array_equal(targets["relations"] < 0, targets["arcs"] < 0)
     np.testing.assert_array_equal(extra["gold_heads"], np.maximum(targets["arcs"], 0))
@@ -499,7 +499,7 @@ def test_relations_are_read_at_the_heads_of_the_tree(parsed):
 
 def test_padding_is_never_anybodys_head(parsed):
     arcs = parsed[-1]["arcs"]
-    assert arcs.shape == (2, 9, 9)
+    assert arcs.shape == (2, 12, 12)
     assert (arcs[0, :, 4:] < -1e8).all() and (arcs[0, :, :4] > -1e8).all()
     assert (arcs[1, :, 7:] < -1e8).all() and (arcs[1, :, :7] > -1e8).all()
 
@@ -529,8 +529,8 @@ def test_a_relation_that_training_never_saw_is_wrong_and_no_error():
     parser = heads.BiaffineParser(heads.BiaffineParser.labels(TREES))
     odd = Sentence("c", ("go", "!"), (0, 1), ("root", "discourse"))
     _, targets = parser.arrays([odd], [encode([1, 1])], 8)
-    assert targets["arcs"][0].tolist() == [-1, 0, 1, -1, -1]
-    assert targets["relations"][0].tolist() == [-1, parser.names.index("root"), -1, -1, -1]
+    assert targets["arcs"][0].tolist() == [-1, 0, 1] + [-1] * 5
+    assert targets["relations"][0].tolist() == [-1, parser.names.index("root")] + [-1] * 6
     np.testing.assert_array_equal(parser.score(odd, [(np.array([0, 1]), ["root", "punct"])])[:2], [[1, 2], [2, 2]])
 
 
@@ -542,7 +542,7 @@ def test_tags_are_learned_and_read_word_by_word():
     odd = Sentence("c", ("ouch", "now"), upos=("INTJ", "ADV"))
     _, targets = tagger.arrays([*TREES, odd], [*TREE_INPUTS, encode([1, 1])], 16)
     assert tuple(tagger.names[t] for t in targets["tags"][1, 1:7]) == TREES[1].upos
-    assert targets["tags"][0, 4:].tolist() == [-1] * 5 and not (targets["tags"][:, 0] + 1).any()
+    assert targets["tags"][0, 4:].tolist() == [-1] * 12 and not (targets["tags"][:, 0] + 1).any()
     assert targets["tags"][2, :3].tolist() == [-1, -1, tagger.names.index("ADV")]  # training never saw INTJ
     logits = np.eye(len(tagger.names))[targets["tags"][1]]
     assert tuple(tagger.read(TREES[1], TREE_INPUTS[1], {"tags": logits})) == TREES[1].upos
@@ -552,6 +552,6 @@ def test_words_that_were_cut_off_are_wrong():
     tagger = heads.WordTagger(heads.WordTagger.labels(TREES))
     cut = encode([1, 1, 1, 1])  # of six words
     _, targets = tagger.arrays([TREES[1]], [cut], 8)
-    assert targets["tags"][0].tolist() == [-1, *(tagger.names.index(tag) for tag in TREES[1].upos[:4])]
+    assert targets["tags"][0].tolist() == [-1, *(tagger.names.index(tag) for tag in TREES[1].upos[:4]), -1, -1, -1]
     reading = tagger.read(TREES[1], cut, {"tags": np.eye(len(tagger.names))[targets["tags"][0]]})
     np.testing.assert_array_equal(tagger.score(TREES[1], [reading]), [[4, 6]])
