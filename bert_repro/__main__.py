@@ -115,7 +115,7 @@ def _list(what: str) -> None:
 
         lines = [f"{name:29} {', '.join(s.files):31} {s.home:6} {s.licence}" for name, s in CORPORA.items()]
         lines.append(
-            "or a file: .conllu, .tsv, .json, .txt, each also .gz; a split as in ewt:dev, a draw as in mnli:dev[500], the rest as in mnli:dev[-500]"
+            "or a file: .conllu, .tsv, .json, .jsonl, .txt, each also .gz; a split as in ewt:dev, a draw as in mnli:dev[500], the rest as in mnli:dev[-500]"
         )
     elif what == "tasks":
         from bert_repro.finetune import TASKS

@@ -177,9 +177,9 @@ def locate(reference: str) -> Located:
                 f"corpus {name}:{split} should lie at {path}, where no file is: check the data folder"
             )
         return Located(name, split, path, functools.partial(readers.read, path, source.where.get(split, {})), count)
-    if not re.search(r"\.(conllu|tsv|json|txt)(\.gz)?$", name):
+    if not re.search(r"\.(conllu|tsv|jsonl?|txt)(\.gz)?$", name):
         raise ValueError(
-            f"unknown corpus {name!r}: expected one of {sorted(CORPORA)} or a .conllu, .tsv, .json or .txt file"
+            f"unknown corpus {name!r}: expected one of {sorted(CORPORA)} or a .conllu, .tsv, .json, .jsonl or .txt file"
         )
     path = Path(name)
     if not path.is_file():
@@ -217,7 +217,7 @@ def stream(reference: str) -> Stream:
     """Read a corpus item by item, in constant memory but for SQuAD's JSON, which is read whole.
 
     Args:
-        reference: `name`, `name:split`, or a file (.conllu, .tsv, .json, .txt, each also .gz). `[500]` at the end
+        reference: `name`, `name:split`, or a file (.conllu, .tsv, .json, .jsonl, .txt, each also .gz). `[500]` at the end
             takes 500 items drawn without replacement by a fixed seed, in corpus order: `mnli:dev[500]`, and `[-500]`
             all the others; either reads the corpus twice.
 

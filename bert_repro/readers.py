@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import conllu
 
@@ -22,7 +22,10 @@ LABELS = ("entailment", "neutral", "contradiction")
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """Words with, where the source is a treebank, one value a word in each annotation; `heads` counts from 1, 0 is the root."""
+    """Words with, where the source is a treebank, one value a word in each annotation; `heads` counts from 1, 0 is the root.
+
+    `features` are UD's, as they stand in the file (`Number=Sing|Person=3`); `spans` are of an edge-probing file.
+    """
 
     id: str
     words: tuple[str, ...]
@@ -30,6 +33,17 @@ class Sentence:
     relations: tuple[str, ...] = ()
     upos: tuple[str, ...] = ()
     xpos: tuple[str, ...] = ()
+    # no states depend on these: they are left out of what identifies a corpus
+    features: tuple[str, ...] = field(default=(), repr=False)
+    spans: tuple["Labelled", ...] = field(default=(), repr=False)
+
+
+class Labelled(NamedTuple):
+    """A span of words, or two, from the first word to behind the last, counted from 0; and what is said of them."""
+
+    first: tuple[int, int]
+    second: tuple[int, int] | None
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +74,7 @@ def read(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iter
     """Read a file item by item, in constant memory but for JSON, which is read whole.
 
     Args:
-        path: A .conllu, .tsv, .json (as SQuAD's) or .txt file, each also .gz.
+        path: A .conllu, .tsv, .json (as SQuAD's), .jsonl (as edge probing suites have it) or .txt file, each also .gz.
         where: Columns of a TSV and the value that a row must have there to be read.
         left_out: Is filled with what was not read, and how often.
 
@@ -139,7 +153,7 @@ def sentence(place: str, name: str, tokens: Sequence[Mapping[str, str]], places:
     Args:
         place: Where the sentence stands, for the error's message.
         name: Its id.
-        tokens: Of each word its form, head, deprel, upos and xpos.
+        tokens: Of each word its form, head, deprel, upos, xpos and, where they are known, feats.
         places: Where each word stands.
 
     Raises:
@@ -154,9 +168,9 @@ def sentence(place: str, name: str, tokens: Sequence[Mapping[str, str]], places:
     problem = _not_a_tree(heads)
     if problem:
         raise ValueError(f"{place}: sentence {name!r} is no tree: {problem}")
-    texts = (tuple(str(token[column] or "_") for token in tokens) for column in ("form", "deprel", "upos", "xpos"))
-    forms, relations, upos, xpos = texts
-    return Sentence(name, forms, heads, relations, upos, xpos)
+    columns = ("form", "deprel", "upos", "xpos", "feats")
+    forms, relations, upos, xpos, features = (tuple(str(token.get(c) or "_") for token in tokens) for c in columns)
+    return Sentence(name, forms, heads, relations, upos, xpos, features)
 
 
 def _not_a_tree(heads: tuple[int, ...]) -> str:
@@ -296,4 +310,52 @@ def _read_questions(path: Path, where: Mapping[str, str], left_out: dict[str, in
         ) from None
 
 
-_READERS = {"conllu": _read_conllu, "tsv": _read_tsv, "txt": _read_text, "json": _read_questions}
+def _read_spans(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Sentence]:
+    for number, line in _lines(path):
+        if not line.strip():
+            continue
+        place = f"{path}:{number}"
+        try:
+            record = json.loads(line)
+            text, targets = (
+                record["text"],
+                [(one["span1"], one.get("span2"), one["label"]) for one in record["targets"]],
+            )
+            name = str(record.get("info", {}).get("id", f"line-{number}"))
+            tokens = text.split() if isinstance(text, str) else [str(word) for word in text]
+            spans = tuple(
+                Labelled(_span(a), None if b is None else _span(b), (label,) if isinstance(label, str) else tuple(map(str, label)))
+                for a, b, label in targets
+            )  # fmt: skip
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"{place}: not an edge-probing record (text, targets > span1, span2 or none, label): {error!r}"
+            ) from None
+        if not tokens:
+            raise ValueError(f"{place}: a sentence without words")
+        if not spans:
+            raise ValueError(f"{place}: sentence {name!r} has an empty list of targets: there is nothing to probe")
+        for span in (span for one in spans for span in (one.first, one.second) if span):
+            if not 0 <= span[0] < span[1] <= len(tokens):
+                raise ValueError(
+                    f"{place}: sentence {name!r}: the span {list(span)} is empty or lies outside its {len(tokens)} words"
+                )
+        if any(not one.labels for one in spans):
+            raise ValueError(f"{place}: sentence {name!r} has a target without a label")
+        yield Sentence(name, tuple(tokens), spans=spans)
+
+
+def _span(given: Any) -> tuple[int, int]:
+    start, end = given
+    if isinstance(start, bool) or not isinstance(start, int) or not isinstance(end, int):
+        raise ValueError(f"a span is two whole numbers, got {given!r}")
+    return start, end
+
+
+_READERS = {
+    "conllu": _read_conllu,
+    "tsv": _read_tsv,
+    "txt": _read_text,
+    "json": _read_questions,
+    "jsonl": _read_spans,
+}

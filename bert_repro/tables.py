@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -196,6 +197,13 @@ def paired(table: pd.DataFrame, reference: str, by: str = "model", same: Sequenc
     both["replicates"] = both["replicates"] - both["replicates_reference"]
     both = both.assign(reference_model=reference) if by == "model" else both
     return both[[*COLUMNS, "replicates"]].astype(COLUMNS)
+
+
+def less(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, object]:
+    """Subtract two rows measured on the same draws: value, interval and replicates of their difference."""
+    low_high = intervals.difference(row["value"], row["replicates"], other["value"], other["replicates"])
+    names = ("value", "ci_low", "ci_high")
+    return dict(zip(names, low_high, strict=True)) | {"replicates": row["replicates"] - other["replicates"]}
 
 
 class Recorder:

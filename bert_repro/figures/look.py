@@ -30,7 +30,7 @@ NAMES = {
     "cka_debiased": "CKA, debiased", "cka_biased": "CKA, biased", "procrustes": "Procrustes", "svcca": "SVCCA",
     "pwcca": "PWCCA", "neighbours": "nearest-neighbour overlap", "cosine": "paired cosine",
     "cosine_centred": "paired cosine, centred", "cosine_standardised": "paired cosine, standardised",
-    "uuas": "UUAS", "uas": "UAS", "las": "LAS", "dspr": "DSpr", "nspr": "NSpr", "f1": "F1", "exact_match": "exact match",
+    "root_accuracy": "root accuracy", "uuas": "UUAS", "uas": "UAS", "las": "LAS", "dspr": "DSpr", "nspr": "NSpr", "f1": "F1", "exact_match": "exact match",
     "accuracy_matched": "accuracy, matched", "accuracy_mismatched": "accuracy, mismatched",
     "las_without_punctuation": "LAS, no punctuation", "uas_without_punctuation": "UAS, no punctuation",
     "relative_l2": "relative change",

@@ -1,0 +1,276 @@
+"""Edge probes: hides their layers, losses and batches; says how well labels of spans can be read from each layer.
+
+It refuses an unknown kind of probe, and a rank that the states do not have.
+
+Reference:
+    Tenney et al. 2019a and 2019b (targets, scalar mix, centre of gravity); Hewitt and Liang 2019 (linear, low-rank and MLP
+    probes); Voita and Titov 2020 (online description length).
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import expit, log_expit, log_softmax
+
+from bert_repro import intervals
+from bert_repro.probes.spans import Labelled, pool
+from bert_repro.probes.training import Fit, fit
+
+KINDS = ("linear", "low-rank", "mlp")
+
+
+class Batch(NamedTuple):
+    """Spans with their pooled vectors."""
+
+    vectors: Float[np.ndarray, "layers items inputs"]
+    gold: np.ndarray
+
+
+class Read(NamedTuple):
+    """What probes make of the spans of a split: numbers of labels, and what the right ones cost."""
+
+    hits: Int[np.ndarray, "layers items"]  # labels found and right
+    said: Int[np.ndarray, "layers items"]  # labels found
+    due: Int[np.ndarray, " items"]  # labels there are
+    bits: Float[np.ndarray, "layers items"]  # 0 for a label that training never saw
+    sentence: Int[np.ndarray, " items"]
+
+    def rows(self, layers: Sequence[int | None], several: bool, key: str, resamples: int) -> list[dict[str, object]]:
+        """Give table rows, with intervals by resampling sentences.
+
+        Args:
+            layers: Numbers of the layers; None for what has none.
+            several: Whether a span can have several labels: then micro-F1 stands beside accuracy, which asks for all of a
+                span's labels and no other. With one label each, the two are the same number.
+            key: What the sentences are of, see `intervals.draws`.
+            resamples: Bootstrap resamples.
+        """
+        right = (self.hits == self.said) & (self.hits == self.due)
+        counts = {"accuracy": (right, np.ones(len(self.due)))}
+        if several:
+            counts["f1"] = 2 * self.hits, self.said + self.due
+        weights = intervals.draws(key, int(self.sentence[-1]) + 1, resamples)
+        rows: list[dict[str, object]] = []
+        for metric, (found, of) in counts.items():
+            value, drawn = intervals.ratio(by_sentence(found, self.sentence), by_sentence(of, self.sentence), weights)
+            about: dict[str, object] = {"metric": metric, "n": len(self.due)}
+            rows += [
+                about | ({} if n is None else {"layer": n}) | intervals.row(value[i], drawn[i])
+                for i, n in enumerate(layers)
+            ]
+        return rows
+
+
+def majority(spans: Labelled, train: Labelled) -> Read:
+    """Read the label that is most frequent in training off every span; of single labels."""
+    most = np.bincount(train.gold, minlength=len(train.labels)).argmax()
+    one = np.ones((1, len(spans.gold)), int)
+    return Read(one * (spans.gold == most), one, one[0], one * np.log2(len(train.labels)), spans.sentence)
+
+
+def by_sentence(numbers: np.ndarray, sentence: Int[np.ndarray, " items"]) -> Float[np.ndarray, "*layers sentences"]:
+    """Add up the numbers of the spans of each sentence."""
+    starts = np.searchsorted(sentence, np.arange(int(sentence[-1]) + 1))
+    return np.add.reduceat(np.asarray(numbers, float), starts, axis=-1)
+
+
+class EdgeProbe:
+    """One probe a layer, trained together; each learns from its layer alone or from a mix of it and those below.
+
+    Args:
+        layers: Which stored layers.
+        kind: `linear`; `low-rank`, linear through so few dimensions; `mlp`, through so many hidden units.
+        size: Of the rank or hidden layer.
+        mixed: Whether a layer's probe reads a learned mix (softmax weights and a scale) of the layers up to it.
+        seed: Of initial weights (one stream a layer) and of the order of batches.
+        batch_size: Sentences a batch.
+        epochs: Most epochs.
+
+    Raises:
+        ValueError: An unknown kind, or a size below 1 (and, at fitting, a rank above the width).
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[int],
+        kind: str = "linear",
+        size: int = 64,
+        *,
+        mixed: bool = False,
+        seed: int = 1,
+        batch_size: int = 40,
+        epochs: int = 10,
+    ):
+        if kind not in KINDS:
+            raise ValueError(f"unknown kind {kind!r} of an edge probe: expected one of {list(KINDS)}")
+        if size < 1:
+            raise ValueError(f"the size of a probe must be at least 1, got {size}")
+        self.layers, self.kind, self.size, self.mixed, self.seed = list(layers), kind, size, mixed, seed
+        self.batch_size, self.epochs = batch_size, epochs
+        self.parameters: Float[np.ndarray, "layers parameters"]
+        self.scale: Float[np.ndarray, " layers"]
+        self.shapes: dict[str, tuple[int, ...]]
+
+    def _begin(self, inputs: int, labels: int, scale: np.ndarray) -> Float[np.ndarray, "layers parameters"]:
+        """Lay out the parameters, one vector a layer, and draw them."""
+        between = {"linear": {}, "low-rank": {"first": (inputs, self.size)}}.get(
+            self.kind, {"first": (inputs, self.size), "shift": (self.size,)}
+        )
+        last = inputs if self.kind == "linear" else self.size
+        mix = {"mix": (len(self.layers),), "gamma": (1,)} if self.mixed else {}
+        self.shapes, self.scale = {**mix, **between, "last": (last, labels), "bias": (labels,)}, scale
+        start = []
+        for layer in self.layers:
+            draw = np.random.default_rng([self.seed, layer])
+            drawn = {name: np.zeros(shape) for name, shape in self.shapes.items()}
+            for name in {"first", "last"} & set(self.shapes):
+                drawn[name] = draw.uniform(-1, 1, self.shapes[name]) / np.sqrt(self.shapes[name][0])
+            if self.mixed:
+                drawn["gamma"][:] = 1
+            start.append(np.concatenate([drawn[name].ravel() for name in self.shapes]))
+        return np.stack(start).astype(np.float32)
+
+    def _parts(self, parameters: Float[np.ndarray, "active parameters"]) -> dict[str, np.ndarray]:
+        """Give the parameters by name, as views."""
+        parts, at = {}, 0
+        for name, shape in self.shapes.items():
+            size = int(np.prod(shape))
+            parts[name] = parameters[:, at : at + size].reshape(len(parameters), *shape)
+            at += size
+        return parts
+
+    def _weights(self, parts: dict[str, np.ndarray], active: np.ndarray) -> Float[np.ndarray, "active layers"]:
+        """Give the weights of the mix: softmax over the layers up to each one."""
+        logits = np.where(np.arange(len(self.layers)) <= active[:, None], parts["mix"], -np.inf)
+        logits = np.exp(logits - logits.max(-1, keepdims=True))
+        return logits / logits.sum(-1, keepdims=True)
+
+    def loss(
+        self,
+        parameters: Float[np.ndarray, "active parameters"],
+        batch: Batch,
+        active: Int[np.ndarray, " active"],
+        gradient: bool,
+    ) -> tuple[Float[np.ndarray, " active"], Float[np.ndarray, "active parameters"] | None]:
+        """Score probes: mean cross-entropy of the spans, in nats (of several labels, summed over them).
+
+        Returns:
+            Each active layer's loss, and its gradient if wanted.
+        """
+        parts = self._parts(parameters)
+        x, hidden, logits = self._forward(parts, batch.vectors, active)
+        count = np.float32(max(len(batch.gold), 1))
+        if batch.gold.ndim == 2:
+            losses = -np.where(batch.gold, log_expit(logits), log_expit(-logits)).sum((1, 2)) / count
+            slope = (expit(logits) - batch.gold) / count
+        else:
+            known = np.flatnonzero(batch.gold >= 0)
+            logs = log_softmax(logits, -1)
+            losses = -logs[:, known, batch.gold[known]].sum(1) / count
+            slope = np.exp(logs)
+            slope[:, known, batch.gold[known]] -= 1
+            slope[:, batch.gold < 0] = 0
+            slope /= count
+        if not gradient:
+            return losses, None
+        result = np.zeros_like(parameters)
+        down = self._parts(result)
+        down["last"][:] = hidden.swapaxes(1, 2) @ slope
+        down["bias"][:] = slope.sum(1)
+        if self.kind != "linear":
+            slope = slope @ parts["last"].swapaxes(1, 2)
+            if self.kind == "mlp":
+                slope *= hidden > 0
+                down["shift"][:] = slope.sum(1)
+            down["first"][:] = x.swapaxes(1, 2) @ slope
+        if self.mixed:
+            slope = slope @ parts["first" if self.kind != "linear" else "last"].swapaxes(1, 2)
+            weights = self._weights(parts, active)
+            toward = np.einsum("abi,kbi->ak", slope, batch.vectors)  # each layer's share
+            down["gamma"][:, 0] = (weights * toward).sum(1)
+            toward *= parts["gamma"]
+            down["mix"][:] = weights * (toward - (weights * toward).sum(1, keepdims=True))
+        return losses, result
+
+    def _forward(self, parts: dict[str, np.ndarray], vectors: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, ...]:
+        if self.mixed:
+            x = parts["gamma"][..., None] * np.einsum("ak,kbi->abi", self._weights(parts, active), vectors)
+        else:
+            x = vectors if len(active) == len(vectors) else vectors[active]
+        hidden = x
+        if self.kind != "linear":
+            hidden = x @ parts["first"]
+            if self.kind == "mlp":
+                hidden = np.maximum(hidden + parts["shift"][:, None], 0)
+        return x, hidden, hidden @ parts["last"] + parts["bias"][:, None]
+
+    def fit(self, train: Labelled, train_states: Any, dev: Labelled, dev_states: Any, label: str = "edge probe") -> Fit:
+        """Train on one split, choosing the best epoch of each layer on another.
+
+        Args:
+            train: Spans to learn from.
+            train_states: Where their rows are read: anything with `vectors(rows, layers)` and `hidden`.
+            dev: Spans to choose the epoch by.
+            dev_states: Where their rows are read.
+            label: Shown beside the progress bar.
+        """
+        spans, width = train.spans.shape[1], train_states.hidden
+        if self.kind == "low-rank" and self.size > width * spans:
+            raise ValueError(f"the rank {self.size} is above the width of the states, {width * spans}")
+        some = np.unique(
+            train.spans[np.linspace(0, len(train.spans) - 1, min(len(train.spans), 500)).astype(int), 0, 0]
+        )
+        scale = 1 / np.sqrt((train_states.vectors(some, self.layers) ** 2).mean((1, 2)))
+        result = fit(
+            self._begin(spans * width, len(train.labels), scale), self.loss,
+            lambda epoch: (batch for _, batch in self._batches(train, train_states, np.random.default_rng([self.seed, epoch]))),
+            lambda: (batch for _, batch in self._batches(dev, dev_states, None)),
+            epochs=self.epochs, decay=0.5, label=label,
+        )  # fmt: skip
+        self.parameters = result.parameters
+        return result
+
+    def _batches(
+        self, spans: Labelled, states: Any, generator: np.random.Generator | None
+    ) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Make batches of sentences, in random order where a generator is given; also say which spans they hold."""
+        sentences = int(spans.sentence[-1]) + 1
+        bounds = np.searchsorted(spans.sentence, np.arange(sentences + 1))
+        order = np.arange(sentences) if generator is None else generator.permutation(sentences)
+        for first in range(0, sentences, self.batch_size):
+            chosen = np.sort(order[first : first + self.batch_size])
+            items = np.concatenate([np.arange(bounds[s], bounds[s + 1]) for s in chosen])
+            mine = spans.spans[items]
+            rows = np.unique(np.concatenate([np.arange(start, end) for start, end in mine.reshape(-1, 2)]))
+            vectors = states.vectors(rows, self.layers) * self.scale[:, None, None]
+            starts = np.searchsorted(rows, mine[..., 0])
+            local = np.stack([starts, starts + mine[..., 1] - mine[..., 0]], -1)
+            yield items, Batch(pool(vectors, local), spans.gold[items])
+
+    def read(self, spans: Labelled, states: Any) -> Read:
+        """Say what the probes make of every span."""
+        layers, active = len(self.layers), np.arange(len(self.layers))
+        parts = self._parts(self.parameters)
+        hits, said = np.zeros((2, layers, len(spans.gold)), int)
+        bits = np.zeros((layers, len(spans.gold)))
+        for items, batch in self._batches(spans, states, None):
+            logits = self._forward(parts, batch.vectors, active)[-1]
+            if spans.several:
+                found = logits > 0
+                hits[:, items], said[:, items] = (found & batch.gold).sum(-1), found.sum(-1)
+                cost = -np.where(batch.gold, log_expit(logits), log_expit(-logits)).sum(-1)
+            else:
+                hits[:, items], said[:, items] = logits.argmax(-1) == batch.gold, 1
+                known = np.where(batch.gold >= 0, batch.gold, 0)
+                cost = -np.take_along_axis(log_softmax(logits, -1), known[None, :, None], -1)[..., 0]
+                cost = np.where(batch.gold >= 0, cost, 0)
+            bits[:, items] = cost / np.log(2)
+        due = spans.gold.sum(-1) if spans.several else np.ones(len(spans.gold), int)
+        return Read(hits, said, due, bits, spans.sentence)
+
+    @property
+    def mix(self) -> Float[np.ndarray, "layers layers"]:
+        """The learned weights of the layers in the mix of each probe; a row sums to 1."""
+        return self._weights(self._parts(self.parameters), np.arange(len(self.layers)))

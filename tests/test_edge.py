@@ -1,0 +1,370 @@
+"""Edge probes on planted labels: what is in the vectors is read off, what is not is not, and both are told apart."""
+
+import json
+import math
+
+import networkx
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import log_softmax, softmax
+
+from bert_repro import corpora, intervals
+from bert_repro.probes import description, edge, spans, treebank
+from bert_repro.probes.edge import EdgeProbe
+from bert_repro.probes.spans import Labelled
+
+TAGS = ("DET", "NOUN", "VERB")
+
+
+class States:
+    """What a probe reads: `vectors(rows, layers)` and `hidden`; layers are positions."""
+
+    def __init__(self, array):
+        self.array, self.hidden = array, array.shape[2]
+
+    def vectors(self, rows, layers=None):
+        return self.array[list(layers)][:, rows]
+
+
+def labels_of(count, seed, types=300):
+    """Sentences of words with a tag each, as labelled spans; a word's tag hangs on its place, not on its form."""
+    draw = np.random.default_rng(seed)
+    lengths = draw.integers(3, 9, count)
+    items = int(lengths.sum())
+    rows = np.arange(items)
+    return Labelled(
+        TAGS, np.stack([rows, rows + 1], -1)[:, None], np.repeat(np.arange(count), lengths), draw.integers(0, 3, items),
+        [f"w{n}" for n in draw.integers(0, types, items)], {},
+    )  # fmt: skip
+
+
+def states_of(of, noise=0.3, hidden=12, seed=0):
+    """Layer 0 says which word it is, layer 1 also which label it has."""
+    directions = np.random.default_rng(99).normal(size=(3, hidden))
+    words = {word: np.random.default_rng(int(word[1:])).normal(size=hidden) for word in set(of.words)}
+    forms = np.array([words[word] for word in of.words])
+    draw = np.random.default_rng(seed)
+    return States(np.stack([forms, 0.5 * forms + 3 * directions[of.gold]]).astype(np.float32) + noise * draw.normal(size=(2, *forms.shape)).astype(np.float32))  # fmt: skip
+
+
+SPLITS = [labels_of(count, seed) for count, seed in ((400, 1), (60, 2), (80, 3))]
+STATES = [states_of(of, seed=n) for n, of in enumerate(SPLITS)]
+
+
+def accuracy(probe, of, states):
+    return [row["value"] for row in probe.read(of, states).rows(probe.layers, of.several, "key", 100) if row["metric"] == "accuracy"]  # fmt: skip
+
+
+# ---- targets
+
+
+def test_a_treebank_gives_every_target():
+    one = corpora.Sentence(
+        "s", ("Dogs", "saw", "a", "cat"), (2, 0, 4, 2), ("nsubj", "root", "det", "obj"), ("NOUN", "VERB", "DET", "NOUN"),
+        ("NNS", "VBD", "DT", "NN"), ("Number=Plur", "Mood=Ind|Tense=Past", "_", "Number=Sing"),
+    )  # fmt: skip
+    found = {name: list(read(one)) for name, (_, read) in spans.EDGE_TARGETS.items()}
+    word = [(i, i + 1) for i in range(4)]
+    assert found["upos"] == [(word[i], None, (tag,)) for i, tag in enumerate(one.upos)]
+    assert found["xpos"] == [(word[i], None, (tag,)) for i, tag in enumerate(one.xpos)]
+    assert found["number"] == [(word[0], None, ("Plur",)), (word[3], None, ("Sing",))]
+    assert found["tense"] == [(word[1], None, ("Past",))]
+    assert found["relation"] == [
+        (word[0], word[1], ("nsubj",)),
+        (word[1], word[1], ("root",)),  # the root points to itself
+        (word[2], word[3], ("det",)),
+        (word[3], word[1], ("obj",)),
+    ]
+    assert [labels for *_, labels in found["direction"]] == [("right",), ("root",), ("right",), ("left",)]
+    assert found["spans"] == []
+
+
+def test_every_arc_has_a_partner_that_is_none():
+    draw = np.random.default_rng(0)
+    for n in (3, 8, 20):
+        tree = networkx.random_labeled_rooted_tree(n, seed=int(draw.integers(99)))
+        parent = dict(networkx.bfs_predecessors(tree, tree.graph["root"]))
+        heads = tuple(parent.get(i, -1) + 1 for i in range(n))
+        found = list(spans.EDGE_TARGETS["arc"][1](corpora.Sentence("s", tuple("abcdefghijklmnopqrst"[:n]), heads)))
+        assert [labels for *_, labels in found] == [("arc",), ("none",)] * (n - 1)
+        for (dependent, head, _), (again, other, _) in zip(found[::2], found[1::2], strict=True):
+            assert dependent == again and heads[dependent[0]] == head[1]
+            assert other not in (dependent, head)
+    pair = corpora.Sentence("s", ("a", "b"), (0, 1))
+    assert not list(spans.EDGE_TARGETS["arc"][1](pair))  # of two words there is no third
+
+
+def bank_of(sentences):
+    lines = []
+    for number, one in enumerate(sentences):
+        forms = ("[CLS]", *one.words, "[SEP]")
+        lines += [(number, form, form in ("[CLS]", "[SEP]")) for form in forms]
+    rows = pd.DataFrame(lines, columns=["sentence", "form", "special"]).astype({"form": "string"})
+    return treebank.treebank(sentences, rows, least=1)
+
+
+def test_labels_are_those_of_training_and_others_are_wrong_and_counted():
+    train = bank_of(
+        [corpora.Sentence("a", ("x", "y"), upos=("NOUN", "VERB")), corpora.Sentence("b", ("z",), upos=("NOUN",))]
+    )
+    dev = bank_of([corpora.Sentence("c", ("X", "q"), upos=("VERB", "INTJ"))])
+    first = spans.labelled("upos", train)
+    assert first.labels == ("NOUN", "VERB") and first.gold.tolist() == [0, 1, 0]
+    assert first.spans[:, 0].tolist() == [[1, 2], [2, 3], [5, 6]]  # rows, [CLS] and [SEP] between
+    assert first.sentence.tolist() == [0, 0, 1]
+    second = spans.labelled("upos", dev, first.labels)
+    assert second.gold.tolist() == [1, -1] and second.words == ["x", "q"]
+    assert second.skipped["labels that training never saw"] == 1
+    probe = EdgeProbe([0], epochs=1)
+    states = States(np.random.default_rng(0).normal(size=(1, 8, 4)).astype(np.float32))
+    probe.fit(first, states, second, states)
+    read = probe.read(second, states)
+    assert read.hits[0, 1] == 0 and read.bits[0, 1] == 0 and read.bits[0, 0] > 0
+    assert len(first.of(np.array([1])).gold) == 1 and first.of(np.array([1])).sentence.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("x", r"unknown target 'x' of an edge probe: expected one of \['arc', 'direction', "),
+        ("tense", r"target 'tense' \(tense of the words that have one\): 0 labels in 0 spans, at least two are needed"),
+        ("upos", "target 'upos' .*: 1 labels in 2 spans, at least two are needed"),
+    ],
+)
+def test_a_target_that_cannot_be_read_is_refused(target, message):
+    with pytest.raises(ValueError, match=message):
+        spans.labelled(target, bank_of([corpora.Sentence("a", ("x", "y"), upos=("NOUN", "NOUN"))]))
+
+
+# ---- edge-probing files
+
+
+def write(path, *records):
+    path.write_text("\n".join(json.dumps(record) for record in records) + "\n")
+    return str(path)
+
+
+def test_an_edge_probing_file_is_read(tmp_path):
+    path = write(
+        tmp_path / "ner.jsonl",
+        {"text": "Ada Lovelace wrote it", "targets": [{"span1": [0, 2], "label": "PERSON"}], "info": {"id": 7}},
+        {"text": "He saw Rome", "targets": [{"span1": [0, 1], "span2": [2, 3], "label": ["a", "b"]}]},
+    )
+    one, other = corpora.load(path).items
+    assert one.words == ("Ada", "Lovelace", "wrote", "it") and (one.id, other.id) == ("7", "line-2")
+    assert one.spans == (((0, 2), None, ("PERSON",)),) and other.spans == (((0, 1), (2, 3), ("a", "b")),)
+    found = spans.labelled("spans", bank_of([one, corpora.Sentence("x", ("A",), spans=(corpora.load(path).items[0].spans[0]._replace(first=(0, 1), labels=("GPE",)),))]))  # fmt: skip
+    assert found.labels == ("GPE", "PERSON") and found.words == ["ada lovelace", "a"] and not found.several
+    assert found.spans.tolist() == [[[1, 3]], [[7, 8]]]
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"text": "a b", "targets": [{"span1": [0, 3], "label": "x"}]}, r":1: sentence 'line-1': the span \[0, 3\] is empty or lies outside its 2 words"),
+        ({"text": "a b", "targets": [{"span1": [1, 1], "label": "x"}]}, r"the span \[1, 1\] is empty"),
+        ({"text": "a b", "targets": []}, ":1: sentence 'line-1' has an empty list of targets: there is nothing to probe"),
+        ({"text": "a b", "targets": [{"span1": [0, 1], "label": []}]}, "has a target without a label"),
+        ({"text": " ", "targets": [{"span1": [0, 1], "label": "x"}]}, "a sentence without words"),
+        ({"text": "a b"}, ":1: not an edge-probing record .text, targets > span1, span2 or none, label.: KeyError"),
+        ({"text": "a b", "targets": [{"span1": [0.5, 1], "label": "x"}]}, "a span is two whole numbers"),
+        ({"text": "a b", "targets": [{"span1": [0], "label": "x"}]}, "not an edge-probing record"),
+        ([1], "not an edge-probing record"),
+    ],
+)  # fmt: skip
+def test_a_broken_edge_probing_file_is_refused(tmp_path, record, message):
+    with pytest.raises(ValueError, match=message):
+        corpora.load(write(tmp_path / "x.jsonl", record))
+
+
+# ---- the loss
+
+
+def literal_loss(probe, parameters, vectors, gold, layer):
+    """One layer, span by span."""
+    parts = {name: array[layer] for name, array in probe._parts(parameters).items()}
+    total = 0.0
+    for item in range(len(gold)):
+        x = vectors[layer, item]
+        if probe.mixed:
+            weights = softmax(parts["mix"][: layer + 1])
+            x = parts["gamma"][0] * sum(w * vectors[k, item] for k, w in enumerate(weights))
+        if probe.kind != "linear":
+            x = x @ parts["first"]
+        if probe.kind == "mlp":
+            x = np.maximum(x + parts["shift"], 0)
+        logits = x @ parts["last"] + parts["bias"]
+        if gold.ndim == 2:
+            total += sum(math.log1p(math.exp(-v if yes else v)) for v, yes in zip(logits, gold[item], strict=True))
+        elif gold[item] >= 0:
+            total -= log_softmax(logits)[gold[item]]
+    return total / len(gold)
+
+
+CASES = [(kind, mixed, several) for kind in edge.KINDS for mixed in (False, True) for several in (False, True)]
+
+
+@pytest.mark.parametrize(("kind", "mixed", "several"), CASES)
+def test_loss_and_gradient(kind, mixed, several):
+    draw = np.random.default_rng(4)
+    probe = EdgeProbe([0, 1, 2], kind, 3, mixed=mixed)
+    probe._begin(5, 4, np.ones(3))
+    parameters = draw.normal(size=(3, sum(math.prod(shape) for shape in probe.shapes.values())))
+    gold = draw.integers(0, 2, (7, 4)).astype(bool) if several else np.array([0, 3, 1, -1, 2, 2, 0])
+    batch = edge.Batch(draw.normal(size=(3, 7, 5)), gold)
+    every = np.arange(3)
+    losses, gradient = probe.loss(parameters, batch, every, True)
+    assert np.array_equal(probe.loss(parameters, batch, every, False)[0], losses)
+    for layer in every:
+        assert losses[layer] == pytest.approx(literal_loss(probe, parameters, batch.vectors, gold, layer), rel=1e-10)
+    for at in np.ndindex(*parameters.shape):
+        step = np.zeros_like(parameters)
+        step[at] = 1e-6
+        up, down = (probe.loss(parameters + sign * step, batch, every, False)[0] for sign in (1, -1))
+        assert gradient[at] == pytest.approx((up - down)[at[0]] / 2e-6, rel=1e-5, abs=1e-7)
+    alone, own = probe.loss(parameters[[0, 2]], batch, np.array([0, 2]), True)
+    assert np.allclose(alone, losses[[0, 2]]) and np.allclose(own, gradient[[0, 2]])
+
+
+def test_spans_are_means_of_their_words_side_by_side():
+    vectors = np.arange(24.0).reshape(2, 6, 2)
+    pooled = spans.pool(vectors.copy(), np.array([[[0, 1], [2, 5]], [[1, 3], [5, 6]]]))
+    assert pooled.shape == (2, 2, 4)
+    assert np.allclose(pooled[1, 0], [*vectors[1, 0], *vectors[1, 2:5].mean(0)])
+    assert np.allclose(pooled[0, 1], [*vectors[0, 1:3].mean(0), *vectors[0, 5]])
+
+
+# ---- planted labels
+
+
+@pytest.mark.parametrize("kind", edge.KINDS)
+def test_planted_labels_are_read_off_and_labels_by_lot_are_not(kind):
+    probe = EdgeProbe([0, 1], kind, 8, epochs=12, batch_size=4)
+    probe.fit(SPLITS[0], STATES[0], SPLITS[1], STATES[1])
+    blind, seeing = accuracy(probe, SPLITS[2], STATES[2])
+    assert blind < 0.42 and seeing > 0.97
+    lot = [spans.control(one, SPLITS[0], 1) for one in SPLITS]
+    probe.fit(lot[0], STATES[0], lot[1], STATES[1])
+    assert seeing - accuracy(probe, lot[2], STATES[2])[1] > 0.3  # selective
+
+
+def test_a_lot_hangs_on_the_word_alone_and_keeps_the_frequencies():
+    of = labels_of(3000, 5, types=2000)
+    lot = spans.control(of, SPLITS[0], 1)
+    by_word = {}
+    for word, label in zip(lot.words, lot.gold.tolist(), strict=True):
+        assert by_word.setdefault(word, label) == label
+    shares = np.bincount(list(by_word.values()), minlength=3) / len(by_word)
+    assert shares == pytest.approx(np.bincount(SPLITS[0].gold) / len(SPLITS[0].gold), abs=0.04)
+    again, other = spans.control(of, SPLITS[0], 1), spans.control(of, SPLITS[0], 2)
+    assert np.array_equal(again.gold, lot.gold) and not np.array_equal(other.gold, lot.gold)
+
+
+@pytest.mark.parametrize(("kind", "mixed"), [("linear", False), ("mlp", False), ("linear", True)])
+def test_layers_trained_together_equal_each_trained_alone(kind, mixed):
+    together = EdgeProbe([0, 1], kind, 4, mixed=mixed, epochs=3)
+    fitted = together.fit(*(one for pair in zip(SPLITS[:2], STATES[:2], strict=True) for one in pair))
+    scores = accuracy(together, SPLITS[2], STATES[2])
+    for layer in (0,) if mixed else (0, 1):  # a mix of the layers up to the lowest is that one
+        alone = EdgeProbe([layer], kind, 4, mixed=mixed, epochs=3)
+        one = alone.fit(*(one for pair in zip(SPLITS[:2], STATES[:2], strict=True) for one in pair))
+        assert np.allclose(one.dev_loss[:, 0], fitted.dev_loss[:, layer], rtol=1e-4)
+        assert accuracy(alone, SPLITS[2], STATES[2]) == pytest.approx([scores[layer]], abs=1e-3)
+
+
+def test_a_mix_finds_the_layer_that_knows():
+    probe = EdgeProbe([0, 1], mixed=True, epochs=12, batch_size=4)
+    probe.fit(SPLITS[0], STATES[0], SPLITS[1], STATES[1])
+    assert probe.mix.sum(1) == pytest.approx([1, 1]) and probe.mix[0].tolist() == [1, 0]
+    assert probe.mix[1, 1] > 0.6
+    below, with_it = accuracy(probe, SPLITS[2], STATES[2])
+    assert with_it > 0.95 > below
+
+
+def test_several_labels_have_micro_f1():
+    gold = np.stack([SPLITS[0].gold == 0, SPLITS[0].gold != 2], -1)  # one label, both, or none
+    of = Labelled(("a", "b"), SPLITS[0].spans, SPLITS[0].sentence, gold, SPLITS[0].words, {})
+    probe = EdgeProbe([0, 1], epochs=12, batch_size=4)
+    probe.fit(of, STATES[0], of, STATES[0])
+    read = probe.read(of, STATES[0])
+    rows = {(row["metric"], row["layer"]): row["value"] for row in read.rows([0, 1], True, "key", 100)}
+    said = read.said[1].sum()
+    hits, due = read.hits[1].sum(), gold.sum()
+    assert rows["f1", 1] == pytest.approx(2 / (said / hits + due / hits)) and rows["f1", 1] > 0.95
+    assert rows["accuracy", 1] == pytest.approx(((read.hits[1] == read.said[1]) & (read.hits[1] == gold.sum(1))).mean())
+
+
+def test_the_majority_says_what_is_most_frequent_in_training():
+    train, of = labels_of(50, 7), labels_of(20, 8)
+    most = np.bincount(train.gold).argmax()
+    (row,) = edge.majority(of, train).rows([None], False, "key", 100)
+    assert row["value"] == pytest.approx((of.gold == most).mean()) and "layer" not in row
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"kind": "x"}, r"unknown kind 'x' of an edge probe: expected one of \['linear', 'low-rank', 'mlp'\]"),
+        ({"kind": "mlp", "size": 0}, "the size of a probe must be at least 1, got 0"),
+        ({"kind": "low-rank", "size": 13}, "the rank 13 is above the width of the states, 12"),
+    ],
+)
+def test_wrong_probes_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        EdgeProbe([0, 1], **wrong).fit(SPLITS[0], STATES[0], SPLITS[1], STATES[1])
+
+
+# ---- description length
+
+
+def test_the_online_code_is_what_its_blocks_cost():
+    probe = EdgeProbe([0, 1], epochs=4, batch_size=4)
+    code = description.online_code(probe, SPLITS[0], STATES[0], SPLITS[1], STATES[1])
+    words = np.bincount(SPLITS[0].sentence)
+    assert code.uniform == pytest.approx(words * np.log2(3))
+    order = np.random.default_rng([1, 0]).permutation(400)
+    ends = [1, 2, 4, 7, 13, 25, 50, 100, 200, 400]
+    naive = np.zeros((2, 400))
+    naive[:, order[0]] = code.uniform[order[0]]
+    for start, end in zip(ends, ends[1:], strict=False):
+        fresh = EdgeProbe([0, 1], epochs=4, batch_size=4)
+        fresh.fit(SPLITS[0].of(np.sort(order[:start])), STATES[0], SPLITS[1], STATES[1])
+        read = fresh.read(SPLITS[0], STATES[0])
+        for item, sentence in enumerate(SPLITS[0].sentence):
+            if sentence in order[start:end]:
+                naive[:, sentence] += read.bits[:, item]
+    assert code.bits == pytest.approx(naive, rel=1e-4)
+    rows = {(row["metric"], row["layer"]): row for row in code.rows([0, 1], 9, "key", 100)}
+    assert rows["kbits", 0]["value"] == pytest.approx(naive[0].sum() / 1000, rel=1e-4)
+    assert rows["compression", 1]["value"] == pytest.approx(code.uniform.sum() / naive[1].sum(), rel=1e-4)
+    weights = intervals.draws("key", 400, 100)
+    drawn = (weights @ code.uniform) / (weights @ code.bits[1])
+    assert rows["compression", 1]["replicates"] == pytest.approx(drawn, rel=1e-5)
+    assert rows["compression", 1]["value"] > 1.2 > 1.1 > rows["compression", 0]["value"]  # what is there compresses
+
+
+def test_labels_by_lot_are_dearer_than_planted_ones():
+    lot = [spans.control(one, SPLITS[0], 1) for one in SPLITS]
+    real, other = (
+        description.online_code(
+            EdgeProbe([1], epochs=4, batch_size=4), three[0], STATES[0], three[1], STATES[1]
+        ).bits.sum()
+        for three in (SPLITS, lot)
+    )
+    assert other > 1.2 * real
+
+
+def test_one_sentence_cannot_be_split():
+    with pytest.raises(ValueError, match="1 sentence with labels cannot be split into blocks: at least two are needed"):
+        description.online_code(EdgeProbe([0]), SPLITS[0].of(np.array([3])), STATES[0], SPLITS[1], STATES[1])
+
+
+def test_expected_layer_and_centre_of_gravity():
+    assert description.expected_layer(np.array([0.5, 0.6, 0.9])) == pytest.approx((1 * 0.1 + 2 * 0.3) / 0.4)
+    assert description.expected_layer(np.array([[0.2, 0.4, 0.4], [0.1, 0.1, 0.3]])) == pytest.approx([1, 2])
+    assert np.isnan(description.expected_layer(np.array([0.5, 0.5])))
+    assert description.centre_of_gravity(np.array([0.25, 0.25, 0.5])) == pytest.approx(1.25)
+    # base BERT on EWT dependencies, from published cumulative scores: 2.52
+    published = np.array([85.2, 90.2, 91.3, 92.6, 93.7, 94.1, 94.6, 94.9, 95.2, 95.2, 95.1, 95.3, 95.2])
+    assert description.expected_layer(published) == pytest.approx(2.52, abs=0.03)
