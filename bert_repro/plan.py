@@ -84,6 +84,7 @@ KERNEL = 8e-12  # seconds a pair of words and column of a kernel, of which half 
 PAIR = 1.5e-9  # seconds a pair of words, of a kernel or of two that are compared
 DECOMPOSE = 8e-10  # seconds a number of columns cubed
 PROBE = 8.7e-11  # seconds a word, epoch, layer and weight; reading a state costs as much as 64 columns of the map
+EDGE = 5e-9  # seconds a word, epoch, and number of its hidden states, of one span
 BOOK = 120.0  # seconds: chapters and Jupyter Book
 RUNTIME, NOTEBOOK = 0.55e9, 0.35e9  # bytes: TensorFlow in a process; a process without
 WORD, ITEM = 500, 6_000  # bytes of a corpus in memory, read and cut
@@ -272,12 +273,25 @@ def _similarity(setting: Mapping[str, Any], config: Config) -> Cost:
 def _probe(setting: Mapping[str, Any], config: Config) -> Cost:
     layers, hidden = config.num_hidden_layers + 1, config.hidden_size
     train, dev = size(setting["train"]), size(setting["dev"])
-    words = setting["epochs"] * (train.words + dev.words / 2)
-    return Cost(START + words * layers * hidden * (setting["rank"] + 64) * PROBE, NOTEBOOK + BATCHES)
+    words = setting["epochs"] * (train.words + dev.words / 2) * len(setting["seeds"])
+    # of two targets; depths cost little beside distances but for reading the states
+    columns = sum(rank + 2 * 64 + 64 for rank in (setting["rank"], *setting["more_ranks"]))
+    return Cost(START + words * layers * hidden * columns * PROBE, NOTEBOOK + BATCHES)
+
+
+def _edges(setting: Mapping[str, Any], config: Config) -> Cost:
+    numbers = (config.num_hidden_layers + 1) * config.hidden_size
+    words = setting["epochs"] * (size(setting["train"]).words + size(setting["dev"]).words)
+    fits = (
+        2 + setting["mixed"] + 2 * setting["description"]
+    )  # the labels, the lot, mixes, and the code of the first two
+    spans = sum(2 if target in ("relation", "arc") else 1 for target in setting["targets"])
+    return Cost(START + fits * spans * words * numbers * EDGE, NOTEBOOK + BATCHES)
 
 
 COSTS: dict[str, Callable[[Mapping[str, Any], Config], Cost]] = {
     "finetune": _finetune, "hidden_states": _states, "similarity": _similarity, "structural_probe": _probe,
+    "edge_probe": _edges,
 }  # fmt: skip
 """What a run costs, by its notebook."""
 

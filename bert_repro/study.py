@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds notebooks/, studies/ and book/."""
 
 TaskName = Literal["nli", "squad", "parsing", "tagging"]
-Chapter = Literal["models", "hidden_states", "similarity", "structural_probe"]
+Chapter = Literal["models", "hidden_states", "similarity", "structural_probe", "edge_probe"]
+EdgeTarget = Literal["upos", "xpos", "number", "tense", "relation", "arc", "direction", "spans"]
 MeasureName = Literal[
     "rsa", "rsa_centred", "rsa_standardised", "rsa_spearman", "cka_debiased", "cka_biased", "procrustes", "svcca", "pwcca",
     "neighbours", "cosine", "cosine_centred", "cosine_standardised",
@@ -118,14 +119,31 @@ class SimilaritySetting(_Strict):
 
 
 class ProbeSetting(_Strict):
-    """The treebank and size of the structural probe."""
+    """The treebank and size of the structural probes."""
 
     train: str
     dev: str
     test: str
     rank: int = Field(default=128, ge=1)
+    more_ranks: list[Annotated[int, Field(ge=1)]] = []  # for the base encoder alone
     epochs: int = Field(default=10, ge=1)
-    seed: int = 1
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[1], min_length=1)
+    shown: int = Field(default=3, ge=0)  # sentences whose decoded trees are kept
+
+
+class EdgeSetting(_Strict):
+    """What edge probes read off, and how; mixes and description lengths are measured for first seeds and untuned encoders."""
+
+    train: str
+    dev: str
+    test: str
+    targets: list[EdgeTarget] = Field(default=["upos", "relation"], min_length=1)
+    probe: Literal["linear", "low-rank", "mlp"] = "linear"
+    size: int = Field(default=64, ge=1)
+    epochs: int = Field(default=5, ge=1)
+    seed: int = Field(default=1, ge=0)
+    description: bool = True
+    mixed: bool = True
 
 
 class Study(_Strict):
@@ -138,8 +156,17 @@ class Study(_Strict):
     tasks: list[FinetuneTask] = Field(min_length=1)
     similarity: SimilaritySetting
     structural_probe: ProbeSetting
+    edge_probe: EdgeSetting | None = None
     resamples: int = Field(default=1000, ge=100)
-    chapters: list[Chapter] = list(get_args(Chapter))
+    chapters: list[Chapter]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _chapters_are_those_of_what_there_is(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "chapters" not in given:
+            there = [one for one in get_args(Chapter) if one != "edge_probe" or given.get("edge_probe")]
+            given = given | {"chapters": there}
+        return given
 
     @model_validator(mode="after")
     def _tasks_are_distinct(self) -> "Study":
@@ -155,8 +182,10 @@ class Study(_Strict):
 
     def read_out(self) -> list[str]:
         """List the corpora whose hidden states are read."""
-        similar, probe = self.similarity, self.structural_probe
-        named = [similar.classes_corpus, similar.lengths_of, *similar.as_long, probe.train, probe.dev, probe.test]
+        similar = self.similarity
+        named = [similar.classes_corpus, similar.lengths_of, *similar.as_long]
+        for probe in (self.structural_probe, self.edge_probe):
+            named += [probe.train, probe.dev, probe.test] if probe else []
         return list(dict.fromkeys(one for one in [*similar.corpora, *named] if one))
 
 
@@ -246,7 +275,6 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
             lower = {"model": models[name], "kept_layers": kept, "frozen_layers": kept}
             tune(task, f"{task.task}-kept{kept}-{seed}", seed, (f"finetune-{name}",), **lower)
 
-    probe = study.structural_probe
     for name, model in models.items():
         needs = (f"finetune-{name}",) if name in tuned else ()
         add(
@@ -280,10 +308,18 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
     for task in study.tasks:  # what two seeds of one fine-tuning differ by: the noise in "changed"
         if len(task.seeds) > 1:
             compare(f"{task.task}-{task.seeds[1]}", f"{task.task}-{task.seeds[0]}", "floor")
-    for name, model in models.items():
+    structural, edges = study.structural_probe, study.edge_probe
+
+    def probe(notebook: str, name: str, setting: dict[str, object]) -> None:
         add(
-            f"structural_probe-{name}", "structural_probe", name, (f"states-{name}",),
-            model=model, name=name, role="control" if name == "untrained" else "score", train=probe.train, dev=probe.dev,
-            test=probe.test, rank=probe.rank, epochs=probe.epochs, seed=probe.seed, resamples=study.resamples,
+            f"{notebook}-{name}", notebook, name, (f"states-{name}",), model=models[name], name=name,
+            role="control" if name == "untrained" else "score", resamples=study.resamples, **setting,
         )  # fmt: skip
+
+    for name in models:
+        probe("structural_probe", name, structural.model_dump() | ({} if name == "base" else {"more_ranks": []}))
+    for name in models:
+        short = {"description": False, "mixed": False} if name in set(tuned) - first_seeds else {}
+        if edges:
+            probe("edge_probe", name, edges.model_dump() | short)
     return result

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import get_args
 
 import networkx
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy.special import log_softmax, softmax
 
-from bert_repro import corpora, intervals
+from bert_repro import corpora, intervals, study
 from bert_repro.probes import description, edge, spans, treebank
 from bert_repro.probes.edge import EdgeProbe
 from bert_repro.probes.spans import Labelled
@@ -368,3 +369,8 @@ def test_expected_layer_and_centre_of_gravity():
     # base BERT on EWT dependencies, from published cumulative scores: 2.52
     published = np.array([85.2, 90.2, 91.3, 92.6, 93.7, 94.1, 94.6, 94.9, 95.2, 95.2, 95.1, 95.3, 95.2])
     assert description.expected_layer(published) == pytest.approx(2.52, abs=0.03)
+
+
+def test_a_study_knows_the_targets_by_name():
+    assert set(get_args(study.EdgeTarget)) == set(spans.EDGE_TARGETS)
+    assert get_args(study.EdgeSetting.model_fields["probe"].annotation) == edge.KINDS
