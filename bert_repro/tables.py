@@ -199,6 +199,22 @@ def paired(table: pd.DataFrame, reference: str, by: str = "model", same: Sequenc
     return both[[*COLUMNS, "replicates"]].astype(COLUMNS)
 
 
+def at_once(differences: pd.DataFrame, over: str = "layer") -> pd.DataFrame:
+    """Widen intervals so that those of all layers of a curve hold at once, see `intervals.together`.
+
+    Args:
+        differences: Rows with replicates.
+        over: The column whose values are looked at together.
+    """
+    known = [c for c in COLUMNS if c not in (over, "value", "ci_low", "ci_high", "n")]
+    result = differences.copy()
+    for _, group in differences.groupby(known, dropna=False, sort=False):
+        replicates = np.stack(list(group["replicates"])).astype(float)
+        ends = intervals.together(group["value"].to_numpy(float), replicates)
+        result.loc[group.index, ["ci_low", "ci_high"]] = np.stack(ends, -1)
+    return result
+
+
 def less(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, object]:
     """Subtract two rows measured on the same draws: value, interval and replicates of their difference."""
     low_high = intervals.difference(row["value"], row["replicates"], other["value"], other["replicates"])
