@@ -299,3 +299,40 @@ def test_floors_named_by_their_words_are_lines_of_their_own_in_grey():
         "floor: shuffled words": "#7F7F7F",
     }
     assert len({line.marker.symbol for line in drawn.values()}) == 3
+
+
+TREE = {
+    "id": "s", "words": ["The", "dog", "barks", "!"], "heads": [2, 3, 0, 3], "punctuation": [False, False, False, True],
+    "edges": [[[0, 1], [0, 2]], [[0, 1], [1, 2]]], "places": [[[0, 0], [1, 0], [1, 1], [5, 5]], [[0, 0], [1, 0], [2, 0], [5, 5]]],
+}  # fmt: skip
+
+
+def test_arcs_say_which_edges_are_right_missed_and_wrong():
+    figure = figures.tree_arcs(TREE, [0, 6], [0, 1])
+    assert [note.text for note in figure.layout.annotations] == ["<b>layer 0: 1 of 2 edges</b>", "<b>layer 6: 2 of 2 edges</b>"]
+    ends = {}
+    for n, trace in enumerate(figure.data):
+        if trace.mode == "lines":
+            ends[n // 4, trace.name] = (
+                sorted(x for x in trace.x if x is not None),
+                [y for y in trace.y if y is not None],
+            )
+    assert ends[0, "right"][0][::24] == [0, 1] and min(ends[0, "right"][1]) > 0  # The-dog, above the words
+    assert ends[0, "missed"][0][::24] == [1, 2] and min(ends[0, "missed"][1]) > 0  # dog-barks
+    assert ends[0, "wrong"][0][::24] == [0, 2] and max(ends[0, "wrong"][1]) < 0  # The-barks, below
+    assert ends[1, "missed"] == ends[1, "wrong"] == ([], [])
+    assert {trace.line.dash for trace in figure.data if trace.mode == "lines"} == {"solid", "dot", "dash"}
+    assert list(figure.data[3].text) == TREE["words"]
+
+
+def test_a_plane_has_the_words_and_the_edges_of_the_treebank():
+    figure = figures.tree_plane(TREE, [0, 6], [1])
+    decoded, missed, words = figure.data
+    assert list(decoded.x) == [0, 1, None, 1, 2, None] and list(missed.x) == []
+    assert list(words.text) == ["The", "dog", "barks"] and list(words.x) == [0, 1, 2]  # punctuation is left out
+
+
+@pytest.mark.parametrize("draw", [figures.tree_arcs, figures.tree_plane])
+def test_a_tree_without_a_layer_is_refused(draw):
+    with pytest.raises(ValueError, match="nothing to draw"):
+        draw(TREE, [0, 6], [])

@@ -190,6 +190,41 @@ def test_rows_are_paired_where_a_key_is_empty_on_both_sides_only():
     assert tables.paired(tables.tidy(rows), "base")["value"].tolist() == [1.0]
 
 
+def test_bands_of_a_curve_hold_at_once_and_each_curve_has_its_own():
+    draw = np.random.default_rng(1)
+    rows = [
+        {
+            "model": model,
+            "layer": layer,
+            "metric": "uuas",
+            **intervals.row(0.1 * layer, 0.1 * layer + draw.normal(size=200)),
+        }
+        for model in ("nli-1", "squad-1")
+        for layer in range(7)
+    ]
+    table = tables.tidy(rows, role="score")
+    wide = tables.at_once(table)
+    for model in ("nli-1", "squad-1"):
+        mine = table["model"] == model
+        expected = intervals.together(
+            table[mine]["value"].to_numpy(float), np.stack(list(table[mine]["replicates"])).astype(float)
+        )
+        assert wide[mine][["ci_low", "ci_high"]].to_numpy(float) == pytest.approx(np.stack(expected, -1))
+    assert ((wide["ci_high"] - wide["ci_low"]) > (table["ci_high"] - table["ci_low"])).mean() > 0.9
+    assert wide.drop(columns=["ci_low", "ci_high", "replicates"]).equals(
+        table.drop(columns=["ci_low", "ci_high", "replicates"])
+    )
+
+
+def test_one_row_less_another():
+    draw = np.random.default_rng(2).normal(size=(2, 300))
+    one, other = intervals.row(0.9, 0.9 + draw[0]), intervals.row(0.6, 0.6 + draw[1])
+    found = tables.less(one, other)
+    assert found["value"] == pytest.approx(0.3)
+    assert np.allclose(found["replicates"], one["replicates"] - other["replicates"])
+    assert (found["ci_low"], found["ci_high"]) == pytest.approx(tuple(np.percentile(found["replicates"], [2.5, 97.5])))
+
+
 def test_paired_refuses_two_rows_of_the_reference():
     table = tables.tidy([row(0.5), row(0.6), row(0.7, model="other")])
     with pytest.raises(ValueError, match="several rows of 'base' measure the same thing: filter the table first"):
