@@ -60,6 +60,7 @@ LIMITS = {"nli": 128, "squad": 384, "parsing": 256, "tagging": 256}
 # Seconds are those of one core (AMD EPYC, two cores, no GPU) while other work runs beside, as in `make report`; bytes are
 # of resident memory at its peak. Fitted to steps of 640 to 6,144 wordpieces with 0 to 6 of 6 blocks frozen, which the tests
 # list, and to whole jobs, whose manifests lie in results/mini: all of minilm. BERT base took a fifth less than this says.
+GFLOPS = 170  # of float32, that one core of that machine multiplies: on another one, seconds grow or shrink about as that does
 SOFTMAX = 3  # times that attention between two wordpieces takes longer than its products alone
 FORWARD, TRAINING = 200e9, 166e9  # FLOP a second in matrix products, predicting and learning
 ADAM = 2.7e-9  # seconds an update and weight that learns

@@ -287,6 +287,7 @@ class Recorder:
                 "cpu": cpu_model(),
                 "cores": os.cpu_count(),
                 "gpus": gpus(),
+                "gflops": round(speed()),
                 "system": f"{platform.system()} {platform.machine()}",
             },
             "seconds": round(time.time() - self.started, 1),
@@ -414,3 +415,15 @@ def gpus() -> list[str]:
         for line in path.read_text().splitlines()
         if line.startswith("Model")
     ]
+
+
+@cache
+def speed() -> float:
+    """Measure what this process multiplies at the moment, in GFLOP/s of float32: seconds on one machine say little of another."""
+    square = np.ones((1024, 1024), np.float32)
+    taken = []
+    for _ in range(4):  # the first one starts the threads
+        begin = time.perf_counter()
+        square @ square
+        taken.append(time.perf_counter() - begin)
+    return 2 * 1024**3 / min(taken) / 1e9

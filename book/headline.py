@@ -11,6 +11,6 @@ PANELS = {"rsa": "RSA with the untuned encoder (Wikipedia)", "uuas": "UUAS of di
 table = tables.merge(tables.ROOT / "results" / "mini" / "tables")
 rsa = table[(table["method"] == "rsa") & (table["metric"] == "similarity") & (table["role"] == "score")]
 rsa = rsa[rsa["rows"].isna() & (rsa["corpus"] == "wiki")]
-uuas = table[(table["metric"] == "uuas") & (table["split"] == "test")]
+uuas = table[(table["metric"] == "uuas") & (table["split"] == "test") & (table["probe"] == "structural")]
 both = pd.concat([rsa.assign(metric=PANELS["rsa"]), uuas.assign(metric=PANELS["uuas"])])
 picture.save(figures.layer_curves(both, facet="metric"), Path(__file__).parent / "_static" / "headline.png", width=820)

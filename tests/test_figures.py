@@ -309,7 +309,10 @@ TREE = {
 
 def test_arcs_say_which_edges_are_right_missed_and_wrong():
     figure = figures.tree_arcs(TREE, [0, 6], [0, 1])
-    assert [note.text for note in figure.layout.annotations] == ["<b>layer 0: 1 of 2 edges</b>", "<b>layer 6: 2 of 2 edges</b>"]
+    assert [note.text for note in figure.layout.annotations] == [
+        "<b>layer 0: 1 of 2 edges</b>",
+        "<b>layer 6: 2 of 2 edges</b>",
+    ]
     ends = {}
     for n, trace in enumerate(figure.data):
         if trace.mode == "lines":

@@ -383,6 +383,7 @@ def test_recorder_writes_table_manifest_and_artefacts(project, capsys):
     assert manifest["fingerprint"] == tables.fingerprint(project / "notebooks" / "measure.ipynb")
     assert manifest["commit"] == "unknown"  # the folder is no repository
     assert manifest["machine"]["cores"] == os.cpu_count() and manifest["machine"]["cpu"]
+    assert 1 < manifest["machine"]["gflops"] < 1e5
     assert manifest["machine"]["gpus"] == tables.gpus() and manifest["backend"] == "tensorflow"
     assert {"numpy", "pandas", "bert_repro"} <= set(manifest["packages"]) and manifest["seconds"] >= 0
     tables.commit.cache_clear()
