@@ -34,8 +34,8 @@ class Sentence:
     upos: tuple[str, ...] = ()
     xpos: tuple[str, ...] = ()
     # no states depend on these: they are left out of what identifies a corpus
-    features: tuple[str, ...] = field(default=(), repr=False)
-    spans: tuple["Labelled", ...] = field(default=(), repr=False)
+    features: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    spans: tuple["Labelled", ...] = field(default=(), repr=False, compare=False)
 
 
 class Labelled(NamedTuple):

@@ -375,7 +375,7 @@ def test_debug_shows_the_traceback(capsys, tmp_path):
         ("hidden_states", {"model": "no such model!"}, "is neither a folder, nor a hub id"),
         ("hidden_states", {"words": 99999999}, "words"),
         ("structural_probe", {"train": "sample-text"}, "sample-text has no trees: a treebank (CoNLL-U) is needed here"),
-        ("structural_probe", {"punctuation": "none"}, "punctuation"),
+        ("structural_probe", {"punctuation": "commas"}, "punctuation must be one of"),
         ("finetune", {"task": "squadd"}, "unknown task 'squadd': expected one of"),
         ("finetune", {"updates": -1}, "updates must be at least 0, got -1"),
     ],

@@ -193,7 +193,7 @@ def test_another_base(tmp_path):
         ({"name": "My study"}, "name: String should match pattern '^[a-z][a-z0-9_]*$' (got 'My study')"),
         (
             {"chapters": ["edges"]},
-            "chapters.0: Input should be 'models', 'hidden_states', 'similarity' or 'structural_probe' (got 'edges')",
+            "chapters.0: Input should be 'models', 'hidden_states', 'similarity', 'structural_probe' or 'edge_probe' (got 'edges')",
         ),
     ],
 )
