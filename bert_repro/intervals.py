@@ -8,6 +8,8 @@ sentences see the same draws, and any two rows of a table can be paired afterwar
 """
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -96,6 +98,13 @@ def difference(
             f"cannot pair {len(replicates)} with {len(other_replicates)} replicates: the rows were drawn differently"
         )
     return value - other_value, *percentiles(np.asarray(replicates) - np.asarray(other_replicates))
+
+
+def less(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, object]:
+    """Subtract two rows measured on the same draws: value, interval and replicates of their difference."""
+    low_high = difference(row["value"], row["replicates"], other["value"], other["replicates"])
+    names = ("value", "ci_low", "ci_high")
+    return dict(zip(names, low_high, strict=True)) | {"replicates": row["replicates"] - other["replicates"]}
 
 
 def groups(sentence: Int[np.ndarray, " words"], count: int = GROUPS) -> Int[np.ndarray, " words"]:

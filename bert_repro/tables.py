@@ -18,12 +18,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bert_repro import intervals
+from bert_repro import intervals, machine
 from bert_repro.study import ROOT, atomically
 
 PACKAGE = "bert_repro"
@@ -215,13 +214,6 @@ def at_once(differences: pd.DataFrame, over: str = "layer") -> pd.DataFrame:
     return result
 
 
-def less(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, object]:
-    """Subtract two rows measured on the same draws: value, interval and replicates of their difference."""
-    low_high = intervals.difference(row["value"], row["replicates"], other["value"], other["replicates"])
-    names = ("value", "ci_low", "ci_high")
-    return dict(zip(names, low_high, strict=True)) | {"replicates": row["replicates"] - other["replicates"]}
-
-
 class Recorder:
     """What a run notebook keeps to be able to say, at its end, what made its table.
 
@@ -284,10 +276,10 @@ class Recorder:
             "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
             "python": platform.python_version(),
             "machine": {
-                "cpu": cpu_model(),
+                "cpu": machine.cpu_model(),
                 "cores": os.cpu_count(),
-                "gpus": gpus(),
-                "gflops": round(speed()),
+                "gpus": machine.gpus(),
+                "gflops": round(machine.speed()),
                 "system": f"{platform.system()} {platform.machine()}",
             },
             "seconds": round(time.time() - self.started, 1),
@@ -394,36 +386,3 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def cpu_model() -> str:
-    """Name the processor, as far as the system tells."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def gpus() -> list[str]:
-    """Name NVIDIA's graphics processors, as far as Linux tells."""
-    told = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    return [
-        line.split(":", 1)[1].strip()
-        for path in told
-        for line in path.read_text().splitlines()
-        if line.startswith("Model")
-    ]
-
-
-@cache
-def speed() -> float:
-    """Measure what this process multiplies at the moment, in GFLOP/s of float32: seconds on one machine say little of another."""
-    square = np.ones((1024, 1024), np.float32)
-    taken = []
-    for _ in range(4):  # the first one starts the threads
-        begin = time.perf_counter()
-        square @ square
-        taken.append(time.perf_counter() - begin)
-    return 2 * 1024**3 / min(taken) / 1e9

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bert_repro import intervals, tables
+from bert_repro import intervals, machine, tables
 
 NOISE = np.random.default_rng(0).normal(size=(4, 200))
 
@@ -219,7 +219,7 @@ def test_bands_of_a_curve_hold_at_once_and_each_curve_has_its_own():
 def test_one_row_less_another():
     draw = np.random.default_rng(2).normal(size=(2, 300))
     one, other = intervals.row(0.9, 0.9 + draw[0]), intervals.row(0.6, 0.6 + draw[1])
-    found = tables.less(one, other)
+    found = intervals.less(one, other)
     assert found["value"] == pytest.approx(0.3)
     assert np.allclose(found["replicates"], one["replicates"] - other["replicates"])
     assert (found["ci_low"], found["ci_high"]) == pytest.approx(tuple(np.percentile(found["replicates"], [2.5, 97.5])))
@@ -384,7 +384,7 @@ def test_recorder_writes_table_manifest_and_artefacts(project, capsys):
     assert manifest["commit"] == "unknown"  # the folder is no repository
     assert manifest["machine"]["cores"] == os.cpu_count() and manifest["machine"]["cpu"]
     assert 1 < manifest["machine"]["gflops"] < 1e5
-    assert manifest["machine"]["gpus"] == tables.gpus() and manifest["backend"] == "tensorflow"
+    assert manifest["machine"]["gpus"] == machine.gpus() and manifest["backend"] == "tensorflow"
     assert {"numpy", "pandas", "bert_repro"} <= set(manifest["packages"]) and manifest["seconds"] >= 0
     tables.commit.cache_clear()
 
@@ -407,4 +407,4 @@ def test_kept_replicates_are_enough_for_a_row():
 
 
 def test_the_processor_has_a_name():
-    assert tables.cpu_model()
+    assert machine.cpu_model()

@@ -6,16 +6,16 @@ Reference:
     Hewitt and Manning 2019, section 3.2, and their released code (reporter.py).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Real
 from scipy.sparse.csgraph import minimum_spanning_tree
-from scipy.stats import rankdata
+from scipy.stats import rankdata, spearmanr
 
 from bert_repro import intervals
-from bert_repro.probes.treebank import Treebank
+from bert_repro.probes.treebank import Treebank, tree_distances
 
 LENGTHS = range(5, 51)  # sentence lengths that enter DSpr. and NSpr., punctuation counted
 
@@ -189,3 +189,29 @@ def trees(bank: Treebank, projected: Iterable[Float[np.ndarray, "layers words ra
             "edges": [sorted((int(kept[i]), int(kept[j])) for i, j in some) for some in edges],
             "places": np.round(places, 3).tolist(),
         }
+
+
+def earlier_metric(tree: Mapping[str, Any], layer: int) -> list[dict[str, object]]:
+    """Compute the "Spearman" of the notebook that this project grew out of beside DSpr., for a decoded tree.
+
+    It handed `spearmanr` two matrices, which correlates columns, and kept the block in which predictions meet predictions.
+
+    Args:
+        tree: As `trees` gives it.
+        layer: Which of its layers, by place.
+
+    Returns:
+        Two rows: compared with the gold distances, and with the same numbers in random order.
+    """
+    places = np.array(tree["places"][layer])
+    predicted, gold = np.square(places[:, None] - places).sum(-1), tree_distances(tree["heads"])
+    noise = np.random.default_rng(0).permutation(gold.ravel()).reshape(gold.shape)
+    return [
+        {
+            "sentence": tree["id"],
+            "compared with": name,
+            "earlier notebook": np.nanmean(spearmanr(predicted, given)[0][: len(gold), : len(gold)]),
+            "DSpr.": _spearman(predicted, given).mean(),
+        }
+        for name, given in (("the gold tree", gold), ("noise", noise))
+    ]
