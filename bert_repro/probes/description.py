@@ -96,8 +96,8 @@ def expected_layer(scores: Float[np.ndarray, "... layers"]) -> Float[np.ndarray,
         Tenney et al. 2019b, section 3.2.
     """
     gains = np.diff(scores, axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((gains * np.arange(1, gains.shape[-1] + 1)).sum(-1) / gains.sum(-1))
+    total, weighted = gains.sum(-1), (gains * np.arange(1, gains.shape[-1] + 1)).sum(-1)
+    return np.divide(weighted, total, out=np.full(np.shape(total), np.nan), where=total != 0)
 
 
 def centre_of_gravity(weights: Float[np.ndarray, "... layers"]) -> Float[np.ndarray, "..."]:
