@@ -14,7 +14,7 @@ from jaxtyping import TypeCheckError
 
 from bert_repro import alignment, checkpoints, corpora, intervals, similarity, states, store, study
 from bert_repro.__main__ import main
-from bert_repro.probes import structural
+from bert_repro.probes import evaluation, structural, treebank
 
 EXACT = states.Setting(dtype="float32")
 
@@ -109,11 +109,11 @@ def test_half_precision_costs_less_than_a_thousandth(own_store, apart):
     weights = intervals.draws("key", int(sentence[-1]) + 1, 100)
     for one, other in zip(half.vectors(rows), exact.vectors(rows), strict=True):
         assert similarity.MEASURES["rsa"].function([one, other], [(0, 1)], sentence, weights)[0][0] > 1 - 1e-6
-    bank = structural.treebank(corpora.treebank(reference).items, exact.rows)
-    probe = structural.DistanceProbe([0, 1, 2], rank=16)
+    bank = treebank.treebank(corpora.treebank(reference).items, exact.rows)
+    probe = structural.StructuralProbe("distance", [0, 1, 2], rank=16)
     probe.scale, probe.projection = np.ones(3), np.random.default_rng(0).standard_normal((3, 32, 16))
-    one, other = (structural.score(bank, probe.predict(bank, read)) for read in (half, exact))
-    assert np.abs((one.correct - other.correct).sum(1)).max() / one.edges.sum() < 1e-3
+    one, other = (evaluation.score_distances(bank, probe.predict(bank, read))[0] for read in (half, exact))
+    assert np.abs((one.right - other.right).sum(1)).max() / one.all.sum() < 1e-3
 
 
 def files(folder):
