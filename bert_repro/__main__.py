@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("--base", default="", help="another base encoder than the study's")
 
     listing = commands.add_parser("list", help="list what there is")
-    listing.add_argument("what", choices=("models", "corpora", "tasks", "measures", "notebooks"))
+    listing.add_argument("what", choices=("models", "corpora", "tasks", "measures", "targets", "notebooks"))
 
     study = commands.add_parser("study", help="check a study file and show its runs")
     study.add_argument("file", type=Path)
@@ -121,6 +121,10 @@ def _list(what: str) -> None:
         from bert_repro.finetune import TASKS
 
         lines = [f"{name:18} {task.title}" for name, task in TASKS.items()]
+    elif what == "targets":
+        from bert_repro.probes.spans import EDGE_TARGETS
+
+        lines = [f"{name:20} {title}" for name, (title, _) in EDGE_TARGETS.items()]
     elif what == "measures":
         from bert_repro.similarity import MEASURES
 

@@ -45,6 +45,10 @@ def apart(*arguments, **environment):
         ("corpora", ["sample-trees ", "train, dev, test", "ewt ", "glue/mnli ", "CC BY-SA 4.0", ".conllu"]),
         ("tasks", ["nli ", "parsing ", "dependency parsing"]),
         ("measures", ["rsa ", "cosine "]),
+        (
+            "targets",
+            ["upos                 part of speech", "relation             relation of a word to its head, given both"],
+        ),
         ("notebooks", ["notebooks/similarity.ipynb", "notebooks/chapters/index.ipynb"]),
     ],
 )
