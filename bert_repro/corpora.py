@@ -290,6 +290,18 @@ def _count(items: Iterable[Any], left_out: Mapping[str, int]) -> Census:
     return Census(content.hexdigest(), number, words, left_out)
 
 
+def sentences(reference: str) -> Corpus:
+    """Read a corpus of single sentences, with trees or labelled spans or neither.
+
+    Raises:
+        ValueError: It is of pairs or questions; and everything `load` raises.
+    """
+    corpus = load(reference)
+    if not isinstance(corpus.items[0], Sentence):
+        raise ValueError(f"{reference} is no corpus of single sentences, which a treebank is, or an edge-probing file")
+    return corpus
+
+
 def treebank(reference: str) -> Corpus:
     """Read a corpus whose sentences have trees.
 

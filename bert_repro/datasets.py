@@ -3,6 +3,7 @@
 It refuses what the readers of files refuse, naming dataset, split and row; what was not fetched is not fetched in passing.
 """
 
+import ast
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -107,16 +108,22 @@ def _question(
 def _sentence(
     place: str, split: str, row: Mapping[str, Any], features: Any, left_out: dict[str, int]
 ) -> Iterator[readers.Sentence]:
-    columns = {key: [text.decode() for text in row[key]] for key in ("tokens", "head", "deprel", "xpos", "deps")}
+    columns = {
+        key: [text.decode() for text in row[key]] for key in ("tokens", "head", "deprel", "xpos", "feats", "deps")
+    }
     upos = [_named(features["upos"].feature.names, number) for number in row["upos"]]
     tokens = []
-    for form, head, deprel, xpos, deps, tag in zip(*columns.values(), upos, strict=True):
+    for form, head, deprel, xpos, feats, deps, tag in zip(*columns.values(), upos, strict=True):
         # ids are not kept, and some empty cells are told as None; an empty node has enhanced dependencies, a range none
         if head == "None" and deprel == "_":
             left_out["multiword ranges" if deps == "None" else "empty nodes"] += 1
         else:
             xpos = "_" if xpos == "None" else xpos
-            tokens.append({"form": form, "head": head, "deprel": deprel, "upos": tag, "xpos": xpos})
+            # features come as Python writes a dictionary
+            features_of = "|".join(f"{name}={value}" for name, value in (ast.literal_eval(feats) or {}).items())
+            tokens.append(
+                {"form": form, "head": head, "deprel": deprel, "upos": tag, "xpos": xpos, "feats": features_of or "_"}
+            )
     yield readers.sentence(place, row["idx"].decode(), tokens, [place] * len(tokens))
 
 

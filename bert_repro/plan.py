@@ -274,18 +274,16 @@ def _similarity(setting: Mapping[str, Any], config: Config) -> Cost:
 def _probe(setting: Mapping[str, Any], config: Config) -> Cost:
     layers, hidden = config.num_hidden_layers + 1, config.hidden_size
     train, dev = size(setting["train"]), size(setting["dev"])
-    words = setting["epochs"] * (train.words + dev.words / 2) * len(setting["seeds"])
+    words = setting["epochs"] * (train.words + dev.words / 2)
     # of two targets; depths cost little beside distances but for reading the states
-    columns = sum(rank + 2 * 64 + 64 for rank in (setting["rank"], *setting["more_ranks"]))
+    columns = sum(rank + 2 * 64 + 64 for rank in [setting["rank"]] * len(setting["seeds"]) + setting["more_ranks"])
     return Cost(START + words * layers * hidden * columns * PROBE, NOTEBOOK + BATCHES)
 
 
 def _edges(setting: Mapping[str, Any], config: Config) -> Cost:
     numbers = (config.num_hidden_layers + 1) * config.hidden_size
     words = setting["epochs"] * (size(setting["train"]).words + size(setting["dev"]).words)
-    fits = (
-        2 + setting["mixed"] + 2 * setting["description"]
-    )  # the labels, the lot, mixes, and the code of the first two
+    fits = 2 + setting["mixed"] + 2 * setting["description"]  # labels, lot, mixes, and the code of the first two
     spans = sum(2 if target in ("relation", "arc") else 1 for target in setting["targets"])
     return Cost(START + fits * spans * words * numbers * EDGE, NOTEBOOK + BATCHES)
 

@@ -61,19 +61,44 @@ def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: Rows without replicates.
     """
-    if scores["replicates"].isna().any():
-        raise ValueError("rows without replicates have no mean: are the .replicates.parquet files beside the tables?")
-    rows = []
     alike = ["task", "corpus", "split", "rows", "method", "layer", "metric"]
-    for (task, *_), group in scores.groupby(alike, sort=False, dropna=False):
-        if len(group) > 1:
-            replicates = np.stack(list(group["replicates"]))  # seeds resamples
-            weights = np.ones(replicates.T.shape)
-            if len(group) >= ENOUGH:
-                weights = intervals.draws(f"seeds of {task}", len(group), replicates.shape[1])
-            mean = intervals.row(group["value"].mean(), (replicates.T * weights).mean(1))
-            rows.append(group.iloc[0].to_dict() | {"model": task, "seed": pd.NA, "updates": pd.NA} | mean)
+    rows = [
+        group.iloc[0].to_dict() | {"model": task, "seed": pd.NA, "updates": pd.NA} | _mean(group, f"seeds of {task}")
+        for (task, *_), group in scores.groupby(alike, sort=False, dropna=False)
+        if len(group) > 1
+    ]
     return tables.tidy(rows) if rows else scores[:0]
+
+
+def over_probe_seeds(scores: pd.DataFrame) -> pd.DataFrame:
+    """Average over the seeds of a probe; a row of one seed stays as it is.
+
+    Args:
+        scores: Rows of probes; those that have everything but the seed of the probe in common are averaged.
+
+    Returns:
+        Tidy rows, those that are means without a seed of the probe. Intervals as in `over_seeds`.
+
+    Raises:
+        ValueError: Rows without replicates.
+    """
+    alike = [c for c in tables.COLUMNS if c not in ("probe_seed", "value", "ci_low", "ci_high", "n")]
+    rows = [
+        group.iloc[0].to_dict() | ({} if len(group) == 1 else {"probe_seed": pd.NA} | _mean(group, "seeds of probes"))
+        for _, group in scores.groupby(alike, sort=False, dropna=False)
+    ]
+    return tables.tidy(rows) if rows else scores[:0]
+
+
+def _mean(group: pd.DataFrame, key: str) -> dict[str, object]:
+    """Average rows resample by resample; where there are ENOUGH, each resample draws among the rows too."""
+    if group["replicates"].isna().any():
+        raise ValueError("rows without replicates have no mean: are the .replicates.parquet files beside the tables?")
+    replicates = np.stack(list(group["replicates"]))  # seeds resamples
+    weights = np.ones(replicates.T.shape)
+    if len(group) >= ENOUGH:
+        weights = intervals.draws(key, len(group), replicates.shape[1])
+    return intervals.row(group["value"].mean(), (replicates.T * weights).mean(1))
 
 
 def published(scores: pd.DataFrame) -> pd.DataFrame:

@@ -128,6 +128,7 @@ class ProbeSetting(_Strict):
     more_ranks: list[Annotated[int, Field(ge=1)]] = []  # for the base encoder alone
     epochs: int = Field(default=10, ge=1)
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[1], min_length=1)
+    more_seeds: list[Annotated[int, Field(ge=0)]] = []  # for the base encoder alone: what the probe's seed does
     shown: int = Field(default=3, ge=0)  # sentences whose decoded trees are kept
 
 
@@ -317,7 +318,8 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
         )  # fmt: skip
 
     for name in models:
-        probe("structural_probe", name, structural.model_dump() | ({} if name == "base" else {"more_ranks": []}))
+        more = {"seeds": structural.seeds + structural.more_seeds} if name == "base" else {"more_ranks": []}
+        probe("structural_probe", name, structural.model_dump(exclude={"more_seeds"}) | more)
     for name in models:
         short = {"description": False, "mixed": False} if name in set(tuned) - first_seeds else {}
         if edges:

@@ -221,11 +221,18 @@ class Recorder:
         notebook: The notebook's name, e.g. `similarity`.
         namespace: The notebook's `globals()`. The parameters are read off its parameters cell, so that the manifest
             can neither forget nor misname one.
+        some: Parameters that are lists and must not be empty.
+
+    Raises:
+        ValueError: One of them is empty.
     """
 
-    def __init__(self, notebook: str, namespace: Mapping[str, object]):
+    def __init__(self, notebook: str, namespace: Mapping[str, object], some: Sequence[str] = ()):
         self.notebook, self.started = notebook, time.time()
         self.parameters = {name: namespace[name] for name in declared(ROOT / "notebooks" / f"{notebook}.ipynb")}
+        for name in some:
+            if not self.parameters[name]:
+                raise ValueError(f"{name} is empty: at least one is needed")
 
     def write(
         self,

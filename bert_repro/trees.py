@@ -3,9 +3,9 @@
 It refuses nothing: every matrix of scores has a best tree.
 """
 
-import networkx
 import numpy as np
 from jaxtyping import Int, Real
+from ufal.chu_liu_edmonds import chu_liu_edmonds
 
 
 def arborescence(scores: Real[np.ndarray, "words words+1"]) -> Int[np.ndarray, "words"]:
@@ -21,18 +21,13 @@ def arborescence(scores: Real[np.ndarray, "words words+1"]) -> Int[np.ndarray, "
     if (greedy == 0).sum() == 1 and _reaches_root(greedy):
         return greedy
     n = len(scores)
-    # a second root costs more than any tree can gain
-    cost = np.ptp(scores) * (n + 1) + 1
-    arcs = (
-        (head, word + 1, scores[word, head] - cost * (head == 0))
-        for word in range(n)
-        for head in range(n + 1)
-        if head != word + 1
-    )
-    graph = networkx.DiGraph()
-    graph.add_weighted_edges_from(arcs)
-    tree = networkx.maximum_spanning_arborescence(graph)
-    return np.array([head for _, head in sorted((word, head) for head, word in tree.edges)])
+    among = np.full(
+        (n + 1, n + 1), np.nan
+    )  # a word and its heads in a row; nothing is the head of the root or of itself
+    among[1:] = scores
+    among[:, 0] -= np.ptp(scores) * (n + 1) + 1  # a second root costs more than any tree can gain
+    np.fill_diagonal(among, np.nan)
+    return np.array(chu_liu_edmonds(among)[0][1:])
 
 
 def _reaches_root(heads: np.ndarray) -> bool:

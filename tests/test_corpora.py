@@ -155,6 +155,9 @@ def test_text_has_no_trees(tmp_path):
         corpora.treebank(file(tmp_path, "p.txt", "One. Two."))
     with pytest.raises(ValueError, match="sample-nli:dev has no trees"):
         corpora.treebank("sample-nli:dev")
+    with pytest.raises(ValueError, match="sample-nli:dev is no corpus of single sentences"):
+        corpora.sentences("sample-nli:dev")
+    assert len(corpora.sentences(file(tmp_path, "p.txt", "One. Two.")).items) == 2
 
 
 def test_the_digest_names_the_content_and_not_the_file(tmp_path):

@@ -116,6 +116,8 @@ def test_real_trees_are_those_of_the_file(prepare, real_data, monkeypatch):
     prepare(UD, trees(TREES) | {"en_ewt-ud-dev.conllu": content})
     there, here = corpora.load(f"{UD}:dev"), corpora.load("ewt:dev")
     assert by_id(there.items) == by_id(here.items) and there.left_out == here.left_out
+    features = [[sentence.features for sentence in by_id(corpus.items)] for corpus in (there, here)]
+    assert features[0] == features[1]  # sentences are compared without
 
 
 @pytest.mark.slow

@@ -117,6 +117,9 @@ def test_labels_are_those_of_training_and_others_are_wrong_and_counted():
     second = spans.labelled("upos", dev, first.labels)
     assert second.gold.tolist() == [1, -1] and second.words == ["x", "q"]
     assert second.skipped["labels that training never saw"] == 1
+    assert second.digest == spans.labelled("upos", dev, first.labels).digest
+    other = bank_of([corpora.Sentence("c", ("X", "q"), upos=("NOUN", "INTJ"))])
+    assert second.digest != spans.labelled("upos", other, first.labels).digest
     probe = EdgeProbe([0], epochs=1)
     states = States(np.random.default_rng(0).normal(size=(1, 8, 4)).astype(np.float32))
     probe.fit(first, states, second, states)

@@ -23,12 +23,11 @@ def test_structural_probes_have_a_row_for_everything(splits):
     found = measure.structural_probes("distance", splits, [0, 2], **setting)
     seen = {(r["split"], r["layer"], r["metric"], r["probe"], r["method"], r["probe_seed"]) for r in found.rows}
     assert seen == {
-        (split, layer, metric, probe, method, seed)
+        (split, layer, metric, *probe)
         for split in ("dev", "test")
         for layer in (0, 2)
         for metric in ("uuas", "dspr")
-        for probe, method in (("structural", "rank 4"), ("structural, rank sweep", "rank 2"))
-        for seed in (1, 2)
+        for probe in (("structural", "rank 4", 1), ("structural", "rank 4", 2), ("structural, rank sweep", "rank 2", 1))
     }
     assert len(found.rows) == len(seen) and found.dev_loss.shape == (2, 2)
     assert [len(tree["edges"]) for tree in found.trees] == [2, 2]

@@ -81,7 +81,26 @@ def test_a_single_seed_has_no_mean_and_texts_are_not_mixed():
 
 def test_a_mean_needs_replicates():
     with pytest.raises(ValueError, match=r"\.replicates\.parquet"):
-        scores.over_seeds(tables.tidy(tuned(1, {"value": 0.8})))
+        scores.over_seeds(tables.tidy([*tuned(1, {"value": 0.8}), *tuned(2, {"value": 0.9})]))
+
+
+def probed(*seeds):
+    rows = [
+        {"layer": layer, "metric": "uuas", "probe_seed": s} | measured(0.5 + s / 10) for s in seeds for layer in (0, 1)
+    ]
+    return tables.tidy(rows, role="score", model="base", notebook="structural_probe")
+
+
+def test_seeds_of_a_probe_are_averaged_layer_by_layer():
+    table = scores.over_probe_seeds(pd.concat([probed(1, 2, 3), probed(4).assign(model="nli-1")]))
+    assert table[["model", "layer"]].values.tolist() == [["base", 0], ["base", 1], ["nli-1", 0], ["nli-1", 1]]
+    assert table["value"].tolist() == pytest.approx([0.7, 0.7, 0.9, 0.9])
+    assert table["probe_seed"].isna().tolist() == [True, True, False, False]
+    width, alone = (one["ci_high"].iloc[0] - one["ci_low"].iloc[0] for one in (table, probed(2)))
+    assert width == pytest.approx(alone, abs=0.03)  # the same items: their scatter alone
+    table = scores.over_probe_seeds(probed(0, 1, 2, 3, 4))
+    assert (table["ci_high"] - table["ci_low"] > width + 0.1).all()  # enough seeds: theirs too
+    assert scores.over_probe_seeds(probed(1)[:0]).empty
 
 
 @pytest.mark.parametrize("corpus", ["ewt", "universal_dependencies/en_ewt", "ewt:test"])

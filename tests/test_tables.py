@@ -395,6 +395,13 @@ def test_recorder_without_output_says_so_and_writes_nothing(project, capsys):
     assert not list(project.rglob("*.parquet"))
 
 
+def test_recorder_refuses_an_empty_list_where_there_must_be_some(project):
+    namespace = {"layers": [], "study": "s", "output": ""}
+    tables.Recorder("measure", namespace)
+    with pytest.raises(ValueError, match="layers is empty: at least one is needed"):
+        tables.Recorder("measure", namespace, some=["layers"])
+
+
 def test_recorder_refuses_a_notebook_that_lost_a_parameter(project):
     with pytest.raises(KeyError, match="study"):
         tables.Recorder("measure", {"layers": [0], "output": ""})

@@ -10,7 +10,7 @@ import numpy as np
 
 from bert_repro import intervals
 from bert_repro.probes import description, edge, evaluation, spans, structural
-from bert_repro.probes.treebank import Treebank
+from bert_repro.probes.treebank import Treebank, treebank
 
 Rows = list[dict[str, Any]]
 MIX = "mix of the layers up to this one"
@@ -23,6 +23,22 @@ class Split(NamedTuple):
     states: Any  # with `vectors(rows, layers)` and `hidden`
     key: str  # what its sentences are of, see `intervals.draws`
     about: dict[str, object]  # columns that name it: corpus, split
+
+
+def split(texts: Sequence[Any], stored: Sequence[Any], **options: Any) -> list[Split]:
+    """Bring three corpora and their stored states together as train, dev and test.
+
+    Args:
+        texts: `corpora.Corpus` of each.
+        stored: `states.HiddenStates` of each.
+        options: Of `treebank.treebank`.
+    """
+    return [
+        Split(
+            treebank(text.items, one.rows, **options), one, one.inputs["corpus"], {"corpus": text.name, "split": used}
+        )
+        for text, one, used in zip(texts, stored, ("train", "dev", "test"), strict=True)
+    ]
 
 
 class Measured(NamedTuple):
@@ -63,7 +79,7 @@ def structural_probes(
         target: A name from `structural.TARGETS`.
         splits: Train, dev, test.
         layers: Numbers of the layers.
-        ranks: Of the map; those behind the first are a sweep.
+        ranks: Of the map; those behind the first are a sweep, with the first seed.
         seeds: Each is a probe of its own.
         epochs: Most passes over train.
         shown: Sentences of test, the first of 6 to 12 words, whose trees are decoded.
@@ -73,18 +89,17 @@ def structural_probes(
     train, dev, test = splits
     few = test.bank.of([n for n, length in enumerate(test.bank.lengths) if 6 <= length <= 12][:shown])
     rows, losses, trees = [], np.zeros(0), []
-    for rank in ranks:
-        for seed in seeds:
-            probe = structural.StructuralProbe(target, layers, rank, seed, epochs=epochs)
-            fitted = probe.fit(train.bank, train.states, dev.bank, dev.states, label=label)
-            kind = "structural" if rank == ranks[0] else "structural, rank sweep"
-            about = {"target": target, "probe": kind, "probe_seed": seed, "method": f"rank {rank}"}
-            for split in (dev, test):
-                for one in evaluation.SCORES[target](split.bank, probe.predict(split.bank, split.states)):
-                    rows += [row | about | split.about for row in one.rows(layers, split.key, resamples)]
-            if (rank, seed) == (ranks[0], seeds[0]):
-                losses = fitted.dev_loss
-                trees = list(evaluation.trees(few, probe.project(few, test.states))) if target == "distance" else []
+    for rank, seed in [*((ranks[0], seed) for seed in seeds), *((rank, seeds[0]) for rank in ranks[1:])]:
+        probe = structural.StructuralProbe(target, layers, rank, seed, epochs=epochs)
+        fitted = probe.fit(train.bank, train.states, dev.bank, dev.states, label=label)
+        kind = "structural" if rank == ranks[0] else "structural, rank sweep"
+        about = {"target": target, "probe": kind, "probe_seed": seed, "method": f"rank {rank}"}
+        for part in (dev, test):
+            for one in evaluation.SCORES[target](part.bank, probe.predict(part.bank, part.states)):
+                rows += [row | about | part.about for row in one.rows(layers, part.key, resamples)]
+        if (rank, seed) == (ranks[0], seeds[0]):
+            losses = fitted.dev_loss
+            trees = list(evaluation.trees(few, probe.project(few, test.states))) if target == "distance" else []
     return Measured(rows, losses, trees)
 
 

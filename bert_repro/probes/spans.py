@@ -7,6 +7,7 @@ Reference:
     (control tasks).
 """
 
+import hashlib
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -95,6 +96,13 @@ class Labelled:
     def several(self) -> bool:
         """Whether a span can have several labels, or none."""
         return self.gold.ndim == 2
+
+    @property
+    def digest(self) -> str:
+        """Identify what is labelled how, whatever file it came from."""
+        content = hashlib.sha256("\n".join((*self.labels, *self.words)).encode())
+        content.update(self.spans.tobytes() + self.gold.tobytes())
+        return content.hexdigest()
 
     def of(self, chosen: np.ndarray) -> "Labelled":
         """Give the spans of some sentences (numbers, ascending), numbered anew."""
