@@ -13,7 +13,7 @@ plan: $(READY) ; @$(RUN) python -m bert_repro plan $(STUDY) $(if $(BASE),--base 
 
 test: $(READY) lint
 	$(RUN) pytest tests -m "not slow" -n 2 --dist loadfile
-	$(RUN) pytest tests -m slow
+	$(RUN) pytest tests -m slow -n 2 --dist loadfile
 	TQDM_DISABLE=1 $(RUN) pytest -p no:cacheprovider --nbval-lax notebooks
 	for n in $(notdir $(basename $(wildcard notebooks/*.ipynb))); do $(RUN) python -m bert_repro run $$n build/smoke/$$n.ipynb || exit 1; done
 	TQDM_DISABLE=1 $(RUN) pytest -p no:cacheprovider --nbval build/smoke --nbval-sanitize-with tests/sanitise.cfg

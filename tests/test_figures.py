@@ -91,6 +91,9 @@ def test_a_kind_of_model_has_one_colour_and_a_seed_its_own_dash(table):
     )
     assert drawn["untrained"].line.dash == "dot"
     assert figures.colour("a new task") == figures.colour("a new task") not in figures.COLOURS.values()
+    ranks = [f"rank {rank}" for rank in (4, 16, 128)]
+    assert len({figures.colour(one, [*ranks, "base", "mnli"]) for one in ranks}) == 3
+    assert figures.colour("mnli", ranks) == figures.COLOURS["nli"]
 
 
 def test_a_floor_says_which_two_it_compares():

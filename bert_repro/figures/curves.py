@@ -147,6 +147,7 @@ def _curves(
 def _lines(table: pd.DataFrame) -> Iterator[tuple[tuple, pd.DataFrame, dict]]:
     """Split rows into lines and give each its look; floors that are named by their words have a marker each."""
     named = sorted(table["rows"].dropna().unique())
+    kinds = {kind(*one) for one in table[["model", "task"]].drop_duplicates().itertuples(index=False)}
     for key, rows in table.groupby(["role", "model", "reference_model", "rows"], sort=False, dropna=False):
         row = rows.iloc[0]
         what = kind(row["model"], row["task"])
@@ -154,7 +155,7 @@ def _lines(table: pd.DataFrame) -> Iterator[tuple[tuple, pd.DataFrame, dict]]:
         plain = row["role"] == "score" and what != "untrained"
         of_words = row["role"] == "floor" and not pd.isna(row["rows"])
         of_task = row["role"] == "floor" and not pd.isna(row["task"]) and not of_words
-        paint = colour(what) if plain or of_task else ASIDE
+        paint = colour(what, kinds) if plain or of_task else ASIDE
         line = {
             "color": paint,
             "width": 2.5 if plain else 1.5,

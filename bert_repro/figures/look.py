@@ -9,6 +9,7 @@ import hashlib
 import html
 import json
 import textwrap
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -36,7 +37,7 @@ NAMES = {
     "relative_l2": "relative change",
 }  # fmt: skip
 """How names in a table are spelt in a figure; others as they are."""
-_SPARE = ("#E69F00", "#56B4E9")
+_SPARE = ("#E69F00", "#56B4E9", "#882255")
 ASIDE = "#7F7F7F"  # controls, floors and baselines
 DASHES = ("solid", "dash", "dashdot", "longdash")
 MARKERS = ("circle", "diamond", "square", "triangle-up", "x")
@@ -93,10 +94,19 @@ def kind(model: Any, task: Any = None) -> str:
     return SAME.get(name, name)
 
 
-def colour(name: str) -> str:
-    """Give the colour of a kind of model; kinds without an entry in COLOURS get one by their name."""
-    name = SAME.get(name, name)
-    return COLOURS.get(name) or _SPARE[hashlib.sha256(name.encode()).digest()[0] % len(_SPARE)]
+def colour(name: str, beside: Iterable[str] = ()) -> str:
+    """Give the colour of a kind of model; kinds without an entry in COLOURS get one by their name.
+
+    Args:
+        name: The kind.
+        beside: All kinds of the same figure: they share no spare colour while there are enough.
+    """
+    taken: dict[str, str] = {}
+    for one in sorted({*beside, name} - {*COLOURS, *SAME}):
+        first = hashlib.sha256(one.encode()).digest()[0]
+        turns = [_SPARE[(first + n) % len(_SPARE)] for n in range(len(_SPARE))]
+        taken[one] = next((spare for spare in turns if spare not in taken.values()), turns[0])
+    return taken.get(name) or COLOURS[SAME.get(name, name)]
 
 
 def label(row: pd.Series) -> str:
