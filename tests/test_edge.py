@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy.special import log_softmax, softmax
 
-from bert_repro import corpora, intervals, study
+from bert_repro import corpora, intervals, readers, study
 from bert_repro.probes import description, edge, spans, treebank
 from bert_repro.probes.edge import EdgeProbe
 from bert_repro.probes.spans import Labelled
@@ -163,6 +163,13 @@ def test_an_edge_probing_file_is_read(tmp_path):
     assert found.spans.tolist() == [[[1, 3]], [[7, 8]]]
 
 
+def test_labels_of_one_span_and_of_two_are_not_mixed():
+    one, two = (corpora.Sentence(name, ("A", "b"), spans=(readers.Labelled((0, 1), second, (name,)),))
+                for name, second in (("x", None), ("y", (1, 2))))  # fmt: skip
+    with pytest.raises(ValueError, match="target 'spans': sentence 'x' labels one span, where other targets label two"):
+        spans.labelled("spans", bank_of([one, two]))
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [
@@ -185,8 +192,10 @@ def test_a_broken_edge_probing_file_is_refused(tmp_path, record, message):
 # ---- the loss
 
 
-def literal_loss(probe, parameters, vectors, gold, layer):
+def literal_loss(probe, parameters, batch, layer):
     """One layer, span by span."""
+    gold = batch.gold
+    vectors = np.concatenate([[average @ one for one in batch.vectors] for average in batch.averages], axis=-1)
     parts = {name: array[layer] for name, array in probe._parts(parameters).items()}
     total = 0.0
     for item in range(len(gold)):
@@ -213,15 +222,16 @@ CASES = [(kind, mixed, several) for kind in edge.KINDS for mixed in (False, True
 def test_loss_and_gradient(kind, mixed, several):
     draw = np.random.default_rng(4)
     probe = EdgeProbe([0, 1, 2], kind, 3, mixed=mixed)
-    probe._begin(5, 4, np.ones(3))
+    probe._begin(5, 2, 4, np.ones(3))
     parameters = draw.normal(size=(3, sum(math.prod(shape) for shape in probe.shapes.values())))
     gold = draw.integers(0, 2, (7, 4)).astype(bool) if several else np.array([0, 3, 1, -1, 2, 2, 0])
-    batch = edge.Batch(draw.normal(size=(3, 7, 5)), gold)
+    places = np.stack([draw.integers(0, 6, (7, 2)), draw.integers(6, 9, (7, 2))], -1)
+    batch = edge.Batch(draw.normal(size=(3, 8, 5)), spans.averages(places, 8), gold)
     every = np.arange(3)
     losses, gradient = probe.loss(parameters, batch, every, True)
     assert np.array_equal(probe.loss(parameters, batch, every, False)[0], losses)
     for layer in every:
-        assert losses[layer] == pytest.approx(literal_loss(probe, parameters, batch.vectors, gold, layer), rel=1e-10)
+        assert losses[layer] == pytest.approx(literal_loss(probe, parameters, batch, layer), rel=1e-6)
     for at in np.ndindex(*parameters.shape):
         step = np.zeros_like(parameters)
         step[at] = 1e-6
@@ -231,12 +241,11 @@ def test_loss_and_gradient(kind, mixed, several):
     assert np.allclose(alone, losses[[0, 2]]) and np.allclose(own, gradient[[0, 2]])
 
 
-def test_spans_are_means_of_their_words_side_by_side():
+def test_spans_are_means_of_their_words():
     vectors = np.arange(24.0).reshape(2, 6, 2)
-    pooled = spans.pool(vectors.copy(), np.array([[[0, 1], [2, 5]], [[1, 3], [5, 6]]]))
-    assert pooled.shape == (2, 2, 4)
-    assert np.allclose(pooled[1, 0], [*vectors[1, 0], *vectors[1, 2:5].mean(0)])
-    assert np.allclose(pooled[0, 1], [*vectors[0, 1:3].mean(0), *vectors[0, 5]])
+    first, second = spans.averages(np.array([[[0, 1], [2, 5]], [[1, 3], [5, 6]]]), 6)
+    assert np.allclose(first @ vectors[1], [vectors[1, 0], vectors[1, 1:3].mean(0)])
+    assert np.allclose(second @ vectors[0], [vectors[0, 2:5].mean(0), vectors[0, 5]])
 
 
 # ---- planted labels

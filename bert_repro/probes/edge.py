@@ -12,19 +12,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.sparse import csr_array
 from scipy.special import expit, log_expit, log_softmax
 
 from bert_repro import intervals
-from bert_repro.probes.spans import Labelled, pool
+from bert_repro.probes.spans import Labelled, averages
 from bert_repro.probes.training import Fit, fit
 
 KINDS = ("linear", "low-rank", "mlp")
 
 
 class Batch(NamedTuple):
-    """Spans with their pooled vectors."""
+    """Words with their vectors, and the spans over them.
 
-    vectors: Float[np.ndarray, "layers items inputs"]
+    What reads vectors first is linear in every probe, so it is applied to words, and its few outputs are averaged over spans.
+    """
+
+    vectors: Float[np.ndarray, "layers words hidden"]
+    averages: list[csr_array]  # items x words, of the first span and of the second
     gold: np.ndarray
 
 
@@ -112,9 +117,11 @@ class EdgeProbe:
         self.parameters: Float[np.ndarray, "layers parameters"]
         self.scale: Float[np.ndarray, " layers"]
         self.shapes: dict[str, tuple[int, ...]]
+        self.spans: int  # of an item
 
-    def _begin(self, inputs: int, labels: int, scale: np.ndarray) -> Float[np.ndarray, "layers parameters"]:
+    def _begin(self, hidden: int, spans: int, labels: int, scale: np.ndarray) -> Float[np.ndarray, "layers parameters"]:
         """Lay out the parameters, one vector a layer, and draw them."""
+        inputs, self.spans = spans * hidden, spans
         between = {"linear": {}, "low-rank": {"first": (inputs, self.size)}}.get(
             self.kind, {"first": (inputs, self.size), "shift": (self.size,)}
         )
@@ -160,51 +167,64 @@ class EdgeProbe:
             Each active layer's loss, and its gradient if wanted.
         """
         parts = self._parts(parameters)
-        x, hidden, logits = self._forward(parts, batch.vectors, active)
+        words, hidden, logits = self._forward(parts, batch, active)
         count = np.float32(max(len(batch.gold), 1))
-        if batch.gold.ndim == 2:
+        several, known = batch.gold.ndim == 2, np.flatnonzero(batch.gold >= 0)
+        if several:
             losses = -np.where(batch.gold, log_expit(logits), log_expit(-logits)).sum((1, 2)) / count
-            slope = (expit(logits) - batch.gold) / count
         else:
-            known = np.flatnonzero(batch.gold >= 0)
             logs = log_softmax(logits, -1)
             losses = -logs[:, known, batch.gold[known]].sum(1) / count
+        if not gradient:
+            return losses, None
+        if several:
+            slope = (expit(logits) - batch.gold) / count
+        else:
             slope = np.exp(logs)
             slope[:, known, batch.gold[known]] -= 1
             slope[:, batch.gold < 0] = 0
             slope /= count
-        if not gradient:
-            return losses, None
         result = np.zeros_like(parameters)
         down = self._parts(result)
-        down["last"][:] = hidden.swapaxes(1, 2) @ slope
         down["bias"][:] = slope.sum(1)
         if self.kind != "linear":
+            down["last"][:] = hidden.swapaxes(1, 2) @ slope
             slope = slope @ parts["last"].swapaxes(1, 2)
             if self.kind == "mlp":
                 slope *= hidden > 0
                 down["shift"][:] = slope.sum(1)
-            down["first"][:] = x.swapaxes(1, 2) @ slope
+        toward: Any = 0
+        for average, reads, down_reads in zip(batch.averages, *map(self._reading, (parts, down)), strict=True):
+            of_words = np.stack([average.T @ one for one in slope])
+            down_reads[:] = words.swapaxes(1, 2) @ of_words
+            if self.mixed:
+                toward = toward + of_words @ reads.swapaxes(1, 2)
         if self.mixed:
-            slope = slope @ parts["first" if self.kind != "linear" else "last"].swapaxes(1, 2)
             weights = self._weights(parts, active)
-            toward = np.einsum("abi,kbi->ak", slope, batch.vectors)  # each layer's share
-            down["gamma"][:, 0] = (weights * toward).sum(1)
-            toward *= parts["gamma"]
-            down["mix"][:] = weights * (toward - (weights * toward).sum(1, keepdims=True))
+            shares = toward.reshape(len(toward), -1) @ batch.vectors.reshape(len(batch.vectors), -1).T  # of each layer
+            down["gamma"][:, 0] = (weights * shares).sum(1)
+            shares *= parts["gamma"]
+            down["mix"][:] = weights * (shares - (weights * shares).sum(1, keepdims=True))
         return losses, result
 
-    def _forward(self, parts: dict[str, np.ndarray], vectors: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _reading(self, parts: dict[str, np.ndarray]) -> Float[np.ndarray, "spans active hidden outputs"]:
+        """Give what vectors of words are multiplied by first, for each span of an item, as a view."""
+        first = parts["last" if self.kind == "linear" else "first"]
+        return first.reshape(len(first), self.spans, -1, first.shape[-1]).swapaxes(0, 1)
+
+    def _forward(self, parts: dict[str, np.ndarray], batch: Batch, active: np.ndarray) -> tuple[np.ndarray, ...]:
+        words = batch.vectors if len(active) == len(batch.vectors) else batch.vectors[active]
         if self.mixed:
-            x = parts["gamma"][..., None] * np.einsum("ak,kbi->abi", self._weights(parts, active), vectors)
-        else:
-            x = vectors if len(active) == len(vectors) else vectors[active]
-        hidden = x
-        if self.kind != "linear":
-            hidden = x @ parts["first"]
-            if self.kind == "mlp":
-                hidden = np.maximum(hidden + parts["shift"][:, None], 0)
-        return x, hidden, hidden @ parts["last"] + parts["bias"][:, None]
+            mixed = self._weights(parts, active) @ batch.vectors.reshape(len(batch.vectors), -1)
+            words = parts["gamma"][..., None] * mixed.reshape(-1, *batch.vectors.shape[1:])
+        hidden: Any = 0
+        for average, reads in zip(batch.averages, self._reading(parts), strict=True):
+            hidden = hidden + np.stack([average @ one for one in words @ reads])
+        if self.kind == "linear":
+            return words, hidden, hidden + parts["bias"][:, None]
+        if self.kind == "mlp":
+            hidden = np.maximum(hidden + parts["shift"][:, None], 0)
+        return words, hidden, hidden @ parts["last"] + parts["bias"][:, None]
 
     def fit(self, train: Labelled, train_states: Any, dev: Labelled, dev_states: Any, label: str = "edge probe") -> Fit:
         """Train on one split, choosing the best epoch of each layer on another.
@@ -224,7 +244,7 @@ class EdgeProbe:
         )
         scale = 1 / np.sqrt((train_states.vectors(some, self.layers) ** 2).mean((1, 2)))
         result = fit(
-            self._begin(spans * width, len(train.labels), scale), self.loss,
+            self._begin(width, spans, len(train.labels), scale), self.loss,
             lambda epoch: (batch for _, batch in self._batches(train, train_states, np.random.default_rng([self.seed, epoch]))),
             lambda: (batch for _, batch in self._batches(dev, dev_states, None)),
             epochs=self.epochs, decay=0.5, label=label,
@@ -244,10 +264,11 @@ class EdgeProbe:
             items = np.concatenate([np.arange(bounds[s], bounds[s + 1]) for s in chosen])
             mine = spans.spans[items]
             rows = np.unique(np.concatenate([np.arange(start, end) for start, end in mine.reshape(-1, 2)]))
-            vectors = states.vectors(rows, self.layers) * self.scale[:, None, None]
+            vectors = states.vectors(rows, self.layers)
+            vectors *= self.scale[:, None, None]
             starts = np.searchsorted(rows, mine[..., 0])
             local = np.stack([starts, starts + mine[..., 1] - mine[..., 0]], -1)
-            yield items, Batch(pool(vectors, local), spans.gold[items])
+            yield items, Batch(vectors, averages(local, len(rows)), spans.gold[items])
 
     def read(self, spans: Labelled, states: Any) -> Read:
         """Say what the probes make of every span."""
@@ -256,7 +277,7 @@ class EdgeProbe:
         hits, said = np.zeros((2, layers, len(spans.gold)), int)
         bits = np.zeros((layers, len(spans.gold)))
         for items, batch in self._batches(spans, states, None):
-            logits = self._forward(parts, batch.vectors, active)[-1]
+            logits = self._forward(parts, batch, active)[-1]
             if spans.several:
                 found = logits > 0
                 hits[:, items], said[:, items] = (found & batch.gold).sum(-1), found.sum(-1)

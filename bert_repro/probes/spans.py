@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
+from scipy.sparse import csr_array
 
 from bert_repro.probes.treebank import Treebank
 
@@ -121,7 +122,8 @@ def labelled(target: str, bank: Treebank, labels: Sequence[str] = ()) -> Labelle
         labels: Those of training; without, this is training.
 
     Raises:
-        ValueError: An unknown target; a corpus without this annotation, or with one label only.
+        ValueError: An unknown target; a corpus without this annotation, with one label only, or with labels of one span
+            and of two.
     """
     if target not in EDGE_TARGETS:
         raise ValueError(f"unknown target {target!r} of an edge probe: expected one of {sorted(EDGE_TARGETS)}")
@@ -135,6 +137,9 @@ def labelled(target: str, bank: Treebank, labels: Sequence[str] = ()) -> Labelle
         raise ValueError(
             f"target {target!r} ({EDGE_TARGETS[target][0]}): {len(known)} labels in {len(found)} spans, at least two are needed"
         )
+    alone = [bank.sentences[number].id for number, _, edge in found if edge[1] is None]
+    if 0 < len(alone) < len(found):
+        raise ValueError(f"target {target!r}: sentence {alone[0]!r} labels one span, where other targets label two")
     place = {label: n for n, label in enumerate(known)}
     if any(len(edge[2]) != 1 for *_, edge in found):
         gold = np.zeros((len(found), len(known)), bool)
@@ -167,19 +172,18 @@ def control(of: Labelled, train: Labelled, seed: int) -> Labelled:
     return Labelled(of.labels, of.spans, of.sentence, gold, of.words, of.skipped)
 
 
-def pool(
-    vectors: Float[np.ndarray, "layers rows hidden"], spans: Int[np.ndarray, "items spans 2"]
-) -> Float[np.ndarray, "layers items spans*hidden"]:
-    """Give the mean vector of each span, the spans of an item side by side.
+def averages(spans: Int[np.ndarray, "items spans 2"], rows: int) -> list[csr_array]:
+    """Give a matrix for the first span of every item, and one for the second, that turns vectors of rows into their means.
 
     Args:
-        vectors: Of all rows of a batch.
-        spans: In rows of the batch.
+        spans: In rows of a batch.
+        rows: How many rows the batch has.
     """
-    ends = spans.reshape(-1, 2)
-    read = vectors[:, ends[:, 0]]
-    for longer in range(1, int((ends[:, 1] - ends[:, 0]).max())):
-        more = np.flatnonzero(ends[:, 1] - ends[:, 0] > longer)
-        read[:, more] += vectors[:, ends[more, 0] + longer]
-    read /= (ends[:, 1] - ends[:, 0])[:, None]
-    return read.reshape(len(vectors), len(spans), -1)
+    made = []
+    for starts, ends in spans.transpose(1, 2, 0):
+        lengths = ends - starts
+        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        columns = np.repeat(starts, lengths) + within
+        shares = np.repeat(1 / lengths, lengths).astype(np.float32)
+        made.append(csr_array((shares, columns, np.r_[0, np.cumsum(lengths)]), shape=(len(spans), rows)))
+    return made
