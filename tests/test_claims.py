@@ -295,7 +295,7 @@ def planted_study(name="paper", effects=HOLDS):
     for task in ("mnli", "parsing", "squad"):
         gain = effects["parsing_probed" if task == "parsing" else "others_probed"]
         for notebook, target, metric in [
-            ("structural_probe", "distance", "uuas"), ("structural_probe", "distance", "dspr"), ("edge_probe", "relation", "f1"),
+            ("structural_probe", "distance", "uuas"), ("structural_probe", "distance", "dspr"), ("edge_probe", "relation", "accuracy"),
             ("structural_probe", "depth", "nspr"), ("structural_probe", "depth", "root_accuracy"),
         ]:  # fmt: skip
             made = probe(gain, task=task, notebook=notebook, target=target, metric=metric, corpus="ewt")
