@@ -206,12 +206,15 @@ def earlier_metric(tree: Mapping[str, Any], layer: int) -> list[dict[str, object
     places = np.array(tree["places"][layer])
     predicted, gold = np.square(places[:, None] - places).sum(-1), tree_distances(tree["heads"])
     noise = np.random.default_rng(0).permutation(gold.ravel()).reshape(gold.shape)
-    return [
-        {
-            "sentence": tree["id"],
-            "compared with": name,
-            "earlier notebook": np.nanmean(spearmanr(predicted, given)[0][: len(gold), : len(gold)]),
-            "DSpr.": _spearman(predicted, given).mean(),
-        }
-        for name, given in (("the gold tree", gold), ("noise", noise))
-    ]
+    with np.errstate(
+        invalid="ignore"
+    ):  # a column of noise may be constant: it dropped what is undefined, and so it is done here
+        return [
+            {
+                "sentence": tree["id"],
+                "compared with": name,
+                "earlier notebook": np.nanmean(spearmanr(predicted, given)[0][: len(gold), : len(gold)]),
+                "DSpr.": _spearman(predicted, given).mean(),
+            }
+            for name, given in (("the gold tree", gold), ("noise", noise))
+        ]
