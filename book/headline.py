@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bert_repro import figures, picture, tables
+from bert_repro import figures, picture, scores, tables
 
 PANELS = {"rsa": "RSA with the untuned encoder (Wikipedia)", "uuas": "UUAS of distance probes (EWT test)"}
 
@@ -12,5 +12,5 @@ table = tables.merge(tables.ROOT / "results" / "mini" / "tables")
 rsa = table[(table["method"] == "rsa") & (table["metric"] == "similarity") & (table["role"] == "score")]
 rsa = rsa[rsa["rows"].isna() & (rsa["corpus"] == "wiki")]
 uuas = table[(table["metric"] == "uuas") & (table["split"] == "test") & (table["probe"] == "structural")]
-both = pd.concat([rsa.assign(metric=PANELS["rsa"]), uuas.assign(metric=PANELS["uuas"])])
+both = pd.concat([rsa.assign(metric=PANELS["rsa"]), scores.over_probe_seeds(uuas).assign(metric=PANELS["uuas"])])
 picture.save(figures.layer_curves(both, facet="metric"), Path(__file__).parent / "_static" / "headline.png", width=820)
