@@ -67,8 +67,8 @@ ADAM = 2.7e-9  # seconds an update and weight that learns
 START, START_ENCODER = 6.0, 18.0  # seconds until a notebook works: without TensorFlow; with, its graphs compiled
 ALIGN = 20e-6  # seconds a word to read and cut into wordpieces
 HEAD = {"nli": 0.0, "squad": 0.0, "parsing": 8e-5, "tagging": 2e-5}  # seconds a wordpiece that a task head learns from
-# seconds an item from outputs to a score; of a parser that has begun to learn (with scores that are noise: 35 ms)
-SCORE = {"nli": 0.15e-3, "squad": 0.8e-3, "parsing": 3e-3, "tagging": 0.15e-3}
+# seconds an item from outputs to a score
+SCORE = {"nli": 0.15e-3, "squad": 0.8e-3, "parsing": 1e-3, "tagging": 0.15e-3}
 EVALUATION = 40e-9  # seconds a weight: its change, and the state of the run on disk
 STORE = 40e-9  # seconds a number of a hidden state: mean of pieces, conversion, checksum, disk
 KERNELS_OF = {
@@ -84,8 +84,8 @@ JACKKNIFED = ("procrustes", "svcca", "pwcca")
 KERNEL = 8e-12  # seconds a pair of words and column of a kernel, of which half is formed
 PAIR = 1.5e-9  # seconds a pair of words, of a kernel or of two that are compared
 DECOMPOSE = 8e-10  # seconds a number of columns cubed
-PROBE = 8.7e-11  # seconds a word, epoch, layer and weight; reading a state costs as much as 64 columns of the map
-EDGE = 5e-9  # seconds a word, epoch, and number of its hidden states, of one span
+PROBE = 5.2e-11  # seconds a word, epoch, layer and weight; reading a state costs as much as 64 columns of the map
+EDGE = 4.5e-9  # seconds a word, epoch, and number of its hidden states, of one span
 BOOK = 120.0  # seconds: chapters and Jupyter Book
 RUNTIME, NOTEBOOK = 0.55e9, 0.35e9  # bytes: TensorFlow in a process; a process without
 WORD, ITEM = 500, 6_000  # bytes of a corpus in memory, read and cut
