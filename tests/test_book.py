@@ -169,6 +169,12 @@ def pages(site):
     return sorted(p for p in site.rglob("*.html") if p.stem not in ("genindex", "search") and "_static" not in p.parts)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks" / "chapters").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_chapters_show_what_they_say_and_not_their_code(path):
+    code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    assert all({"parameters", "remove-input"} & set(cell.metadata.get("tags", [])) for cell in code)
+
+
 @pytest.mark.slow
 def test_no_page_loads_anything_from_outside_and_plotly_is_there_once(site):
     assert len(pages(site)) == 12
