@@ -131,6 +131,13 @@ class ProbeSetting(_Strict):
     more_seeds: list[Annotated[int, Field(ge=0)]] = []  # for the base encoder alone: what the probe's seed does
     shown: int = Field(default=3, ge=0)  # sentences whose decoded trees are kept
 
+    @model_validator(mode="after")
+    def _nothing_is_probed_twice(self) -> "ProbeSetting":
+        for name, given in (("seeds", self.seeds + self.more_seeds), ("ranks", [self.rank, *self.more_ranks])):
+            if len(set(given)) < len(given):
+                raise ValueError(f"expected different {name}, got {given}")
+        return self
+
 
 class EdgeSetting(_Strict):
     """What edge probes read off, and how; mixes and description lengths are measured for first seeds and untuned encoders."""

@@ -52,6 +52,13 @@ def test_every_run_is_one_its_notebook_accepts(runs):
         execute.check(execute.find(run.notebook), run.parameters)
 
 
+def test_only_the_base_encoder_is_probed_with_more_ranks_and_seeds(tmp_path):
+    probes = SMALL["structural_probe"] | {"seeds": [3], "more_seeds": [4, 5], "more_ranks": [2]}
+    made = {run.name: run.parameters for run in study.runs(study.load(write(tmp_path, structural_probe=probes)))}
+    base, tuned = made["structural_probe-base"], made["structural_probe-nli-1"]
+    assert (base["seeds"], base["more_ranks"], tuned["seeds"], tuned["more_ranks"]) == ([3, 4, 5], [2], [3], [])
+
+
 def test_runs_have_names_and_outputs_of_their_own(runs):
     assert len({run.name for run in runs}) == len(runs)
     assert len({run.parameters["output"] for run in runs}) == len(runs)
@@ -154,6 +161,14 @@ def test_another_base(tmp_path):
         (
             {"tasks": [{**TASK, "task": "mnli"}]},
             "tasks.0.task: Input should be 'nli', 'squad', 'parsing' or 'tagging' (got 'mnli')",
+        ),
+        (
+            {"structural_probe": SMALL["structural_probe"] | {"more_seeds": [2, 1]}},
+            "structural_probe: Value error, expected different seeds, got [1, 2, 1]",
+        ),
+        (
+            {"structural_probe": SMALL["structural_probe"] | {"more_ranks": [128]}},
+            "structural_probe: Value error, expected different ranks, got [128, 128]",
         ),
         ({"tasks": [{**TASK, "seeds": [1, 1]}]}, "tasks.0.seeds: Value error, expected different numbers (got [1, 1])"),
         ({"tasks": [{**TASK, "seeds": []}]}, "tasks.0.seeds: List should have at least 1 item"),

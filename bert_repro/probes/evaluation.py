@@ -206,9 +206,8 @@ def earlier_metric(tree: Mapping[str, Any], layer: int) -> list[dict[str, object
     places = np.array(tree["places"][layer])
     predicted, gold = np.square(places[:, None] - places).sum(-1), tree_distances(tree["heads"])
     noise = np.random.default_rng(0).permutation(gold.ravel()).reshape(gold.shape)
-    with np.errstate(
-        invalid="ignore"
-    ):  # a column of noise may be constant: it dropped what is undefined, and so it is done here
+    # a column of noise may be constant: it dropped what is undefined, and so it is done here
+    with np.errstate(invalid="ignore"):
         return [
             {
                 "sentence": tree["id"],
