@@ -4,7 +4,8 @@ import json
 import sys
 
 from bert_repro import study as studies
-from bert_repro import tables
+from bert_repro import provenance
+from bert_repro.study import ROOT
 
 STUDY = studies.load(config["study"], str(config.get("base") or ""))
 OUT = f"build/{STUDY.name}"
@@ -24,8 +25,8 @@ def made(name):
 
 
 def code(notebook, drawing=False):
-    paths = tables.sources(tables.ROOT / "notebooks" / f"{notebook}.ipynb", drawing)
-    return [str(path.relative_to(tables.ROOT)) for path in paths]
+    paths = provenance.sources(ROOT / "notebooks" / f"{notebook}.ipynb", drawing)
+    return [str(path.relative_to(ROOT)) for path in paths]
 
 
 rule all:

@@ -139,13 +139,13 @@ def _list(what: str) -> None:
 
 
 def _study(arguments: argparse.Namespace) -> None:
-    from bert_repro import study, tables
+    from bert_repro import provenance, study
 
     loaded = study.load(arguments.file, arguments.base)
     print(f"{loaded.name}: {loaded.title}; base encoder {loaded.base}")
     for run in study.runs(loaded):
         table = study.ROOT / str(run.parameters["output"])
-        state = ("stale" if tables.stale(table) else "done") if table.is_file() else "to do"
+        state = ("stale" if provenance.stale(table, run.parameters) else "done") if table.is_file() else "to do"
         print(f"  {run.name:34} {state:6} after {', '.join(run.needs) or '-'}")
 
 

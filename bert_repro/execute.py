@@ -179,7 +179,7 @@ def run(
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    from bert_repro.tables import commit
+    from bert_repro.provenance import commit
 
     notebook, output = find(notebook).absolute(), Path(output).absolute()
     if output.suffix != ".ipynb" or output == notebook:

@@ -7,25 +7,20 @@ replicates (draws seeded by the corpus, so that any two rows can be paired), and
 it. Where a run also made something that is no number (trees, learning curves), `X.artefacts.parquet` holds that.
 """
 
-import ast
-import hashlib
 import json
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 
-from bert_repro import intervals, machine
+from bert_repro import intervals, provenance
 from bert_repro.study import ROOT, atomically
 
-PACKAGE = "bert_repro"
 _TEXT, _INT, _FLOAT = "string", "Int64", "Float64"
 
 COLUMNS = {
@@ -101,29 +96,43 @@ def write(
     path.parent.mkdir(parents=True, exist_ok=True)
     numbers = table.drop(columns="replicates").reset_index(drop=True)
     kept = table["replicates"].reset_index(drop=True).dropna()
-    replicates = pd.DataFrame({"row": kept.index, "replicates": [_rounded(one) for one in kept]})
+    packed = pd.DataFrame([_packed(one) for one in kept], columns=_PACKED).assign(row=kept.index)
     atomically(
         path.with_suffix(".manifest.json"),
         lambda p: p.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n"),
     )
     atomically(path.with_suffix(".csv"), lambda p: numbers.to_csv(p, index=False, float_format="%.7g"))
-    # numbers that lie close together, byte by byte: a third of what they take otherwise
-    packed = {"compression": "zstd", "use_dictionary": False, "use_byte_stream_split": ["replicates.list.element"]}
-    atomically(path.with_suffix(".replicates.parquet"), lambda p: replicates.to_parquet(p, index=False, **packed))
+    # small integers byte by byte: the upper bytes are all alike and cost next to nothing
+    _store(path.with_suffix(".replicates.parquet"), packed, use_byte_stream_split=["steps.list.element"])
     if extra is not None:
-        atomically(
-            path.with_suffix(".artefacts.parquet"), lambda p: extra.to_parquet(p, index=False, compression="zstd")
-        )
-    atomically(path, lambda p: numbers.to_parquet(p, index=False, compression="zstd"))
+        _store(path.with_suffix(".artefacts.parquet"), extra)
+    _store(path, numbers.dropna(axis="columns", how="all"), use_dictionary=True)
 
 
-def _rounded(replicates: np.ndarray) -> np.ndarray:
-    """Round replicates to a sixteenth of their spread or finer: digits below that are noise, and most of a file."""
-    spread = float(np.std(replicates))
-    if not 0 < spread < np.inf:
-        return replicates
-    unit = 2.0 ** np.floor(np.log2(spread / 16))  # a power of two, so that the digits behind it are zeros
-    return (np.round(np.asarray(replicates, float) / unit) * unit).astype(np.float32)
+def _store(path: Path, frame: pd.DataFrame, **how: Any) -> None:
+    # a study has some hundred small files: half of each would be descriptions of its columns
+    arrow = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
+    how = {"compression": "zstd", "compression_level": 12, "use_dictionary": False, "write_statistics": False} | how
+    atomically(path, lambda p: parquet.write_table(arrow, p, **how))
+
+
+_PACKED = ["unit", "start", "steps"]
+_UNDEFINED = np.iinfo(np.uint16).max
+
+
+def _packed(replicates: np.ndarray) -> tuple[float, int, np.ndarray]:
+    """Round replicates to a sixteenth of their spread or finer: digits below that are noise, and most of a file.
+
+    Returns:
+        A unit, a power of two; the least replicate in units; and of all replicates the steps up from there.
+    """
+    exact = np.asarray(replicates, float)
+    defined = exact[np.isfinite(exact)]
+    least, spread = (defined.min(), defined.std()) if len(defined) else (0.0, 0.0)
+    unit = float(2.0 ** np.floor(np.log2(spread / 16))) if spread else abs(float(least)) or 1.0
+    start = round(least / unit)
+    steps = np.round(exact / unit) - start
+    return unit, start, np.where(np.isfinite(exact), steps, _UNDEFINED).astype(np.uint16)
 
 
 def read(path: Path | str) -> pd.DataFrame:
@@ -135,14 +144,16 @@ def read(path: Path | str) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no table at {path}: `make report` makes the tables of a study")
-    table = pd.read_parquet(path).astype(COLUMNS)
+    table = pd.read_parquet(path).reindex(columns=list(COLUMNS)).astype(COLUMNS)
     table["replicates"] = None
     beside = path.with_suffix(".replicates.parquet")
     if beside.is_file():
         stored = pd.read_parquet(beside)
-        table["replicates"] = pd.Series(list(stored["replicates"]), index=stored["row"], dtype=object).reindex(
-            table.index
-        )
+        unpacked = [
+            np.where(steps == _UNDEFINED, np.nan, (start + steps.astype(np.int64)) * unit).astype(np.float32)
+            for unit, start, steps in zip(*(stored[name] for name in _PACKED), strict=True)
+        ]
+        table["replicates"] = pd.Series(unpacked, index=stored["row"], dtype=object).reindex(table.index)
     return table
 
 
@@ -240,7 +251,9 @@ class Recorder:
 
     def __init__(self, notebook: str, namespace: Mapping[str, object], some: Sequence[str] = ()):
         self.notebook, self.started = notebook, time.time()
-        self.parameters = {name: namespace[name] for name in declared(ROOT / "notebooks" / f"{notebook}.ipynb")}
+        self.parameters = {
+            name: namespace[name] for name in provenance.declared(ROOT / "notebooks" / f"{notebook}.ipynb")
+        }
         for name in some:
             if not self.parameters[name]:
                 raise ValueError(f"{name} is empty: at least one is needed")
@@ -268,139 +281,6 @@ class Recorder:
         table = table.assign(study=str(self.parameters["study"]), notebook=self.notebook).astype(COLUMNS)
         if extra is not None:
             extra = extra.assign(study=str(self.parameters["study"]), notebook=self.notebook).astype(ARTEFACTS)
-        write(target, table, self.manifest() | {"inputs": dict(inputs)} | notes, extra)
+        made = provenance.manifest(self.notebook, self.parameters, time.time() - self.started)
+        write(target, table, made | {"inputs": dict(inputs)} | notes, extra)
         print(f"{len(table)} rows written to {output}")
-
-    def manifest(self) -> dict[str, object]:
-        """Say what ran, where and how long."""
-        packages = (
-            "numpy",
-            "scipy",
-            "pandas",
-            "keras",
-            "tensorflow-cpu",
-            "tensorflow",
-            "jax",
-            "torch",
-            "transformers",
-            "tokenizers",
-        )
-        return {
-            "notebook": self.notebook,
-            "parameters": self.parameters,
-            "fingerprint": fingerprint(ROOT / "notebooks" / f"{self.notebook}.ipynb"),
-            "commit": commit(),
-            "packages": {PACKAGE: _version(PACKAGE)} | {name: v for name in packages if (v := _version(name))},
-            "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
-            "python": platform.python_version(),
-            "machine": {
-                "cpu": machine.cpu_model(),
-                "cores": os.cpu_count(),
-                "gpus": machine.gpus(),
-                "gflops": round(machine.speed()),
-                "system": f"{platform.system()} {platform.machine()}",
-            },
-            "seconds": round(time.time() - self.started, 1),
-        }
-
-
-def declared(notebook: Path) -> list[str]:
-    """List the names assigned in a notebook's parameters cell."""
-    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-        if "parameters" in cell["metadata"].get("tags", []):
-            return [
-                ast.unparse(n.target) for n in ast.parse("".join(cell["source"])).body if isinstance(n, ast.AnnAssign)
-            ]
-    raise ValueError(f"{notebook} has no cell tagged `parameters`")
-
-
-def sources(notebook: Path, drawing: bool = False) -> list[Path]:
-    """List a notebook and every module of the package that it imports, directly or through another one.
-
-    Args:
-        notebook: The notebook.
-        drawing: Whether to count the figures, which show what a run computed but do not change it: a new colour
-            makes no table stale.
-    """
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
-    found: set[Path] = set()
-    waiting = _imported(code)
-    while waiting:
-        path = waiting.pop()
-        if path not in found:
-            found.add(path)
-            waiting |= _imported(path.read_text(encoding="utf-8"))
-    drawn = {path for path in found if path.relative_to(ROOT / PACKAGE).parts[0].removesuffix(".py") == "figures"}
-    return [notebook, *sorted(found if drawing else found - drawn)]
-
-
-def _imported(code: str) -> set[Path]:
-    """Find the files of the package's modules that a piece of code imports, inside functions too."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    paths: set[Path] = set()
-    for name in names:
-        if name.split(".")[0] == PACKAGE:
-            stem = ROOT.joinpath(*name.split("."))
-            paths |= {p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()}
-    return paths
-
-
-def fingerprint(notebook: Path) -> str:
-    """Hash a notebook's code and the modules it imports, comments and docstrings left out."""
-    digest = hashlib.sha256()
-    for path in sources(notebook):
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".ipynb":
-            # the parameters cell is left out: its values are in the manifest, one by one
-            cells = [c for c in json.loads(text)["cells"] if "parameters" not in c["metadata"].get("tags", [])]
-            text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
-        digest.update(f"{path.relative_to(ROOT)}\n{_bare(text)}\n".encode())
-    return digest.hexdigest()
-
-
-def _bare(code: str) -> str:
-    """Give code as its syntax tree, without comments, docstrings and layout."""
-    tree = ast.parse(code)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
-    return ast.dump(tree).replace(", type_params=[]", "")  # which only Python 3.12 and later write
-
-
-def stale(path: Path | str) -> str | None:
-    """Say why a table no longer matches the code that would remake it, or None while it does."""
-    manifest = json.loads(Path(path).with_suffix(".manifest.json").read_text())
-    notebook = ROOT / "notebooks" / f"{manifest['notebook']}.ipynb"
-    if not notebook.is_file():
-        return f"the notebook {manifest['notebook']} is gone"
-    return (
-        None if fingerprint(notebook) == manifest["fingerprint"] else "the notebook or a module it imports has changed"
-    )
-
-
-@cache
-def commit() -> str:
-    """Give the commit of the project, marked `+changes` where files differ from it; `unknown` outside git."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    try:
-        head = git("rev-parse", "HEAD")
-        return f"{head}+changes" if head and git("status", "--porcelain", "--untracked-files=no") else head or "unknown"
-    except FileNotFoundError:  # no git on this machine
-        return "unknown"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -13,7 +13,7 @@ from bert_repro import execute
 from bert_repro.study import ROOT
 
 LEVELS = (
-    {"study", "machine", "tables", "alignment", "intervals", "sample", "store", "readers", "trees"},
+    {"study", "machine", "provenance", "tables", "alignment", "intervals", "sample", "store", "readers", "trees"},
     {"architectures", "weights", "hub", "datasets", "corpora", "checkpoints"}
     | {"similarity", "scores", "claims", "figures", "picture"},
     {"backend", "encoder", "heads", "probes"},

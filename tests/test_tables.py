@@ -1,14 +1,12 @@
-"""The schema holds what it is given; pairing is subtraction; a table is stale when code changed, and only then."""
+"""The schema holds what it is given; files keep it; pairing is subtraction."""
 
 import json
-import os
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 
-from bert_repro import intervals, machine, tables
+from bert_repro import intervals, tables
 
 NOISE = np.random.default_rng(0).normal(size=(4, 200))
 
@@ -85,13 +83,34 @@ def near(left, right):
     return np.abs(left - right).max() <= np.std(right) / 32
 
 
-def test_rounding_replicates_keeps_what_intervals_are_made_of():
-    draws = np.random.default_rng(0).normal(0.9, [[0.05], [1e-5], [1e-9]], (3, 200)).astype(np.float32)
-    for one in draws:
-        kept = tables._rounded(one)
-        assert near(kept, one)
-    assert not np.array_equal(tables._rounded(draws[0]), draws[0])
-    assert tables._rounded(np.full(200, 0.5, np.float32)).tolist() == [0.5] * 200
+def kept(replicates):
+    """Give what a file keeps of replicates."""
+    unit, start, steps = tables._packed(replicates)
+    return np.where(steps == tables._UNDEFINED, np.nan, (start + steps.astype(int)) * unit).astype(np.float32)
+
+
+def test_packed_replicates_keep_what_intervals_are_made_of():
+    for one in np.random.default_rng(0).normal(0.9, [[0.05], [1e-5], [1e-7]], (3, 200)).astype(np.float32):
+        assert near(kept(one), one)
+        assert np.array_equal(kept(kept(one)), kept(one))  # written twice is written once
+    assert not np.array_equal(kept(NOISE[0]), NOISE[0])
+
+
+@pytest.mark.parametrize("constant", [0.5, 0.0, -3.0, 1e-9])
+def test_packed_replicates_that_do_not_vary_are_exact(constant):
+    assert kept(np.full(200, constant, np.float32)).tolist() == [np.float32(constant)] * 200
+
+
+def test_packed_replicates_say_where_one_is_undefined():
+    some = np.where(np.arange(200) % 7 == 0, np.nan, NOISE[0])
+    assert np.array_equal(np.isnan(kept(some)), np.isnan(some))
+    assert np.isnan(kept(np.full(200, np.nan))).all()
+
+
+def test_a_table_on_disk_takes_a_byte_a_replicate(tmp_path):
+    rows = [row(0.5 + layer / 100, layer % 4, corpus=f"c{layer}") for layer in range(200)]
+    tables.write(tmp_path / "x.parquet", tables.tidy(rows), {})
+    assert (tmp_path / "x.replicates.parquet").stat().st_size < 200 * 200 * 1.05
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -120,10 +139,10 @@ def test_a_table_whose_replicates_file_is_missing_is_read_without(tmp_path, cont
 def test_the_table_itself_appears_last(tmp_path, monkeypatch):
     """Whoever finds x.parquet finds all of it; a write that breaks leaves neither a table nor a partial file."""
 
-    def broken(self, *arguments, **options):
+    def broken(*arguments, **options):
         raise OSError("disk full")
 
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", broken)
+    monkeypatch.setattr(tables.parquet, "write_table", broken)
     with pytest.raises(OSError, match="disk full"):
         tables.write(tmp_path / "x.parquet", small(), {})
     assert {p.name for p in tmp_path.iterdir()} == {"x.manifest.json", "x.csv"}
@@ -266,166 +285,8 @@ def test_paired_refuses_replicates_of_other_draws():
 
 # ---- what made a table
 
-MODULES = {
-    "__init__": "",
-    "core": '"""Core."""\nX = 1\n',
-    "lazy": "def late():\n    from bert_repro import core\n    return core.X\n",
-    "near": "import bert_repro.lazy\nimport numpy\n",
-    "figures/__init__": "from bert_repro import paint\nfrom bert_repro.figures.look import RED\n",
-    "figures/look": "RED = 1\n",
-    "paint": "BLUE = 2\n",
-    "other": "Y = 2\n",
-    "parts/__init__": '"""Parts."""\n',
-    "parts/one": "from bert_repro.core import X\n",
-}
-PARAMETERS = 'layers: list[int] = [0]  # which\nstudy: str = "smoke"\noutput: str = ""'
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A project of a notebook and a few modules, in place of this one."""
-    monkeypatch.setattr(tables, "ROOT", tmp_path)
-    for name, code in MODULES.items():
-        path = tmp_path / "bert_repro" / f"{name}.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(code)
-    (tmp_path / "notebooks").mkdir()
-    notebook(tmp_path)
-    return tmp_path
-
-
-def notebook(root, code="from bert_repro import near, figures\nprint(1)", parameters=PARAMETERS, prose="# Measure"):
-    v4 = nbformat.v4
-    cells = [v4.new_markdown_cell(prose)]
-    cells += [v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})] if parameters else []
-    path = root / "notebooks" / "measure.ipynb"
-    nbformat.write(v4.new_notebook(cells=[*cells, v4.new_code_cell(code)]), path)
-    return path
-
-
-def names(paths):
-    return [path.stem for path in paths]
-
-
-def test_sources_follow_imports_inside_functions_and_packages(project):
-    path = project / "notebooks" / "measure.ipynb"
-    assert names(tables.sources(path)) == ["measure", "__init__", "core", "lazy", "near", "paint"]
-    assert names(tables.sources(path, drawing=True)) == [
-        "measure", "__init__", "core", "__init__", "look", "lazy", "near", "paint",
-    ]  # fmt: skip
-    parts = tables.sources(notebook(project, "from bert_repro.parts import one"))
-    assert [p.relative_to(project).as_posix() for p in parts[1:]] == [
-        "bert_repro/core.py", "bert_repro/parts/__init__.py", "bert_repro/parts/one.py",
-    ]  # fmt: skip
-
-
-def test_every_notebook_of_this_project_reads_tables_and_no_test():
-    for path in sorted((tables.ROOT / "notebooks").rglob("*.ipynb")):
-        found = names(tables.sources(path))
-        assert "tables" in found and "intervals" in found and not {"look", "curves"} & set(found)
-
-
-HARMLESS = {
-    "comment": ("core", "# why\nX = 1  # one\n"),
-    "docstring": ("core", '"""Another."""\nX = 1\n"""Of X."""\n'),
-    "layout": ("core", "\n\nX = (\n    1\n)\n"),
-    "function docstring": ("lazy", 'def late():\n    """Do it late."""\n    from bert_repro import core\n    return core.X\n'),
-    "colour": ("figures/look", "RED = 3\n"),
-    "a module not imported": ("other", "Y = 3\n"),
-}  # fmt: skip
-HARMFUL = {
-    "constant": ("core", "X = 2\n"),
-    "function": ("lazy", "def late():\n    from bert_repro import core\n    return 2 * core.X\n"),
-    "default of a function": ("lazy", "def late(a=1):\n    from bert_repro import core\n    return core.X\n"),
-}
-
-
-@pytest.mark.parametrize("case", [*HARMLESS, *HARMFUL])
-def test_fingerprint_changes_with_code_and_survives_what_changes_no_result(project, case):
-    path = project / "notebooks" / "measure.ipynb"
-    before = tables.fingerprint(path)
-    module, code = (HARMLESS | HARMFUL)[case]
-    (project / "bert_repro" / f"{module}.py").write_text(code)
-    assert (tables.fingerprint(path) == before) == (case in HARMLESS)
-
-
-def test_fingerprint_of_a_notebook_is_its_code_without_prose_and_parameter_defaults(project):
-    before = tables.fingerprint(notebook(project))
-    assert tables.fingerprint(notebook(project, prose="# Another title")) == before
-    assert tables.fingerprint(notebook(project, parameters=PARAMETERS.replace("[0]", "[0, 6]"))) == before
-    assert tables.fingerprint(notebook(project, "from bert_repro import near, figures\n\nprint(1)  # one")) == before
-    assert tables.fingerprint(notebook(project, "from bert_repro import near, figures\nprint(2)")) != before
-
-
-def test_fingerprint_does_not_depend_on_the_version_of_python():
-    """Python 3.12 added a field to functions and classes, which would make every table of 3.11 stale."""
-    assert "type_params" not in tables._bare("def f(x: int) -> int:\n    return x\nclass C:\n    pass")
-
-
-def test_a_table_is_stale_when_code_changed(project):
-    path = notebook(project)
-    recorder = tables.Recorder("measure", {"layers": [0], "study": "s", "output": "out/x.parquet"})
-    recorder.write(small(), {})
-    table = project / "out" / "x.parquet"
-    assert tables.stale(table) is None
-    (project / "bert_repro" / "core.py").write_text(HARMFUL["constant"][1])
-    assert tables.stale(table) == "the notebook or a module it imports has changed"
-    path.unlink()
-    assert tables.stale(table) == "the notebook measure is gone"
-
-
-def test_declared_lists_the_parameters(project):
-    assert tables.declared(notebook(project)) == ["layers", "study", "output"]
-    with pytest.raises(ValueError, match="measure.ipynb has no cell tagged `parameters`"):
-        tables.declared(notebook(project, parameters=""))
-
-
-def test_recorder_writes_table_manifest_and_artefacts(project, capsys):
-    tables.commit.cache_clear()
-    namespace = {"layers": [0, 6], "study": "mini", "output": "out/x.parquet", "unrelated": object()}
-    extra = tables.artefacts([{"kind": "curve", "content": [1]}])
-    tables.Recorder("measure", namespace).write(small(), {"weights": "abc"}, extra)
-    assert capsys.readouterr().out == "3 rows written to out/x.parquet\n"
-    table = tables.merge(project / "out", "measure")
-    assert set(table["study"]) == {"mini"} and set(table["notebook"]) == {"measure"}
-    assert tables.merge_artefacts(project / "out", "curve")[["study", "notebook"]].values.tolist() == [
-        ["mini", "measure"]
-    ]
-    manifest = json.loads((project / "out" / "x.manifest.json").read_text())
-    assert manifest["parameters"] == {"layers": [0, 6], "study": "mini", "output": "out/x.parquet"}
-    assert manifest["inputs"] == {"weights": "abc"}
-    assert manifest["fingerprint"] == tables.fingerprint(project / "notebooks" / "measure.ipynb")
-    assert manifest["commit"] == "unknown"  # the folder is no repository
-    assert manifest["machine"]["cores"] == os.cpu_count() and manifest["machine"]["cpu"]
-    assert 1 < manifest["machine"]["gflops"] < 1e5
-    assert manifest["machine"]["gpus"] == machine.gpus() and manifest["backend"] == "tensorflow"
-    assert {"numpy", "pandas", "bert_repro"} <= set(manifest["packages"]) and manifest["seconds"] >= 0
-    tables.commit.cache_clear()
-
-
-def test_recorder_without_output_says_so_and_writes_nothing(project, capsys):
-    tables.Recorder("measure", {"layers": [0], "study": "s", "output": ""}).write(small(), {})
-    assert capsys.readouterr().out == "3 rows; no `output` parameter was given, so nothing was written\n"
-    assert not list(project.rglob("*.parquet"))
-
-
-def test_recorder_refuses_an_empty_list_where_there_must_be_some(project):
-    namespace = {"layers": [], "study": "s", "output": ""}
-    tables.Recorder("measure", namespace)
-    with pytest.raises(ValueError, match="layers is empty: at least one is needed"):
-        tables.Recorder("measure", namespace, some=["layers"])
-
-
-def test_recorder_refuses_a_notebook_that_lost_a_parameter(project):
-    with pytest.raises(KeyError, match="study"):
-        tables.Recorder("measure", {"layers": [0], "output": ""})
-
 
 def test_kept_replicates_are_enough_for_a_row():
     made = tables.tidy([{"role": "score", "metric": "uuas"} | intervals.row(0.5, NOISE.ravel())])
     assert made["replicates"][0].shape == (intervals.KEPT,)
     assert made["ci_low"][0] < made["value"][0] < made["ci_high"][0]
-
-
-def test_the_processor_has_a_name():
-    assert machine.cpu_model()

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bert_repro import backend, checkpoints, corpora, encoder, heads, intervals, tables
+from bert_repro import backend, checkpoints, corpora, encoder, heads, intervals, provenance
 from bert_repro.finetune.examples import Examples, Task
 from bert_repro.finetune.network import Network
 from bert_repro.finetune.run import Run, evaluate, learn
@@ -202,7 +202,7 @@ def train(
 
 def code() -> str:
     """Identify the code that a run depends on, so that none goes on from what other code began."""
-    return tables.fingerprint(ROOT / "notebooks" / "finetune.ipynb")
+    return provenance.fingerprint(ROOT / "notebooks" / "finetune.ipynb")
 
 
 def _within(name: str, value: int, low: int, high: int | None = None) -> None:

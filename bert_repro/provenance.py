@@ -1,0 +1,176 @@
+"""Provenance: hides what a run's manifest says, and how a table that its code would no longer make is told from a fresh one.
+
+It refuses a notebook without a parameters cell, as nobody could say with which setting that ran.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import yaml
+
+from bert_repro import machine
+from bert_repro.study import ROOT
+
+PACKAGE = "bert_repro"
+_VERSIONS = (
+    "numpy",
+    "scipy",
+    "pandas",
+    "keras",
+    "tensorflow-cpu",
+    "tensorflow",
+    "jax",
+    "torch",
+    "transformers",
+    "tokenizers",
+)
+
+
+def manifest(notebook: str, parameters: Mapping[str, object], seconds: float) -> dict[str, object]:
+    """Say what ran, from which code, where and how long."""
+    return {
+        "notebook": notebook,
+        "parameters": dict(parameters),
+        "fingerprint": fingerprint(ROOT / "notebooks" / f"{notebook}.ipynb"),
+        "commit": commit(),
+        "packages": {name: v for name in (PACKAGE, *_VERSIONS) if (v := _version(name))},
+        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "python": platform.python_version(),
+        "machine": {
+            "cpu": machine.cpu_model(),
+            "cores": os.cpu_count(),
+            "gpus": machine.gpus(),
+            "gflops": round(machine.speed()),
+            "system": f"{platform.system()} {platform.machine()}",
+        },
+        "seconds": round(seconds, 1),
+    }
+
+
+def declared(notebook: Path) -> list[str]:
+    """List the names assigned in a notebook's parameters cell."""
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        if "parameters" in cell["metadata"].get("tags", []):
+            return [
+                ast.unparse(n.target) for n in ast.parse("".join(cell["source"])).body if isinstance(n, ast.AnnAssign)
+            ]
+    raise ValueError(f"{notebook} has no cell tagged `parameters`")
+
+
+def sources(notebook: Path, drawing: bool = False) -> list[Path]:
+    """List a notebook and every module of the package that it imports, directly or through another one.
+
+    Args:
+        notebook: The notebook.
+        drawing: Whether to count the figures, which show what a run computed but do not change it: a new colour
+            makes no table stale.
+    """
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    found: set[Path] = set()
+    waiting = _imported(code)
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting |= _imported(path.read_text(encoding="utf-8"))
+    drawn = {path for path in found if path.relative_to(ROOT / PACKAGE).parts[0].removesuffix(".py") == "figures"}
+    return [notebook, *sorted(found if drawing else found - drawn)]
+
+
+def _imported(code: str) -> set[Path]:
+    """Find the files of the package's modules that a piece of code imports, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    paths: set[Path] = set()
+    for name in names:
+        if name.split(".")[0] == PACKAGE:
+            stem = ROOT.joinpath(*name.split("."))
+            paths |= {p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()}
+    return paths
+
+
+def fingerprint(notebook: Path) -> str:
+    """Hash a notebook's code and the modules it imports, comments and docstrings left out."""
+    digest = hashlib.sha256()
+    for path in sources(notebook):
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".ipynb":
+            # the parameters cell is left out: its values are in the manifest, one by one
+            cells = [c for c in json.loads(text)["cells"] if "parameters" not in c["metadata"].get("tags", [])]
+            text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+        digest.update(f"{path.relative_to(ROOT)}\n{_bare(text)}\n".encode())
+    return digest.hexdigest()
+
+
+def _bare(code: str) -> str:
+    """Give code as its syntax tree, without comments, docstrings and layout."""
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
+    return ast.dump(tree).replace(", type_params=[]", "")  # which only Python 3.12 and later write
+
+
+def stale(path: Path | str, expected: Mapping[str, object] | None = None) -> str | None:
+    """Say why a table is no longer what its run would make, or None while it is.
+
+    Code counts as the same where its fingerprint is, or where `equivalent.yaml` beside the folder of tables says that
+    older code was shown to make the same numbers as today's.
+
+    Args:
+        path: The table.
+        expected: The run's parameters as the study has them now; parameters that did not exist when the table was made
+            are left to the comparison of code.
+    """
+    made = json.loads(Path(path).with_suffix(".manifest.json").read_text())
+    notebook = ROOT / "notebooks" / f"{made['notebook']}.ipynb"
+    if not notebook.is_file():
+        return f"the notebook {made['notebook']} is gone"
+    changed = [n for n, value in (expected or {}).items() if n in made["parameters"] and made["parameters"][n] != value]
+    if changed:
+        return f"the study has another {' and '.join(changed)} now"
+    now = fingerprint(notebook)
+    if made["fingerprint"] in {now, *_equivalent(Path(path).parent.parent / "equivalent.yaml", now)}:
+        return None
+    return "the notebook or a module it imports has changed"
+
+
+def _equivalent(path: Path, now: str) -> list[str]:
+    """List the fingerprints of older code that makes the same numbers as the code with this one."""
+    known = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return [old for one in known if one["code"] == now for old in one["same_as"]]
+
+
+@cache
+def commit() -> str:
+    """Give the commit of the project, marked `+changes` where files differ from it; `unknown` outside git."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        head = git("rev-parse", "HEAD")
+        return f"{head}+changes" if head and git("status", "--porcelain", "--untracked-files=no") else head or "unknown"
+    except FileNotFoundError:  # no git on this machine
+        return "unknown"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,204 @@
+"""A manifest says what ran; a table is stale when code or study changed, and only then."""
+
+import json
+import os
+
+import nbformat
+import pytest
+import yaml
+
+from bert_repro import machine, provenance, tables
+from bert_repro.study import ROOT
+
+
+def small():
+    """Three rows."""
+    return tables.tidy(
+        [{"role": "score", "metric": "uuas", "layer": n, "value": n / 4} for n in range(3)], model="base"
+    )
+
+
+MODULES = {
+    "__init__": "",
+    "core": '"""Core."""\nX = 1\n',
+    "lazy": "def late():\n    from bert_repro import core\n    return core.X\n",
+    "near": "import bert_repro.lazy\nimport numpy\n",
+    "figures/__init__": "from bert_repro import paint\nfrom bert_repro.figures.look import RED\n",
+    "figures/look": "RED = 1\n",
+    "paint": "BLUE = 2\n",
+    "other": "Y = 2\n",
+    "parts/__init__": '"""Parts."""\n',
+    "parts/one": "from bert_repro.core import X\n",
+}
+PARAMETERS = 'layers: list[int] = [0]  # which\nstudy: str = "smoke"\noutput: str = ""'
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of a notebook and a few modules, in place of this one."""
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    for name, code in MODULES.items():
+        path = tmp_path / "bert_repro" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code)
+    (tmp_path / "notebooks").mkdir()
+    notebook(tmp_path)
+    return tmp_path
+
+
+def notebook(root, code="from bert_repro import near, figures\nprint(1)", parameters=PARAMETERS, prose="# Measure"):
+    v4 = nbformat.v4
+    cells = [v4.new_markdown_cell(prose)]
+    cells += [v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})] if parameters else []
+    path = root / "notebooks" / "measure.ipynb"
+    nbformat.write(v4.new_notebook(cells=[*cells, v4.new_code_cell(code)]), path)
+    return path
+
+
+def names(paths):
+    return [path.stem for path in paths]
+
+
+def test_sources_follow_imports_inside_functions_and_packages(project):
+    path = project / "notebooks" / "measure.ipynb"
+    assert names(provenance.sources(path)) == ["measure", "__init__", "core", "lazy", "near", "paint"]
+    assert names(provenance.sources(path, drawing=True)) == [
+        "measure", "__init__", "core", "__init__", "look", "lazy", "near", "paint",
+    ]  # fmt: skip
+    parts = provenance.sources(notebook(project, "from bert_repro.parts import one"))
+    assert [p.relative_to(project).as_posix() for p in parts[1:]] == [
+        "bert_repro/core.py", "bert_repro/parts/__init__.py", "bert_repro/parts/one.py",
+    ]  # fmt: skip
+
+
+def test_every_notebook_of_this_project_reads_tables_and_no_test():
+    for path in sorted((ROOT / "notebooks").rglob("*.ipynb")):
+        found = names(provenance.sources(path))
+        assert "tables" in found and "intervals" in found and not {"look", "curves"} & set(found)
+
+
+HARMLESS = {
+    "comment": ("core", "# why\nX = 1  # one\n"),
+    "docstring": ("core", '"""Another."""\nX = 1\n"""Of X."""\n'),
+    "layout": ("core", "\n\nX = (\n    1\n)\n"),
+    "function docstring": ("lazy", 'def late():\n    """Do it late."""\n    from bert_repro import core\n    return core.X\n'),
+    "colour": ("figures/look", "RED = 3\n"),
+    "a module not imported": ("other", "Y = 3\n"),
+}  # fmt: skip
+HARMFUL = {
+    "constant": ("core", "X = 2\n"),
+    "function": ("lazy", "def late():\n    from bert_repro import core\n    return 2 * core.X\n"),
+    "default of a function": ("lazy", "def late(a=1):\n    from bert_repro import core\n    return core.X\n"),
+}
+
+
+@pytest.mark.parametrize("case", [*HARMLESS, *HARMFUL])
+def test_fingerprint_changes_with_code_and_survives_what_changes_no_result(project, case):
+    path = project / "notebooks" / "measure.ipynb"
+    before = provenance.fingerprint(path)
+    module, code = (HARMLESS | HARMFUL)[case]
+    (project / "bert_repro" / f"{module}.py").write_text(code)
+    assert (provenance.fingerprint(path) == before) == (case in HARMLESS)
+
+
+def test_fingerprint_of_a_notebook_is_its_code_without_prose_and_parameter_defaults(project):
+    before = provenance.fingerprint(notebook(project))
+    assert provenance.fingerprint(notebook(project, prose="# Another title")) == before
+    assert provenance.fingerprint(notebook(project, parameters=PARAMETERS.replace("[0]", "[0, 6]"))) == before
+    assert (
+        provenance.fingerprint(notebook(project, "from bert_repro import near, figures\n\nprint(1)  # one")) == before
+    )
+    assert provenance.fingerprint(notebook(project, "from bert_repro import near, figures\nprint(2)")) != before
+
+
+def test_fingerprint_does_not_depend_on_the_version_of_python():
+    """Python 3.12 added a field to functions and classes, which would make every table of 3.11 stale."""
+    assert "type_params" not in provenance._bare("def f(x: int) -> int:\n    return x\nclass C:\n    pass")
+
+
+def test_a_table_is_stale_when_code_changed(project):
+    path = notebook(project)
+    recorder = tables.Recorder("measure", {"layers": [0], "study": "s", "output": "out/x.parquet"})
+    recorder.write(small(), {})
+    table = project / "out" / "x.parquet"
+    assert provenance.stale(table) is None
+    (project / "bert_repro" / "core.py").write_text(HARMFUL["constant"][1])
+    assert provenance.stale(table) == "the notebook or a module it imports has changed"
+    path.unlink()
+    assert provenance.stale(table) == "the notebook measure is gone"
+
+
+def written(project):
+    notebook(project)
+    tables.Recorder("measure", {"layers": [0], "study": "s", "output": "out/tables/x.parquet"}).write(small(), {})
+    return project / "out" / "tables" / "x.parquet"
+
+
+def test_a_table_is_stale_when_the_study_asks_for_something_else(project):
+    table = written(project)
+    assert provenance.stale(table, {"layers": [0], "study": "s"}) is None
+    assert provenance.stale(table, {"layers": [0], "younger than the table": 1}) is None
+    assert provenance.stale(table, {"layers": [0, 6], "study": "t"}) == "the study has another layers and study now"
+
+
+def test_older_code_counts_as_todays_where_it_was_shown_to_make_the_same(project):
+    table, ledger = written(project), project / "out" / "equivalent.yaml"
+    old = json.loads(table.with_suffix(".manifest.json").read_text())["fingerprint"]
+    (project / "bert_repro" / "core.py").write_text(HARMFUL["constant"][1])
+    now = provenance.fingerprint(project / "notebooks" / "measure.ipynb")
+    ledger.write_text(yaml.safe_dump([{"code": now, "same_as": [old], "shown": "by running both"}]))
+    assert provenance.stale(table) is None
+    (project / "bert_repro" / "core.py").write_text("X = 7\n")  # later code was not
+    assert provenance.stale(table) == "the notebook or a module it imports has changed"
+
+
+def test_declared_lists_the_parameters(project):
+    assert provenance.declared(notebook(project)) == ["layers", "study", "output"]
+    with pytest.raises(ValueError, match="measure.ipynb has no cell tagged `parameters`"):
+        provenance.declared(notebook(project, parameters=""))
+
+
+def test_recorder_writes_table_manifest_and_artefacts(project, capsys):
+    provenance.commit.cache_clear()
+    namespace = {"layers": [0, 6], "study": "mini", "output": "out/x.parquet", "unrelated": object()}
+    extra = tables.artefacts([{"kind": "curve", "content": [1]}])
+    tables.Recorder("measure", namespace).write(small(), {"weights": "abc"}, extra)
+    assert capsys.readouterr().out == "3 rows written to out/x.parquet\n"
+    table = tables.merge(project / "out", "measure")
+    assert set(table["study"]) == {"mini"} and set(table["notebook"]) == {"measure"}
+    assert tables.merge_artefacts(project / "out", "curve")[["study", "notebook"]].values.tolist() == [
+        ["mini", "measure"]
+    ]
+    manifest = json.loads((project / "out" / "x.manifest.json").read_text())
+    assert manifest["parameters"] == {"layers": [0, 6], "study": "mini", "output": "out/x.parquet"}
+    assert manifest["inputs"] == {"weights": "abc"}
+    assert manifest["fingerprint"] == provenance.fingerprint(project / "notebooks" / "measure.ipynb")
+    assert manifest["commit"] == "unknown"  # the folder is no repository
+    assert manifest["machine"]["cores"] == os.cpu_count() and manifest["machine"]["cpu"]
+    assert 1 < manifest["machine"]["gflops"] < 1e5
+    assert manifest["machine"]["gpus"] == machine.gpus() and manifest["backend"] == "tensorflow"
+    assert {"numpy", "pandas", "bert_repro"} <= set(manifest["packages"]) and manifest["seconds"] >= 0
+    provenance.commit.cache_clear()
+
+
+def test_recorder_without_output_says_so_and_writes_nothing(project, capsys):
+    tables.Recorder("measure", {"layers": [0], "study": "s", "output": ""}).write(small(), {})
+    assert capsys.readouterr().out == "3 rows; no `output` parameter was given, so nothing was written\n"
+    assert not list(project.rglob("*.parquet"))
+
+
+def test_recorder_refuses_an_empty_list_where_there_must_be_some(project):
+    namespace = {"layers": [], "study": "s", "output": ""}
+    tables.Recorder("measure", namespace)
+    with pytest.raises(ValueError, match="layers is empty: at least one is needed"):
+        tables.Recorder("measure", namespace, some=["layers"])
+
+
+def test_recorder_refuses_a_notebook_that_lost_a_parameter(project):
+    with pytest.raises(KeyError, match="study"):
+        tables.Recorder("measure", {"layers": [0], "output": ""})
+
+
+def test_the_processor_has_a_name():
+    assert machine.cpu_model()
