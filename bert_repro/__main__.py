@@ -25,6 +25,10 @@ def _parser() -> argparse.ArgumentParser:
 
     run.add_argument("--json", default="{}", help="parameters as one JSON object; -p wins")
 
+    again = commands.add_parser("rerun", help="run again what made a table, with other parameters where some are given")
+    again.add_argument("table", type=Path, help="e.g. results/mini/tables/structural_probe-base")
+    again.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+
     report = commands.add_parser("report", help="run a study and build its book")
     report.add_argument("study", type=Path, help="a study file, e.g. studies/demo.yaml")
     report.add_argument("--base", default="", help="another base encoder: hub id, folder or alias")
@@ -179,6 +183,10 @@ def main(given: list[str] | None = None) -> int:
     try:
         if arguments.command == "run":
             _run(arguments)
+        elif arguments.command == "rerun":
+            from bert_repro import rerun
+
+            print(rerun.rerun(arguments.table, [tuple(pair) for pair in arguments.parameter]))
         elif arguments.command == "report":
             from bert_repro import execute
 

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from bert_repro import machine
-from bert_repro.study import ROOT
+from bert_repro.study import ROOT, load, runs
 
 PACKAGE = "bert_repro"
 _VERSIONS = (
@@ -146,6 +147,23 @@ def stale(path: Path | str, expected: Mapping[str, object] | None = None) -> str
     if made["fingerprint"] in {now, *_equivalent(Path(path).parent.parent / "equivalent.yaml", now)}:
         return None
     return "the notebook or a module it imports has changed"
+
+
+def manifests(folder: Path | str) -> dict[str, dict[str, Any]]:
+    """Read what made the tables of a folder: manifests by the names of the runs."""
+    found = sorted(Path(folder).glob("*.manifest.json"))
+    return {path.name.removesuffix(".manifest.json"): json.loads(path.read_text(encoding="utf-8")) for path in found}
+
+
+def stale_tables(folder: Path | str) -> dict[str, str]:
+    """Name the tables of a folder that today's study or code would make otherwise, and say why."""
+    made = manifests(folder)
+    asked: dict[str, Mapping[str, object]] = {}
+    for name in {str(one["parameters"]["study"]) for one in made.values()}:
+        path = ROOT / "studies" / f"{name}.yaml"
+        asked |= {run.name: run.parameters for run in runs(load(path))} if path.is_file() else {}
+    reasons = {name: stale(Path(folder) / f"{name}.parquet", asked.get(name)) for name in made}
+    return {name: why for name, why in reasons.items() if why}
 
 
 def _equivalent(path: Path, now: str) -> list[str]:

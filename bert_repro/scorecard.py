@@ -1,0 +1,106 @@
+"""The scorecard: hides how verdicts and what is behind them are laid out for the book.
+
+It refuses nothing: a claim without a verdict says that it was not tested.
+"""
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from bert_repro import claims
+
+SIGNS = {"supported": "✓", "contradicted": "✗", "inconclusive": "≈", "not tested here": "–"}  # beside colour and word
+
+
+def table(judged: Mapping[str, pd.DataFrame], places: Mapping[str, str]) -> str:
+    """Lay the verdicts of studies side by side, a claim a row.
+
+    Args:
+        judged: Verdicts, as `claims.verdicts` gives them, by the heading of their column.
+        places: For each heading the address of the page where its claims are argued one by one.
+
+    Returns:
+        HTML; each verdict leads to its claim's section.
+    """
+    heads = "".join(f"<th>{html.escape(name)}</th>" for name in judged)
+    by_claim = {name: frame.set_index("id") for name, frame in judged.items()}
+    lines = []
+    for row in next(iter(judged.values())).itertuples():
+        cells = "".join(
+            f'<td data-study="{html.escape(name)}"><a href="{places[name]}#{row.id}">{_badge(frame.loc[row.id])}</a></td>'
+            for name, frame in by_claim.items()
+        )
+        lines.append(f'<tr><th scope="row">{html.escape(row.claim)}</th>{cells}</tr>')
+    return (
+        f'<table class="scorecard"><thead><tr><th>claim</th>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+    )
+
+
+def sections(known: claims.Claims, judged: pd.DataFrame, pairs: pd.DataFrame) -> str:
+    """Show each claim with its verdict, what decided it, and every pair that tests it.
+
+    Args:
+        known: The claims.
+        judged: Their verdicts on a study.
+        pairs: What `claims.pairs` gives for the same study.
+
+    Returns:
+        HTML, a section a claim, whose id is the claim's.
+    """
+    verdict = judged.set_index("id")
+    return "".join(_section(claim, verdict.loc[claim.id], pairs[pairs["id"] == claim.id]) for claim in known.claims)
+
+
+def history(known: claims.Claims) -> str:
+    """List the later edits of the claims file, as HTML."""
+    items = "".join(
+        f"<li>{one['date']}, <i>{html.escape(str(one['claim']))}</i>: {html.escape(str(one['change']))}</li>"
+        for one in known.history
+    )
+    return f"<p>Written {known.written}. {html.escape(known.before)} Edits since:</p><ul>{items}</ul>"
+
+
+def counts(judged: pd.DataFrame) -> str:
+    """Count verdicts in words: `2 supported, 1 contradicted, 9 inconclusive`."""
+    found = judged["verdict"].value_counts()
+    return ", ".join(f"{found[verdict]} {verdict}" for verdict in SIGNS if verdict in found)
+
+
+def _badge(row: Any) -> str:
+    number = "" if pd.isna(row.effect) else f"<small>{claims.number(row.effect, row.ci_low, row.ci_high)}</small>"
+    word = f'<span class="verdict {row.verdict.split()[0]}">{SIGNS[row.verdict]} {row.verdict}</span>'
+    return f"{word} {number}"
+
+
+def _section(claim: claims.Claim, judged: Any, pairs: pd.DataFrame) -> str:
+    weak = ""
+    if claim.weakened_on.studies:
+        weak = f"<p>At most inconclusive on {' and '.join(claim.weakened_on.studies)}: {html.escape(claim.weakened_on.reason)}.</p>"
+    margins = {(test.margin.value, test.margin.unit, test.margin.why): test.rule for test in claim.tests}
+    said = "".join(
+        f"<li>Rule <i>{rule}</i>, margin {value:g} {html.escape(unit)}: {html.escape(why)}</li>"
+        for (value, unit, why), rule in margins.items()
+    )
+    rows = "".join(
+        f"<tr><td>{html.escape(p.measured)}</td><td>{html.escape(p.against)}</td>"
+        f"<td>{claims.number(p.effect, p.ci_low, p.ci_high)}</td><td>{p.rule}, {p.margin:g}</td>"
+        f"<td>{SIGNS[p.verdict]} {p.verdict}</td></tr>"
+        for p in pairs.itertuples()
+    )
+    behind = (
+        "<details><summary>"
+        f"{len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} compared</summary>"
+        '<div class="scrolls" tabindex="0"><table class="dataframe"><thead><tr><th>measured</th><th>against</th>'
+        f"<th>difference [95 % interval]</th><th>rule, margin</th><th>verdict</th></tr></thead><tbody>{rows}</tbody></table>"
+        "</div></details>"
+        if len(pairs)
+        else ""
+    )
+    source = f"{claim.source.kind.replace('_', ' ')}: {claim.source.where}"
+    return (
+        f'<section class="claim" id="{claim.id}"><h3>{html.escape(claim.claim)}</h3><p>{_badge(judged)}</p>'
+        f"<p>{html.escape(judged.why)}</p>{weak}<p>Source: {html.escape(source)}. "
+        f'Argued in <a href="{claim.chapter}.html">{claim.chapter.replace("_", " ")}</a>.</p><ul>{said}</ul>{behind}</section>'
+    )
