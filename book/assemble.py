@@ -85,7 +85,7 @@ def assemble(parts: list[Part], chapters: Path, runs: Path, out: Path, repositor
             place = new / "files" / source.relative_to(studies.ROOT)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, place)
-        page = _Pages(new, parts, {source.stem: source.relative_to(studies.ROOT) for source in sources}, repository)
+        page = _Pages(new, parts, {str(source.relative_to(studies.ROOT)) for source in sources}, repository)
         for markdown in new.glob("*.md"):
             markdown.write_text(page.linked(markdown.read_text(encoding="utf-8")), encoding="utf-8")
         for notebook in sorted(chapters.glob("*.ipynb")):
@@ -134,7 +134,7 @@ def _contents(new: Path, parts: list[Part], chapters: Path, titles: dict[str, st
 class _Pages:
     """What every page of one book gets: banners, links, numbers of figures, files to take away."""
 
-    def __init__(self, book: Path, parts: list[Part], notebooks: dict[str, Path], repository: str):
+    def __init__(self, book: Path, parts: list[Part], notebooks: set[str], repository: str):
         self.book, self.notebooks, self.repository = book, notebooks, repository
         self.first = parts[0] if parts else None
         self.banners = {part.folder: part.banner() for part in parts}
@@ -204,8 +204,8 @@ class _Pages:
 
     def _launch(self, notebook: nbformat.NotebookNode, name: str) -> Iterator[str]:
         """Offer the page's notebook as it is in the repository: to take away, and to run elsewhere."""
-        path = self.notebooks.get(Path(notebook.metadata.get("bert_repro", {}).get("notebook", "")).stem)
-        if path is None:
+        path = notebook.metadata.get("bert_repro", {}).get("notebook")
+        if path not in self.notebooks:
             return
         links = [f'<a href="{"../" * name.count("/")}{path}" download>this notebook</a>']
         if self.repository:
