@@ -36,6 +36,8 @@ def _parser() -> argparse.ArgumentParser:
         "--jobs", type=int, default=0, help="notebooks side by side; the cores are shared out among them"
     )
 
+    report.add_argument("--archive", action="store_true", help="also pack the site into one file")
+
     show = commands.add_parser("parameters", help="list a notebook's parameters")
     show.add_argument("notebook")
 
@@ -190,7 +192,7 @@ def main(given: list[str] | None = None) -> int:
         elif arguments.command == "report":
             from bert_repro import execute
 
-            execute.report(arguments.study, arguments.base, arguments.jobs)
+            execute.report(arguments.study, arguments.base, arguments.jobs, arguments.archive)
         elif arguments.command == "parameters":
             from bert_repro import execute
 

@@ -2,8 +2,9 @@
 
 It refuses notebooks that were not executed to their end, or that have no heading to be listed under.
 
-A study is a *part* of the book: published ones under their names, the reader's own under `yours`. Chapters of a part link to
-one another by their bare names; pages that belong to no part link to the first part's chapters.
+A study is a *part* of the book: published ones under their names, the reader's own under `yours`. Pages link to chapters by
+their bare names: those of their own part or, from a page that belongs to none, those of the first; and to what a study does
+not have, not at all.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import nbformat
 import yaml
@@ -85,13 +86,14 @@ def assemble(parts: list[Part], chapters: Path, runs: Path, out: Path, repositor
             place = new / "files" / source.relative_to(studies.ROOT)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, place)
-        page = _Pages(new, parts, {str(source.relative_to(studies.ROOT)) for source in sources}, repository)
+        there = {part.folder: _order(part, chapters / part.folder) for part in parts}
+        page = _Pages(new, parts, there, {str(source.relative_to(studies.ROOT)) for source in sources}, repository)
         for markdown in new.glob("*.md"):
-            markdown.write_text(page.linked(markdown.read_text(encoding="utf-8")), encoding="utf-8")
+            markdown.write_text(page.linked(markdown.read_text(encoding="utf-8"), markdown.stem), encoding="utf-8")
         for notebook in sorted(chapters.glob("*.ipynb")):
             page.copy(notebook, notebook.stem, parts if notebook.stem == "index" else [])
         for part in parts:
-            for number, name in enumerate(_order(part, chapters / part.folder), start=1):
+            for number, name in enumerate(there[part.folder], start=1):
                 page.copy(chapters / part.folder / f"{name}.ipynb", f"{part.folder}/{name}", [part], number)
         own = [part for part in parts if part.folder == OWN]
         titles = {
@@ -99,7 +101,7 @@ def assemble(parts: list[Part], chapters: Path, runs: Path, out: Path, repositor
             for source in sorted(runs.glob("[!.]*.ipynb"))
             if ".failed" not in source.suffixes
         }
-        contents = _contents(new, parts, chapters, titles)
+        contents = _contents(new, parts, there, titles)
         (new / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False), encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
@@ -113,13 +115,13 @@ def _order(part: Part, folder: Path) -> list[str]:
     return known + sorted(there - set(known))
 
 
-def _contents(new: Path, parts: list[Part], chapters: Path, titles: dict[str, str]) -> dict[str, object]:
+def _contents(new: Path, parts: list[Part], there: dict[str, list[str]], titles: dict[str, str]) -> dict[str, object]:
     """Write the table of contents: the parts, method, and one entry a run, in the study's order."""
     pages = {page.stem for page in [*new.glob("*.md"), *new.glob("*.ipynb")]}
     listed = []
     for part in parts:
-        names = [f"{part.folder}/{name}" for name in _order(part, chapters / part.folder)]
-        listed.append({"caption": part.heading, "chapters": [{"file": name} for name in names]})
+        names = [{"file": f"{part.folder}/{name}"} for name in there[part.folder]]
+        listed.append({"caption": part.heading, "chapters": names})
     order = [run.name for part in parts if part.folder == OWN for run in studies.runs(part.study)]
     ordered = sorted(titles, key=lambda name: (order.index(name) if name in order else len(order), name))
     runs = [{"file": f"{OWN}/runs/{name}", "title": titles[name]} for name in ordered]
@@ -134,9 +136,11 @@ def _contents(new: Path, parts: list[Part], chapters: Path, titles: dict[str, st
 class _Pages:
     """What every page of one book gets: banners, links, numbers of figures, files to take away."""
 
-    def __init__(self, book: Path, parts: list[Part], notebooks: set[str], repository: str):
-        self.book, self.notebooks, self.repository = book, notebooks, repository
-        self.first = parts[0] if parts else None
+    def __init__(
+        self, book: Path, parts: list[Part], there: dict[str, list[str]], notebooks: set[str], repository: str
+    ):
+        self.book, self.there, self.notebooks, self.repository = book, there, notebooks, repository
+        self.first = parts[0].folder
         self.banners = {part.folder: part.banner() for part in parts}
 
     def copy(self, source: Path, name: str, parts: list[Part], number: int | None = None) -> str:
@@ -147,8 +151,8 @@ class _Pages:
         for cell in notebook.cells:
             if "/runs/" not in name and {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
                 cell.metadata["tags"] = [*cell.metadata["tags"], "remove-cell"]  # the banner says what a chapter shows
-            if cell.cell_type == "markdown" and "/" not in name:
-                cell.source = self.linked(cell.source)
+            if cell.cell_type == "markdown":
+                cell.source = self.linked(cell.source, name)
             for data in _outputs(cell):
                 if "text/markdown" in data:  # a sentence of a corpus is shown as it is, never read as markup
                     data["text/markdown"] = re.sub(r"<(?=[A-Za-z/!?])", r"\\<", data["text/markdown"])
@@ -162,12 +166,17 @@ class _Pages:
         nbformat.write(notebook, target)
         return heading
 
-    def linked(self, text: str) -> str:
-        """Lead links of a page that belongs to no part to the first part's chapters."""
-        if self.first is None:
-            return text
-        chapters = {*self.first.study.chapters, *END}
-        return _DOC.sub(lambda m: f"{{doc}}`/{self.first.folder}/{m[1]}`" if m[1] in chapters else m[0], text)
+    def linked(self, text: str, name: str) -> str:
+        """Lead the links on page `name` to the chapters of its part, or of the first, and to the pages of no part."""
+        part = name.split("/")[0] if "/" in name else self.first
+        chapters = {*get_args(studies.Chapter), *END}
+
+        def link(found: re.Match[str]) -> str:
+            if found[1] not in chapters:
+                return f"{{doc}}`/{found[1]}`"
+            return f"{{doc}}`/{part}/{found[1]}`" if found[1] in self.there[part] else f"*{found[1].replace('_', ' ')}*"
+
+        return _DOC.sub(link, text)
 
     def _exhibit(self, shown: str, csv: str, name: str, told: str) -> str:
         """Number a figure and link what stands below it."""
@@ -176,9 +185,10 @@ class _Pages:
         place = self.book / "files" / "data" / f"{name}-{figure}.csv"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(csv, encoding="utf-8")
-        folder = "runs/{}.html" if name.startswith(f"{OWN}/") else "runs.html#{}"
+        part = name.split("/")[0] if "/" in name else self.first
+        folder = "runs/{}.html" if part == OWN else "runs.html#{}"
         if "/" not in name:
-            folder = f"{self.first.folder}/{folder}" if self.first else folder
+            folder = f"{self.first}/{folder}"
         shown = shown.replace('<span class="figure-number"></span>', f'<span class="figure-number">{told}</span>')
         shown = re.sub(
             r'<span data-csv="[^"]+">(.*?)</span>', rf'<a href="{up}data/{name}-{figure}.csv" download>\1</a>', shown

@@ -225,6 +225,19 @@ def test_pages_offer_their_notebook_and_where_to_run_it(executed, tmp_path, repo
         assert (link in run) == bool(repository)
 
 
+def test_what_a_study_does_not_have_is_named_and_not_linked(executed, tmp_path):
+    copy = shutil.copytree(executed, tmp_path / "executed")
+    (copy / "chapters" / "yours" / "similarity.ipynb").unlink()
+    page = ran("Trees", text="See {doc}`similarity`, {doc}`models` and {doc}`reproduce`.")
+    for part in ("mini", "yours"):
+        nbformat.write(page, copy / "chapters" / part / "structural_probe.ipynb")
+    out = assembled(copy, tmp_path / "book")
+    assert "See {doc}`/mini/similarity`, {doc}`/mini/models` and {doc}`/reproduce`." in heading(
+        out / "mini" / "structural_probe.ipynb"
+    )
+    assert "See *similarity*, {doc}`/yours/models` and" in heading(out / "yours" / "structural_probe.ipynb")
+
+
 def test_a_page_that_is_gone_leaves_the_book(executed, tmp_path):
     copy = shutil.copytree(executed, tmp_path / "executed")
     assembled(copy, tmp_path / "book")
