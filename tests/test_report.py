@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import nbformat
 import numpy as np
@@ -45,14 +46,8 @@ PROBES = ["structural_probe-base", "structural_probe-nli-1", "structural_probe-u
 RUNS = ["finetune-nli-1", *SIMILAR, "states-base", "states-nli-1", "states-untrained", *PROBES]
 
 
-CHAPTERS = [
-    "index",
-    "models",
-    "hidden_states",
-    "similarity",
-    "structural_probe",
-    "claims",
-]  # those that show the study's tables
+CHAPTERS = [*(one for one in get_args(studies.Chapter) if one != "edge_probe"), "claims", "runs"]  # that show the study's tables
+CHAPTERS += ["index", "compare", "reproduce"]
 
 
 class Clone:
@@ -98,7 +93,7 @@ class Clone:
 
     def times(self) -> dict[str, int]:
         """Tell when each executed notebook and the book was made."""
-        pages = [*self.out.glob("runs/[a-z]*.ipynb"), *self.out.glob("chapters/[a-z]*.ipynb"), self.book / "index.html"]
+        pages = [*self.out.glob("runs/[a-z]*.ipynb"), *self.out.glob("chapters/**/[a-z]*.ipynb"), self.book / "index.html"]
         return {page.stem if page.suffix == ".ipynb" else "book": page.stat().st_mtime_ns for page in pages}
 
     def remade(self, before: dict[str, int]) -> set[str]:
@@ -196,9 +191,10 @@ def test_the_base_with_itself_is_shown_as_one(clone):
 
 def test_the_book_is_there_with_every_run(clone):
     index = (clone.book / "index.html").read_text()
-    assert f"Study {clone.name}: " in index  # the banner: no setting of the paper
-    assert {page.stem for page in (clone.book / "runs").glob("*.html")} == set(RUNS)
-    words = (clone.book / "hidden_states.html").read_text()
+    assert f"Your run: study {clone.name}, " in index  # the banner: no setting of the paper
+    assert {page.stem for page in (clone.book / "yours" / "runs").glob("*.html")} == set(RUNS)
+    assert "0 stale" in (clone.book / "yours" / "runs.html").read_text()
+    words = (clone.book / "yours" / "hidden_states.html").read_text()
     assert "wordpieces per word" in words and "multiword ranges" in words and "sample-trees:dev[60]" in words
 
 
