@@ -84,24 +84,32 @@ def _section(claim: claims.Claim, judged: Any, pairs: pd.DataFrame) -> str:
         f"<li>Rule <i>{rule}</i>, margin {value:g} {html.escape(unit)}: {html.escape(why)}</li>"
         for (value, unit, why), rule in margins.items()
     )
-    rows = "".join(
-        f"<tr><td>{html.escape(p.measured)}</td><td>{html.escape(p.against)}</td>"
-        f"<td>{claims.number(p.effect, p.ci_low, p.ci_high)}</td><td>{p.rule}, {p.margin:g}</td>"
-        f"<td>{SIGNS[p.verdict]} {p.verdict}</td></tr>"
-        for p in pairs.itertuples()
-    )
-    behind = (
-        "<details><summary>"
-        f"{len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} compared</summary>"
-        '<div class="scrolls" tabindex="0"><table class="dataframe"><thead><tr><th>measured</th><th>against</th>'
-        f"<th>difference [95 % interval]</th><th>rule, margin</th><th>verdict</th></tr></thead><tbody>{rows}</tbody></table>"
-        "</div></details>"
-        if len(pairs)
-        else ""
-    )
     source = f"{claim.source.kind.replace('_', ' ')}: {claim.source.where}"
     return (
         f'<section class="claim" id="{claim.id}"><h3>{html.escape(claim.claim)}</h3><p>{_badge(judged)}</p>'
         f"<p>{html.escape(judged.why)}</p>{weak}<p>Source: {html.escape(source)}. "
-        f'Argued in <a href="{claim.chapter}.html">{claim.chapter.replace("_", " ")}</a>.</p><ul>{said}</ul>{behind}</section>'
+        f'Argued in <a href="{claim.chapter}.html">{claim.chapter.replace("_", " ")}</a>.</p><ul>{said}</ul>{_pairs(pairs)}</section>'
+    )
+
+
+def _pairs(pairs: pd.DataFrame) -> str:
+    """List the pairs of a claim; what all of them have in common is said once."""
+    if pairs.empty:
+        return ""
+    parts = [measured.split(", ") for measured in pairs["measured"]]
+    common = [part for part in parts[0] if len(parts) > 1 and all(part in other for other in parts)]
+    rows = "".join(
+        f"<tr><td>{html.escape(', '.join(part for part in mine if part not in common))}</td><td>{html.escape(p.against)}</td>"
+        f'<td class="number">{claims.number(p.effect, p.ci_low, p.ci_high)}</td><td>{p.rule}, {p.margin:g}</td>'
+        f'<td class="number">{SIGNS[p.verdict]} {p.verdict}</td></tr>'
+        for p, mine in zip(pairs.itertuples(), parts, strict=True)
+    )
+    told = f"<p>In all of them: {html.escape(', '.join(common))}.</p>" if common else ""
+    heads = "".join(
+        f"<th>{head}</th>" for head in ("measured", "against", "difference [95 % interval]", "rule, margin", "verdict")
+    )
+    return (
+        f"<details><summary>{len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} compared</summary>{told}"
+        f'<div class="scrolls" tabindex="0"><table class="dataframe"><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div></details>"
     )

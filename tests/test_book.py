@@ -450,6 +450,16 @@ def test_text_stands_out_by_day_and_by_night(site, visit, mode, name):
 
 
 @pytest.mark.slow
+def test_the_search_finds_a_word_of_one_chapter(site, visit):
+    page = visit(site / "index.html")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("anisotropy")
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="What is compared: words, layers, vectors").first.wait_for()
+    assert page.url.startswith("file:")
+
+
+@pytest.mark.slow
 def test_from_the_front_page_to_the_table_the_notebook_and_the_command(site, visit):
     page = visit(site / "index.html")
     figure = page.locator("#fig-rsa")

@@ -46,7 +46,11 @@ PROBES = ["structural_probe-base", "structural_probe-nli-1", "structural_probe-u
 RUNS = ["finetune-nli-1", *SIMILAR, "states-base", "states-nli-1", "states-untrained", *PROBES]
 
 
-CHAPTERS = [*(one for one in get_args(studies.Chapter) if one != "edge_probe"), "claims", "runs"]  # that show the study's tables
+CHAPTERS = [
+    *(one for one in get_args(studies.Chapter) if one != "edge_probe"),
+    "claims",
+    "runs",
+]  # that show the study's tables
 CHAPTERS += ["index", "compare", "reproduce"]
 
 
@@ -93,7 +97,11 @@ class Clone:
 
     def times(self) -> dict[str, int]:
         """Tell when each executed notebook and the book was made."""
-        pages = [*self.out.glob("runs/[a-z]*.ipynb"), *self.out.glob("chapters/**/[a-z]*.ipynb"), self.book / "index.html"]
+        pages = [
+            *self.out.glob("runs/[a-z]*.ipynb"),
+            *self.out.glob("chapters/**/[a-z]*.ipynb"),
+            self.book / "index.html",
+        ]
         return {page.stem if page.suffix == ".ipynb" else "book": page.stat().st_mtime_ns for page in pages}
 
     def remade(self, before: dict[str, int]) -> set[str]:

@@ -53,6 +53,17 @@ def test_every_claim_has_a_section_with_its_margins_and_pairs():
     assert "pairs compared" not in page.split("</section>")[1]  # nothing to show, nothing shown
 
 
+def test_what_all_pairs_have_in_common_is_said_once():
+    two = pd.concat([PAIRS.assign(measured=f"notebook x, corpus {corpus}, metric uuas") for corpus in ("a", "b")])
+    page = scorecard.sections(claims.load(), judged("supported"), two).split("</section>")[0]
+    assert (
+        "2 pairs compared" in page
+        and page.count("notebook x") == 1
+        and "In all of them: notebook x, metric uuas." in page
+    )
+    assert "<td>corpus a</td>" in page and "<td>corpus b</td>" in page
+
+
 def test_weakness_is_told_once():
     known = claims.load()
     capped = judged("inconclusive").assign(why=f"Would be supported: {known.claims[0].weakened_on.reason}. And so on.")
