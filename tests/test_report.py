@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import get_args
 
@@ -70,14 +71,14 @@ class Clone:
         self.out = self.root / "build" / self.name
         self.book = self.out / "book" / "_build" / "html"
 
-    def start(self) -> subprocess.Popen:
+    def start(self, *more: str) -> subprocess.Popen:
         """Begin a report, from a folder that is not the project's."""
         command = [sys.executable, "-m", "bert_repro", "report", self.study.name, "--base", str(self.base)]
         environment = os.environ | {"PYTHONPATH": str(self.root)}
         cores = ["--jobs", str(min(2, os.cpu_count() or 1))]
         with open(self.study.with_suffix(".log"), "w") as log:
             return subprocess.Popen(
-                [*command, *cores],
+                [*command, *cores, *more],
                 cwd=self.study.parent,
                 env=environment,
                 stdout=log,
@@ -85,9 +86,9 @@ class Clone:
                 start_new_session=True,
             )
 
-    def report(self, status: int = 0) -> str:
+    def report(self, *more: str, status: int = 0) -> str:
         """Make the report; give what it said."""
-        code = self.start().wait(timeout=600)
+        code = self.start(*more).wait(timeout=600)
         said = self.said()
         assert code == status, said[-5000:]
         return said
@@ -218,6 +219,16 @@ def test_a_second_report_runs_nothing(clone):
     assert clone.remade(before) == set()
     assert not re.search(r"Finished job|cell/s|reading sources", said)
     assert said.rstrip().endswith("index.html")
+
+
+def test_the_whole_site_can_be_had_in_one_file(clone):
+    before = clone.times()
+    said = clone.report("--archive")
+    assert clone.remade(before) == set() and f"the same in one file: build/{clone.name}/{clone.name}.zip" in said
+    with zipfile.ZipFile(clone.out / f"{clone.name}.zip") as packed:
+        names = {name for name in packed.namelist() if not name.endswith("/")}
+        assert packed.read("index.html") == (clone.book / "index.html").read_bytes()
+    assert names == {path.relative_to(clone.book).as_posix() for path in clone.book.rglob("*") if path.is_file()}
 
 
 def test_another_rank_reruns_the_probes_and_what_shows_them(clone):
