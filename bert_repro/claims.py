@@ -258,12 +258,20 @@ def pairs(claims: Claims, table: pd.DataFrame, study: str) -> pd.DataFrame:
 
 
 def _rows(table: pd.DataFrame, study: str) -> pd.DataFrame:
-    rows = table[table["study"] == study].copy()
+    """Prepare a study's rows for many selections; similarity of the same layer only, as no claim is about layers across."""
+    same = (table["reference_layer"].isna() | (table["reference_layer"] == table["layer"])).fillna(False)
+    rows = table[same & (table["study"] == study)].copy()
     rows[_TEXT] = rows[_TEXT].replace("", pd.NA)
     for name, columns in (("case", _CASE), ("repeat", _REPEATS)):  # the filled columns of each kind, as one key
         filled = rows[columns].to_dict("records")
         rows[name] = [tuple((c, v) for c, v in row.items() if not pd.isna(v)) for row in filled]
+    for column in {*tables.COLUMNS} - _NUMBERS:  # `ewt` also stands for `ewt:test[500]`
+        cells = rows[column].str.split(r"[:\[]", regex=True).str[0] if column in ("corpus", "split") else rows[column]
+        rows[_BY + column] = cells.astype("category")
     return rows
+
+
+_BY = "selected by "
 
 
 def _tested(claim: Claim, table: pd.DataFrame, defaults: Mapping) -> tuple[list[_Pair], list[str]]:
@@ -332,16 +340,13 @@ def _apply(rule: str, margin: float, low: float, high: float) -> tuple[str, floa
 
 
 def _select(table: pd.DataFrame, where: Mapping) -> pd.DataFrame:
-    """Take the rows that a selection names; only same-layer similarity, as no claim is about layers across."""
-    keep = (table["reference_layer"].isna() | (table["reference_layer"] == table["layer"])).fillna(False)
+    """Take the rows that a selection names."""
+    keep = np.ones(len(table), bool)
     for column, wanted in where.items():
         if column == "layer" and wanted in LAYERS:
             continue
-        values = wanted if isinstance(wanted, list) else [wanted]
-        cells = table[column]
-        if column in ("corpus", "split"):  # `ewt` also stands for `ewt:test[500]`
-            cells = cells.str.split(r"[:\[]", regex=True).str[0]
-        keep &= cells.isin([v for v in values if v is not None]) | (cells.isna() & (None in values))
+        cells, values = table[_BY + column], _listed(wanted)
+        keep &= (cells.isin([v for v in values if v is not None]) | (cells.isna() & (None in values))).to_numpy()
     return table[keep]
 
 
