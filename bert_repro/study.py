@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds notebooks/, studies/ and book/."""
 
 TaskName = Literal["nli", "squad", "parsing", "tagging"]
-Chapter = Literal["models", "hidden_states", "similarity", "structural_probe", "edge_probe"]
+Chapter = Literal[
+    "models", "hidden_states", "similarity", "out_of_domain", "structural_probe", "edge_probe", "layer_ablation", "look_inside",
+]  # fmt: skip
 EdgeTarget = Literal["upos", "xpos", "number", "tense", "relation", "arc", "direction", "spans"]
 MeasureName = Literal[
     "rsa", "rsa_centred", "rsa_standardised", "rsa_spearman", "cka_debiased", "cka_biased", "procrustes", "svcca", "pwcca",
