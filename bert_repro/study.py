@@ -167,6 +167,7 @@ class Study(_Strict):
     similarity: SimilaritySetting
     structural_probe: ProbeSetting
     edge_probe: EdgeSetting | None = None
+    examples: list[str] = []  # texts whose words are shown moving through the layers
     resamples: int = Field(default=1000, ge=100)
     chapters: list[Chapter]
 
@@ -174,7 +175,8 @@ class Study(_Strict):
     @classmethod
     def _chapters_are_those_of_what_there_is(cls, given: Any) -> Any:
         if isinstance(given, dict) and "chapters" not in given:
-            there = [one for one in get_args(Chapter) if one != "edge_probe" or given.get("edge_probe")]
+            asked = {"edge_probe": given.get("edge_probe"), "look_inside": given.get("examples")}
+            there = [one for one in get_args(Chapter) if asked.get(one, True)]
             given = given | {"chapters": there}
         return given
 
@@ -192,6 +194,10 @@ class Study(_Strict):
 
     def read_out(self) -> list[str]:
         """List the corpora whose hidden states are read."""
+        return list(dict.fromkeys([*self.measured(), *self.examples]))
+
+    def measured(self) -> list[str]:
+        """List the corpora on which representations are compared or probed: all that are read but examples."""
         similar = self.similarity
         named = [similar.classes_corpus, similar.lengths_of, *similar.as_long]
         for probe in (self.structural_probe, self.edge_probe):
@@ -294,7 +300,8 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
             needs,
             model=model,
             name=name,
-            corpora=study.read_out(),
+            corpora=study.measured(),
+            examples=study.examples,
             apart=[study.similarity.lengths_of] if study.similarity.lengths_of else [],
             words=study.similarity.words,
             resamples=study.resamples,
