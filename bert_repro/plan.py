@@ -290,7 +290,7 @@ def _edges(setting: Mapping[str, Any], config: Config) -> Cost:
 
 COSTS: dict[str, Callable[[Mapping[str, Any], Config], Cost]] = {
     "finetune": _finetune, "hidden_states": _states, "similarity": _similarity, "structural_probe": _probe,
-    "edge_probe": _edges,
+    "edge_probe": _edges, "change_and_function": lambda setting, config: Cost(START, NOTEBOOK),
 }  # fmt: skip
 """What a run costs, by its notebook."""
 

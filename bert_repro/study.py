@@ -340,4 +340,15 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
         short = {"description": False, "mixed": False} if name in set(tuned) - first_seeds else {}
         if edges:
             probe("edge_probe", name, edges.model_dump() | short)
+    for task in study.tasks:
+        if task.reverted_layers:
+            name = f"{task.task}-{task.seeds[0]}"
+            probes = [
+                f"{kind}-{one}"
+                for kind in ("structural_probe", *(["edge_probe"] if edges else []))
+                for one in ("base", name)
+            ]
+            needed = (f"finetune-{name}", f"similarity-base-{name}", *probes)
+            setting = {"name": name, "reference_name": "base", "tables_folder": f"{folder}/tables"}
+            add(f"change_and_function-{name}", "change_and_function", name, needed, **setting)
     return result

@@ -15,5 +15,6 @@ from bert_repro.figures.look import SAME as SAME
 from bert_repro.figures.look import colour as colour
 from bert_repro.figures.look import kind as kind
 from bert_repro.figures.look import label as label
+from bert_repro.figures.scatter import against as against
 from bert_repro.figures.trees import tree_arcs as tree_arcs
 from bert_repro.figures.trees import tree_plane as tree_plane
