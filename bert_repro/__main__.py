@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     study = commands.add_parser("study", help="check a study file and show its runs")
     study.add_argument("file", type=Path)
     study.add_argument("--base", default="", help="another base encoder")
+    study.add_argument("--files", action="store_true", help="list its files of the data folder as sha256sum does")
 
     plan = commands.add_parser("plan", help="estimate the minutes, memory and disk of a study, job by job")
     plan.add_argument("study", type=Path, help="a study file, e.g. studies/mini.yaml")
@@ -145,9 +146,12 @@ def _list(what: str) -> None:
 
 
 def _study(arguments: argparse.Namespace) -> None:
-    from bert_repro import provenance, study
+    from bert_repro import corpora, provenance, study
 
     loaded = study.load(arguments.file, arguments.base)
+    if arguments.files:
+        print(*(f"{digest}  {path}" for path, digest in corpora.checksums(loaded.corpora()).items()), sep="\n")
+        return
     print(f"{loaded.name}: {loaded.title}; base encoder {loaded.base}")
     for run in study.runs(loaded):
         table = study.ROOT / str(run.parameters["output"])

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
+
+from bert_repro import corpora
 
 Manifests = Mapping[str, Mapping[str, Any]]
 
@@ -60,6 +63,51 @@ def equivalents(path: Path) -> str:
         for one in known
     )
     return f"<ul>{items}</ul>" if items else "<p>None is claimed for this study.</p>"
+
+
+def changed_texts(manifests: Manifests) -> dict[str, str]:
+    """Name the runs whose texts have another content now than when they were read, and say which."""
+    differ = {name: corpora.differing(made.get("inputs", {})) for name, made in manifests.items()}
+    return {name: f"{', '.join(texts)}: another content now" for name, texts in differ.items() if texts}
+
+
+def costs(manifests: Manifests) -> pd.DataFrame:
+    """Sum up what runs took: number, minutes each (median) and in all, by notebook, task tuned on, and machine."""
+    rows = [
+        {
+            "notebook": made["notebook"],
+            "task": made["parameters"].get("task", ""),
+            "machine": _machine(made),
+            "minutes": made["seconds"] / 60,
+        }
+        for made in manifests.values()
+    ]
+    grouped = pd.DataFrame(rows).groupby(["notebook", "task", "machine"], sort=False)["minutes"]
+    return grouped.agg(["count", "median", "sum"]).rename(
+        columns={"count": "runs", "median": "minutes each", "sum": "minutes"}
+    )
+
+
+def texts(manifests: Manifests) -> pd.DataFrame:
+    """List the texts that runs read, each with the digest of its content and how many runs read it."""
+    read: dict[tuple[str, str], int] = {}
+    for made in manifests.values():
+        for reference, known in made.get("inputs", {}).items():
+            if corpora.registered(reference):
+                known = corpora.digest_in(known)
+                read[reference, known] = read.get((reference, known), 0) + 1
+    rows = [(reference, known[:16], count) for (reference, known), count in sorted(read.items())]
+    return pd.DataFrame(rows, columns=["text", "content (SHA-256, first 16 of 64)", "runs"]).set_index("text")
+
+
+def versions(manifests: Manifests) -> pd.DataFrame:
+    """List the versions of Python and packages that runs used, and how many used each."""
+    used = pd.DataFrame([{"python": made.get("python"), **made.get("packages", {})} for made in manifests.values()])
+    rows = [
+        (package, ", ".join(f"{version} ({count})" for version, count in used[package].value_counts().items()))
+        for package in used.columns
+    ]
+    return pd.DataFrame(rows, columns=["package", "version (runs)"]).set_index("package")
 
 
 def _machine(made: Mapping[str, Any]) -> str:
