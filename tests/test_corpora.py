@@ -218,3 +218,17 @@ def test_a_corpus_given_as_a_file_is_the_registered_one(real_data, monkeypatch, 
     monkeypatch.setenv("BERT_REPRO_DATA", str(real_data))
     shutil.copy(corpora.locate("pud").path, tmp_path / "other.conllu.gz")
     assert corpora.load(str(tmp_path / "other.conllu.gz")).digest == corpora.load("pud").digest
+
+
+def test_checksums_are_those_of_the_files_in_the_data_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path))
+    for split in ("dev", "test"):
+        path = tmp_path / "ud_ewt" / f"en_ewt-ud-{split}.conllu.gz"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(split.encode())
+    found = corpora.checksums(["ewt:test", "ewt:dev[5]", "ewt:dev", "sample-text", "a/file.txt"])
+    assert found == {
+        f"ud_ewt/en_ewt-ud-{split}.conllu.gz": hashlib.sha256(split.encode()).hexdigest() for split in ("dev", "test")
+    }
+    with pytest.raises(FileNotFoundError, match="check the data folder"):
+        corpora.checksums(["ewt:train"])

@@ -342,3 +342,26 @@ def test_a_plane_has_the_words_and_the_edges_of_the_treebank():
 def test_a_tree_without_a_layer_is_refused(draw):
     with pytest.raises(ValueError, match="nothing to draw"):
         draw(TREE, [0, 6], [])
+
+
+def test_one_thing_against_another_is_a_point_a_layer_with_both_intervals():
+    def side(metric, shift, models=("nli-1", "parsing-1")):
+        for model in models:
+            for layer in range(3):
+                value = shift + layer / 10
+                yield {"role": "score", "model": model, "task": model[:-2], "seed": 1, "layer": layer, "metric": metric, "value": value,
+                       "ci_low": value - 0.01, "ci_high": value + 0.02}  # fmt: skip
+
+    change, effects = tables.tidy(side("change", 0)), tables.tidy([*side("uuas", 0.5), *side("accuracy", 0.2)])
+    figure = figures.against(change, effects[::-1], facet="metric", xlabel="change", ylabel="effect")
+    assert len(figure.data) == 4 and [t.showlegend for t in figure.data].count(True) == 2
+    for trace in figure.data:
+        assert list(trace.x) == [0, 0.1, 0.2] and list(trace.text) == ["0", "1", "2"]
+        assert list(trace.y) == pytest.approx([0.5, 0.6, 0.7] if trace.yaxis == "y2" else [0.2, 0.3, 0.4])
+        assert list(trace.error_x.array) == pytest.approx([0.02] * 3) and list(
+            trace.error_y.arrayminus
+        ) == pytest.approx([0.01] * 3)
+    with pytest.raises(ValueError, match="nothing to draw"):
+        figures.against(change[:0], effects, facet="metric")
+    with pytest.raises(ValueError, match="no layer of a model in common"):
+        figures.against(tables.tidy(side("change", 0, ("squad-1",))), effects, facet="metric")

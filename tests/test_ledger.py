@@ -5,7 +5,7 @@ import re
 
 import yaml
 
-from bert_repro import ledger, provenance
+from bert_repro import corpora, ledger, provenance
 from bert_repro.study import ROOT
 
 MADE = {
@@ -52,3 +52,34 @@ def test_every_published_run_can_be_shown():
     assert json.loads(json.dumps(list(made))) == re.findall(
         r'<details class="run" id="([^"]+)"', ledger.details(made, {}, "x")
     )
+
+
+def test_costs_are_summed_by_notebook_task_and_machine():
+    tuned = {"notebook": "finetune", "machine": {"cores": 2, "cpu": "a CPU"}, "backend": "jax"}
+    made = {f"finetune-{n}": {**tuned, "seconds": 60 * n, "parameters": {"task": "nli"}} for n in (1, 2, 6)} | MADE
+    costs = ledger.costs(made)
+    assert costs.loc[("finetune", "nli", "2 cores, a CPU, jax")].tolist() == [3, 2, 9]
+    assert costs["runs"].sum() == 5
+
+
+def test_texts_and_versions_are_those_of_the_manifests():
+    inputs = [
+        {"ewt:dev": "a" * 64, "weights": "b" * 64},
+        {"ewt:dev": {"model": {"corpus": "a" * 64, "weights": "c"}, "reference": {"corpus": "a" * 64}}},
+        {"ewt:dev": {"corpus": "d" * 64}},
+    ]
+    made = {str(n): {"inputs": one, "packages": {"numpy": str(n // 2)}, "python": "3"} for n, one in enumerate(inputs)}
+    texts = ledger.texts(made)
+    assert texts.reset_index().values.tolist() == [["ewt:dev", "a" * 16, 2], ["ewt:dev", "d" * 16, 1]]
+    assert ledger.versions(made)["version (runs)"].to_dict() == {"python": "3 (3)", "numpy": "0 (2), 1 (1)"}
+
+
+def test_a_text_that_is_another_now_is_told():
+    text = "sample-nli:dev[5]"
+    same, other = (
+        {text: {"corpus": corpora.digest(text)}},
+        {text: "0" * 64, "weights": "0" * 64, "glue/mnli:dev": "0" * 64},
+    )
+    absent = {"ewt:nowhere": "0" * 64}
+    made = {name: {"inputs": one} for name, one in (("a", same), ("b", other), ("c", absent), ("d", {}))}
+    assert ledger.changed_texts(made) == {"b": f"{text}: another content now"}

@@ -70,7 +70,7 @@ def test_a_checkpoint_takes_four_bytes_a_weight_and_every_one_kept_on_the_way_as
 
 def test_a_larger_encoder_takes_more_of_everything():
     base = plan.ENCODERS["bert-base-uncased"]
-    for run in study.runs(MINI):
+    for run in [run for run in study.runs(MINI) if run.notebook != "change_and_function"]:  # it reads tables
         small, large = (plan.COSTS[run.notebook](run.parameters, config) for config in (MINILM, base))
         assert large.seconds > small.seconds and large.memory >= small.memory and large.disk >= small.disk
 
@@ -225,7 +225,7 @@ def test_the_command_prints_the_plan(capsys):
     assert __main__.main(["plan", "studies/demo.yaml", "--jobs", "1"]) == 0
     said = capsys.readouterr().out
     assert said.rstrip("\n") == plan.show(study.load(ROOT / "studies" / "demo.yaml"), 1)
-    assert "finetune-nli-{1, 2}" in said and "with 1 side by side" in said
+    assert "finetune-parsing-{1, 2}" in said and "with 1 side by side" in said
 
 
 def test_the_command_says_in_one_line_what_it_does_not_know(capsys):
@@ -262,5 +262,18 @@ def test_measured_runs_are_met_within_a_factor_of_two(path):
     machine = measured["machine"]
     if machine.get("gpus") or "gflops" not in machine:
         pytest.skip("computed on a GPU, or by a version that did not measure its machine")
+    if measured["seconds"] < 10:
+        pytest.skip("a run of seconds, which are those of its start")
     estimate = plan.COSTS[measured["notebook"]](setting, MINILM).seconds * plan.GFLOPS / machine["gflops"]
     assert estimate / 2 < measured["seconds"] < estimate * 2
+
+
+def test_stages_sum_up_the_jobs():
+    loaded = study.load(study.ROOT / "studies" / "demo.yaml")
+    planned = plan.jobs(loaded)
+    stages = plan.stages(loaded)
+    assert sum(count for count, *_ in stages.values()) == len(planned)
+    assert sum(minutes for _, minutes, *_ in stages.values()) == pytest.approx(
+        sum(j.cost.seconds for j in planned) / 60
+    )
+    assert max(memory for *_, memory, _ in stages.values()) == pytest.approx(max(j.cost.memory for j in planned) / 1e9)

@@ -150,10 +150,28 @@ def test_examples_are_read_out_and_looked_at_but_nothing_is_measured_on_them(tmp
     assert len(study.runs(loaded)) == len(study.runs(study.load(write(tmp_path))))
 
 
+def test_change_and_function_are_set_side_by_side_where_layers_were_put_back(tmp_path):
+    content = yaml.safe_load(write(tmp_path).read_text())
+    for probe in (None, SMALL["structural_probe"]):
+        task = content["tasks"][0] | {"reverted_layers": [1, 2]}
+        loaded = study.load(write(tmp_path, tasks=[task], edge_probe=probe) if probe else write(tmp_path, tasks=[task]))
+        (run,) = [run for run in study.runs(loaded, "out") if run.notebook == "change_and_function"]
+        name = f"{task['task']}-{loaded.tasks[0].seeds[0]}"
+        assert run.name == f"change_and_function-{name}" and run.parameters["tables_folder"] == "out/tables"
+        probes = {
+            f"{kind}-{one}"
+            for kind in ("structural_probe", *(["edge_probe"] if probe else []))
+            for one in ("base", name)
+        }
+        assert set(run.needs) == {f"finetune-{name}", f"similarity-base-{name}", *probes}
+
+
 def test_chapters_are_those_of_what_a_study_asks_for(tmp_path):
     usual = study.load(write(tmp_path)).chapters
     assert not {"edge_probe", "look_inside"} & set(usual)
-    assert study.load(write(tmp_path, edge_probe=SMALL["structural_probe"])).chapters == [*usual, "edge_probe"]
+    assert study.load(write(tmp_path, edge_probe=SMALL["structural_probe"])).chapters == [
+        *usual[:-1], "edge_probe", "layer_ablation",
+    ]  # fmt: skip
     assert study.load(write(tmp_path, examples=["f[1]"])).chapters == [*usual, "look_inside"]
     for chapter in get_args(study.Chapter):
         assert (study.ROOT / "notebooks" / "chapters" / f"{chapter}.ipynb").is_file()
@@ -230,7 +248,7 @@ def test_another_base(tmp_path):
         ({"name": "My study"}, "name: String should match pattern '^[a-z][a-z0-9_]*$' (got 'My study')"),
         (
             {"chapters": ["edges"]},
-            "chapters.0: Input should be 'models', 'hidden_states', 'similarity', 'structural_probe', 'edge_probe' or 'look_inside' (got 'edges')",
+            "chapters.0: Input should be 'models', 'hidden_states', 'similarity', 'out_of_domain', 'structural_probe', 'edge_probe', 'layer_ablation' or 'look_inside' (got 'edges')",
         ),
     ],
 )
