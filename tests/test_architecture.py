@@ -15,7 +15,7 @@ from bert_repro.study import ROOT
 LEVELS = (
     {"study", "machine", "provenance", "tables", "alignment", "intervals", "sample", "store", "readers", "trees"},
     {"architectures", "weights", "hub", "datasets", "corpora", "checkpoints"}
-    | {"similarity", "scores", "claims", "figures", "picture"},
+    | {"similarity", "scores", "claims", "compare", "figures", "picture"},
     {"backend", "encoder", "heads", "probes"},
     {"states", "finetune"},
     {"plan", "page", "execute", "__main__"},
