@@ -1,15 +1,19 @@
-# make report|plan [STUDY=studies/mini.yaml DATA=/path/to/data BASE=bert-base-uncased JOBS=2 GPU=1] · test · lint · bench · lab · clean
+# make report|plan|publish [STUDY=studies/mini.yaml DATA=/path/to/data BASE=bert-base-uncased JOBS=2 GPU=1] · test · lint · bench · lab · clean
 STUDY ?= studies/demo.yaml
 UV ?= $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN = $(UV) run --frozen --no-sync
 DEVICE = $(if $(GPU),gpu,cpu)
 READY = .venv/.ready-$(DEVICE)
 export BERT_REPRO_DATA := $(if $(DATA),$(abspath $(DATA)),$(BERT_REPRO_DATA))
-.PHONY: report plan test lint bench lab clean
+.PHONY: report plan publish test lint bench lab clean
 
-report: $(READY) ; $(RUN) python -m bert_repro report $(STUDY) $(if $(BASE),--base "$(BASE)") $(if $(JOBS),--jobs $(JOBS))
+GIVEN = $(STUDY) $(if $(BASE),--base "$(BASE)") $(if $(JOBS),--jobs $(JOBS))
 
-plan: $(READY) ; @$(RUN) python -m bert_repro plan $(STUDY) $(if $(BASE),--base "$(BASE)") $(if $(JOBS),--jobs $(JOBS))
+report: $(READY) ; $(RUN) python -m bert_repro report $(GIVEN)
+
+publish: $(READY) ; $(RUN) python -m bert_repro report $(GIVEN) --archive
+
+plan: $(READY) ; @$(RUN) python -m bert_repro plan $(GIVEN)
 
 test: $(READY) lint
 	$(RUN) pytest tests -m "not slow" -n 2 --dist loadfile

@@ -10,7 +10,7 @@ from bert_repro.study import ROOT
 STUDY = studies.load(config["study"], str(config.get("base") or ""))
 OUT = f"build/{STUDY.name}"
 RUNS = {run.name: run for run in studies.runs(STUDY, OUT)}
-CHAPTERS = ["index", *STUDY.chapters, "claims", "parity"]
+PUBLISHED = sorted(path.parent.name for path in (ROOT / "results").glob("*/tables") if any(path.glob("*.parquet")))
 THREADS = int(config.get("threads", 1))
 EXECUTE = (
     f"OMP_NUM_THREADS={THREADS} OPENBLAS_NUM_THREADS={THREADS} TF_NUM_INTRAOP_THREADS={THREADS} TF_NUM_INTEROP_THREADS=1 "
@@ -56,28 +56,51 @@ for run in RUNS.values():
             EXECUTE + " {params.notebook} {output[0]} --json {params.setting:q} --title {params.title:q}"
 
 
-for chapter in CHAPTERS:
+def chapters():
+    """Give each chapter of the book: its place, its notebook, the tables that it reads and its setting."""
+    shown = {name: (f"results/{name}/tables", studies.load(f"studies/{name}.yaml"), name) for name in PUBLISHED}
+    shown["yours"] = f"{OUT}/tables", STUDY, STUDY.name
+    read = {
+        part: [made(run)[1] for run in RUNS] if part == "yours" else sorted(map(str, Path(folder).glob("*.parquet")))
+        for part, (folder, _, _) in shown.items()
+    }
+    for part, (folder, study, name) in shown.items():
+        for chapter in (*study.chapters, "claims", "runs"):
+            yield f"{part}/{chapter}", chapter, read[part], {"tables_folder": folder, "study": name}
+    first, first_study, first_name = next(iter(shown.values()))
+    both = {"published": PUBLISHED, "own": STUDY.name, "own_tables": f"{OUT}/tables"}
+    sides = {"first": first, "first_name": first_name, "second": f"{OUT}/tables", "second_name": STUDY.name}
+    everything = [path for paths in read.values() for path in paths]
+    yield "index", "index", everything, both
+    yield "compare", "compare", everything, sides
+    yield "reproduce", "reproduce", read[next(iter(shown))], {"tables_folder": first, "study": first_name}
+    yield "parity", "parity", ["results/parity.csv"], {}
+
+
+CHAPTERS = {place: rest for place, *rest in chapters()}
+
+for place, (chapter, read, setting) in CHAPTERS.items():
 
     rule:
         name:
-            f"chapter_{chapter}"
+            "chapter_" + place.replace("/", "_")
         input:
             code(f"chapters/{chapter}", drawing=True),
-            "results/parity.csv" if chapter == "parity" else [made(name)[1] for name in RUNS],
+            read,
         output:
-            f"{OUT}/chapters/{chapter}.ipynb",
+            f"{OUT}/chapters/{place}.ipynb",
         params:
             notebook=f"notebooks/chapters/{chapter}.ipynb",
-            setting=json.dumps({"tables_folder": f"{OUT}/tables", "study": STUDY.name}),
+            setting=json.dumps(setting),
         message:
-            f"chapter {chapter}"
+            f"chapter {place}"
         shell:
             EXECUTE + " {params.notebook} {output} --json {params.setting:q}"
 
 
 rule book:
     input:
-        [f"{OUT}/chapters/{chapter}.ipynb" for chapter in CHAPTERS],
+        [f"{OUT}/chapters/{place}.ipynb" for place in CHAPTERS],
         [made(name)[0] for name in RUNS],
         [str(p) for p in sorted(Path("book").rglob("*")) if p.is_file() and "__pycache__" not in p.parts],
         config["study"],
@@ -86,10 +109,11 @@ rule book:
     params:
         study=config["study"],
         base=config.get("base") or "",
-        source=f"{OUT}/book",
+        published=" ".join(PUBLISHED),
+        build=OUT,
     message:
         "the book"
     shell:
-        f"{sys.executable} book/assemble.py --study {{params.study:q}} --base={{params.base:q}} --chapters {OUT}/chapters --runs {OUT}/runs"
-        " --out {params.source} && "
-        f"{Path(sys.executable).parent}/jupyter-book build {{params.source}} -n -W --keep-going -q"
+        f"{sys.executable} book/assemble.py --study {{params.study:q}} --base={{params.base:q}} --build {{params.build}}"
+        " --published {params.published} && "
+        f"{Path(sys.executable).parent}/jupyter-book build {{params.build}}/book -n -W --keep-going -q"

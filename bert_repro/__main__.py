@@ -25,12 +25,18 @@ def _parser() -> argparse.ArgumentParser:
 
     run.add_argument("--json", default="{}", help="parameters as one JSON object; -p wins")
 
+    again = commands.add_parser("rerun", help="run again what made a table, with other parameters where some are given")
+    again.add_argument("table", type=Path, help="e.g. results/mini/tables/structural_probe-base")
+    again.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+
     report = commands.add_parser("report", help="run a study and build its book")
     report.add_argument("study", type=Path, help="a study file, e.g. studies/demo.yaml")
     report.add_argument("--base", default="", help="another base encoder: hub id, folder or alias")
     report.add_argument(
         "--jobs", type=int, default=0, help="notebooks side by side; the cores are shared out among them"
     )
+
+    report.add_argument("--archive", action="store_true", help="also pack the site into one file")
 
     show = commands.add_parser("parameters", help="list a notebook's parameters")
     show.add_argument("notebook")
@@ -49,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     study = commands.add_parser("study", help="check a study file and show its runs")
     study.add_argument("file", type=Path)
     study.add_argument("--base", default="", help="another base encoder")
+    study.add_argument("--files", action="store_true", help="list its files of the data folder as sha256sum does")
 
     plan = commands.add_parser("plan", help="estimate the minutes, memory and disk of a study, job by job")
     plan.add_argument("study", type=Path, help="a study file, e.g. studies/mini.yaml")
@@ -147,9 +154,12 @@ def _list(what: str) -> None:
 
 
 def _study(arguments: argparse.Namespace) -> None:
-    from bert_repro import provenance, study
+    from bert_repro import corpora, provenance, study
 
     loaded = study.load(arguments.file, arguments.base)
+    if arguments.files:
+        print(*(f"{digest}  {path}" for path, digest in corpora.checksums(loaded.corpora()).items()), sep="\n")
+        return
     print(f"{loaded.name}: {loaded.title}; base encoder {loaded.base}")
     for run in study.runs(loaded):
         table = study.ROOT / str(run.parameters["output"])
@@ -213,10 +223,14 @@ def main(given: list[str] | None = None) -> int:
     try:
         if arguments.command == "run":
             _run(arguments)
+        elif arguments.command == "rerun":
+            from bert_repro import rerun
+
+            print(rerun.rerun(arguments.table, [tuple(pair) for pair in arguments.parameter]))
         elif arguments.command == "report":
             from bert_repro import execute
 
-            execute.report(arguments.study, arguments.base, arguments.jobs)
+            execute.report(arguments.study, arguments.base, arguments.jobs, arguments.archive)
         elif arguments.command == "parameters":
             from bert_repro import execute
 

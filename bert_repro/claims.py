@@ -118,11 +118,12 @@ class Weakened(_Strict):
 
 
 class Claim(_Strict):
-    """One claim; supported when every test is, contradicted when any is."""
+    """One claim; supported when every test is, contradicted when any is. `chapter` is where the book argues about it."""
 
     id: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     claim: str
     source: Source
+    chapter: str = Field(pattern=r"^[a-z_]+$")
     needs: dict[str, Selection]
     weakened_on: Weakened
     tests: list[Comparison] = Field(min_length=1)
@@ -190,7 +191,16 @@ class _Pair(NamedTuple):
         float  # how far the interval lies inside the rule's region; negative where it crosses a border or lies outside
     )
     difference: tuple[float, float, float]
-    text: str
+    side: str  # what was measured on side a, and
+    against: str  # what it was compared with
+    seeds: int  # averaged over
+    test: Comparison
+
+    @property
+    def text(self) -> str:
+        text = f"{self.side} against {self.against}: {number(*self.difference)} {self.test.margin.unit}, "
+        text += f"rule {self.test.rule}, margin {self.test.margin.value:g}"
+        return text + (f"; mean of {self.seeds} seeds, whose spread the interval leaves out" if self.seeds > 1 else "")
 
 
 def verdicts(claims: Claims, table: pd.DataFrame, study: str) -> pd.DataFrame:
@@ -210,16 +220,62 @@ def verdicts(claims: Claims, table: pd.DataFrame, study: str) -> pd.DataFrame:
         ValueError: Rows that cannot be told apart, a side b that fits a side a more than once, or replicates that cannot be
             paired.
     """
-    rows = table[table["study"] == study].copy()
+    rows = _rows(table, study)
+    judged = [_judge(claim, *_tested(claim, rows, claims.defaults), study) for claim in claims.claims]
+    return pd.DataFrame(judged, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def pairs(claims: Claims, table: pd.DataFrame, study: str) -> pd.DataFrame:
+    """Show the pairs behind the verdicts: what was compared with what, under which rule, and what came out.
+
+    Args:
+        claims: What `load` gives.
+        table: As for `verdicts`.
+        study: Name of the study.
+
+    Returns:
+        Columns `id, measured, against, effect, ci_low, ci_high, unit, rule, margin, seeds, verdict`, a row a pair; claims
+        that lack what they need have none.
+    """
+    rows = _rows(table, study)
+    found = [
+        (
+            claim.id,
+            p.side,
+            p.against,
+            *p.difference,
+            p.test.margin.unit,
+            p.test.rule,
+            p.test.margin.value,
+            p.seeds,
+            p.verdict,
+        )
+        for claim in claims.claims
+        for p in _tested(claim, rows, claims.defaults)[0]
+    ]
+    names = ["id", "measured", "against", "effect", "ci_low", "ci_high", "unit", "rule", "margin", "seeds", "verdict"]
+    return pd.DataFrame(found, columns=names)
+
+
+def _rows(table: pd.DataFrame, study: str) -> pd.DataFrame:
+    """Prepare a study's rows for many selections; similarity of the same layer only, as no claim is about layers across."""
+    same = (table["reference_layer"].isna() | (table["reference_layer"] == table["layer"])).fillna(False)
+    rows = table[same & (table["study"] == study)].copy()
     rows[_TEXT] = rows[_TEXT].replace("", pd.NA)
     for name, columns in (("case", _CASE), ("repeat", _REPEATS)):  # the filled columns of each kind, as one key
         filled = rows[columns].to_dict("records")
         rows[name] = [tuple((c, v) for c, v in row.items() if not pd.isna(v)) for row in filled]
-    judged = [_judge(claim, rows, claims.defaults, study) for claim in claims.claims]
-    return pd.DataFrame(judged, columns=list(COLUMNS)).astype(COLUMNS)
+    for column in {*tables.COLUMNS} - _NUMBERS:  # `ewt` also stands for `ewt:test[500]`
+        cells = rows[column].str.split(r"[:\[]", regex=True).str[0] if column in ("corpus", "split") else rows[column]
+        rows[_BY + column] = cells.astype("category")
+    return rows
 
 
-def _judge(claim: Claim, table: pd.DataFrame, defaults: Mapping, study: str) -> dict[str, object]:
+_BY = "selected by "
+
+
+def _tested(claim: Claim, table: pd.DataFrame, defaults: Mapping) -> tuple[list[_Pair], list[str]]:
+    """Compare all pairs that a claim asks for; give them, and what is missing."""
     missing = [
         f"{what} (no rows with {_words(rows)})" for what, rows in claim.needs.items() if _select(table, rows).empty
     ]
@@ -229,6 +285,10 @@ def _judge(claim: Claim, table: pd.DataFrame, defaults: Mapping, study: str) -> 
             pairs += _compare(table, side, other, test)
         except _MissingError as error:
             missing.append(str(error))
+    return pairs, missing
+
+
+def _judge(claim: Claim, pairs: list[_Pair], missing: list[str], study: str) -> dict[str, object]:
     found = {pair.verdict for pair in pairs}
     if missing and "contradicted" not in found:
         why, numbers = f"Missing: {'; '.join(dict.fromkeys(missing))}.", (pd.NA,) * 3
@@ -266,11 +326,10 @@ def _compare(table: pd.DataFrame, side: dict, other: dict | None, test: Comparis
             )
         difference = intervals.difference(left.value, left.replicates, fits[0].value, fits[0].replicates)
         against = "zero" if other is None else _words({**other, **fits[0].layer})
-        text = f"{_words({**left.case, **left.layer})} against {against}: {_number(*difference)} {test.margin.unit}, "
-        text += f"rule {test.rule}, margin {test.margin.value:g}"
-        seeds = max(left.seeds, fits[0].seeds)
-        text += f"; mean of {seeds} seeds, whose spread the interval leaves out" if seeds > 1 else ""
-        yield _Pair(*_apply(test.rule, test.margin.value, *difference[1:]), difference, text)
+        found = _apply(test.rule, test.margin.value, *difference[1:])
+        yield _Pair(
+            *found, difference, _words({**left.case, **left.layer}), against, max(left.seeds, fits[0].seeds), test
+        )
 
 
 def _apply(rule: str, margin: float, low: float, high: float) -> tuple[str, float]:
@@ -281,16 +340,13 @@ def _apply(rule: str, margin: float, low: float, high: float) -> tuple[str, floa
 
 
 def _select(table: pd.DataFrame, where: Mapping) -> pd.DataFrame:
-    """Take the rows that a selection names; only same-layer similarity, as no claim is about layers across."""
-    keep = (table["reference_layer"].isna() | (table["reference_layer"] == table["layer"])).fillna(False)
+    """Take the rows that a selection names."""
+    keep = np.ones(len(table), bool)
     for column, wanted in where.items():
         if column == "layer" and wanted in LAYERS:
             continue
-        values = wanted if isinstance(wanted, list) else [wanted]
-        cells = table[column]
-        if column in ("corpus", "split"):  # `ewt` also stands for `ewt:test[500]`
-            cells = cells.str.split(r"[:\[]", regex=True).str[0]
-        keep &= cells.isin([v for v in values if v is not None]) | (cells.isna() & (None in values))
+        cells, values = table[_BY + column], _listed(wanted)
+        keep &= (cells.isin([v for v in values if v is not None]) | (cells.isna() & (None in values))).to_numpy()
     return table[keep]
 
 
@@ -352,16 +408,6 @@ def _words(selection: Mapping) -> str:
     )
 
 
-def _number(effect: float, low: float, high: float) -> str:
+def number(effect: float, low: float, high: float) -> str:
+    """Write an effect with its interval."""
     return f"{effect:+.3f} [{low:+.3f}, {high:+.3f}]"
-
-
-def markdown(judged: pd.DataFrame, *, reasons: bool = True) -> str:
-    """Write verdicts as a table for the book, with or without the reason of each."""
-    head = ["claim", "verdict", "effect [95 % interval]", *(["why"] if reasons else [])]
-    lines = [head, ["---"] * len(head)]
-    for row in judged.itertuples():
-        number = "" if pd.isna(row.effect) else _number(row.effect, row.ci_low, row.ci_high)
-        cells = [row.claim, f"**{row.verdict}**", number, *([row.why] if reasons else [])]
-        lines.append([cell.replace("|", "\\|") for cell in cells])
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"

@@ -3,6 +3,7 @@
 It refuses names, splits and draws that there are not, and an empty corpus; malformed content is refused where it is read.
 """
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -269,6 +270,39 @@ _CENSUSES: dict[tuple, Census] = {}
 def digest(reference: str) -> str:
     """Identify the content of a corpus, in constant memory: `load(reference).digest`."""
     return census(reference).digest
+
+
+def differing(inputs: Mapping[str, Any]) -> list[str]:
+    """Name the texts whose content is another now than a manifest says.
+
+    Args:
+        inputs: Of the manifest: by reference a digest, or mappings that hold one under `corpus`.
+
+    Returns:
+        References. Those that are not at hand are passed over, and those of tensorflow-datasets, which are large and have
+        versions of their own.
+    """
+    found = []
+    for reference, known in inputs.items():
+        if registered(reference) and CORPORA[_name(reference)].home != "tfds":
+            with contextlib.suppress(OSError, ValueError):
+                found += [reference] if digest(reference) != digest_in(known) else []
+    return found
+
+
+def digest_in(known: Any) -> str:
+    """Give the digest that a manifest has of a text: it alone, or under `corpus`, perhaps of each of two models."""
+    return known if isinstance(known, str) else digest_in(known.get("corpus") or next(iter(known.values())))
+
+
+def checksums(references: Iterable[str]) -> dict[str, str]:
+    """Give the SHA-256 of the files of the data folder that texts are read from, by their paths in it.
+
+    Raises:
+        FileNotFoundError: The data folder, or a file in it, is missing.
+    """
+    read = [locate(one).path for one in references if registered(one) and CORPORA[_name(one)].home == "data"]
+    return {str(p.relative_to(data_folder())): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted({*read})}
 
 
 def size(item: Sentence | Pair) -> int:

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -343,7 +344,7 @@ def _last_cell(executed: Path) -> str:
     return f"cell {started[-1]} of {len(cells)}" if started else "before its first cell"
 
 
-def report(study: Path, base: str = "", jobs: int = 0) -> None:
+def report(study: Path, base: str = "", jobs: int = 0, archive: bool = False) -> None:
     """Run a study through Snakemake, build its book and say where to open it.
 
     What is wrong with the study, its data or its base encoder is told before anything runs. A lock that ends with its
@@ -353,6 +354,7 @@ def report(study: Path, base: str = "", jobs: int = 0) -> None:
         study: A study file.
         base: Another base encoder than the study's.
         jobs: Notebooks side by side; 2, or 1 on one core, where not given.
+        archive: Also pack the whole site into one file, `build/<study>/<study>.zip`.
 
     Raises:
         ValueError: The study cannot be run as it is.
@@ -395,4 +397,8 @@ def report(study: Path, base: str = "", jobs: int = 0) -> None:
         raise RuntimeError("another report is running in this folder: wait for it, or work in another clone") from None
     if done.returncode:
         raise RuntimeError("the report is not complete: the first error stands above; what was finished is kept")
-    print(f"\nopen {Path('build', loaded.name, 'book', '_build', 'html', 'index.html')}")
+    site = Path("build", loaded.name, "book", "_build", "html")
+    print(f"\nopen {site / 'index.html'}")
+    if archive:
+        packed = shutil.make_archive(str(built / loaded.name), "zip", ROOT / site)
+        print(f"the same in one file: {Path(packed).relative_to(ROOT)}")

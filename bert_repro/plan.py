@@ -290,9 +290,20 @@ def _edges(setting: Mapping[str, Any], config: Config) -> Cost:
 
 COSTS: dict[str, Callable[[Mapping[str, Any], Config], Cost]] = {
     "finetune": _finetune, "hidden_states": _states, "similarity": _similarity, "structural_probe": _probe,
-    "edge_probe": _edges,
+    "edge_probe": _edges, "change_and_function": lambda setting, config: Cost(START, NOTEBOOK),
 }  # fmt: skip
 """What a run costs, by its notebook."""
+
+
+def stages(study: Study) -> dict[str, tuple[int, float, float, float]]:
+    """Sum up a study by notebook: jobs, minutes of one core in all, most memory of a job and disk (GB); errors as in `jobs`."""
+    found: dict[str, tuple[int, float, float, float]] = {}
+    for job in jobs(study):
+        count, minutes, memory, disk = found.get(job.run.notebook, (0, 0.0, 0.0, 0.0))
+        cost = job.cost
+        now = count + 1, minutes + cost.seconds / 60, max(memory, cost.memory / 1e9), disk + cost.disk / 1e9
+        found[job.run.notebook] = now
+    return found
 
 
 def show(study: Study, workers: int = 2) -> str:

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from bert_repro import machine
-from bert_repro.study import ROOT
+from bert_repro.study import ROOT, load, runs
 
 PACKAGE = "bert_repro"
 _VERSIONS = (
@@ -88,18 +89,19 @@ def sources(notebook: Path, drawing: bool = False) -> list[Path]:
 
 def _imported(code: str) -> set[Path]:
     """Find the files of the package's modules that a piece of code imports, inside functions too."""
+    stems = [ROOT.joinpath(*name.split(".")) for name in _names(code)]
+    return {p for stem in stems for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()}
+
+
+@cache
+def _names(code: str) -> frozenset[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    paths: set[Path] = set()
-    for name in names:
-        if name.split(".")[0] == PACKAGE:
-            stem = ROOT.joinpath(*name.split("."))
-            paths |= {p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()}
-    return paths
+    return frozenset(name for name in names if name.split(".")[0] == PACKAGE)
 
 
 def fingerprint(notebook: Path) -> str:
@@ -115,6 +117,7 @@ def fingerprint(notebook: Path) -> str:
     return digest.hexdigest()
 
 
+@cache
 def _bare(code: str) -> str:
     """Give code as its syntax tree, without comments, docstrings and layout."""
     tree = ast.parse(code)
@@ -124,7 +127,7 @@ def _bare(code: str) -> str:
     return ast.dump(tree).replace(", type_params=[]", "")  # which only Python 3.12 and later write
 
 
-def stale(path: Path | str, expected: Mapping[str, object] | None = None) -> str | None:
+def stale(path: Path | str, expected: Mapping[str, object] | None = None, now: str = "") -> str | None:
     """Say why a table is no longer what its run would make, or None while it is.
 
     Code counts as the same where its fingerprint is, or where `equivalent.yaml` beside the folder of tables says that
@@ -134,6 +137,7 @@ def stale(path: Path | str, expected: Mapping[str, object] | None = None) -> str
         path: The table.
         expected: The run's parameters as the study has them now; parameters that did not exist when the table was made
             are left to the comparison of code.
+        now: The fingerprint of its notebook today, where it is known already.
     """
     made = json.loads(Path(path).with_suffix(".manifest.json").read_text())
     notebook = ROOT / "notebooks" / f"{made['notebook']}.ipynb"
@@ -142,10 +146,32 @@ def stale(path: Path | str, expected: Mapping[str, object] | None = None) -> str
     changed = [n for n, value in (expected or {}).items() if n in made["parameters"] and made["parameters"][n] != value]
     if changed:
         return f"the study has another {' and '.join(changed)} now"
-    now = fingerprint(notebook)
+    now = now or fingerprint(notebook)
     if made["fingerprint"] in {now, *_equivalent(Path(path).parent.parent / "equivalent.yaml", now)}:
         return None
     return "the notebook or a module it imports has changed"
+
+
+def manifests(folder: Path | str) -> dict[str, dict[str, Any]]:
+    """Read what made the tables of a folder: manifests by the names of the runs."""
+    found = sorted(Path(folder).glob("*.manifest.json"))
+    return {path.name.removesuffix(".manifest.json"): json.loads(path.read_text(encoding="utf-8")) for path in found}
+
+
+def stale_tables(folder: Path | str) -> dict[str, str]:
+    """Name the tables of a folder that today's study or code would make otherwise, and say why."""
+    made = manifests(folder)
+    asked: dict[str, Mapping[str, object]] = {}
+    for name in {str(one["parameters"]["study"]) for one in made.values()}:
+        path = ROOT / "studies" / f"{name}.yaml"
+        asked |= {run.name: run.parameters for run in runs(load(path))} if path.is_file() else {}
+    paths = {one["notebook"]: ROOT / "notebooks" / f"{one['notebook']}.ipynb" for one in made.values()}
+    now = {notebook: fingerprint(path) for notebook, path in paths.items() if path.is_file()}
+    reasons = {
+        name: stale(Path(folder) / f"{name}.parquet", asked.get(name), now.get(one["notebook"], ""))
+        for name, one in made.items()
+    }
+    return {name: why for name, why in reasons.items() if why}
 
 
 def _equivalent(path: Path, now: str) -> list[str]:

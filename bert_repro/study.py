@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds notebooks/, studies/ and book/."""
 
 TaskName = Literal["nli", "squad", "parsing", "tagging"]
-Chapter = Literal["models", "hidden_states", "similarity", "structural_probe", "edge_probe"]
+Chapter = Literal[
+    "models", "hidden_states", "similarity", "out_of_domain", "structural_probe", "edge_probe", "layer_ablation", "look_inside",
+]  # fmt: skip
 EdgeTarget = Literal["upos", "xpos", "number", "tense", "relation", "arc", "direction", "spans"]
 MeasureName = Literal[
     "rsa", "rsa_centred", "rsa_standardised", "rsa_spearman", "cka_debiased", "cka_biased", "procrustes", "svcca", "pwcca",
@@ -165,6 +167,7 @@ class Study(_Strict):
     similarity: SimilaritySetting
     structural_probe: ProbeSetting
     edge_probe: EdgeSetting | None = None
+    examples: list[str] = []  # texts whose words are shown moving through the layers
     resamples: int = Field(default=1000, ge=100)
     chapters: list[Chapter]
 
@@ -172,7 +175,8 @@ class Study(_Strict):
     @classmethod
     def _chapters_are_those_of_what_there_is(cls, given: Any) -> Any:
         if isinstance(given, dict) and "chapters" not in given:
-            there = [one for one in get_args(Chapter) if one != "edge_probe" or given.get("edge_probe")]
+            asked = {"edge_probe": given.get("edge_probe"), "look_inside": given.get("examples")}
+            there = [one for one in get_args(Chapter) if asked.get(one, True)]
             given = given | {"chapters": there}
         return given
 
@@ -190,6 +194,10 @@ class Study(_Strict):
 
     def read_out(self) -> list[str]:
         """List the corpora whose hidden states are read."""
+        return list(dict.fromkeys([*self.measured(), *self.examples]))
+
+    def measured(self) -> list[str]:
+        """List the corpora on which representations are compared or probed: all that are read but examples."""
         similar = self.similarity
         named = [similar.classes_corpus, similar.lengths_of, *similar.as_long]
         for probe in (self.structural_probe, self.edge_probe):
@@ -292,7 +300,8 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
             needs,
             model=model,
             name=name,
-            corpora=study.read_out(),
+            corpora=study.measured(),
+            examples=study.examples,
             apart=[study.similarity.lengths_of] if study.similarity.lengths_of else [],
             words=study.similarity.words,
             resamples=study.resamples,
@@ -331,4 +340,15 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
         short = {"description": False, "mixed": False} if name in set(tuned) - first_seeds else {}
         if edges:
             probe("edge_probe", name, edges.model_dump() | short)
+    for task in study.tasks:
+        if task.reverted_layers:
+            name = f"{task.task}-{task.seeds[0]}"
+            probes = [
+                f"{kind}-{one}"
+                for kind in ("structural_probe", *(["edge_probe"] if edges else []))
+                for one in ("base", name)
+            ]
+            needed = (f"finetune-{name}", f"similarity-base-{name}", *probes)
+            setting = {"name": name, "reference_name": "base", "tables_folder": f"{folder}/tables"}
+            add(f"change_and_function-{name}", "change_and_function", name, needed, **setting)
     return result

@@ -168,7 +168,10 @@ def merge(folder: Path | str, notebook: str | None = None) -> pd.DataFrame:
         FileNotFoundError: There is none.
     """
     paths = [p for p in sorted(Path(folder).glob("*.parquet")) if len(p.suffixes) == 1]
-    merged = [table for table in map(read, paths) if notebook is None or (table["notebook"] == notebook).any()]
+    if notebook is not None:  # told by the manifests, so that no other table is read
+        made = provenance.manifests(folder)
+        paths = [p for p in paths if made.get(p.stem, {}).get("notebook") == notebook]
+    merged = list(map(read, paths))
     if not merged:
         what = f"tables of {notebook}" if notebook else "tables"
         raise FileNotFoundError(f"no {what} in {folder}: `make report` makes them")

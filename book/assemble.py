@@ -1,36 +1,71 @@
-"""Book source: hides which pages a study's book has and in what order, and where its banner and plotly.js come from.
+"""Book source: hides which pages a book of one or more studies has, in what order, and what only the book can fill in.
 
 It refuses notebooks that were not executed to their end, or that have no heading to be listed under.
+
+A study is a *part* of the book: published ones under their names, the reader's own under `yours`. Pages link to chapters by
+their bare names: those of their own part or, from a page that belongs to none, those of the first; and to what a study does
+not have, not at all.
 """
 
 import argparse
 import re
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Set
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple, get_args
 
 import nbformat
 import yaml
 from plotly.offline import get_plotlyjs
 
+from bert_repro import provenance
 from bert_repro import study as studies
 from bert_repro.page import mathjax_script
 
 BOOK = Path(__file__).resolve().parent
-METHOD = ("claims", "deviations", "reproduce", "references")
+OWN = "yours"
+END = ("claims", "runs")  # chapters that every part ends with
+METHOD = ("compare", "reproduce", "deviations", "glossary", "references")
 APPENDIX = ("parity",)
 _HEADING = re.compile(r"^# +(.+?)\s*$", re.MULTILINE)
+_DOC = re.compile(r"\{doc\}`([a-z_]+)`")
 
 
-def assemble(study: studies.Study, chapters: Path, runs: Path, out: Path) -> None:
-    """Write the source of a study's book, replacing what `out` held.
+class Part(NamedTuple):
+    """A study that the book shows: the name of its pages' folder, and where its tables lie."""
+
+    folder: str
+    study: studies.Study
+    tables: Path
+
+    @property
+    def heading(self) -> str:
+        whose = "Your run: study" if self.folder == OWN else "Published study"
+        return f"{whose} {self.study.name}, {self.study.title}"
+
+    def banner(self) -> str:
+        """Say whose numbers these are, what they can say, and whether any is older than the code."""
+        stale = provenance.stale_tables(self.tables)
+        told = [self.study.banner.strip()] if self.study.banner else []
+        if stale:
+            told.append(
+                f"{len(stale)} of {len(provenance.manifests(self.tables))} tables are **stale**: see the page of the runs."
+            )
+        text = "\n\n".join(told) or "In the paper's own setting."
+        return f":::{{admonition}} {self.heading}\n:class: banner {'yours' if self.folder == OWN else 'published'}\n{text}\n:::"
+
+
+def assemble(parts: list[Part], chapters: Path, runs: Path, out: Path, repository: str = "") -> None:
+    """Write the source of a book, replacing what `out` held.
 
     Args:
-        study: The study; its banner stands at the top of every chapter and run page.
-        chapters: Folder of executed chapter notebooks, `index.ipynb` among them, and of generated Markdown pages.
-        runs: Folder of executed run notebooks; may be empty or absent.
+        parts: The studies, in their order.
+        chapters: Executed chapter notebooks: `index.ipynb` and others of no study, and a folder of those of each part.
+        runs: Executed run notebooks of the reader's own study; may be empty or absent.
         out: Folder of the book's source, for `jupyter-book build`.
+        repository: Address of the project on GitHub, for Binder and Colab; none gives no such links.
 
     Raises:
         FileNotFoundError: No `index.ipynb` among the chapters.
@@ -44,87 +79,192 @@ def assemble(study: studies.Study, chapters: Path, runs: Path, out: Path) -> Non
         shutil.copytree(BOOK, new, ignore=shutil.ignore_patterns("*.py", "__pycache__", "_build", ".*"))
         (new / "_static" / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
         shutil.copyfile(mathjax_script(), new / "_static" / "tex-svg.mjs")
-        for page in sorted(chapters.glob("*.md")):
-            (new / page.name).write_text(_with_banner(page.read_text(encoding="utf-8"), study, page), encoding="utf-8")
+        sources = sorted(
+            p for p in (studies.ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts
+        )
+        for source in sources:  # as they are in the repository, to be taken and rerun
+            place = new / "files" / source.relative_to(studies.ROOT)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, place)
+        there = {part.folder: _order(part, chapters / part.folder) for part in parts}
+        page = _Pages(new, parts, there, {str(source.relative_to(studies.ROOT)) for source in sources}, repository)
+        for markdown in new.glob("*.md"):
+            markdown.write_text(page.linked(markdown.read_text(encoding="utf-8"), markdown.stem), encoding="utf-8")
         for notebook in sorted(chapters.glob("*.ipynb")):
-            _copy(notebook, new / notebook.name, study, hidden={"parameters", "injected-parameters"})
-        (new / "runs").mkdir()
+            page.copy(notebook, notebook.stem, parts if notebook.stem == "index" else [])
+        for part in parts:
+            for number, name in enumerate(there[part.folder], start=1):
+                page.copy(chapters / part.folder / f"{name}.ipynb", f"{part.folder}/{name}", [part], number)
+        own = [part for part in parts if part.folder == OWN]
         titles = {
-            page.stem: _copy(page, new / "runs" / page.name, study)
-            for page in sorted(runs.glob("[!.]*.ipynb"))
-            if ".failed" not in page.suffixes
+            source.stem: page.copy(source, f"{OWN}/runs/{source.stem}", own)
+            for source in sorted(runs.glob("[!.]*.ipynb"))
+            if ".failed" not in source.suffixes
         }
-        (new / "_toc.yml").write_text(yaml.safe_dump(_contents(new, study, titles), sort_keys=False), encoding="utf-8")
+        contents = _contents(new, parts, there, titles)
+        (new / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False), encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
         new.rename(out)
 
 
-def _contents(new: Path, study: studies.Study, titles: dict[str, str]) -> dict[str, object]:
-    """Write the table of contents: results, method, and one entry a run, in the study's order."""
+def _order(part: Part, folder: Path) -> list[str]:
+    """List the chapters of a part that there are, in their order."""
+    there = {page.stem for page in folder.glob("[!.]*.ipynb")}
+    known = [name for name in (*part.study.chapters, *END) if name in there]
+    return known + sorted(there - set(known))
+
+
+def _contents(new: Path, parts: list[Part], there: dict[str, list[str]], titles: dict[str, str]) -> dict[str, object]:
+    """Write the table of contents: the parts, method, and one entry a run, in the study's order."""
     pages = {page.stem for page in [*new.glob("*.md"), *new.glob("*.ipynb")]}
-    results = [
-        *(c for c in study.chapters if c in pages),
-        *sorted(pages - {*study.chapters, *METHOD, *APPENDIX, "index"}),
-    ]
-    order = {run.name: number for number, run in enumerate(studies.runs(study))}
-    listed = sorted(titles, key=lambda name: (order.get(name, len(order)), name))
-    runs = [{"file": f"runs/{name}", "title": titles[name]} for name in listed]
-    parts = [
-        {"caption": "Results", "chapters": [{"file": name} for name in results]},
-        {"caption": "Method", "chapters": [{"file": name} for name in METHOD if name in pages]},
+    listed = []
+    for part in parts:
+        names = [{"file": f"{part.folder}/{name}"} for name in there[part.folder]]
+        listed.append({"caption": part.heading, "chapters": names})
+    order = [run.name for part in parts if part.folder == OWN for run in studies.runs(part.study)]
+    ordered = sorted(titles, key=lambda name: (order.index(name) if name in order else len(order), name))
+    runs = [{"file": f"{OWN}/runs/{name}", "title": titles[name]} for name in ordered]
+    more = sorted(pages - {*METHOD, *APPENDIX, "index"})
+    listed += [
+        {"caption": "Method", "chapters": [{"file": name} for name in (*METHOD, *more) if name in pages]},
         {"caption": "Appendix", "chapters": [{"file": name} for name in APPENDIX if name in pages] + runs},
     ]
-    return {"format": "jb-book", "root": "index", "parts": [part for part in parts if part["chapters"]]}
+    return {"format": "jb-book", "root": "index", "parts": [part for part in listed if part["chapters"]]}
 
 
-def _copy(source: Path, target: Path, study: studies.Study, hidden: Set[str] = frozenset()) -> str:
-    """Copy an executed notebook with the banner below its heading and cells of some tags not shown; give the heading."""
-    notebook = nbformat.read(source, as_version=4)
+class _Pages:
+    """What every page of one book gets: banners, links, numbers of figures, files to take away."""
+
+    def __init__(
+        self, book: Path, parts: list[Part], there: dict[str, list[str]], notebooks: set[str], repository: str
+    ):
+        self.book, self.there, self.notebooks, self.repository = book, there, notebooks, repository
+        self.first = parts[0].folder
+        self.banners = {part.folder: part.banner() for part in parts}
+
+    def copy(self, source: Path, name: str, parts: list[Part], number: int | None = None) -> str:
+        """Put an executed notebook into the book as page `name`; give its heading."""
+        notebook = nbformat.read(source, as_version=4)
+        _check(notebook, source)
+        figures = 0
+        for cell in notebook.cells:
+            if "/runs/" not in name and {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
+                cell.metadata["tags"] = [*cell.metadata["tags"], "remove-cell"]  # the banner says what a chapter shows
+            if cell.cell_type == "markdown":
+                cell.source = self.linked(cell.source, name)
+            for data in _outputs(cell):
+                if "text/markdown" in data:  # a sentence of a corpus is shown as it is, never read as markup
+                    data["text/markdown"] = re.sub(r"<(?=[A-Za-z/!?])", r"\\<", data["text/markdown"])
+                if "text/csv" in data:
+                    figures += 1
+                    told = f"Figure {figures}." if number is None else f"Figure {number}.{figures}."
+                    data["text/html"] = self._exhibit(data["text/html"], data.pop("text/csv"), name, told)
+        heading = self._head(notebook, source, name, parts)
+        target = self.book / f"{name}.ipynb"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, target)
+        return heading
+
+    def linked(self, text: str, name: str) -> str:
+        """Lead the links on page `name` to the chapters of its part, or of the first, and to the pages of no part."""
+        part = name.split("/")[0] if "/" in name else self.first
+        chapters = {*get_args(studies.Chapter), *END}
+
+        def link(found: re.Match[str]) -> str:
+            if found[1] not in chapters:
+                return f"{{doc}}`/{found[1]}`"
+            return f"{{doc}}`/{part}/{found[1]}`" if found[1] in self.there[part] else f"*{found[1].replace('_', ' ')}*"
+
+        return _DOC.sub(link, text)
+
+    def _exhibit(self, shown: str, csv: str, name: str, told: str) -> str:
+        """Number a figure and link what stands below it."""
+        up = "../" * name.count("/")
+        figure = re.search(r'data-csv="([^"]+)"', shown)[1]
+        place = self.book / "files" / "data" / f"{name}-{figure}.csv"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(csv, encoding="utf-8")
+        part = name.split("/")[0] if "/" in name else self.first
+        folder = "runs/{}.html" if part == OWN else "runs.html#{}"
+        if "/" not in name:
+            folder = f"{self.first}/{folder}"
+        shown = shown.replace('<span class="figure-number"></span>', f'<span class="figure-number">{told}</span>')
+        shown = re.sub(
+            r'<span data-csv="[^"]+">(.*?)</span>', rf'<a href="{up}data/{name}-{figure}.csv" download>\1</a>', shown
+        )
+        shown = re.sub(
+            r'<span data-run="([^"]+)">(.*?)</span>', lambda m: f'<a href="{folder.format(m[1])}">{m[2]}</a>', shown
+        )
+        return re.sub(
+            r'<span data-notebook="([^"]+)">(.*?)</span>', rf'<a href="{up}notebooks/\1.ipynb" download>\2</a>', shown
+        )
+
+    def _head(self, notebook: nbformat.NotebookNode, source: Path, name: str, parts: list[Part]) -> str:
+        """Put banners and the ways to the notebook below the heading; give the heading."""
+        for cell in notebook.cells:
+            heading = _HEADING.search(cell.source) if cell.cell_type == "markdown" else None
+            if heading:
+                below = [*(self.banners[part.folder] for part in parts), *self._launch(notebook, name)]
+                cell.source = "\n\n".join(
+                    [cell.source[: heading.end()], *below, cell.source[heading.end() :].lstrip("\n")]
+                )
+                return heading[1]
+        raise ValueError(f"{source} has no heading (`# ...` in a Markdown cell), under which the book could list it")
+
+    def _launch(self, notebook: nbformat.NotebookNode, name: str) -> Iterator[str]:
+        """Offer the page's notebook as it is in the repository: to take away, and to run elsewhere."""
+        path = notebook.metadata.get("bert_repro", {}).get("notebook")
+        if path not in self.notebooks:
+            return
+        links = [f'<a href="{"../" * name.count("/")}{path}" download>this notebook</a>']
+        if self.repository:
+            home = self.repository.removeprefix("https://github.com/").removesuffix("/").removesuffix(".git")
+            links.append(f'<a href="https://mybinder.org/v2/gh/{home}/HEAD?labpath={path}">on Binder</a>')
+            links.append(f'<a href="https://colab.research.google.com/github/{home}/blob/HEAD/{path}">on Colab</a>')
+        yield f'<p class="launch">{" · ".join(links)}</p>'
+
+
+def _outputs(cell: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [output.data for output in cell.get("outputs", []) if "data" in output]
+
+
+def _check(notebook: nbformat.NotebookNode, source: Path) -> None:
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
-    outputs = [output for cell in code for output in cell.outputs]
-    failed = any(output.output_type == "error" for output in outputs)
+    failed = any(output.output_type == "error" for cell in code for output in cell.outputs)
     if failed or notebook.metadata.get("papermill", {}).get("exception"):
         raise ValueError(f"{source} failed while it ran: read its traceback, then run it again")
     if any(cell.execution_count is None for cell in code):
         raise ValueError(f"{source} was not executed to its end: the book shows executed notebooks only")
-    for output in outputs:
-        markdown = output.get("data", {}).get("text/markdown")
-        if markdown is not None:  # a sentence of a corpus is shown as it is, never read as markup
-            output.data["text/markdown"] = re.sub(r"<(?=[A-Za-z/!?])", r"\\<", markdown)
-    for cell in code:
-        if hidden & set(cell.metadata.get("tags", [])):
-            cell.metadata["tags"] = [*cell.metadata["tags"], "remove-cell"]
-    for cell in notebook.cells:
-        heading = _HEADING.search(cell.source) if cell.cell_type == "markdown" else None
-        if heading:
-            cell.source = _with_banner(cell.source, study, source)
-            nbformat.write(notebook, target)
-            return heading[1]
-    raise ValueError(f"{source} has no heading (`# ...` in a Markdown cell), under which the book could list it")
 
 
-def _with_banner(text: str, study: studies.Study, source: Path) -> str:
-    """Put the study's banner below a page's heading."""
-    heading = _HEADING.search(text)
-    if heading is None:
-        raise ValueError(f"{source} has no heading (`# ...`), under which the book could list it")
-    if not study.banner:
-        return text
-    banner = f":::{{admonition}} Study {study.name}: {study.title}\n:class: warning banner\n{study.banner.strip()}\n:::"
-    return f"{text[: heading.end()]}\n\n{banner}\n{text[heading.end() :]}"
+def repository() -> str:
+    """Give the project's address on GitHub: of _config.yml, or where this clone came from."""
+    named = yaml.safe_load((BOOK / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+    if named:
+        return str(named)
+    try:
+        asked = ["git", "-C", str(studies.ROOT), "remote", "get-url", "origin"]
+        origin = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:  # no git on this machine
+        return ""
+    return origin if origin.startswith("https://github.com/") else ""
 
 
 def main() -> None:
     """Read the command line and assemble."""
     parser = argparse.ArgumentParser(description="Assemble the source of a study's book for `jupyter-book build`.")
-    parser.add_argument("--study", required=True, help="the study file, e.g. studies/demo.yaml")
+    parser.add_argument("--study", required=True, help="the reader's study file, e.g. studies/demo.yaml")
     parser.add_argument("--base", default="", help="the base encoder, where it is not the study's own")
-    parser.add_argument("--chapters", required=True, type=Path, help="folder of executed chapter notebooks")
-    parser.add_argument("--runs", required=True, type=Path, help="folder of executed run notebooks")
-    parser.add_argument("--out", required=True, type=Path, help="folder to write; what it holds is replaced")
+    parser.add_argument("--published", nargs="*", default=[], help="names of studies in results/")
+    parser.add_argument("--build", required=True, type=Path, help="folder with the study's chapters, runs and tables")
     given = parser.parse_args()
-    assemble(studies.load(given.study, given.base), given.chapters, given.runs, given.out)
+    parts = [
+        Part(name, studies.load(studies.ROOT / "studies" / f"{name}.yaml"), studies.ROOT / "results" / name / "tables")
+        for name in given.published
+    ]
+    parts.append(Part(OWN, studies.load(given.study, given.base), given.build / "tables"))
+    assemble(parts, given.build / "chapters", given.build / "runs", given.build / "book", repository())
 
 
 if __name__ == "__main__":

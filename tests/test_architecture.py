@@ -15,10 +15,21 @@ from bert_repro.study import ROOT
 LEVELS = (
     {"study", "machine", "provenance", "tables", "alignment", "intervals", "sample", "store", "readers", "trees"},
     {"architectures", "weights", "hub", "datasets", "corpora", "checkpoints"}
-    | {"similarity", "scores", "claims", "compare", "figures", "picture"},
+    | {
+        "similarity",
+        "projections",
+        "scores",
+        "ablation",
+        "claims",
+        "compare",
+        "scorecard",
+        "ledger",
+        "figures",
+        "picture",
+    },
     {"backend", "encoder", "heads", "probes"},
     {"states", "finetune"},
-    {"plan", "page", "execute", "__main__"},
+    {"plan", "page", "execute", "rerun", "__main__"},
 )
 """Modules and subpackages by level: none may import one of a higher level, not even inside a function."""
 WITH_TENSORFLOW = {"backend", "encoder", "heads", "finetune", "weights"}

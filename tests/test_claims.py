@@ -50,7 +50,7 @@ def claim(
         "margin": {"value": margin, "unit": "share", "why": "x"},
     }
     return {
-        "id": "planted", "claim": "A claim.", "source": {"kind": "ours", "where": "here"}, "needs": needs or {},
+        "id": "planted", "claim": "A claim.", "source": {"kind": "ours", "where": "here"}, "chapter": "similarity", "needs": needs or {},
         "weakened_on": {"studies": list(weak), "reason": "the base has seen it"}, "tests": [test, *more],
     }  # fmt: skip
 
@@ -77,7 +77,7 @@ def test_project_claims_are_twelve_and_complete():
         assert edit["date"] >= loaded.written and edit["claim"] in {"all", *IDS} and edit["change"]
     raw = yaml.safe_load(claims.PATH.read_text())
     for c in raw["claims"]:
-        assert set(c) == {"id", "claim", "source", "needs", "weakened_on", "tests"}
+        assert set(c) == {"id", "claim", "source", "chapter", "needs", "weakened_on", "tests"}
         for t in c["tests"]:
             assert set(t) == {"contrast", "metric", "rule", "margin"} and set(t["margin"]) == {"value", "unit", "why"}
     assert {c.id for c in loaded.claims if not c.weakened_on.studies} == {
@@ -340,13 +340,16 @@ def test_demo_encoder_caps_the_claims_it_weakens():
     assert dict(capped) == {c.id: "inconclusive" if c.weakened_on.studies else "supported" for c in loaded.claims}
 
 
-def test_markdown_has_a_line_for_each_claim():
-    judged = claims.verdicts(claims.load(), planted_study().query("notebook == 'similarity'"), "paper")
-    text = claims.markdown(judged)
-    assert len(text.splitlines()) == 14 and all(line.count("|") == 5 for line in text.splitlines())
-    assert "| **supported** | +0.200 [+0.200, +0.200] | Deciding" in text
-    assert "| **not tested here** |  | Missing: edge probes" in text
-    assert "a\\|b" in claims.markdown(judged.assign(why="a|b"))
+def test_pairs_are_what_the_verdicts_rest_on():
+    loaded = claims.load()
+    judged = claims.verdicts(loaded, planted_study(), "paper").set_index("id")
+    pairs = claims.pairs(loaded, planted_study(), "paper")
+    assert dict(pairs["id"].value_counts()) == dict(judged["n_pairs"])
+    for name, mine in pairs.groupby("id"):
+        decided = judged.loc[name]
+        found = mine[(mine["effect"] == decided["effect"]) & (mine["ci_low"] == decided["ci_low"])]
+        assert len(found) and (found["verdict"] == decided["verdict"]).all()
+        assert any(one in decided["why"] for one in found["measured"]) and set(mine["verdict"]) == {"supported"}
 
 
 def broken(path, change):

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
+from typing import get_args
 
 import nbformat
 import numpy as np
@@ -46,13 +48,11 @@ RUNS = ["finetune-nli-1", *SIMILAR, "states-base", "states-nli-1", "states-untra
 
 
 CHAPTERS = [
-    "index",
-    "models",
-    "hidden_states",
-    "similarity",
-    "structural_probe",
+    *(one for one in get_args(studies.Chapter) if one != "edge_probe"),
     "claims",
-]  # those that show the study's tables
+    "runs",
+]  # that show the study's tables
+CHAPTERS += ["index", "compare", "reproduce"]
 
 
 class Clone:
@@ -71,14 +71,14 @@ class Clone:
         self.out = self.root / "build" / self.name
         self.book = self.out / "book" / "_build" / "html"
 
-    def start(self) -> subprocess.Popen:
+    def start(self, *more: str) -> subprocess.Popen:
         """Begin a report, from a folder that is not the project's."""
         command = [sys.executable, "-m", "bert_repro", "report", self.study.name, "--base", str(self.base)]
         environment = os.environ | {"PYTHONPATH": str(self.root)}
         cores = ["--jobs", str(min(2, os.cpu_count() or 1))]
         with open(self.study.with_suffix(".log"), "w") as log:
             return subprocess.Popen(
-                [*command, *cores],
+                [*command, *cores, *more],
                 cwd=self.study.parent,
                 env=environment,
                 stdout=log,
@@ -86,9 +86,9 @@ class Clone:
                 start_new_session=True,
             )
 
-    def report(self, status: int = 0) -> str:
+    def report(self, *more: str, status: int = 0) -> str:
         """Make the report; give what it said."""
-        code = self.start().wait(timeout=600)
+        code = self.start(*more).wait(timeout=600)
         said = self.said()
         assert code == status, said[-5000:]
         return said
@@ -98,7 +98,11 @@ class Clone:
 
     def times(self) -> dict[str, int]:
         """Tell when each executed notebook and the book was made."""
-        pages = [*self.out.glob("runs/[a-z]*.ipynb"), *self.out.glob("chapters/[a-z]*.ipynb"), self.book / "index.html"]
+        pages = [
+            *self.out.glob("runs/[a-z]*.ipynb"),
+            *self.out.glob("chapters/**/[a-z]*.ipynb"),
+            self.book / "index.html",
+        ]
         return {page.stem if page.suffix == ".ipynb" else "book": page.stat().st_mtime_ns for page in pages}
 
     def remade(self, before: dict[str, int]) -> set[str]:
@@ -196,9 +200,10 @@ def test_the_base_with_itself_is_shown_as_one(clone):
 
 def test_the_book_is_there_with_every_run(clone):
     index = (clone.book / "index.html").read_text()
-    assert f"Study {clone.name}: " in index  # the banner: no setting of the paper
-    assert {page.stem for page in (clone.book / "runs").glob("*.html")} == set(RUNS)
-    words = (clone.book / "hidden_states.html").read_text()
+    assert f"Your run: study {clone.name}, " in index  # the banner: no setting of the paper
+    assert {page.stem for page in (clone.book / "yours" / "runs").glob("*.html")} == set(RUNS)
+    assert "0 stale" in (clone.book / "yours" / "runs.html").read_text()
+    words = (clone.book / "yours" / "hidden_states.html").read_text()
     assert "wordpieces per word" in words and "multiword ranges" in words and "sample-trees:dev[60]" in words
 
 
@@ -214,6 +219,16 @@ def test_a_second_report_runs_nothing(clone):
     assert clone.remade(before) == set()
     assert not re.search(r"Finished job|cell/s|reading sources", said)
     assert said.rstrip().endswith("index.html")
+
+
+def test_the_whole_site_can_be_had_in_one_file(clone):
+    before = clone.times()
+    said = clone.report("--archive")
+    assert clone.remade(before) == set() and f"the same in one file: build/{clone.name}/{clone.name}.zip" in said
+    with zipfile.ZipFile(clone.out / f"{clone.name}.zip") as packed:
+        names = {name for name in packed.namelist() if not name.endswith("/")}
+        assert packed.read("index.html") == (clone.book / "index.html").read_bytes()
+    assert names == {path.relative_to(clone.book).as_posix() for path in clone.book.rglob("*") if path.is_file()}
 
 
 def test_another_rank_reruns_the_probes_and_what_shows_them(clone):

@@ -135,6 +135,28 @@ def test_corpora_are_listed_once(tmp_path):
     loaded = study.load(write(tmp_path))
     assert loaded.corpora() == ["a", "b", "c", "d", "e"]
     assert loaded.read_out() == ["c", "b", "d", "e"]
+    looked_at = study.load(write(tmp_path, examples=["f[1]", "b"]))
+    assert looked_at.corpora() == ["a", "b", "c", "d", "e", "f[1]"]
+    assert looked_at.read_out() == ["c", "b", "d", "e", "f[1]"] and looked_at.measured() == ["c", "b", "d", "e"]
+
+
+def test_examples_are_read_out_and_looked_at_but_nothing_is_measured_on_them(tmp_path):
+    loaded = study.load(write(tmp_path, examples=["f[1]"]))
+    for run in study.runs(loaded):
+        if run.notebook == "hidden_states":
+            assert run.parameters["examples"] == ["f[1]"] and "f[1]" not in run.parameters["corpora"]
+        else:
+            assert "f[1]" not in repr(run.parameters)
+    assert len(study.runs(loaded)) == len(study.runs(study.load(write(tmp_path))))
+
+
+def test_chapters_are_those_of_what_a_study_asks_for(tmp_path):
+    usual = study.load(write(tmp_path)).chapters
+    assert not {"edge_probe", "look_inside"} & set(usual)
+    assert study.load(write(tmp_path, edge_probe=SMALL["structural_probe"])).chapters == [*usual, "edge_probe"]
+    assert study.load(write(tmp_path, examples=["f[1]"])).chapters == [*usual, "look_inside"]
+    for chapter in get_args(study.Chapter):
+        assert (study.ROOT / "notebooks" / "chapters" / f"{chapter}.ipynb").is_file()
 
 
 def test_another_base(tmp_path):
@@ -208,7 +230,7 @@ def test_another_base(tmp_path):
         ({"name": "My study"}, "name: String should match pattern '^[a-z][a-z0-9_]*$' (got 'My study')"),
         (
             {"chapters": ["edges"]},
-            "chapters.0: Input should be 'models', 'hidden_states', 'similarity', 'structural_probe' or 'edge_probe' (got 'edges')",
+            "chapters.0: Input should be 'models', 'hidden_states', 'similarity', 'structural_probe', 'edge_probe' or 'look_inside' (got 'edges')",
         ),
     ],
 )

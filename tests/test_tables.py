@@ -157,7 +157,9 @@ def test_merge_reads_all_tables_in_the_order_of_their_names(tmp_path):
     for name, notebook in (("b", "similarity"), ("a", "structural_probe"), ("c", "similarity")):
         content = small()[2:] if name == "c" else small()[:2]
         extra = tables.artefacts([{"kind": "curve", "content": [1]}, {"kind": "tree", "content": name}], model=name)
-        tables.write(tmp_path / f"{name}.parquet", content.assign(notebook=notebook, model=name), {}, extra)
+        tables.write(
+            tmp_path / f"{name}.parquet", content.assign(notebook=notebook, model=name), {"notebook": notebook}, extra
+        )
     merged = tables.merge(tmp_path)
     assert merged["model"].tolist() == ["a", "a", "b", "b", "c"]
     assert merged.index.tolist() == list(range(5))

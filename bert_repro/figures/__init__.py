@@ -7,6 +7,7 @@ from bert_repro.figures.curves import difference_curves as difference_curves
 from bert_repro.figures.curves import layer_curves as layer_curves
 from bert_repro.figures.curves import learning_curves as learning_curves
 from bert_repro.figures.dots import dots as dots
+from bert_repro.figures.exhibits import exhibit as exhibit
 from bert_repro.figures.grids import layer_grid as layer_grid
 from bert_repro.figures.look import COLOURS as COLOURS
 from bert_repro.figures.look import NAMES as NAMES
@@ -14,5 +15,6 @@ from bert_repro.figures.look import SAME as SAME
 from bert_repro.figures.look import colour as colour
 from bert_repro.figures.look import kind as kind
 from bert_repro.figures.look import label as label
+from bert_repro.figures.scatter import against as against
 from bert_repro.figures.trees import tree_arcs as tree_arcs
 from bert_repro.figures.trees import tree_plane as tree_plane

@@ -69,19 +69,23 @@ pio.templates["bert_repro"] = go.layout.Template(
 )  # fmt: skip
 
 
+def as_page(figure: dict, alt: str = "") -> tuple[str, dict]:
+    """Give a figure as HTML for a page that has plotly.js, and as plotly's own JSON."""
+    # to_json escapes <, > and /, so no text inside the figure can end the script
+    text = pio.to_json({**figure, "config": _CONFIG}, validate=False)
+    plain = json.loads(text)
+    height = plain["layout"].get("height", 450)
+    said = f' role="img" aria-label="{html.escape(alt)}"' if alt else ""
+    show = f"Plotly.newPlot(document.currentScript.previousElementSibling, {text})"  # no id: equal output each run
+    return f'<div class="bert-repro-figure" style="height:{height}px"{said}></div><script>{show}</script>', plain
+
+
 class _BookRenderer(MimetypeRenderer):
     """Shows a figure as HTML for the book, which ships plotly.js once, and as plotly's MIME type for JupyterLab."""
 
     def to_mimebundle(self, fig_dict: dict) -> dict[str, object]:
-        # to_json escapes <, > and /, so no text inside the figure can end the script
-        text = pio.to_json({**fig_dict, "config": _CONFIG}, validate=False)
-        figure = json.loads(text)
-        height = figure["layout"].get("height", 450)
-        show = f"Plotly.newPlot(document.currentScript.previousElementSibling, {text})"  # no id: equal output each run
-        return {
-            "text/html": f'<div class="bert-repro-figure" style="height:{height}px"></div><script>{show}</script>',
-            "application/vnd.plotly.v1+json": figure,
-        }
+        page, figure = as_page(fig_dict)
+        return {"text/html": page, "application/vnd.plotly.v1+json": figure}
 
 
 pio.renderers["bert_repro"] = _BookRenderer()
