@@ -5,9 +5,9 @@ tensorflow-datasets; `checkpoints` loads an encoder, with `hub` (where it comes 
 `architectures` (families); `encoder` computes it, `finetune` tunes it, with `heads` (and `trees`) on top; `alignment` brings
 words and wordpieces together, and `states` gives every word's vector in every layer, kept in a `store`; `similarity` and
 `probes` turn vectors into numbers, `intervals` into numbers with intervals, `tables` keeps them; `scores` brings together
-those of tuned models, `figures` draws (`picture` makes a still of it), `claims` judges. `study` says which notebook runs with
-which setting, `plan` what that costs, `execute` runs it and `page` makes one web page of it; `sample` is a small English of
-our own, for everything that must work with no data at hand.
+those of tuned models, `figures` draws (`picture` makes a still of it), `claims` judges, `compare` lays two sets of results
+side by side. `study` says which notebook runs with which setting, `plan` what that costs, `execute` runs it and `page` makes
+one web page of it; `sample` is a small English of our own, for everything that must work with no data at hand.
 """
 
 __version__ = "0.1.0"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "bert_repro", description="Run one notebook, fetch what it needs, see what there is."
+        "bert_repro", description="Run one notebook, fetch what it needs, see what there is, compare results."
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -61,6 +61,14 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("study", type=Path, help="a study file, e.g. studies/mini.yaml")
     plan.add_argument("--base", default="", help="another base encoder")
     plan.add_argument("--jobs", type=int, default=2, help="notebooks side by side, one core each")
+
+    compare = commands.add_parser("compare", help="lay two sets of results side by side, or two models of one")
+    compare.add_argument("first", help="a folder of tables, or a study's name, e.g. mini")
+    compare.add_argument("second", nargs="?", help="the other set; not needed for two models of one")
+    compare.add_argument("--model", help="only this model of the first set, e.g. nli-1")
+    compare.add_argument("--other-model", help="its partner in the second set, e.g. nli-2; by default that of its name")
+    compare.add_argument("--tolerance", type=float, help="how much may differ; .02 (two points) if not given")
+    compare.add_argument("--csv", type=Path, metavar="OUT.csv", help="write every pair and every row without one")
 
     states = commands.add_parser("states", help="the store of hidden states").add_subparsers(
         dest="action", required=True
@@ -159,6 +167,32 @@ def _study(arguments: argparse.Namespace) -> None:
         print(f"  {run.name:34} {state:6} after {', '.join(run.needs) or '-'}")
 
 
+def _compare(arguments: argparse.Namespace) -> None:
+    from bert_repro import compare, tables
+
+    if arguments.second is None and arguments.other_model is None:
+        raise ValueError("one set has nothing to be compared with: give a second one, or --model and --other-model")
+    names = [arguments.first, arguments.second or arguments.first]
+    first = second = tables.merge(compare.folder(names[0]))
+    if names[1] != names[0]:
+        second = tables.merge(compare.folder(names[1]))
+    found = compare.compare(
+        first,
+        second,
+        model=arguments.model,
+        other_model=arguments.other_model,
+        tolerance=compare.TOLERANCE if arguments.tolerance is None else arguments.tolerance,
+    )
+    if arguments.model:
+        names = [f"{arguments.model} of {names[0]}", f"{arguments.other_model or arguments.model} of {names[1]}"]
+    text = compare.text(found, *names)
+    if arguments.csv:
+        found.drop(columns="replicates").rename(columns={"value": "difference"}).to_csv(
+            arguments.csv, index=False, float_format="%.7g"
+        )
+    print(text)
+
+
 def _states(arguments: argparse.Namespace) -> None:
     from bert_repro import states, store
 
@@ -212,6 +246,8 @@ def main(given: list[str] | None = None) -> int:
             from bert_repro import plan, study
 
             print(plan.show(study.load(arguments.study, arguments.base), arguments.jobs))
+        elif arguments.command == "compare":
+            _compare(arguments)
         else:
             _states(arguments)
     except (ValueError, OSError, RuntimeError) as error:

@@ -15,7 +15,18 @@ from bert_repro.study import ROOT
 LEVELS = (
     {"study", "machine", "provenance", "tables", "alignment", "intervals", "sample", "store", "readers", "trees"},
     {"architectures", "weights", "hub", "datasets", "corpora", "checkpoints"}
-    | {"similarity", "projections", "scores", "ablation", "claims", "scorecard", "ledger", "figures", "picture"},
+    | {
+        "similarity",
+        "projections",
+        "scores",
+        "ablation",
+        "claims",
+        "compare",
+        "scorecard",
+        "ledger",
+        "figures",
+        "picture",
+    },
     {"backend", "encoder", "heads", "probes"},
     {"states", "finetune"},
     {"plan", "page", "execute", "rerun", "__main__"},

@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 
 import filelock
+import numpy as np
+import pandas as pd
 import pytest
 
-from bert_repro import checkpoints, corpora, execute
+from bert_repro import checkpoints, corpora, execute, tables
 from bert_repro.__main__ import main
 from bert_repro.study import ROOT, load
 from bert_repro.study import runs as study_runs
@@ -89,7 +91,7 @@ def test_a_study_is_shown_with_its_runs(capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["ruin"], ["list"], ["list", "dogs"], ["run", "similarity"], ["states"], ["report", "x", "--jobs", "a"]]
+    "arguments", [[], ["ruin"], ["list"], ["list", "dogs"], ["run", "similarity"], ["states"], ["report", "x", "--jobs", "a"], ["compare"]]
 )  # fmt: skip
 def test_wrong_usage_ends_with_2(capsys, arguments):
     with pytest.raises(SystemExit) as ended:
@@ -353,6 +355,67 @@ def test_an_empty_store_is_said_to_be_empty(capsys, tmp_path, monkeypatch):
     assert main(["states", "ls"]) == 0
     assert capsys.readouterr().out.startswith("the store is empty\n0.0 MB")
     assert main(["states", "rm", "all"]) == 0
+
+
+# Two sets of results
+
+
+@pytest.fixture
+def sets(tmp_path):
+    """Two sets of results of two models, and one on another corpus."""
+    for name, shift, corpus in (("mine", 0.0, "ewt"), ("yours", 0.05, "ewt"), ("other", 0.0, "gum")):
+        rows = [
+            {"model": model, "layer": layer, "value": 0.5 + shift + seed / 10, "replicates": np.full(9, 0.5 + shift + seed / 10)}
+            for seed, model in enumerate(["nli-1", "nli-2"])
+            for layer in range(30)
+        ]  # fmt: skip
+        known = {"role": "score", "metric": "uuas", "notebook": "probe", "study": name, "corpus": corpus}
+        tables.write(tmp_path / name / "tables" / "x.parquet", tables.tidy(rows, **known), {})
+    return tmp_path
+
+
+def test_two_sets_are_laid_side_by_side(capsys, sets):
+    assert main(["compare", str(sets / "mine"), str(sets / "yours" / "tables"), "--csv", str(sets / "out.csv")]) == 0
+    out, err = capsys.readouterr()
+    assert err == "" and f"{sets / 'mine'}, 60 pairs of results: 0 agree, 0 are open, 60 differ" in out
+    assert "The clearest differences, 20 of 60" in out and out.count("+0.05 [+0.05, +0.05]  probe: nli-") == 20
+    written = pd.read_csv(sets / "out.csv")
+    assert written["difference"].tolist() == pytest.approx([0.05] * 60) and set(written["finding"]) == {"differs"}
+    assert main(["compare", str(sets / "mine"), str(sets / "yours"), "--tolerance", "0.1"]) == 0
+    assert "60 agree, 0 are open, 0 differ" in capsys.readouterr().out
+
+
+def test_two_models_are_laid_side_by_side(capsys, sets):
+    assert main(["compare", str(sets / "mine"), "--model", "nli-1", "--other-model", "nli-2"]) == 0
+    assert (
+        f"nli-2 of {sets / 'mine'} less nli-1 of {sets / 'mine'}, 30 pairs of results: 0 agree"
+        in capsys.readouterr().out
+    )
+    assert main(["compare", str(sets / "mine"), str(sets / "yours"), "--model", "nli-1"]) == 0
+    assert (
+        f"nli-1 of {sets / 'yours'} less nli-1 of {sets / 'mine'}, 30 pairs of results: 0 agree"
+        in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["nosuch", "mine"], "no tables of 'nosuch': give a folder of tables, or a study"),
+        (["mine", "nosuch"], "no tables of 'nosuch': give a folder of tables, or a study"),
+        (["mine"], "one set has nothing to be compared with: give a second one, or --model and --other-model"),
+        (["mine", "--model", "nli-1"], "one set has nothing to be compared with"),
+        (["mine", "--other-model", "nli-1"], "other_model 'nli-1' was given without model"),
+        (["mine", "yours", "--model", "nli-9"], "the first set has no model 'nli-9': it has nli-1, nli-2"),
+        (["mine", "yours", "--tolerance", "-1"], "tolerance must be at least 0, got -1.0"),
+        (["mine", "other"], "no result of mine measures what one of other does, so there is nothing to compare"),
+        (["mine", "yours", "--csv", "nowhere/out.csv"], "nowhere"),
+    ],
+)
+def test_compare_refuses(capsys, sets, monkeypatch, arguments, expected):
+    monkeypatch.chdir(sets)
+    assert expected in fails(capsys, "compare", *arguments)
+    assert sorted(path.name for path in sets.iterdir()) == ["mine", "other", "yours"]
 
 
 # Debugging

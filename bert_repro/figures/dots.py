@@ -38,6 +38,7 @@ def dots(
     xlabel: str = "",
     reference: pd.DataFrame | None = None,
     zero: bool = False,
+    each: str | None = None,
 ) -> go.Figure:
     """Draw values with their 95 % intervals, a line of dots a category.
 
@@ -49,6 +50,7 @@ def dots(
         xlabel: What the values are.
         reference: More rows, e.g. other models' published scores, told apart by their `label`.
         zero: Whether the values are differences, with a line at zero.
+        each: A column that tells the dots of a category apart, e.g. `study`, instead of task and seed.
 
     Raises:
         ValueError: No rows.
@@ -71,9 +73,10 @@ def dots(
         rows = rows.assign(place=rows[by].map(categories.index).astype(float))
         dot = rows.groupby("place")["place"]  # the dots of a category lie one below the other
         rows["place"] += (dot.cumcount() - (dot.transform("size") - 1) / 2) / (many + 2)
-        for _, group in rows.groupby(["role", "task", "seed", "method"], sort=False, dropna=False):
-            name, marker = _dot(group.iloc[0], len(legend))
-            look = legend.setdefault(name, marker | {"color": INK})
+        for _, group in rows.groupby([each] if each else ["role", "task", "seed", "method"], sort=False, dropna=False):
+            row = group.iloc[0]
+            name, marker = _of_set(row[each], table[each]) if each else _dot(row, len(legend))
+            look = legend.setdefault(name, marker if each else marker | {"color": INK})
             figure.add_trace(_dotted(group, name, marker | {"symbol": look["symbol"]}), row=at, col=1)
         figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, showgrid=False, row=at, col=1)
         figure.update_yaxes(range=[len(names) - 0.5, -0.5], row=at, col=1)
@@ -100,6 +103,13 @@ def _dot(row: pd.Series, known: int) -> tuple[str, dict]:
     if pd.isna(row["seed"]):
         return "mean over seeds", {"color": paint, "size": 12, "symbol": "line-ns-open", "line": {"width": 4}}
     return f"seed {row['seed']}", {"color": paint, "size": 7, "symbol": MARKERS[turn_of(row["seed"]) % len(MARKERS)]}
+
+
+def _of_set(name: str, sets: pd.Series) -> tuple[str, dict]:
+    """Name and colour a dot by the set of results that it is of."""
+    known = list(sets.unique())
+    symbol = MARKERS[known.index(name) % len(MARKERS)]
+    return html.escape(name), {"color": colour(name, known), "size": 8, "symbol": symbol}
 
 
 def _dotted(rows: pd.DataFrame, name: str, marker: dict) -> go.Scatter:
