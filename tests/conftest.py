@@ -1,6 +1,7 @@
 """Shared by all tests: annotated NumPy borders are checked, and nothing reads or fills the user's cache."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ from jaxtyping import install_import_hook
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["TQDM_DISABLE"] = "1"
+QUIET = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
 USERS_CACHE = os.environ.get("BERT_REPRO_CACHE")
 
 # every array border is checked; Keras reads the signatures of layers, which this would hide, and finetune only handles models
@@ -45,3 +50,19 @@ def real_data() -> Path:
             pytest.fail(f"BERT_REPRO_DATA={folder} is no folder, although {beside} is")
         pytest.skip(f"the real corpora are not here: BERT_REPRO_DATA is not set and {beside} does not exist")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Give a headless browser, or skip; in CI there must be one."""
+    chromium = shutil.which("chromium")
+    if not chromium:
+        if os.environ.get("CI") == "true":
+            pytest.fail("chromium is not installed: apt-get install chromium")
+        pytest.skip("Debian's chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        window = driver.chromium.launch(executable_path=chromium, args=list(QUIET))
+        yield window
+        window.close()

@@ -6,7 +6,6 @@ It shows two studies: a published one, `mini`, and the reader's own.
 import html
 import importlib.util
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -35,10 +34,6 @@ similarity: {{corpora: [c]}}
 structural_probe: {{train: a, dev: b, test: c}}
 """
 EVIL = "<script>window.ran = true</script> costs $5 and $6 <img src=x onerror='window.ran = true'>"
-QUIET = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 
 _spec = importlib.util.spec_from_file_location("assemble", ROOT / "book" / "assemble.py")
 book = importlib.util.module_from_spec(_spec)
@@ -330,21 +325,6 @@ def test_every_link_inside_the_book_leads_somewhere(site):
 @pytest.mark.slow
 def test_the_book_is_small(site):
     assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < 25e6
-
-
-@pytest.fixture(scope="module")
-def browser():
-    chromium = shutil.which("chromium")
-    if not chromium:
-        if os.environ.get("CI") == "true":
-            pytest.fail("chromium is not installed: apt-get install chromium")
-        pytest.skip("Debian's chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        window = driver.chromium.launch(executable_path=chromium, args=list(QUIET))
-        yield window
-        window.close()
 
 
 @pytest.fixture

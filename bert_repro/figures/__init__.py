@@ -18,3 +18,4 @@ from bert_repro.figures.look import label as label
 from bert_repro.figures.scatter import against as against
 from bert_repro.figures.trees import tree_arcs as tree_arcs
 from bert_repro.figures.trees import tree_plane as tree_plane
+from bert_repro.figures.words import words_through_layers as words_through_layers

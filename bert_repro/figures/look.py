@@ -44,6 +44,17 @@ MARKERS = ("circle", "diamond", "square", "triangle-up", "x")
 INK, _PANEL, _GRID = "#666666", "#FAFAFA", "#DDDDDD"  # readable on white and on near-black
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif"
 _CONFIG = {"responsive": True, "displayModeBar": False}  # a finger on a figure scrolls the page: see dragmode
+# plotly's sliders take no focus: here the figure does, and arrow keys move its slider
+_KEYS = """{
+const figure = document.currentScript.previousElementSibling
+figure.tabIndex = 0
+figure.setAttribute("aria-keyshortcuts", "ArrowLeft ArrowRight")
+figure.addEventListener("keydown", event => {
+  const {active, steps} = figure.layout.sliders[0]
+  const step = steps[active + ({ArrowLeft: -1, ArrowRight: 1}[event.key] ?? NaN)]
+  if (step) { event.preventDefault(); Plotly.animate(figure, ...step.args).catch(() => {}) }  // overtaken by the next
+})
+}"""
 PANEL_HEIGHT, _AROUND, _ENTRY = 270, 100, 14  # pixels: a panel, the axis below it, a legend entry
 DOT, LINE, _GAP = 12, 18, 60  # pixels: a line of one dot, one of a label beside it, the room between panels
 _TITLE_WIDTH, _TITLE_LINE, CATEGORY_WIDTH = 44, 22, 13  # what fits a phone: characters, pixels, characters beside dots
@@ -77,6 +88,7 @@ def as_page(figure: dict, alt: str = "") -> tuple[str, dict]:
     height = plain["layout"].get("height", 450)
     said = f' role="img" aria-label="{html.escape(alt)}"' if alt else ""
     show = f"Plotly.newPlot(document.currentScript.previousElementSibling, {text})"  # no id: equal output each run
+    show += f"\n{_KEYS}" if plain["layout"].get("sliders") else ""
     return f'<div class="bert-repro-figure" style="height:{height}px"{said}></div><script>{show}</script>', plain
 
 

@@ -1,0 +1,115 @@
+"""Words of one example on their way through the layers: hides frames and the slider; shows encoders one below the other.
+
+It refuses panels that show different words or layers.
+"""
+
+import html
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from bert_repro.figures.look import ASIDE, EMPTY, INK, finish, short, stacked
+
+# colours that stand for no model, each with a marker of its own
+CLASSES = {
+    "content": ("#882255", "circle"), "function": ("#E69F00", "diamond"), "punctuation": (ASIDE, "x"),
+    "answer": ("#882255", "square"), "question": ("#E69F00", "diamond"), "context": (ASIDE, "circle-open"),
+    "first": ("#882255", "circle"), "second": ("#E69F00", "diamond"), "other": (ASIDE, "circle-open"),
+}  # fmt: skip
+"""Colour and marker of a class of words, in the order of the legend; the first are drawn on top."""
+_PANEL, _SLIDER = 290, 90  # pixels: a panel, the slider above
+_GUTTER = 0.3  # around the places, for the words
+_CLOSING = re.compile(r" (?=[.,;:?!])")
+_MOVE = {"duration": 500, "easing": "cubic-in-out"}
+
+
+def words_through_layers(
+    pictures: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    *,
+    title: str = "",
+    silent: Sequence[str] = ("context",),
+) -> go.Figure:
+    """Draw the words of one example where each encoder puts them, a panel an encoder, with one slider for the layer.
+
+    It opens at the last layer. The treebank's edges are drawn in where there is a tree. Both axes have one scale, and the
+    same one in all panels and layers.
+
+    Args:
+        pictures: As `projections.beside_base` gives them: the same words and layers in each.
+        names: Of the models.
+        title: Heading of the figure; the sentence, or the question, by default.
+        silent: Classes whose words are written only where the pointer is.
+
+    Raises:
+        ValueError: No picture, or pictures of different words or layers.
+    """
+    if not pictures:
+        raise ValueError(EMPTY)
+    first, layers = pictures[0], pictures[0]["layers"]
+    for name, other in zip(names, pictures, strict=True):
+        if (other["words"], other["layers"]) != (first["words"], layers):
+            raise ValueError(f"{name} shows other words or layers than {names[0]}: expected one example for all panels")
+    figure = stacked([_PANEL] * len(pictures), list(names))
+    moves: list[list[dict]] = []  # of every trace, where it is in each layer
+    for row, (name, picture) in enumerate(zip(names, pictures, strict=True), 1):
+        for trace, places in _traces(picture, name, silent):
+            moves.append(places)
+            figure.add_trace(trace.update(places[-1], showlegend=row == 1), row=row, col=1)
+        figure.update_yaxes(scaleanchor="x" if row == 1 else f"x{row}", row=row, col=1)
+    figure.frames = [
+        go.Frame(name=str(layer), data=[go.Scatter(places[at]) for places in moves], traces=list(range(len(moves))))
+        for at, layer in enumerate(layers)
+    ]
+    extent = np.concatenate([np.array(places) for picture in pictures for places in picture["places"]])
+    low, high = extent.min(0) - _GUTTER, extent.max(0) + _GUTTER
+    figure.update_xaxes(visible=False, range=[low[0], high[0]])
+    figure.update_yaxes(visible=False, range=[low[1], high[1]])
+    asked = [word for word, kind in zip(first["words"], first["classes"], strict=True) if kind == "question"]
+    finish(figure, _PANEL * len(pictures), title or _CLOSING.sub("", " ".join(asked or first["words"])))
+    room = {"margin_t": figure.layout.margin.t + _SLIDER, "height": figure.layout.height + _SLIDER}
+    return figure.update_layout(sliders=[_slider(layers)], margin_l=10, **room)
+
+
+def _traces(picture: Mapping[str, Any], name: str, silent: Sequence[str]) -> Iterator[tuple[go.Scatter, list[dict]]]:
+    """Give the traces of a panel, each with its x and y in every layer; the classes drawn on top come last."""
+    planes, classes = [np.array(places).round(3) for places in picture["places"]], np.array(picture["classes"])
+    words = np.array([html.escape(word) for word in picture["words"]], object)
+    edges = [[word, head - 1] for word, head in enumerate(picture["heads"]) if head]
+    if edges:
+        look = {"mode": "lines", "line": {"color": INK, "width": 1}, "opacity": 0.5, "hoverinfo": "skip"}
+        yield (
+            go.Scatter(name="edge of the tree", legendgroup="edges", **look),
+            [_lines(places, edges) for places in planes],
+        )
+    for rank, (kind, (colour, symbol)) in reversed(
+        [*enumerate(CLASSES.items(), 1001)]
+    ):  # behind the edges in the legend
+        mine = classes == kind
+        if mine.any():
+            trace = go.Scatter(
+                mode="markers" if kind in silent else "markers+text", text=words[mine].tolist(), textposition="top center",
+                textfont={"color": INK, "size": 12}, cliponaxis=False, name=kind, legendgroup=kind, legendrank=rank,
+                marker={"color": colour, "symbol": symbol, "size": 8, "line": {"color": INK, "width": 1}},
+                hovertemplate=f"%{{text}} ({kind})<extra>{html.escape(short(name))}</extra>",
+            )  # fmt: skip
+            yield trace, [dict(zip("xy", places[mine].T.tolist(), strict=True)) for places in planes]
+
+
+def _lines(places: np.ndarray, edges: list[list[int]]) -> dict[str, list]:
+    """Give edges between words as one line with gaps."""
+    gaps = np.full((len(edges), 1, 2), None)
+    return dict(zip("xy", np.concatenate([places[edges], gaps], axis=1).reshape(-1, 2).T.tolist(), strict=True))
+
+
+def _slider(layers: Sequence[int]) -> dict:
+    how = {"mode": "immediate", "frame": {"duration": _MOVE["duration"], "redraw": False}, "transition": _MOVE}
+    return {
+        "active": len(layers) - 1, "x": 0, "len": 1, "y": 1, "yanchor": "bottom", "pad": {"l": 10, "r": 10, "t": 0, "b": 34},
+        "currentvalue": {"prefix": "layer ", "font": {"size": 14, "color": INK}}, "font": {"size": 12, "color": INK},
+        "bgcolor": "#DDDDDD", "bordercolor": INK, "tickcolor": INK, "ticklen": 4,
+        "steps": [{"label": str(n), "method": "animate", "args": [[str(n)], how]} for n in layers],
+    }  # fmt: skip
