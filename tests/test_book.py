@@ -32,6 +32,7 @@ base: somewhere
 tasks: [{{task: nli, train: a, dev: b, updates: 10}}]
 similarity: {{corpora: [c]}}
 structural_probe: {{train: a, dev: b, test: c}}
+chapters: {list(get_args(study.Chapter))}
 """
 EVIL = "<script>window.ran = true</script> costs $5 and $6 <img src=x onerror='window.ran = true'>"
 
