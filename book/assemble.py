@@ -154,6 +154,7 @@ class _Pages:
             if cell.cell_type == "markdown":
                 cell.source = self.linked(cell.source, name)
             for data in _outputs(cell):
+                data.pop("application/vnd.plotly.v1+json", None)  # for JupyterLab; it would double every figure
                 if "text/markdown" in data:  # a sentence of a corpus is shown as it is, never read as markup
                     data["text/markdown"] = re.sub(r"<(?=[A-Za-z/!?])", r"\\<", data["text/markdown"])
                 if "text/csv" in data:

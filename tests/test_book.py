@@ -119,7 +119,10 @@ def executed(tmp_path_factory):
     pages["runs/structural_probe-base"] = ran(
         "Structural probe: base", figure, notebook="notebooks/structural_probe.ipynb"
     )
-    pages["runs/similarity-base-nli-1"] = ran("Similarity: base and nli-1", notebook="notebooks/similarity.ipynb")
+    for seed in (1, 2):
+        pages[f"runs/similarity-base-nli-{seed}"] = ran(
+            f"Similarity: base and nli-{seed}", notebook="notebooks/similarity.ipynb"
+        )
     for name, notebook in pages.items():
         (folder / name).parent.mkdir(exist_ok=True, parents=True)
         nbformat.write(notebook, folder / f"{name}.ipynb")
@@ -148,7 +151,7 @@ def test_contents_follow_the_studies_the_published_one_first(executed, tmp_path)
     assert listed[: 2 * len(chapters)] == [f"{part}/{chapter}" for part in ("mini", "yours") for chapter in chapters]
     assert listed[2 * len(chapters) :] == [
         "compare", "reproduce", "deviations", "glossary", "references",
-        "parity", "yours/runs/similarity-base-nli-1", "yours/runs/structural_probe-base",
+        "parity", "yours/runs/similarity-base-nli-1", "yours/runs/similarity-base-nli-2", "yours/runs/structural_probe-base",
     ]  # fmt: skip
     assert "title: 'Structural probe: base'" in contents and "Published study mini, real text" in contents
     assert not list(out.rglob("*.py")) and list(out.rglob("plotly*.js")) == [out / "_static" / "plotly.min.js"]
@@ -237,7 +240,8 @@ def test_what_a_study_does_not_have_is_named_and_not_linked(executed, tmp_path):
 def test_a_page_that_is_gone_leaves_the_book(executed, tmp_path):
     copy = shutil.copytree(executed, tmp_path / "executed")
     assembled(copy, tmp_path / "book")
-    (copy / "runs" / "similarity-base-nli-1.ipynb").unlink()
+    for seed in (1, 2):
+        (copy / "runs" / f"similarity-base-nli-{seed}.ipynb").unlink()
     out = assembled(copy, tmp_path / "book")
     assert [page.stem for page in out.glob("yours/runs/*")] == ["structural_probe-base"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["book", "executed"]
@@ -300,7 +304,7 @@ def test_chapters_show_what_they_say_and_not_their_code(path):
 
 @pytest.mark.slow
 def test_no_page_loads_anything_from_outside_and_plotly_is_there_once(site):
-    assert len(pages(site)) == 2 * (len(get_args(study.Chapter)) + 3) + 9
+    assert len(pages(site)) == 2 * (len(get_args(study.Chapter)) + 3) + 10
     for page in pages(site):
         tags = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*>", page.read_text(encoding="utf-8"))
         assert not [tag for tag in tags if re.search(r"""(?:src|href)=["']?(?:https?:)?//""", tag)], page

@@ -48,7 +48,7 @@ RUNS = ["finetune-nli-1", *SIMILAR, "states-base", "states-nli-1", "states-untra
 
 
 CHAPTERS = [
-    *(one for one in get_args(studies.Chapter) if one != "edge_probe"),
+    *(one for one in get_args(studies.Chapter) if one not in ("edge_probe", "look_inside")),
     "claims",
     "runs",
 ]  # that show the study's tables
