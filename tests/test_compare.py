@@ -318,7 +318,7 @@ def test_the_published_results_agree_with_themselves_and_two_seeds_mostly_do():
 def test_the_chapter_shows_what_there_is_to_compare(tmp_path, request, second, expected):
     one = "one set" in request.node.name
     for name, table in (("mine", seeds().assign(study="one") if one else mixed()), ("yours", second)):
-        tables.write(tmp_path / name / "x.parquet", table, {})
+        tables.write(tmp_path / name / "x.parquet", table, {"notebook": "finetune", "parameters": {"name": "x"}})
     given = {"first": str(tmp_path / "mine"), "second": str(tmp_path / ("mine" if one else "yours"))}
     given |= {} if "agree" in request.node.name else {"first_name": "mine", "second_name": "yours"}
     execute.run(ROOT / "notebooks/chapters/compare.ipynb", tmp_path / "out.ipynb", given)

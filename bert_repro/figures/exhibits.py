@@ -4,6 +4,7 @@ It refuses a figure without a caption.
 """
 
 import html
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,7 +57,7 @@ class Exhibit:
             )
         if self.runs:
             study = made[self.runs[0]]["parameters"]["study"]
-            first = self.folder.relative_to(provenance.ROOT) / self.runs[0]
+            first = os.path.relpath(self.folder / self.runs[0], provenance.ROOT)  # tables may lie outside the project
             items.append(f"All of it again: <code>make report STUDY=studies/{study}.yaml</code>")
             items.append(
                 f"One run with another setting: <code>python -m bert_repro rerun {first} -p layers &quot;[0, 3]&quot;</code>"
