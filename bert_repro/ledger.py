@@ -5,7 +5,8 @@ It refuses nothing: what a manifest lacks is left blank.
 
 import html
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,32 @@ def texts(manifests: Manifests) -> pd.DataFrame:
                 read[reference, known] = read.get((reference, known), 0) + 1
     rows = [(reference, known[:16], count) for (reference, known), count in sorted(read.items())]
     return pd.DataFrame(rows, columns=["text", "content (SHA-256, first 16 of 64)", "runs"]).set_index("text")
+
+
+def copies(manifests: Manifests) -> pd.DataFrame:
+    """List the models whose weights were not the same in all runs, each copy with the runs that read it.
+
+    Returns:
+        Rows by model (the last part of its place) and SHA-256 of its weights; empty where every model had one copy.
+    """
+    read: dict[tuple[str, str], list[str]] = {}
+    for run, made in manifests.items():
+        for copy in {*_weights(made.get("inputs", {}), made["parameters"])}:
+            read.setdefault(copy, []).append(run)
+    several = Counter(model for model, _ in read)
+    rows = [(model, digest[:16], ", ".join(runs)) for (model, digest), runs in read.items() if several[model] > 1]
+    return pd.DataFrame(sorted(rows), columns=["model", "weights (SHA-256, first 16 of 64)", "read by"]).set_index(
+        "model"
+    )
+
+
+def _weights(given: Mapping[str, Any], parameters: Mapping[str, Any], side: str = "model") -> Iterator[tuple[str, str]]:
+    """Find models with the digests of their weights: of one or two, for all texts together or for each."""
+    for name, one in given.items():
+        if name == "weights":
+            yield Path(parameters[side]).name, one
+        elif isinstance(one, Mapping):
+            yield from _weights(one, parameters, "reference_model" if name == "reference" else side)
 
 
 def versions(manifests: Manifests) -> pd.DataFrame:

@@ -12,6 +12,8 @@ import pytest
 from test_readers import PAIRS, SMALL, file
 
 from bert_repro import corpora, readers
+from bert_repro.__main__ import main
+from bert_repro.study import ROOT
 
 
 @pytest.mark.parametrize(
@@ -232,3 +234,10 @@ def test_checksums_are_those_of_the_files_in_the_data_folder(tmp_path, monkeypat
     }
     with pytest.raises(FileNotFoundError, match="check the data folder"):
         corpora.checksums(["ewt:train"])
+
+
+@pytest.mark.slow
+def test_the_files_behind_the_published_numbers_are_those_listed(monkeypatch, capsys, real_data):
+    monkeypatch.setenv("BERT_REPRO_DATA", str(real_data))
+    assert main(["study", str(ROOT / "studies" / "mini.yaml"), "--files"]) == 0
+    assert capsys.readouterr().out == (ROOT / "results" / "mini" / "files.sha256").read_text()

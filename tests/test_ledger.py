@@ -83,3 +83,30 @@ def test_a_text_that_is_another_now_is_told():
     absent = {"ewt:nowhere": "0" * 64}
     made = {name: {"inputs": one} for name, one in (("a", same), ("b", other), ("c", absent), ("d", {}))}
     assert ledger.changed_texts(made) == {"b": f"{text}: another content now"}
+
+
+def test_a_model_with_two_copies_is_told_from_one_that_was_the_same_everywhere():
+    def of(weights):
+        return {"weights": weights, "tokenizer": "t", "corpus": "c"}
+
+    def made(inputs, **parameters):
+        return {"inputs": inputs, "parameters": parameters}
+
+    tuned, both = "build/s/models/a", {"model": of("w1"), "reference": of("w0")}
+    runs = {
+        "finetune-a": made({"weights": "w0"}, model="org/small"),
+        "similarity-base-a": made({"wiki": both, "gum": both}, model=tuned, reference_model="org/small"),
+        "states-a": made({"wiki": of("w1")}, model=tuned),
+        "correlation": made({"fingerprints": {"states-a": "f"}}, name="a"),
+    }
+    assert ledger.copies(runs).empty
+    runs["finetune-a-kept"] = made({"weights": "w2"}, model=tuned)
+    assert ledger.copies(runs).reset_index().values.tolist() == [
+        ["a", "w1", "similarity-base-a, states-a"],
+        ["a", "w2", "finetune-a-kept"],
+    ]
+
+
+def test_every_published_text_was_the_same_in_all_runs():
+    texts = ledger.texts(provenance.manifests(ROOT / "results" / "mini" / "tables"))
+    assert len(texts) > 10 and texts.index.is_unique
