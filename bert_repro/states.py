@@ -379,7 +379,7 @@ def remove(which: str, base: str = "") -> tuple[int, float]:
     known = [entry.key for entry in store.entries()]
     if which.endswith((".yaml", ".yml")):
         loaded, listed = study.load(which, base), stored()
-        models = [run.parameters["model"] for run in study.runs(loaded)]
+        models = [run.parameters.get("model") for run in study.runs(loaded)]
         known = listed["key"][listed["model"].isin(models) & listed["corpus"].isin(loaded.read_out())].tolist()
     elif which != "all":
         if which not in known:

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from bert_repro import checkpoints, encoder, finetune, heads, tables
+from bert_repro import checkpoints, encoder, finetune, heads, provenance
 from bert_repro.architectures import Config
 from bert_repro.corpora import LABELS
 from bert_repro.finetune import run as running
@@ -566,11 +566,11 @@ def test_only_a_run_with_equal_arguments_and_code_takes_up_a_state(monkeypatch, 
         {"kept_layers": 2}, {"kept_layers": 2, "frozen_layers": 1}, {"evaluations": 3}, {"keep_at": [2]}, {"save": "build/no/other"},
         {"model": str(tmp_path / "copy")}, {"data": DATA["nli"][::-1]}, {"data": ("sample-nli:train[25]", DATA["nli"][1])},
     ]  # fmt: skip
-    monkeypatch.setattr(tables, "fingerprint", lambda notebook: "this code")
+    monkeypatch.setattr(provenance, "fingerprint", lambda notebook: "this code")
     mine = state_of()
     assert state_of() == mine and mine.parent == checkpoints.cache_folder() / "training"
     places = [mine, *(state_of(**other) for other in others)]
-    monkeypatch.setattr(tables, "fingerprint", lambda notebook: "other code")
+    monkeypatch.setattr(provenance, "fingerprint", lambda notebook: "other code")
     places.append(state_of())
     assert len(set(places)) == len(places)
 

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from bert_repro import __main__, corpora, execute, plan, study
@@ -253,19 +254,35 @@ def test_measured_steps_are_met_within_a_quarter(monkeypatch, name, inputs, piec
 MANIFESTS = sorted((ROOT / "results" / "mini" / "tables").glob("*.manifest.json"))
 
 
+def estimated(path):
+    """Estimate a published run over what it took, or say why that cannot be: on its machine, whose speed it noted."""
+    measured = json.loads(path.read_text(encoding="utf-8"))
+    setting, machine = measured["parameters"], measured["machine"]
+    if set(setting) != {parameter.name for parameter in execute.parameters(execute.find(measured["notebook"]))}:
+        return "the notebook has other parameters by now"
+    if machine.get("gpus") or "gflops" not in machine:
+        return "computed on a GPU, or by a version that did not measure its machine"
+    if measured["seconds"] < (60 if measured["notebook"] == "hidden_states" else 10):
+        return "a run of seconds: those of its start, or its states were stored before"
+    estimate = plan.COSTS[measured["notebook"]](setting, MINILM).seconds * plan.GFLOPS / machine["gflops"]
+    return estimate / measured["seconds"]
+
+
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name.removesuffix(".manifest.json"))
 def test_measured_runs_are_met_within_a_factor_of_two(path):
-    measured = json.loads(path.read_text(encoding="utf-8"))
-    setting = measured["parameters"]
-    if set(setting) != {parameter.name for parameter in execute.parameters(execute.find(measured["notebook"]))}:
-        pytest.skip("the notebook has other parameters by now")
-    machine = measured["machine"]
-    if machine.get("gpus") or "gflops" not in machine:
-        pytest.skip("computed on a GPU, or by a version that did not measure its machine")
-    if measured["seconds"] < 10:
-        pytest.skip("a run of seconds, which are those of its start")
-    estimate = plan.COSTS[measured["notebook"]](setting, MINILM).seconds * plan.GFLOPS / machine["gflops"]
-    assert estimate / 2 < measured["seconds"] < estimate * 2
+    ratio = estimated(path)
+    if isinstance(ratio, str):
+        pytest.skip(ratio)
+    assert 1 / 2.2 < ratio < 2.2  # a machine's speed is noted at one moment of a run, perhaps a busy one
+
+
+def test_most_runs_of_each_kind_are_met_well_within_a_factor_of_two():
+    ratios = {}
+    for path in MANIFESTS:
+        ratios.setdefault(path.name.split("-")[0], []).append(estimated(path))
+    for kind, found in ratios.items():
+        known = [ratio for ratio in found if not isinstance(ratio, str)]
+        assert not known or 1 / 1.7 < np.median(known) < 1.7, kind
 
 
 def test_stages_sum_up_the_jobs():
