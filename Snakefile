@@ -116,4 +116,5 @@ rule book:
     shell:
         f"{sys.executable} book/assemble.py --study {{params.study:q}} --base={{params.base:q}} --build {{params.build}}"
         " --published {params.published} && "
-        f"{Path(sys.executable).parent}/jupyter-book build {{params.build}}/book -n -W --keep-going -q"
+        f"{Path(sys.executable).parent}/jupyter-book build {{params.build}}/book -n -W --keep-going -q && "
+        "find {params.build}/book/_build -name '*.map' -delete"  # of the theme's scripts, a sixth of the site, for its developers
