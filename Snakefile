@@ -58,22 +58,22 @@ for run in RUNS.values():
 
 def chapters():
     """Give each chapter of the book: its place, its notebook, the tables that it reads and its setting."""
-    shown = {name: (f"results/{name}/tables", studies.load(f"studies/{name}.yaml"), name) for name in PUBLISHED}
-    shown["yours"] = f"{OUT}/tables", STUDY, STUDY.name
+    shown = {name: (f"results/{name}/tables", studies.load(f"studies/{name}.yaml")) for name in PUBLISHED}
+    shown["yours"] = f"{OUT}/tables", STUDY
     read = {
         part: [made(run)[1] for run in RUNS] if part == "yours" else sorted(map(str, Path(folder).glob("*.parquet")))
-        for part, (folder, _, _) in shown.items()
+        for part, (folder, _) in shown.items()
     }
-    for part, (folder, study, name) in shown.items():
+    for part, (folder, study) in shown.items():
         for chapter in (*study.chapters, "claims", "runs"):
-            yield f"{part}/{chapter}", chapter, read[part], {"tables_folder": folder, "study": name}
-    first, first_study, first_name = next(iter(shown.values()))
+            yield f"{part}/{chapter}", chapter, read[part], {"tables_folder": folder, "study": study.name}
+    first, first_study = next(iter(shown.values()))
     both = {"published": PUBLISHED, "own": STUDY.name, "own_tables": f"{OUT}/tables"}
-    sides = {"first": first, "first_name": first_name, "second": f"{OUT}/tables", "second_name": STUDY.name}
+    sides = {"first": first, "first_name": first_study.name, "second": f"{OUT}/tables", "second_name": STUDY.name}
     everything = [path for paths in read.values() for path in paths]
     yield "index", "index", everything, both
     yield "compare", "compare", everything, sides
-    yield "reproduce", "reproduce", read[next(iter(shown))], {"tables_folder": first, "study": first_name}
+    yield "reproduce", "reproduce", read[next(iter(shown))], {"tables_folder": first, "study": first_study.name}
     yield "parity", "parity", ["results/parity.csv"], {}
 
 

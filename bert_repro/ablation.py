@@ -12,7 +12,6 @@ from jaxtyping import Float
 from bert_repro import intervals, scores, tables
 
 MEASURE = "rsa"  # the paper's
-_KEYS = ["layer", "value", "ci_low", "ci_high", "replicates"]
 
 
 def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFrame:

@@ -26,6 +26,8 @@ COLUMNS = {
     "n_pairs": "Int64", "why": "string", "study": "string",
 }  # fmt: skip
 """Columns of the verdicts and their pandas types."""
+PAIRS = ("id", "measured", "against", "effect", "ci_low", "ci_high", "unit", "rule", "margin", "seeds", "verdict")
+"""Columns of the pairs behind the verdicts."""
 LAYERS = ("all", "bottom_half", "top_half", "last", "best")
 INF = np.inf
 RULES = {"no_drop": (-1, INF), "equivalent": (-1, 1), "greater": (1, INF), "order": (1, INF), "less": (-INF, -1)}
@@ -220,9 +222,7 @@ def verdicts(claims: Claims, table: pd.DataFrame, study: str) -> pd.DataFrame:
         ValueError: Rows that cannot be told apart, a side b that fits a side a more than once, or replicates that cannot be
             paired.
     """
-    rows = _rows(table, study)
-    judged = [_judge(claim, *_tested(claim, rows, claims.defaults), study) for claim in claims.claims]
-    return pd.DataFrame(judged, columns=list(COLUMNS)).astype(COLUMNS)
+    return judge(claims, table, study)[0]
 
 
 def pairs(claims: Claims, table: pd.DataFrame, study: str) -> pd.DataFrame:
@@ -234,27 +234,22 @@ def pairs(claims: Claims, table: pd.DataFrame, study: str) -> pd.DataFrame:
         study: Name of the study.
 
     Returns:
-        Columns `id, measured, against, effect, ci_low, ci_high, unit, rule, margin, seeds, verdict`, a row a pair; claims
-        that lack what they need have none.
+        Columns `PAIRS`, a row a pair; claims that lack what they need have none.
     """
+    return judge(claims, table, study)[1]
+
+
+def judge(claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compare once, and give both: `verdicts` and `pairs`."""
     rows = _rows(table, study)
+    tested = [(claim, *_tested(claim, rows, claims.defaults)) for claim in claims.claims]
+    judged = [_judge(*one, study) for one in tested]
     found = [
-        (
-            claim.id,
-            p.side,
-            p.against,
-            *p.difference,
-            p.test.margin.unit,
-            p.test.rule,
-            p.test.margin.value,
-            p.seeds,
-            p.verdict,
-        )
-        for claim in claims.claims
-        for p in _tested(claim, rows, claims.defaults)[0]
-    ]
-    names = ["id", "measured", "against", "effect", "ci_low", "ci_high", "unit", "rule", "margin", "seeds", "verdict"]
-    return pd.DataFrame(found, columns=names)
+        (claim.id, p.side, p.against, *p.difference, p.test.margin.unit, p.test.rule, p.test.margin.value, p.seeds, p.verdict)
+        for claim, pairs, _ in tested
+        for p in pairs
+    ]  # fmt: skip
+    return pd.DataFrame(judged, columns=list(COLUMNS)).astype(COLUMNS), pd.DataFrame(found, columns=list(PAIRS))
 
 
 def _rows(table: pd.DataFrame, study: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -127,7 +127,7 @@ def _bare(code: str) -> str:
     return ast.dump(tree).replace(", type_params=[]", "")  # which only Python 3.12 and later write
 
 
-def stale(path: Path | str, expected: Mapping[str, object] | None = None, now: str = "") -> str | None:
+def stale(path: Path | str, expected: Mapping[str, object] | None = None) -> str | None:
     """Say why a table is no longer what its run would make, or None while it is.
 
     Code counts as the same where its fingerprint is, or where `equivalent.yaml` beside the folder of tables says that
@@ -137,19 +137,9 @@ def stale(path: Path | str, expected: Mapping[str, object] | None = None, now: s
         path: The table.
         expected: The run's parameters as the study has them now; parameters that did not exist when the table was made
             are left to the comparison of code.
-        now: The fingerprint of its notebook today, where it is known already.
     """
     made = json.loads(Path(path).with_suffix(".manifest.json").read_text())
-    notebook = ROOT / "notebooks" / f"{made['notebook']}.ipynb"
-    if not notebook.is_file():
-        return f"the notebook {made['notebook']} is gone"
-    changed = [n for n, value in (expected or {}).items() if n in made["parameters"] and made["parameters"][n] != value]
-    if changed:
-        return f"the study has another {' and '.join(changed)} now"
-    now = now or fingerprint(notebook)
-    if made["fingerprint"] in {now, *_equivalent(Path(path).parent.parent / "equivalent.yaml", now)}:
-        return None
-    return "the notebook or a module it imports has changed"
+    return _why({made["notebook"]}, Path(path).parent)(made, expected)
 
 
 def manifests(folder: Path | str) -> dict[str, dict[str, Any]]:
@@ -165,19 +155,32 @@ def stale_tables(folder: Path | str) -> dict[str, str]:
     for name in {str(one["parameters"]["study"]) for one in made.values()}:
         path = ROOT / "studies" / f"{name}.yaml"
         asked |= {run.name: run.parameters for run in runs(load(path))} if path.is_file() else {}
-    paths = {one["notebook"]: ROOT / "notebooks" / f"{one['notebook']}.ipynb" for one in made.values()}
-    now = {notebook: fingerprint(path) for notebook, path in paths.items() if path.is_file()}
-    reasons = {
-        name: stale(Path(folder) / f"{name}.parquet", asked.get(name), now.get(one["notebook"], ""))
-        for name, one in made.items()
-    }
-    return {name: why for name, why in reasons.items() if why}
+    why = _why({one["notebook"] for one in made.values()}, Path(folder))
+    reasons = {name: why(one, asked.get(name)) for name, one in made.items()}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _equivalent(path: Path, now: str) -> list[str]:
-    """List the fingerprints of older code that makes the same numbers as the code with this one."""
-    known = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else []
-    return [old for one in known if one["code"] == now for old in one["same_as"]]
+def _why(notebooks: Set[str], folder: Path) -> Callable[[Mapping[str, Any], Mapping[str, object] | None], str | None]:
+    """Look once at today's code and at what is known of older code; give what says why a table is stale."""
+    ledger = folder.parent / "equivalent.yaml"
+    known = yaml.safe_load(ledger.read_text(encoding="utf-8")) if ledger.is_file() else []
+    same: dict[str, set[str]] = {}
+    for name in notebooks:
+        path = ROOT / "notebooks" / f"{name}.ipynb"
+        if path.is_file():
+            now = fingerprint(path)
+            same[name] = {now, *(old for one in known if one["code"] == now for old in one["same_as"])}
+
+    def why(made: Mapping[str, Any], expected: Mapping[str, object] | None) -> str | None:
+        given, notebook = made["parameters"], made["notebook"]
+        if notebook not in same:
+            return f"the notebook {notebook} is gone"
+        changed = [name for name, value in (expected or {}).items() if name in given and given[name] != value]
+        if changed:
+            return f"the study has another {' and '.join(changed)} now"
+        return None if made["fingerprint"] in same[notebook] else "the notebook or a module it imports has changed"
+
+    return why
 
 
 @cache

@@ -3,13 +3,12 @@
 It refuses to average or subtract what was not measured on the same text.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from bert_repro import intervals, tables
+from bert_repro import intervals, provenance, tables
 
 ENOUGH = 5  # seeds, from which on their spread enters the interval of a mean
 PUBLISHED = (
@@ -182,9 +181,7 @@ def learning_curves(folder: Path | str, table: pd.DataFrame) -> pd.DataFrame:
 
 def training(folder: Path | str) -> pd.DataFrame:
     """Read from the manifests what each training took, and when dev was best: rows by model, columns NOTES."""
-    manifests = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.manifest.json"))]
-    notes = {
-        m["parameters"]["name"]: m["training"] for m in manifests if m["notebook"] == "finetune" and "training" in m
-    }
+    finetuned = [m for m in provenance.manifests(folder).values() if m["notebook"] == "finetune"]
+    notes = {m["parameters"]["name"]: m["training"] for m in finetuned if "training" in m}
     names = pd.Index(list(notes), dtype="string", name="model")
     return pd.DataFrame(list(notes.values()), index=names, columns=list(NOTES), dtype=float)

@@ -169,7 +169,7 @@ class _Pages:
 
     def linked(self, text: str, name: str) -> str:
         """Lead the links on page `name` to the chapters of its part, or of the first, and to the pages of no part."""
-        part = name.split("/")[0] if "/" in name else self.first
+        part = self._part(name)
         chapters = {*get_args(studies.Chapter), *END}
 
         def link(found: re.Match[str]) -> str:
@@ -179,6 +179,9 @@ class _Pages:
 
         return _DOC.sub(link, text)
 
+    def _part(self, name: str) -> str:
+        return name.split("/")[0] if "/" in name else self.first
+
     def _exhibit(self, shown: str, csv: str, name: str, told: str) -> str:
         """Number a figure and link what stands below it."""
         up = "../" * name.count("/")
@@ -186,7 +189,7 @@ class _Pages:
         place = self.book / "files" / "data" / f"{name}-{figure}.csv"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(csv, encoding="utf-8")
-        part = name.split("/")[0] if "/" in name else self.first
+        part = self._part(name)
         folder = "runs/{}.html" if part == OWN else "runs.html#{}"
         if "/" not in name:
             folder = f"{self.first}/{folder}"
