@@ -394,6 +394,21 @@ def test_every_page_is_whole_in_a_browser_without_a_network(site, visit, width):
 
 
 @pytest.mark.slow
+def test_without_scripts_every_figure_is_a_still_picture(site, visit):
+    shown = 0
+    for address in pages(site):
+        page = visit(address, 390, java_script_enabled=False)
+        figures, stills = page.locator(".bert-repro-figure"), page.locator("noscript svg")
+        assert figures.count() == stills.count(), address
+        for figure, picture in zip(figures.all(), stills.all(), strict=True):
+            assert picture.is_visible() and not figure.is_visible(), address
+            assert picture.locator("circle, polygon, rect, path").count() > 5 and picture.bounding_box()["width"] <= 390
+            shown += 1
+        page.close()
+    assert shown > 30
+
+
+@pytest.mark.slow
 def test_a_figure_has_caption_alternative_text_data_and_a_legend_that_works(site, visit):
     page = visit(site / "yours" / "similarity.html")
     figure = page.locator("figure.bert-repro-exhibit").first

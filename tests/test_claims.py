@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from bert_repro import claims, intervals, tables
+from bert_repro import claims, intervals, study, tables
+from bert_repro.study import ROOT
 
 NOISE = np.random.default_rng(0).normal(size=200)
 IDS = [
@@ -338,6 +339,14 @@ def test_demo_encoder_caps_the_claims_it_weakens():
     loaded = claims.load()
     capped = claims.verdicts(loaded, planted_study("mini"), "mini").set_index("id")["verdict"]
     assert dict(capped) == {c.id: "inconclusive" if c.weakened_on.studies else "supported" for c in loaded.claims}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_text_out_of_domain_has_the_names_that_each_study_gives_it(path):
+    (claim,) = (claim for claim in claims.load().claims if claim.id == "out-of-domain-changes-less")
+    corpora = {corpus.split(":")[0].split("[")[0] for corpus in study.load(path).similarity.corpora}
+    for own, neutral in claim.tests[0].sides({}):
+        assert len(corpora & set(own["corpus"])) == 1 and len(corpora & set(neutral["corpus"])) == 1
 
 
 def test_pairs_are_what_the_verdicts_rest_on():

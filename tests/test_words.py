@@ -6,7 +6,7 @@ from plotly.offline import get_plotlyjs
 
 from bert_repro import figures, projections
 from bert_repro.figures import words
-from bert_repro.figures.look import as_page
+from bert_repro.figures.exhibits import as_page
 
 WORDS = ["The", "<b>dog</b>", "barks", "<script>window.ran = true</script>"]
 

@@ -1,21 +1,66 @@
-"""Exhibits: hides how a figure is shown with its caption, its data and what made them.
+"""Exhibits: hides how a figure is shown: as a page, with its caption, its data and what made them.
 
-It refuses a figure without a caption.
+Importing this module makes its renderer plotly's default: a notebook need only end a cell with a figure. It refuses a figure
+without a caption.
 """
 
 import html
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
+import plotly.io as pio
+from plotly.io._base_renderers import MimetypeRenderer
 
 from bert_repro import provenance
-from bert_repro.figures.look import as_page
+from bert_repro.figures.look import OURS
+from bert_repro.figures.still import still
 
 _SPOKEN = 8  # lines that an alternative text tells one by one
 _LISTED = 6  # runs that a source names before it only counts
+_CONFIG = {"responsive": True, "displayModeBar": False}  # a finger on a figure scrolls the page: see dragmode
+# plotly's sliders take no focus: here the figure does, and arrow keys move its slider
+_KEYS = """{
+const figure = document.currentScript.previousElementSibling
+figure.tabIndex = 0
+figure.setAttribute("aria-keyshortcuts", "ArrowLeft ArrowRight")
+figure.addEventListener("keydown", event => {
+  const {active, steps} = figure.layout.sliders[0]
+  const step = steps[active + ({ArrowLeft: -1, ArrowRight: 1}[event.key] ?? NaN)]
+  if (step) { event.preventDefault(); Plotly.animate(figure, ...step.args).catch(() => {}) }  // overtaken by the next
+})
+}"""
+
+
+def as_page(figure: dict, alt: str = "") -> tuple[str, dict]:
+    """Give a figure as HTML for a page that has plotly.js, with a still picture for one without, and as plotly's own JSON."""
+    # to_json escapes <, > and /, so no text inside the figure can end the script
+    text = pio.to_json({**figure, "config": _CONFIG}, validate=False)
+    plain = json.loads(text)
+    height = plain["layout"].get("height", 450)
+    said = f' role="img" aria-label="{html.escape(alt)}"' if alt else ""
+    show = f"Plotly.newPlot(document.currentScript.previousElementSibling, {text})"  # no id: equal output each run
+    show += f"\n{_KEYS}" if plain["layout"].get("sliders") else ""
+    live = f'<div class="bert-repro-figure" style="height:{height}px"{said}></div><script>{show}</script>'
+    calm = (
+        f"<noscript>{still(go.Figure(figure))}</noscript>" if plain["layout"].get("meta") == OURS else ""
+    )  # or a reader's own
+    return live + calm, plain
+
+
+class _BookRenderer(MimetypeRenderer):
+    """Shows a figure as HTML for the book, which ships plotly.js once, and as plotly's MIME type for JupyterLab."""
+
+    def to_mimebundle(self, fig_dict: dict) -> dict[str, object]:
+        page, figure = as_page(fig_dict)
+        return {"text/html": page, "application/vnd.plotly.v1+json": figure}
+
+
+pio.renderers["bert_repro"] = _BookRenderer()
+pio.renderers.default = "bert_repro"
 
 
 class Exhibit:

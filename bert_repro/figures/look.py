@@ -1,13 +1,12 @@
-"""The look of all figures: hides plotly's template and renderer; gives colours, names and panels.
+"""The look of all figures: hides plotly's template; gives colours, names and panels.
 
-Importing this module makes its renderer plotly's default: a notebook need only end a cell with a figure. Colours say
+Colours say
 *what kind of model* a line is (base, untrained, or the task it was tuned on) and are the same in every figure; dash and
 marker say which seed.
 """
 
 import hashlib
 import html
-import json
 import textwrap
 from collections.abc import Iterable
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
-from plotly.io._base_renderers import MimetypeRenderer
 from plotly.subplots import make_subplots
 
 COLOURS = {
@@ -43,21 +41,10 @@ DASHES = ("solid", "dash", "dashdot", "longdash")
 MARKERS = ("circle", "diamond", "square", "triangle-up", "x")
 INK, _PANEL, _GRID = "#666666", "#FAFAFA", "#DDDDDD"  # readable on white and on near-black
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif"
-_CONFIG = {"responsive": True, "displayModeBar": False}  # a finger on a figure scrolls the page: see dragmode
-# plotly's sliders take no focus: here the figure does, and arrow keys move its slider
-_KEYS = """{
-const figure = document.currentScript.previousElementSibling
-figure.tabIndex = 0
-figure.setAttribute("aria-keyshortcuts", "ArrowLeft ArrowRight")
-figure.addEventListener("keydown", event => {
-  const {active, steps} = figure.layout.sliders[0]
-  const step = steps[active + ({ArrowLeft: -1, ArrowRight: 1}[event.key] ?? NaN)]
-  if (step) { event.preventDefault(); Plotly.animate(figure, ...step.args).catch(() => {}) }  // overtaken by the next
-})
-}"""
 PANEL_HEIGHT, _AROUND, _ENTRY = 270, 100, 14  # pixels: a panel, the axis below it, a legend entry
 DOT, LINE, _GAP = 12, 18, 60  # pixels: a line of one dot, one of a label beside it, the room between panels
 _TITLE_WIDTH, _TITLE_LINE, CATEGORY_WIDTH = 44, 22, 13  # what fits a phone: characters, pixels, characters beside dots
+OURS = "bert_repro"  # on every figure that this package draws
 EMPTY = "nothing to draw, the table has no rows: `make report` fills the tables, or loosen the filter before it"
 
 pio.templates["bert_repro"] = go.layout.Template(
@@ -78,30 +65,7 @@ pio.templates["bert_repro"] = go.layout.Template(
                   "title": {"standoff": 8, "font": {"size": 14}}},
     }
 )  # fmt: skip
-
-
-def as_page(figure: dict, alt: str = "") -> tuple[str, dict]:
-    """Give a figure as HTML for a page that has plotly.js, and as plotly's own JSON."""
-    # to_json escapes <, > and /, so no text inside the figure can end the script
-    text = pio.to_json({**figure, "config": _CONFIG}, validate=False)
-    plain = json.loads(text)
-    height = plain["layout"].get("height", 450)
-    said = f' role="img" aria-label="{html.escape(alt)}"' if alt else ""
-    show = f"Plotly.newPlot(document.currentScript.previousElementSibling, {text})"  # no id: equal output each run
-    show += f"\n{_KEYS}" if plain["layout"].get("sliders") else ""
-    return f'<div class="bert-repro-figure" style="height:{height}px"{said}></div><script>{show}</script>', plain
-
-
-class _BookRenderer(MimetypeRenderer):
-    """Shows a figure as HTML for the book, which ships plotly.js once, and as plotly's MIME type for JupyterLab."""
-
-    def to_mimebundle(self, fig_dict: dict) -> dict[str, object]:
-        page, figure = as_page(fig_dict)
-        return {"text/html": page, "application/vnd.plotly.v1+json": figure}
-
-
-pio.renderers["bert_repro"] = _BookRenderer()
-pio.renderers.default = pio.templates.default = "bert_repro"
+pio.templates.default = "bert_repro"
 
 
 def kind(model: Any, task: Any = None) -> str:
@@ -171,7 +135,7 @@ def finish(figure: go.Figure, height: float, title: str) -> go.Figure:
     entries = sum(trace.showlegend is not False for trace in figure.data)
     return figure.update_layout(
         template="bert_repro", title_text="<br>".join(heading) or None, title_pad_t=8 * max(len(heading), 1),
-        showlegend=True, autosize=True, hovermode="closest", margin_t=top,
+        showlegend=True, autosize=True, hovermode="closest", margin_t=top, meta=OURS,
         height=height + _AROUND + _ENTRY * entries + top,
     )  # fmt: skip
 
