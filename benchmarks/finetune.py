@@ -16,6 +16,7 @@ import tempfile
 import time
 
 import numpy as np
+from table import Row, write
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -114,12 +115,20 @@ def main() -> None:
     print(
         f"{given.model} on {given.train}, {BATCH} pairs an update, {given.updates} updates a round, best of {given.rounds}"
     )
-    best = {name: max(values) for name, values in speeds.items()}
-    reference = best[f"ours, 0 of {blocks} blocks frozen"]
-    for name, speed in best.items():
-        print(f"{name:34} {speed:8,.0f} wordpieces/s   {speed / reference:5.2f} x ours with none frozen")
-    if "plain PyTorch loop" in best:
-        print(f"ours / plain PyTorch loop: {reference / best['plain PyTorch loop']:.2f} (target 1.2)")
+    best = {name: 1000 / max(values) for name, values in speeds.items()}  # seconds for 1,000 wordpieces
+    whole = best[f"ours, 0 of {blocks} blocks frozen"]
+    rows = [
+        Row(
+            f"1,000 wordpieces, {k} of {blocks} blocks frozen",
+            best[f"ours, {k} of {blocks} blocks frozen"],
+            "none frozen",
+            whole,
+        )
+        for k in range(1, blocks + 1)
+    ]
+    if loop := best.get("plain PyTorch loop"):
+        rows.insert(0, Row(f"1,000 wordpieces of {given.train}", whole, "plain PyTorch loop", loop, aim=1.2))
+    write("fine-tuning", rows)
 
 
 if __name__ == "__main__":

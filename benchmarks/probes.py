@@ -17,6 +17,7 @@ import tempfile
 import time
 
 import numpy as np
+from table import Row, write
 
 from bert_repro import corpora, states
 from bert_repro.probes import evaluation, structural, treebank
@@ -103,13 +104,12 @@ def main() -> None:
         for _ in range(2):
             epochs[len(layers)] = seconds(lambda p=probe: p.fit(banks[0], read[0], banks[1], read[1])) / len(layers)
     every = read[0].layers
-    print(f"an epoch, per layer: {epochs[every]:.2f} s of {every} layers together, {epochs[1]:.2f} s of one alone")
-    print(f"per layer, together / alone: {epochs[every] / epochs[1]:.2f} (must not grow: at most 1)")
+    ours = f"a layer's epoch of distance probes, of {every} layers together"
+    rows = [Row(ours, epochs[every], "one layer alone", epochs[1], aim=1)]
     if TORCH.exists():
         theirs = plain(banks[0], read[0], every // 2, given.rank, given.batches)
-        print(
-            f"plain PyTorch, one layer, an epoch: {theirs:.1f} s; plain / ours: {theirs / epochs[every]:.1f} (target 15, aim 30)"
-        )
+        rows.append(Row(ours, epochs[every], "plain PyTorch, one layer", theirs, aim=15))
+    write("structural probe", rows)
     scored = seconds(lambda: evaluation.score_distances(banks[1], probe.predict(banks[1], read[1])))
     print(f"evaluating {given.dev} for {every} layers: {scored:.1f} s (target 5)")
     print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from table import Row, write
 
 from bert_repro import intervals, similarity, states
 from bert_repro.study import ROOT
@@ -123,9 +124,14 @@ def main() -> None:
         mine.append(seconds(lambda: ours(stack, sentence, weights)))
     once = seconds(lambda: [naive(stack[0], stack[LAYERS], sentence, counts) for counts in weights[:NAIVE]])
     resampled = once / NAIVE * RESAMPLES * LAYERS * (MODELS - 1)
-    print(f"RSA and CKA of 3 pairs x {LAYERS} layers: {min(mine):.1f} s")
-    print(f"ours / forming every kernel once: {min(mine) / min(passes):.2f} (target 1.5)")
-    print(f"naive resampling, extrapolated from {NAIVE} / ours: {resampled / min(mine):,.0f} (target 50)")
+    ours_are = f"RSA and CKA of 3 pairs x {LAYERS} layers, {RESAMPLES} resamples"
+    write(
+        "similarity",
+        [
+            Row(ours_are, min(mine), f"laying out every resample (from {NAIVE})", resampled, aim=50),
+            Row(ours_are, min(mine), "forming every kernel once, no resample", min(passes), aim=1 / 1.5),
+        ],
+    )
     apart = multiprocessing.get_context("spawn")
     peak = apart.Queue()
     child = apart.Process(target=grid, args=(arguments.words, arguments.hidden, peak))

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+from table import Row, write
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -129,17 +130,15 @@ def speed(model: str, corpus: str, rounds: int) -> None:
     print(
         f"{corpus}: {len(items)} sentences, {report.words} words, {len(stream)} wordpieces; {model}; best of {rounds}"
     )
-    print(f"  whole job (this package: read, align, encode, pool, store)      {best['whole job']:8.2f} s")
-    print(f"  all layers (this package: encode and pool)                     {best['all layers']:8.2f} s")
-    print(f"  one layer (this package: encode and pool)                      {best['one layer']:8.2f} s")
-    print(f"  packed rows of 64, no padding, nothing kept (this package)     {best['packed']:8.2f} s")
+    text = f"{corpus}, all {layers} layers"
+    rows = [
+        Row(f"{text}: encode and pool", best["all layers"], "encoding once a layer", layers * best["one layer"]),
+        Row(f"{text}: encode and pool", best["all layers"], "rows of 64 without padding, nothing kept", best["packed"]),
+    ]
     if "PyTorch" in best:
-        print(f"  PyTorch transformers, corpus order, batches of 32, no pooling  {best['PyTorch']:8.2f} s")
-        print(f"(a) the PyTorch loop takes {best['PyTorch'] / best['whole job']:.2f} times the whole job")
-    print(
-        f"(b) encoding once per layer takes {layers * best['one layer'] / best['all layers']:.2f} times one pass for all {layers}"
-    )
-    print(f"(c) encoding and pooling run at {best['packed'] / best['all layers']:.0%} of the speed of packed batches")
+        loop = "PyTorch loop in corpus order, batches of 32, nothing pooled or kept"
+        rows.insert(0, Row(f"{text}: read, align, encode, pool, store", best["whole job"], loop, best["PyTorch"]))
+    write("hidden states", rows)
     print(f"words per second, all layers: {report.words / best['whole job']:.0f}")
     share = 2 * dense * len(stream) / best["all layers"] / peak
     print(

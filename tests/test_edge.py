@@ -377,6 +377,9 @@ def test_expected_layer_and_centre_of_gravity():
     assert description.expected_layer(np.array([0.5, 0.6, 0.9])) == pytest.approx((1 * 0.1 + 2 * 0.3) / 0.4)
     assert description.expected_layer(np.array([[0.2, 0.4, 0.4], [0.1, 0.1, 0.3]])) == pytest.approx([1, 2])
     assert np.isnan(description.expected_layer(np.array([0.5, 0.5])))
+    assert np.isnan(description.expected_layer(np.array([0.5])))
+    assert description.expected_layer(np.array([0.5, 0.7]), [0, 3]) == pytest.approx(3)
+    assert description.centre_of_gravity(np.array([0.5, 0.5]), [2, 6]) == pytest.approx(4)
     assert description.centre_of_gravity(np.array([0.25, 0.25, 0.5])) == pytest.approx(1.25)
     # base BERT on EWT dependencies, from published cumulative scores: 2.52
     published = np.array([85.2, 90.2, 91.3, 92.6, 93.7, 94.1, 94.6, 94.9, 95.2, 95.2, 95.1, 95.3, 95.2])

@@ -71,6 +71,15 @@ def test_edge_probes_stand_beside_their_controls(splits):
     assert [r["model"] for r in measure.majority("upos", given, splits, 100)] == ["majority"] * 2
 
 
+def test_one_layer_alone_has_no_expected_layer(splits):
+    given = measure.labels("upos", splits)
+    rows = measure.edge_probes(
+        "upos", given, splits, [1], mixed=True, coded=False, resamples=20, label="", kind="linear", epochs=1
+    )
+    assert "expected layer" not in {row["metric"] for row in rows}
+    assert [row["value"] for row in rows if row["metric"] == "centre of gravity"] == [pytest.approx(1)]
+
+
 def test_the_earlier_notebooks_metric_does_not_see_the_gold_tree(splits):
     projected = (np.random.default_rng(n).normal(size=(1, n, 4)) for n in splits[2].bank.lengths.tolist())
     for tree in evaluation.trees(splits[2].bank, projected):

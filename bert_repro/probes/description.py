@@ -83,27 +83,34 @@ def online_code(
     return Code(bits, uniform)
 
 
-def expected_layer(scores: Float[np.ndarray, "... layers"]) -> Float[np.ndarray, "..."]:
+def expected_layer(
+    scores: Float[np.ndarray, "... layers"], layers: Sequence[int] | None = None
+) -> Float[np.ndarray, "..."]:
     """Give the layer at which, on average, probes that see all layers up to one gain: sum of l D_l over sum of D_l.
 
     Args:
-        scores: Of probes on mixes of the layers 0 to l, from l = 0 on; D_l is what the l-th adds.
+        scores: Of probes on mixes of the first layers, the first alone to begin with; D_l is what layer l adds.
+        layers: Their numbers, ascending; 0, 1, 2, ... by default.
 
     Returns:
-        NaN where the top of the encoder adds nothing to the embeddings.
+        NaN where the layers above the first add nothing to it.
 
     Reference:
         Tenney et al. 2019b, section 3.2.
     """
     gains = np.diff(scores, axis=-1)
-    total, weighted = gains.sum(-1), (gains * np.arange(1, gains.shape[-1] + 1)).sum(-1)
+    numbers = np.arange(gains.shape[-1] + 1) if layers is None else np.asarray(layers)
+    total, weighted = gains.sum(-1), (gains * numbers[1:]).sum(-1)
     return np.divide(weighted, total, out=np.full(np.shape(total), np.nan), where=total != 0)
 
 
-def centre_of_gravity(weights: Float[np.ndarray, "... layers"]) -> Float[np.ndarray, "..."]:
-    """Give the mean layer of a mix: sum of l s_l, of weights that sum to 1.
+def centre_of_gravity(
+    weights: Float[np.ndarray, "... layers"], layers: Sequence[int] | None = None
+) -> Float[np.ndarray, "..."]:
+    """Give the mean layer of a mix: sum of l s_l, of weights that sum to 1; layers as in `expected_layer`.
 
     Reference:
         Tenney et al. 2019b, section 3.1.
     """
-    return np.asarray((weights * np.arange(weights.shape[-1])).sum(-1))
+    numbers = np.arange(weights.shape[-1]) if layers is None else np.asarray(layers)
+    return np.asarray((weights * numbers).sum(-1))

@@ -168,16 +168,20 @@ def edge_probes(
         for some, split in zip(found, splits[1:], strict=True):
             here = {"target": target, "method": MIX, **split.about}
             accuracy = [row for row in some if row["metric"] == "accuracy"]
-            value = description.expected_layer(np.array([row["value"] for row in accuracy]))
-            drawn = description.expected_layer(np.stack([row["replicates"] for row in accuracy], -1))
-            expected = {"metric": "expected layer", "n": accuracy[0]["n"]} | intervals.row(float(value), drawn)
-            rows += [row | here for row in (*some, expected)]
+            rows += [row | here for row in some]
+            value = description.expected_layer(np.array([row["value"] for row in accuracy]), layers)
+            drawn = description.expected_layer(np.stack([row["replicates"] for row in accuracy], -1), layers)
+            if np.isfinite(value):  # else no layer adds to the first, and there is none to expect
+                expected = {"metric": "expected layer", "n": accuracy[0]["n"]} | intervals.row(float(value), drawn)
+                rows.append(expected | here)
         weights, here = probe.mix[-1], {"target": target, "method": MIX}
         rows += [
             {"metric": "mixing weight", "layer": n, "value": float(w)} | here
             for n, w in zip(layers, weights, strict=True)
         ]
-        rows.append({"metric": "centre of gravity", "value": float(description.centre_of_gravity(weights))} | here)
+        rows.append(
+            {"metric": "centre of gravity", "value": float(description.centre_of_gravity(weights, layers))} | here
+        )
     for method, used in (("online code", given), ("control task", lot)) if coded else ():
         probe = edge.EdgeProbe(layers, **options)
         sent = description.online_code(probe, used[0], splits[0].states, used[1], splits[1].states, label=label)

@@ -1,0 +1,58 @@
+"""Start-up: how long each notebook takes until its own work begins, beside a Python that only imports TensorFlow.
+
+    python benchmarks/startup.py [--rounds 3]
+
+A notebook's start is checking it, starting its kernel and running its imports; the rest of the run is left out. The best of some
+rounds, in turns.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+
+import nbformat
+from table import Row, write
+
+from bert_repro import execute
+from bert_repro.study import ROOT
+
+
+def start_up(notebook: Path) -> float:
+    """Run a notebook with its smoke setting; give the seconds from the command to the end of its first cell after the imports."""
+    with tempfile.TemporaryDirectory() as folder:
+        output, begin = Path(folder) / "out.ipynb", time.time()
+        command = [sys.executable, "-m", "bert_repro", "run", notebook, output]
+        subprocess.run(command, check=True, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        cells = [cell for cell in nbformat.read(output, 4).cells if cell.cell_type == "code"]
+    imports = next(cell for cell in cells if "import " in cell.source)
+    return datetime.fromisoformat(imports.metadata.papermill["end_time"]).timestamp() - begin
+
+
+def tensorflow() -> float:
+    """Give the seconds of a Python that imports TensorFlow and transformers."""
+    begin = time.perf_counter()
+    command = [sys.executable, "-c", "import tensorflow, transformers; transformers.AutoTokenizer"]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - begin
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3, help="the first also warms up")
+    given = parser.parse_args()
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    best = dict.fromkeys([*notebooks, None], float("inf"))
+    for _ in range(given.rounds):
+        for notebook in best:
+            took = tensorflow() if notebook is None else start_up(execute.find(notebook))
+            best[notebook] = min(best[notebook], took)
+    beside = "Python importing TensorFlow and transformers"
+    write("start-up", [Row(f"notebook {path.stem}", best[path], beside, best[None]) for path in notebooks])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""The demo study's analyses of one encoder beside the same work without the store and without joint training.
+
+    python benchmarks/study.py [--study studies/demo.yaml] [--layers 0 6]
+
+Every side runs the study's own notebooks with its own parameters (states, similarity with the base, both probes), for the
+untrained encoder, which needs no fine-tuning; fine-tuning is the same with or without a store. Ours: all layers in one run of each
+notebook, states read from the store. Without: each notebook runs for each layer alone, from an empty store, so that text is encoded
+and probes are trained anew for each layer. Both sides run inside this one process; a third runs a process for each layer, as a loop
+of Papermill over layers would. What takes each layer alone is measured on some layers and extrapolated to all.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+from table import Row, write
+
+from bert_repro import execute, states, study
+from bert_repro.__main__ import main as main_of_package
+from bert_repro.study import ROOT
+
+
+@contextlib.contextmanager
+def empty_store() -> Iterator[None]:
+    """Work with an empty store, which goes in the end; weights and generated text stay where they are."""
+    kept = study.cache_folder()
+    with tempfile.TemporaryDirectory() as folder:
+        for path in kept.iterdir():
+            if path.name != "states":
+                Path(folder, path.name).symlink_to(path)
+        os.environ["BERT_REPRO_CACHE"] = folder
+        try:
+            yield
+        finally:
+            os.environ["BERT_REPRO_CACHE"] = str(kept)
+
+
+def inside(run: study.Run, layers: list[int] | None) -> float:
+    """Run a notebook's cells in this process, for some layers or as the study has it; give the seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        given = run.parameters | {"output": str(Path(folder) / "table.parquet")}
+        if layers is not None:
+            given["layers"] = layers
+        cells = [cell for cell in nbformat.read(execute.find(run.notebook), 4).cells if cell.cell_type == "code"]
+        scope: dict = {}
+        begin = time.perf_counter()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            for cell in cells:
+                exec(compile(cell.source, run.notebook, "exec"), scope)
+                if "parameters" in cell.metadata.get("tags", []):
+                    scope |= given
+        return time.perf_counter() - begin
+
+
+def outside(run: study.Run, layer: int) -> float:
+    """Run a notebook in a process of its own, for one layer; give the seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        given = json.dumps(run.parameters | {"layers": [layer], "output": f"{folder}/table.parquet"})
+        command = [sys.executable, "-m", "bert_repro", "run", run.notebook, f"{folder}/out.ipynb", "--json", given]
+        begin = time.perf_counter()
+        subprocess.run(command, check=True, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - begin
+
+
+def _compute_here(arguments: list[str]) -> None:
+    """Compute states in this process, as `states._compute_apart` has them computed in one of their own."""
+    assert main_of_package(["states", "compute", *arguments]) == 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--study", default="studies/demo.yaml")
+    parser.add_argument("--layers", type=int, nargs="+", default=[0, 6], help="those measured alone")
+    given = parser.parse_args()
+    states._compute_apart = _compute_here
+    # one process reads an encoder once, whatever it keeps of its states
+    networks, build = {}, states._Encoder.network.func
+
+    def network(encoder):
+        if encoder.model not in networks:
+            networks[encoder.model] = build(encoder)
+        return networks[encoder.model]
+
+    states._Encoder.network = property(network)
+    loaded = study.load(given.study)
+    runs = {run.name: run for run in study.runs(loaded, "build/bench")}
+    wanted = "states-untrained", "similarity-base-untrained", "structural_probe-untrained", "edge_probe-untrained"
+    read, *analyses = (runs[name] for name in wanted)
+    every = states.get(read.parameters["model"], "sample-trees:dev").layers  # also warms up what both sides share
+    with empty_store():
+        together = sum(inside(run, None) for run in (read, *analyses))
+    alone = apart = 0.0
+    for layer in given.layers:
+        for run in analyses:
+            with empty_store():
+                alone += inside(run, [layer]) * every / len(given.layers)
+            with empty_store():
+                apart += outside(run, layer) * every / len(given.layers)
+    ours = f"analyses of one encoder of study {loaded.name}, all {every} layers"
+    without = (
+        f"each layer alone, without store and joint training, {{}} (from layers {', '.join(map(str, given.layers))})"
+    )
+    write(
+        "study",
+        [
+            Row(ours, together, without.format("in one process"), alone, aim=10),
+            Row(ours, together, without.format("a process each"), apart),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""The table of benchmarks, results/bench.csv: what takes how long beside what, on which machine. The book shows it.
+
+A benchmark that runs again replaces its rows. Both sides of a row were measured in one run; seconds of two runs say nothing.
+"""
+
+import datetime
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from bert_repro import machine
+from bert_repro.study import ROOT
+
+PATH = ROOT / "results" / "bench.csv"
+
+
+class Row(NamedTuple):
+    """One comparison; the ratio says how many times as long the other side takes."""
+
+    ours: str
+    seconds: float
+    beside: str
+    seconds_beside: float
+    aim: float | None = None
+
+
+def write(benchmark: str, rows: Sequence[Row]) -> None:
+    """Put the rows of a benchmark into the table, in the place of its earlier ones, and print them."""
+    new = pd.DataFrame(rows)
+    new.insert(0, "benchmark", benchmark)
+    new.insert(5, "ratio", new["seconds_beside"] / new["seconds"])
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    new = new.assign(machine=f"{machine.cpu_model()}, {machine.speed():.0f} GFLOP/s", date=today)
+    old = pd.read_csv(PATH) if PATH.exists() else new[:0]
+    kept = old[old["benchmark"] != benchmark]
+    table = pd.concat([kept, new], ignore_index=True) if len(kept) else new
+    table.sort_values("benchmark", kind="stable").to_csv(PATH, index=False, float_format="%.3g")
+    print(new.drop(columns=["benchmark", "machine", "date"]).to_string(index=False, float_format="%.3g"))
