@@ -80,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     compute.add_argument("--pooling", default="mean")
     compute.add_argument("--dtype", default="float16")
     compute.add_argument("--pairs", default="together")
+    compute.add_argument(
+        "--part", default="1/1", metavar="K/N", help="only the K-th of N parts, each by a process of its own"
+    )
     states.add_parser("ls", help="list what is stored")
     states.add_parser("verify", help="compare everything stored with its checksums")
     remove = states.add_parser("rm", help="remove an entry")
@@ -200,7 +203,10 @@ def _states(arguments: argparse.Namespace) -> None:
         given = arguments.max_length
         longest = states.usual(arguments.model).max_length if given is None else given
         setting = states.Setting(longest, arguments.pooling, arguments.dtype, arguments.pairs)
-        states.compute(arguments.model, arguments.corpora, setting)
+        part, _, parts = arguments.part.partition("/")
+        if not (part.isdecimal() and parts.isdecimal()):
+            raise ValueError(f"--part takes K/N, e.g. 2/8 for the second of eight parts, got {arguments.part!r}")
+        states.compute(arguments.model, arguments.corpora, setting, int(part), int(parts))
     elif arguments.action == "ls":
         listed = states.stored()
         print(listed.to_string(index=False) if len(listed) else "the store is empty")

@@ -203,21 +203,31 @@ def _digests(folder: Path, reference: str) -> dict[str, str]:
     return {"weights": weights, "tokenizer": tokenizer, "corpus": corpora.digest(reference)}
 
 
-def compute(model: str, wanted: Sequence[str], setting: Setting) -> None:
+def compute(model: str, wanted: Sequence[str], setting: Setting, part: int = 1, of: int = 1) -> None:
     """Compute and store the states of corpora under a checkpoint; what is there already is left alone.
 
-    A second process that wants the same states waits, and then finds them.
+    A second process that wants the same states waits, and then finds them. To share a large corpus out among processes or
+    machines with one store, give each a part of its own: whoever is last completes the entry.
+
+    Args:
+        model: A checkpoint reference.
+        wanted: Corpus references.
+        setting: Length limit, pooling, precision and what is done with pairs.
+        part: Which part of the shards is computed, from 1.
+        of: How many parts there are.
 
     Raises:
-        ValueError: A corpus of which no sentence fits the length limit, a limit the encoder does not have, or values that
-            the precision asked for cannot hold.
+        ValueError: A corpus of which no sentence fits the length limit, a limit the encoder does not have, values that
+            the precision asked for cannot hold, or a part that there is not.
         OSError: The disk is full, or the store would outgrow its cap.
     """
+    if not 1 <= part <= of:
+        raise ValueError(f"part {part} of {of} there is not: give the first as 1/{max(of, 1)}")
     encoder = _Encoder(model, setting)
     for reference, entry in zip(wanted, _entries(model, wanted, setting), strict=True):
-        with entry.lock:
+        with entry.lock_of(part, of):
             if not entry.mend():
-                _complete(entry, encoder, reference)
+                _complete(entry, encoder, reference, part, of)
 
 
 class _Encoder:
@@ -258,22 +268,24 @@ class _Encoder:
         return vectors, rows, {"items": len(items), "inputs": len(inputs), "report": asdict(report)}
 
 
-def _complete(entry: store.Entry, encoder: _Encoder, reference: str) -> None:
-    """Write what an entry lacks."""
+def _complete(entry: store.Entry, encoder: _Encoder, reference: str, part: int, of: int) -> None:
+    """Write what an entry lacks, or the part of it that is this process's."""
     model, setting, census = encoder.model, encoder.setting, corpora.census(reference)
     origin = {"model": model, "corpus": reference, "setting": asdict(setting)}
     layers, hidden = encoder.config.num_hidden_layers + 1, encoder.config.hidden_size
     entry.expect(census.words * layers * hidden * np.dtype(setting.dtype).itemsize)
-    there, position = {shard["number"] for shard in entry.shards()}, 0
+    there, position, number = {shard["number"] for shard in entry.shards()}, 0, -1
     with tqdm(total=census.words, unit=" words", unit_scale=True, desc=f"{model} {reference}", mininterval=1) as bar:
         for number, items in enumerate(_shards(reference, setting)):
-            if number not in there:
+            if number not in there and number % of == part - 1:
                 vectors, rows, facts = encoder.encode(items, position)
                 entry.write(number, vectors, rows, facts | {"origin": origin})
                 del vectors, rows  # before there are those of the next shard
             position += len(items)
             bar.update(sum(map(corpora.size, items)))
     shards = entry.shards()
+    if len(shards) <= number:  # other processes are at the rest
+        return
     totals = {name: sum(shard[name] for shard in shards) for name in ("items", "inputs", "rows")}
     if not totals["inputs"]:
         raise ValueError(f"no item of {reference} fits into {setting.max_length} pieces")

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from jaxtyping import Shaped
 
 from bert_repro.study import atomically, cache_folder
@@ -70,6 +70,10 @@ class Entry:
     def __init__(self, key: str):
         self.key, self.folder = key, folder() / key
         self.lock = FileLock(self.folder / ".lock")
+
+    def lock_of(self, part: int, of: int) -> BaseFileLock:
+        """Give the lock of those who write a part of the shards: parts are written side by side."""
+        return self.lock if of == 1 else FileLock(self.folder / f".lock-{part}-of-{of}")
 
     def hold(self) -> None:
         """Keep every process from removing the entry as long as this object lives."""

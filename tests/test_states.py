@@ -158,6 +158,30 @@ def test_a_killed_job_goes_on_at_its_shard_to_the_same_bytes(own_store, apart, e
     assert encoded == [*positions[:3], *positions[2:]] and files(folder) == before
 
 
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
+def test_parts_by_several_processes_are_the_bytes_of_the_whole(own_store, apart, encoded, order):
+    reference = "sample-trees:dev[35]"
+    folder = states.get("tiny", reference, EXACT).folder
+    before, positions = files(folder), encoded.copy()
+    store.Entry(folder.name).remove()
+    for count, part in enumerate(order, start=1):
+        encoded.clear()
+        states.compute("tiny", [reference], EXACT, part, 3)
+        assert encoded == positions[part - 1 :: 3]
+        assert states.stored()["state"].tolist() == ["complete" if count == 3 else "partial"]
+    assert {name: held for name, held in files(folder).items() if "lock" not in name} == before
+    encoded.clear()
+    states.get("tiny", reference, EXACT)
+    assert encoded == []
+
+
+def test_a_part_that_is_missing_is_made_by_whoever_needs_the_states(own_store, apart, encoded):
+    states.compute("tiny", ["sample-trees:dev[35]"], EXACT, 2, 2)
+    done = encoded.copy()
+    read = states.get("tiny", "sample-trees:dev[35]", EXACT)
+    assert set(encoded[len(done) :]).isdisjoint(done) and len(encoded) == len(list(read.folder.glob("*.npy")))
+
+
 def test_a_damaged_shard_alone_is_computed_again(own_store, apart, encoded, capsys):
     read = states.get("tiny", "sample-trees:dev[35]")
     before, positions, vectors = files(read.folder), encoded.copy(), read.vectors(np.arange(len(read.rows)))
