@@ -347,8 +347,8 @@ def _last_cell(executed: Path) -> str:
 def report(study: Path, base: str = "", jobs: int = 0, archive: bool = False) -> None:
     """Run a study through Snakemake, build its book and say where to open it.
 
-    What is wrong with the study, its data or its base encoder is told before anything runs. A lock that ends with its
-    process keeps a second run out of the folder, so that nothing needs unlocking after a kill.
+    What is wrong with the study, its data or its base encoder is told before anything runs. A lock that ends with this process
+    and Snakemake's keeps a second run out of the folder, so that nothing needs unlocking after a kill.
 
     Args:
         study: A study file.
@@ -361,9 +361,8 @@ def report(study: Path, base: str = "", jobs: int = 0, archive: bool = False) ->
         OSError: Data or weights are missing.
         RuntimeError: A notebook or the book failed, or another report runs in this folder.
     """
+    import fcntl
     import subprocess
-
-    from filelock import FileLock, Timeout
 
     from bert_repro import checkpoints, corpora
     from bert_repro import study as studies
@@ -386,15 +385,18 @@ def report(study: Path, base: str = "", jobs: int = 0, archive: bool = False) ->
     ]  # fmt: skip
     (ROOT / "build").mkdir(exist_ok=True)
     known = {run.name for run in studies.runs(loaded)}
-    try:
-        with FileLock(ROOT / "build" / ".report.lock", timeout=0):
-            built = ROOT / "build" / loaded.name
-            for left in [*(built / "runs").glob("*"), *(built / "tables").glob("*")]:
-                if left.name.lstrip(".").partition(".")[0] not in known:  # of a run that the study no longer has
-                    left.unlink()
-            done = subprocess.run(command, cwd=ROOT)
-    except Timeout:
-        raise RuntimeError("another report is running in this folder: wait for it, or work in another clone") from None
+    with open(ROOT / "build" / ".report.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(
+                "another report is running in this folder, or what it started still is: wait for it, or work in another clone"
+            ) from None
+        built = ROOT / "build" / loaded.name
+        for left in [*(built / "runs").glob("*"), *(built / "tables").glob("*")]:
+            if left.name.lstrip(".").partition(".")[0] not in known:  # of a run that the study no longer has
+                left.unlink()
+        done = subprocess.run(command, cwd=ROOT, pass_fds=[lock.fileno()])  # were this killed, Snakemake would go on
     if done.returncode:
         raise RuntimeError("the report is not complete: the first error stands above; what was finished is kept")
     site = Path("build", loaded.name, "book", "_build", "html")

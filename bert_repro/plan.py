@@ -53,6 +53,7 @@ SIZES = {
     "wiki40b/en:test": Size(2_596_000, 68_200_000),
 }  # fmt: skip
 """Corpora that need not be there to be planned with; any other one is counted."""
+LARGEST = "wiki40b/en:train"
 
 LIMITS = {"nli": 128, "squad": 384, "parsing": 256, "tagging": 256}
 """Most wordpieces of an input, as in `finetune.TASKS` (a test holds them equal)."""
@@ -93,6 +94,7 @@ COPIES = 3  # of a weight: as read, at the start, now
 LEARNING = 5  # more of one that learns: gradient, two moments, best, being saved
 ACTIVATIONS = 28  # numbers a wordpiece and column that a block keeps for the gradient
 ATTENTION = 2.3  # numbers a pair of wordpieces and attention head, likewise
+ROW = 90  # bytes a word of the table that says what the rows of hidden states are
 SHARD = 5.6  # bytes a number of a shard of hidden states: as float32, and a part of it in half precision
 KERNELS, BATCHES = 0.5e9, 0.5e9  # bytes: what RSA works on at a time; batches of the probe
 PAGES = 1e6  # bytes a job: table, executed notebook, page
@@ -268,7 +270,8 @@ def _similarity(setting: Mapping[str, Any], config: Config) -> Cost:
     total = START + texts * seconds(setting["methods"], 2 * layers, layers)
     total += seconds(setting["more_methods"], 2 * layers, layers)
     total += seconds(setting["grid_methods"], 2 * layers, layers * (2 * layers + 1))
-    return Cost(total, NOTEBOOK + 8 * len(setting["corpora"]) * layers * words * hidden + KERNELS)
+    tables = ROW * sum(some.words + 2 * some.items for some in map(size, setting["corpora"]))
+    return Cost(total, NOTEBOOK + 8 * len(setting["corpora"]) * layers * words * hidden + tables + KERNELS)
 
 
 def _probe(setting: Mapping[str, Any], config: Config) -> Cost:
@@ -277,7 +280,7 @@ def _probe(setting: Mapping[str, Any], config: Config) -> Cost:
     words = setting["epochs"] * (train.words + dev.words / 2)
     # of two targets; depths cost little beside distances but for reading the states
     columns = sum(rank + 2 * 64 + 64 for rank in [setting["rank"]] * len(setting["seeds"]) + setting["more_ranks"])
-    return Cost(START + words * layers * hidden * columns * PROBE, NOTEBOOK + BATCHES)
+    return Cost(START + words * layers * hidden * columns * PROBE, NOTEBOOK + BATCHES + _held(train, dev))
 
 
 def _edges(setting: Mapping[str, Any], config: Config) -> Cost:
@@ -285,7 +288,13 @@ def _edges(setting: Mapping[str, Any], config: Config) -> Cost:
     words = setting["epochs"] * (size(setting["train"]).words + size(setting["dev"]).words)
     fits = 2 + setting["mixed"] + 2 * setting["description"]  # labels, lot, mixes, and the code of the first two
     spans = sum(2 if target in ("relation", "arc") else 1 for target in setting["targets"])
-    return Cost(START + fits * spans * words * numbers * EDGE, NOTEBOOK + BATCHES)
+    texts = map(size, (setting["train"], setting["dev"]))
+    return Cost(START + fits * spans * words * numbers * EDGE, NOTEBOOK + BATCHES + _held(*texts))
+
+
+def _held(*texts: Size) -> float:
+    """Give the bytes of corpora that a probe holds: the trees, and the tables of their hidden states."""
+    return sum((WORD + ROW) * some.words + (ITEM + 2 * ROW) * some.items for some in texts)
 
 
 COSTS: dict[str, Callable[[Mapping[str, Any], Config], Cost]] = {
@@ -304,6 +313,26 @@ def stages(study: Study) -> dict[str, tuple[int, float, float, float]]:
         now = count + 1, minutes + cost.seconds / 60, max(memory, cost.memory / 1e9), disk + cost.disk / 1e9
         found[job.run.notebook] = now
     return found
+
+
+def at_scale(study: Study, words: float) -> dict[str, Cost]:
+    """Estimate each stage of a study as one job on a corpus of so many words, its other settings kept; errors as in `jobs`.
+
+    Fine-tuning is one pass over the corpus; both probes learn from all of it; similarity draws its sample from it.
+    """
+    config, whole = encoder(study.base), SIZES[LARGEST]
+    items = round(whole.items * words / whole.words)
+    text = f"{LARGEST}[{items}]"
+    first: dict[str, dict[str, Any]] = {run.notebook: dict(run.parameters) for run in reversed(runs(study))}
+    tuned = {"train": text, "updates": items // first["finetune"]["batch_size"]}
+    changed: dict[str, dict[str, Any]] = {
+        "finetune": first["finetune"] | tuned,
+        "hidden_states": {"corpora": [text], "apart": []},
+        "similarity": first["similarity"] | {"corpora": [text]},
+        "structural_probe": first["structural_probe"] | {"train": text, "more_ranks": [], "seeds": [1]},
+        "edge_probe": first["edge_probe"] | {"train": text},
+    }
+    return {notebook: COSTS[notebook](setting, config) for notebook, setting in changed.items()}
 
 
 def show(study: Study, workers: int = 2) -> str:

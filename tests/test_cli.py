@@ -1,6 +1,6 @@
 """The command line: what there is can be seen, and what a user can put right is told in one line, with nothing left behind."""
 
-import contextlib
+import fcntl
 import json
 import os
 import subprocess
@@ -199,14 +199,12 @@ def test_report_can_be_called_from_any_folder(tmp_path, monkeypatch):
     checkpoints.write(base, config, checkpoints.random_weights(config, 0, 0.02), None, {})
     seen = []
 
-    def run(command, cwd):
+    def run(command, cwd, **options):
         seen.extend([part for part in command if part.startswith(("study=", "base="))])
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(
-        filelock, "FileLock", lambda path, **options: contextlib.nullcontext()
-    )  # a report may be running
+    monkeypatch.setattr(fcntl, "flock", lambda *given: None)  # a report may be running
     monkeypatch.chdir(tmp_path)
     execute.report(Path("study.yaml"), "mine")
     assert seen == [f"study={tmp_path / 'study.yaml'}", f"base={base}"]
@@ -215,12 +213,34 @@ def test_report_can_be_called_from_any_folder(tmp_path, monkeypatch):
     assert seen[2:] == ["study=studies/demo.yaml", "base=tiny"]
 
 
+def test_what_a_killed_report_started_keeps_the_next_one_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(execute, "ROOT", tmp_path)
+    left = []
+
+    def run(command, cwd, pass_fds):
+        wait = [sys.executable, "-c", "input()"]
+        left.append(subprocess.Popen(wait, stdin=subprocess.PIPE, pass_fds=pass_fds))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    execute.report(ROOT / "studies" / "demo.yaml", "tiny")
+    with pytest.raises(RuntimeError, match="or what it started still is"):
+        execute.report(ROOT / "studies" / "demo.yaml", "tiny")
+    left[0].communicate(b"\n")
+    execute.report(ROOT / "studies" / "demo.yaml", "tiny")
+    left[1].communicate(b"\n")
+    assert len(left) == 2
+
+
 def test_a_second_report_is_kept_out(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(execute, "ROOT", tmp_path)
     (tmp_path / "build").mkdir()
     with filelock.FileLock(tmp_path / "build" / ".report.lock"):
         line = fails(capsys, "report", ROOT / "studies" / "demo.yaml", "--base", "tiny")
-    assert line == "bert_repro: another report is running in this folder: wait for it, or work in another clone"
+    assert (
+        line
+        == "bert_repro: another report is running in this folder, or what it started still is: wait for it, or work in another clone"
+    )
 
 
 # Models and corpora

@@ -294,3 +294,14 @@ def test_stages_sum_up_the_jobs():
         sum(j.cost.seconds for j in planned) / 60
     )
     assert max(memory for *_, memory, _ in stages.values()) == pytest.approx(max(j.cost.memory for j in planned) / 1e9)
+
+
+def test_at_scale_time_and_disk_follow_the_words_and_reading_out_needs_no_more_memory():
+    less, more = (plan.at_scale(MINI, words) for words in (1e8, 1e9))
+    assert less.keys() == more.keys() == plan.COSTS.keys() - {"change_and_function"}
+    for stage in less.keys() - {"similarity"}:
+        assert more[stage].seconds / less[stage].seconds == pytest.approx(10, rel=0.02)
+    assert more["hidden_states"].disk / less["hidden_states"].disk == pytest.approx(10, rel=0.01)
+    assert more["hidden_states"].memory == less["hidden_states"].memory
+    assert more["similarity"].seconds == less["similarity"].seconds
+    assert more["structural_probe"].memory > 5 * less["structural_probe"].memory

@@ -260,7 +260,10 @@ def test_a_failing_notebook_ends_the_report_and_keeps_its_siblings_then_its_code
 def test_a_second_report_beside_a_running_one_is_refused(clone):
     with FileLock(clone.root / "build" / ".report.lock", timeout=0):
         said = clone.report(status=1)
-    assert said == "bert_repro: another report is running in this folder: wait for it, or work in another clone\n"
+    assert (
+        said
+        == "bert_repro: another report is running in this folder, or what it started still is: wait for it, or work in another clone\n"
+    )
 
 
 # nbval
