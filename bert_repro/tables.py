@@ -113,7 +113,17 @@ def _store(path: Path, frame: pd.DataFrame, **how: Any) -> None:
     # a study has some hundred small files: half of each would be descriptions of its columns
     arrow = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
     how = {"compression": "zstd", "compression_level": 12, "use_dictionary": False, "write_statistics": False} | how
-    atomically(path, lambda p: parquet.write_table(arrow, p, **how))
+    atomically(path, lambda p: parquet.write_table(arrow, p, write_page_checksum=True, **how))
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Read what `_store` wrote, its checksums compared."""
+    try:
+        return parquet.read_table(path, page_checksum_verification=True).to_pandas()
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"{path} is damaged: remove it and make it again, with `make report` or `rerun` ({error})"
+        ) from None
 
 
 _PACKED = ["unit", "start", "steps"]
@@ -140,15 +150,16 @@ def read(path: Path | str) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: No table there; the message says how tables are made.
+        OSError: A file of it is damaged.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no table at {path}: `make report` makes the tables of a study")
-    table = pd.read_parquet(path).reindex(columns=list(COLUMNS)).astype(COLUMNS)
+    table = _read(path).reindex(columns=list(COLUMNS)).astype(COLUMNS)
     table["replicates"] = None
     beside = path.with_suffix(".replicates.parquet")
     if beside.is_file():
-        stored = pd.read_parquet(beside)
+        stored = _read(beside)
         unpacked = [
             np.where(steps == _UNDEFINED, np.nan, (start + steps.astype(np.int64)) * unit).astype(np.float32)
             for unit, start, steps in zip(*(stored[name] for name in _PACKED), strict=True)
@@ -180,7 +191,7 @@ def merge(folder: Path | str, notebook: str | None = None) -> pd.DataFrame:
 
 def merge_artefacts(folder: Path | str, kind: str) -> pd.DataFrame:
     """Read all artefacts of one kind, `content` decoded."""
-    frames = [pd.read_parquet(p) for p in sorted(Path(folder).glob("*.artefacts.parquet"))]
+    frames = [_read(p) for p in sorted(Path(folder).glob("*.artefacts.parquet"))]
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(ARTEFACTS))
     frame = frame[frame["kind"] == kind].reset_index(drop=True)
     return frame.assign(content=[json.loads(content) for content in frame["content"]])

@@ -153,6 +153,23 @@ def test_a_missing_table_is_answered_with_how_to_make_it(tmp_path):
         tables.read(tmp_path / "x.parquet")
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".replicates.parquet"])
+@pytest.mark.parametrize(
+    "damage", [lambda held: held[: len(held) // 2], lambda held: flipped(held, 40), lambda held: b""]
+)
+def test_a_damaged_table_is_told_with_what_to_do(tmp_path, suffix, damage):
+    tables.write(tmp_path / "x.parquet", small(), {})
+    file = (tmp_path / "x.parquet").with_suffix(suffix)
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(OSError, match=rf"x{suffix} is damaged: remove it and make it again, with `make report`"):
+        tables.read(tmp_path / "x.parquet")
+
+
+def flipped(held, at):
+    """Change a bit of what is stored, behind the header of a page."""
+    return held[:at] + bytes([held[at] ^ 4]) + held[at + 1 :]
+
+
 def test_merge_reads_all_tables_in_the_order_of_their_names(tmp_path):
     for name, notebook in (("b", "similarity"), ("a", "structural_probe"), ("c", "similarity")):
         content = small()[2:] if name == "c" else small()[:2]
