@@ -26,14 +26,15 @@ def costs():
     return {job.run.name: job.cost for job in plan.jobs(STUDY)}
 
 
-def asked(resource, name=None):
+def asked(name=None):
     """Tell what a run, or a chapter, asks of a cluster: twice as much when it is tried again. A local run asks nobody."""
 
-    def amount(wildcards, attempt):
-        cost = costs()[name] if name else plan.CHAPTERS
-        return plan.request(cost, GPU)[resource] * (attempt if resource != "gpu" else 1)
+    def amount(resource):
+        cost = lambda: costs()[name] if name else plan.CHAPTERS
+        return lambda wildcards, attempt: attempt * plan.request(cost(), GPU)[resource]
 
-    return amount
+    gpu = {"gpu": 1} if GPU and name and costs()[name].flop else {}
+    return {"mem_mb": amount("mem_mb"), "runtime": amount("runtime"), **gpu}
 
 
 def made(name):
@@ -69,9 +70,7 @@ for run in RUNS.values():
             title=run.title,
         threads: THREADS
         resources:
-            mem_mb=asked("mem_mb", run.name),
-            runtime=asked("runtime", run.name),
-            gpu=asked("gpu", run.name),
+            **asked(run.name),
         message:
             run.name
         shell:
@@ -115,8 +114,7 @@ for place, (chapter, read, setting) in CHAPTERS.items():
             notebook=f"notebooks/chapters/{chapter}.ipynb",
             setting=json.dumps(setting),
         resources:
-            mem_mb=asked("mem_mb"),
-            runtime=asked("runtime"),
+            **asked(),
         message:
             f"chapter {place}"
         shell:
@@ -137,8 +135,7 @@ rule book:
         published=" ".join(PUBLISHED),
         build=OUT,
     resources:
-        mem_mb=asked("mem_mb"),
-        runtime=asked("runtime"),
+        **asked(),
     message:
         "the book"
     shell:

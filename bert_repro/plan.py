@@ -146,11 +146,11 @@ def jobs(study: Study) -> list[Job]:
 
 
 def request(cost: Cost, gpu: bool = False) -> dict[str, int]:
-    """Say what a scheduler is asked for, by Snakemake's names: memory, minutes, and a GPU for what computes in the encoder."""
+    """Say what a scheduler is asked for: MB of memory, and minutes; with a GPU, what computes in the encoder is done sooner."""
     gpu = gpu and cost.flop > 0
     memory = MORE_MEMORY * cost.memory + ENGINE + gpu * CUDA
     minutes = MORE_TIME * cost.seconds / 60 / (GPU if gpu else 1) + SETTLE
-    return {"mem_mb": math.ceil(memory / 1e6), "runtime": math.ceil(minutes), "gpu": int(gpu)}
+    return {"mem_mb": math.ceil(memory / 1e6), "runtime": math.ceil(minutes)}
 
 
 def schedule(planned: Sequence[Job], workers: int) -> Schedule:

@@ -165,6 +165,9 @@ def no_snakemake(monkeypatch):
     [
         ({}, ["--jobs", "99"], "--jobs must lie between 1 and the "),
         ({}, ["--jobs", "-1"], "--jobs must lie between 1 and the "),
+        ({}, ["--jobs", "-1", "--profile", "profiles/slurm"], "--jobs must lie between 1 and the "),
+        ({}, ["--profile", "nowhere"], "--profile takes a folder with Snakemake's config.yaml, e.g. profiles/slurm, got nowhere"),
+        ({}, ["--profile", "studies"], "--profile takes a folder with Snakemake's config.yaml"),
         ({"base: minilm": "base: tiny"}, ["--base", "no such model!"], "'no such model!' is neither a folder, nor a hub id"),
         ({"sample-nli:dev": "sample-nli:test"}, ["--base", "tiny"], "corpus 'sample-nli' has no split 'test': write one of"),
         ({"sample-text": "sample-texts"}, ["--base", "tiny"], "unknown corpus 'sample-texts': expected one of"),
@@ -180,6 +183,7 @@ def test_report_refuses_before_it_runs(capsys, tmp_path, monkeypatch, no_snakema
         assert old in text
         text = text.replace(old, new)
     (tmp_path / "study.yaml").write_text(text)
+    monkeypatch.chdir(ROOT)
     assert expected in fails(capsys, "report", tmp_path / "study.yaml", *arguments)
     assert not (ROOT / "build" / "refused").exists()
 
@@ -213,6 +217,29 @@ def test_report_can_be_called_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT / "studies")
     execute.report(Path("demo.yaml"), "tiny")
     assert seen[2:] == ["study=studies/demo.yaml", "base=tiny"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "left"),
+    [
+        (["--jobs", "1"], ["--cores", str(os.cpu_count()), f"threads={os.cpu_count()}"], ["--profile", "--jobs", "gpu=1"]),
+        (["--profile", "slurm"], ["--profile", "{}/profiles/slurm", "threads=1"], ["--cores", "--jobs", "gpu=1"]),
+        (["--profile", "slurm", "--jobs", "999", "--gpu"], ["--jobs", "999", "threads=1", "gpu=1"], ["--cores"]),
+    ],
+)  # fmt: skip
+def test_cores_are_this_machines_and_a_cluster_has_its_profile(monkeypatch, arguments, given, left):
+    seen = []
+
+    def run(command, cwd):
+        seen.extend(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(filelock, "FileLock", lambda path, **options: contextlib.nullcontext())
+    monkeypatch.chdir(ROOT / "profiles")
+    assert main(["report", str(ROOT / "studies" / "demo.yaml"), "--base", "tiny", *arguments]) == 0
+    assert {one.format(ROOT) for one in given} <= set(seen) and not set(left) & set(seen)
+    assert {"--nolock", "--rerun-incomplete", "--keep-going"} <= set(seen)
 
 
 def test_a_second_report_is_kept_out(capsys, tmp_path, monkeypatch):
