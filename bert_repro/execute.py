@@ -369,7 +369,7 @@ def report(
 
     from filelock import FileLock, Timeout
 
-    from bert_repro import checkpoints, corpora
+    from bert_repro import checkpoints, cluster, corpora
     from bert_repro import study as studies
 
     loaded = studies.load(study, base)
@@ -385,13 +385,13 @@ def report(
     for reference in loaded.corpora():
         corpora.locate(reference)
     checkpoints.read_config(checkpoints.resolve(loaded.base))
-    if profile:  # one core a job, as the plan reckons
-        threads, where = 1, ["--profile", str(profile.absolute()), *(["--jobs", str(jobs)] if jobs else [])]
+    if profile:  # one core a job, as the plan reckons; "rules" would keep quiet about jobs that the cluster ended
+        threads, where = 1, ["reason", "--profile", str(profile.absolute()), *(["--jobs", str(jobs)] if jobs else [])]
     else:
         jobs = jobs or min(2, cores)
-        threads, where = cores // jobs, ["--cores", str(cores - cores % jobs)]
+        threads, where = cores // jobs, ["rules", "--cores", str(cores - cores % jobs)]
     command = [
-        sys.executable, "-m", "snakemake", "--nolock", "--rerun-incomplete", "--keep-going", "--quiet", "rules", *where,
+        sys.executable, "-m", "snakemake", "--nolock", "--rerun-incomplete", "--keep-going", "--quiet", *where,
         "--config", f"study={study}", f"base={base}", f"threads={threads}", *(["gpu=1"] if gpu else []),
     ]  # fmt: skip
     (ROOT / "build").mkdir(exist_ok=True)
@@ -406,7 +406,9 @@ def report(
     except Timeout:
         raise RuntimeError("another report is running in this folder: wait for it, or work in another clone") from None
     if done.returncode:
-        raise RuntimeError("the report is not complete: the first error stands above; what was finished is kept")
+        first, *more = (cluster.failures(ROOT / ".snakemake" / "log") if profile else []) or ["the first error stands above"]
+        others = f"; {len(more)} more jobs failed, see above" if more else ""
+        raise RuntimeError(f"the report is not complete: {first}{others}; what was finished is kept")
     site = Path("build", loaded.name, "book", "_build", "html")
     print(f"\nopen {site / 'index.html'}")
     if archive:
