@@ -406,8 +406,9 @@ def report(
     except Timeout:
         raise RuntimeError("another report is running in this folder: wait for it, or work in another clone") from None
     if done.returncode:
-        first, *more = (cluster.failures(ROOT / ".snakemake" / "log") if profile else []) or ["the first error stands above"]
-        others = f"; {len(more)} more jobs failed, see above" if more else ""
+        ended = cluster.failures(ROOT / ".snakemake" / "log") if profile else []
+        first = ended[0] if ended else "the first error stands above"
+        others = f"; {len(ended) - 1} more failed, see above" if ended[1:] else ""
         raise RuntimeError(f"the report is not complete: {first}{others}; what was finished is kept")
     site = Path("build", loaded.name, "book", "_build", "html")
     print(f"\nopen {site / 'index.html'}")
