@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bert_repro import checkpoints, corpora, execute, tables
+from bert_repro import checkpoints, cluster, corpora, execute, tables
 from bert_repro.__main__ import main
 from bert_repro.study import ROOT, load
 from bert_repro.study import runs as study_runs
@@ -222,8 +222,8 @@ def test_report_can_be_called_from_any_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "given", "left"),
     [
-        (["--jobs", "1"], ["--cores", str(os.cpu_count()), f"threads={os.cpu_count()}"], ["--profile", "--jobs", "gpu=1"]),
-        (["--profile", "slurm"], ["--profile", "{}/profiles/slurm", "threads=1"], ["--cores", "--jobs", "gpu=1"]),
+        (["--jobs", "1"], ["rules", "--cores", str(os.cpu_count()), f"threads={os.cpu_count()}"], ["--profile", "--jobs", "gpu=1"]),
+        (["--profile", "slurm"], ["reason", "--profile", "{}/profiles/slurm", "threads=1"], ["--cores", "--jobs", "gpu=1"]),
         (["--profile", "slurm", "--jobs", "999", "--gpu"], ["--jobs", "999", "threads=1", "gpu=1"], ["--cores"]),
     ],
 )  # fmt: skip
@@ -240,6 +240,28 @@ def test_cores_are_this_machines_and_a_cluster_has_its_profile(monkeypatch, argu
     assert main(["report", str(ROOT / "studies" / "demo.yaml"), "--base", "tiny", *arguments]) == 0
     assert {one.format(ROOT) for one in given} <= set(seen) and not set(left) & set(seen)
     assert {"--nolock", "--rerun-incomplete", "--keep-going"} <= set(seen)
+
+
+@pytest.mark.parametrize(
+    ("failed", "where", "expected"),
+    [
+        (["one: FAILED"], ["--profile", "profiles/slurm"], "one: FAILED; what"),
+        (
+            ["one: FAILED", "two: TIMEOUT"],
+            ["--profile", "profiles/slurm"],
+            "one: FAILED; 1 more failed, see above; what",
+        ),
+        ([], ["--profile", "profiles/slurm"], "the first error stands above; what"),
+        (["one: FAILED"], [], "the first error stands above; what"),
+    ],
+)
+def test_a_report_that_fails_names_the_job_that_a_cluster_ended(capsys, monkeypatch, failed, where, expected):
+    monkeypatch.setattr(subprocess, "run", lambda command, cwd: subprocess.CompletedProcess(command, 1))
+    monkeypatch.setattr(filelock, "FileLock", lambda path, **options: contextlib.nullcontext())
+    monkeypatch.setattr(cluster, "failures", lambda folder: failed)
+    monkeypatch.chdir(ROOT)
+    line = fails(capsys, "report", "studies/demo.yaml", "--base", "tiny", *where)
+    assert line == f"bert_repro: the report is not complete: {expected} was finished is kept"
 
 
 def test_a_second_report_is_kept_out(capsys, tmp_path, monkeypatch):
