@@ -1,17 +1,18 @@
-# make report|plan|publish [STUDY=studies/mini.yaml DATA=/path/to/data BASE=bert-base-uncased JOBS=2 GPU=1] · test · lint · bench · lab · clean
+# make report|plan|publish [STUDY=studies/mini.yaml DATA=/path/to/data BASE=bert-base-uncased JOBS=2 GPU=1 PROFILE=profiles/slurm] · test · lint · bench · lab · clean
 STUDY ?= studies/demo.yaml
 UV ?= $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN = $(UV) run --frozen --no-sync
 DEVICE = $(if $(GPU),gpu,cpu)
-READY = .venv/.ready-$(DEVICE)
+READY = .venv/.ready-$(DEVICE)$(if $(PROFILE),-slurm)
 export BERT_REPRO_DATA := $(if $(DATA),$(abspath $(DATA)),$(BERT_REPRO_DATA))
 .PHONY: report plan publish test lint bench lab clean
 
 GIVEN = $(STUDY) $(if $(BASE),--base "$(BASE)") $(if $(JOBS),--jobs $(JOBS))
+WHERE = $(if $(PROFILE),--profile "$(PROFILE)" $(if $(GPU),--gpu))
 
-report: $(READY) ; $(RUN) python -m bert_repro report $(GIVEN)
+report: $(READY) ; $(RUN) python -m bert_repro report $(GIVEN) $(WHERE)
 
-publish: $(READY) ; $(RUN) python -m bert_repro report $(GIVEN) --archive
+publish: $(READY) ; $(RUN) python -m bert_repro report $(GIVEN) $(WHERE) --archive
 
 plan: $(READY) ; @$(RUN) python -m bert_repro plan $(GIVEN)
 
@@ -30,6 +31,6 @@ lab: $(READY) ; $(UV) run --frozen --extra $(DEVICE) --group lab jupyter lab not
 
 clean: ; rm -rf build
 
-$(READY): pyproject.toml uv.lock | $(UV) ; $(UV) sync --frozen --extra $(DEVICE) && rm -f .venv/.ready-* && touch $@
+$(READY): pyproject.toml uv.lock | $(UV) ; $(UV) sync --frozen --extra $(DEVICE) $(if $(PROFILE),--extra slurm) && rm -f .venv/.ready-* && touch $@
 
 .tools/bin/uv: ; python3 -m venv .tools && .tools/bin/pip install -q uv==0.13.9

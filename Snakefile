@@ -1,10 +1,11 @@
 # A study as a graph: which notebook runs with which setting, and what it reads and writes.
 # Called by `make report` (python -m bert_repro report); the settings themselves come from bert_repro/study.py.
+import functools
 import json
 import sys
 
 from bert_repro import study as studies
-from bert_repro import provenance
+from bert_repro import plan, provenance
 from bert_repro.study import ROOT
 
 STUDY = studies.load(config["study"], str(config.get("base") or ""))
@@ -12,10 +13,28 @@ OUT = f"build/{STUDY.name}"
 RUNS = {run.name: run for run in studies.runs(STUDY, OUT)}
 PUBLISHED = sorted(path.parent.name for path in (ROOT / "results").glob("*/tables") if any(path.glob("*.parquet")))
 THREADS = int(config.get("threads", 1))
+GPU = bool(config.get("gpu"))
 EXECUTE = (
     f"OMP_NUM_THREADS={THREADS} OPENBLAS_NUM_THREADS={THREADS} TF_NUM_INTRAOP_THREADS={THREADS} TF_NUM_INTEROP_THREADS=1 "
     f"{sys.executable} -m bert_repro run"
 )
+
+
+@functools.cache
+def costs():
+    """Estimate what every run takes: once, and only where something is to be run."""
+    return {job.run.name: job.cost for job in plan.jobs(STUDY)}
+
+
+def asked(name=None):
+    """Tell what a run, or a chapter, asks of a cluster: twice as much when it is tried again. A local run asks nobody."""
+
+    def amount(resource):
+        cost = lambda: costs()[name] if name else plan.CHAPTERS
+        return lambda wildcards, attempt: attempt * plan.request(cost(), GPU)[resource]
+
+    gpu = {"gpu": 1} if GPU and name and costs()[name].flop else {}
+    return {"mem_mb": amount("mem_mb"), "runtime": amount("runtime"), **gpu}
 
 
 def made(name):
@@ -50,6 +69,8 @@ for run in RUNS.values():
             setting=json.dumps(run.parameters),
             title=run.title,
         threads: THREADS
+        resources:
+            **asked(run.name),
         message:
             run.name
         shell:
@@ -73,7 +94,7 @@ def chapters():
     everything = [path for paths in read.values() for path in paths]
     yield "index", "index", everything, both
     yield "compare", "compare", everything, sides
-    yield "reproduce", "reproduce", read[next(iter(shown))], {"tables_folder": first, "study": first_study.name}
+    yield "reproduce", "reproduce", [*read[next(iter(shown))], "results/bench.csv"], {"tables_folder": first, "study": first_study.name}
     yield "parity", "parity", ["results/parity.csv"], {}
 
 
@@ -92,6 +113,8 @@ for place, (chapter, read, setting) in CHAPTERS.items():
         params:
             notebook=f"notebooks/chapters/{chapter}.ipynb",
             setting=json.dumps(setting),
+        resources:
+            **asked(),
         message:
             f"chapter {place}"
         shell:
@@ -111,6 +134,8 @@ rule book:
         base=config.get("base") or "",
         published=" ".join(PUBLISHED),
         build=OUT,
+    resources:
+        **asked(),
     message:
         "the book"
     shell:

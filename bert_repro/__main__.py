@@ -37,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     report.add_argument("--archive", action="store_true", help="also pack the site into one file")
+    report.add_argument("--profile", type=Path, help="run on a cluster, as this folder says, e.g. profiles/slurm")
+    report.add_argument("--gpu", action="store_true", help="on a cluster: a GPU for each job that trains or reads out")
 
     show = commands.add_parser("parameters", help="list a notebook's parameters")
     show.add_argument("notebook")
@@ -236,7 +238,8 @@ def main(given: list[str] | None = None) -> int:
         elif arguments.command == "report":
             from bert_repro import execute
 
-            execute.report(arguments.study, arguments.base, arguments.jobs, arguments.archive)
+            where = arguments.profile, arguments.gpu
+            execute.report(arguments.study, arguments.base, arguments.jobs, arguments.archive, *where)
         elif arguments.command == "parameters":
             from bert_repro import execute
 

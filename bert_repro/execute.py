@@ -344,7 +344,9 @@ def _last_cell(executed: Path) -> str:
     return f"cell {started[-1]} of {len(cells)}" if started else "before its first cell"
 
 
-def report(study: Path, base: str = "", jobs: int = 0, archive: bool = False) -> None:
+def report(
+    study: Path, base: str = "", jobs: int = 0, archive: bool = False, profile: Path | None = None, gpu: bool = False
+) -> None:
     """Run a study through Snakemake, build its book and say where to open it.
 
     What is wrong with the study, its data or its base encoder is told before anything runs. A lock that ends with this process
@@ -353,8 +355,10 @@ def report(study: Path, base: str = "", jobs: int = 0, archive: bool = False) ->
     Args:
         study: A study file.
         base: Another base encoder than the study's.
-        jobs: Notebooks side by side; 2, or 1 on one core, where not given.
+        jobs: Notebooks side by side; 2, or 1 on one core, or what the profile says, where not given.
         archive: Also pack the whole site into one file, `build/<study>/<study>.zip`.
+        profile: A folder with Snakemake's options for a cluster, e.g. profiles/slurm; on this machine where not given.
+        gpu: On a cluster, ask for a GPU for every job that computes in the encoder.
 
     Raises:
         ValueError: The study cannot be run as it is.
@@ -364,7 +368,7 @@ def report(study: Path, base: str = "", jobs: int = 0, archive: bool = False) ->
     import fcntl
     import subprocess
 
-    from bert_repro import checkpoints, corpora
+    from bert_repro import checkpoints, cluster, corpora
     from bert_repro import study as studies
 
     loaded = studies.load(study, base)
@@ -372,16 +376,24 @@ def report(study: Path, base: str = "", jobs: int = 0, archive: bool = False) ->
     study = study.absolute().relative_to(ROOT) if study.absolute().is_relative_to(ROOT) else study.absolute()
     if base and Path(base).is_dir() and not (ROOT / base).is_dir():
         base = str(Path(base).absolute())
+    if profile and not (profile / "config.yaml").is_file():
+        raise ValueError(f"--profile takes a folder with Snakemake's config.yaml, e.g. profiles/slurm, got {profile}")
     cores = os.cpu_count() or 1
-    if jobs < 0 or jobs > cores:
+    if jobs < 0 or (jobs > cores and not profile):
         raise ValueError(f"--jobs must lie between 1 and the {cores} cores of this machine, got {jobs}")
     for reference in loaded.corpora():
         corpora.locate(reference)
-    checkpoints.read_config(checkpoints.resolve(loaded.base))
-    jobs = jobs or min(2, cores)
+    folder = checkpoints.resolve(loaded.base)
+    checkpoints.load_tokenizer(folder)
+    checkpoints.read_weights(folder)
+    if profile:  # one core a job, as the plan reckons; "rules" would keep quiet about jobs that the cluster ended
+        threads, where = 1, ["reason", "--profile", str(profile.absolute()), *(["--jobs", str(jobs)] if jobs else [])]
+    else:
+        jobs = jobs or min(2, cores)
+        threads, where = cores // jobs, ["rules", "--cores", str(cores - cores % jobs)]
     command = [
-        sys.executable, "-m", "snakemake", "--nolock", "--rerun-incomplete", "--keep-going", "--quiet", "rules",
-        "--cores", str(cores - cores % jobs), "--config", f"study={study}", f"base={base}", f"threads={cores // jobs}",
+        sys.executable, "-m", "snakemake", "--nolock", "--rerun-incomplete", "--keep-going", "--quiet", *where,
+        "--config", f"study={study}", f"base={base}", f"threads={threads}", *(["gpu=1"] if gpu else []),
     ]  # fmt: skip
     (ROOT / "build").mkdir(exist_ok=True)
     known = {run.name for run in studies.runs(loaded)}
@@ -389,16 +401,18 @@ def report(study: Path, base: str = "", jobs: int = 0, archive: bool = False) ->
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RuntimeError(
-                "another report is running in this folder, or what it started still is: wait for it, or work in another clone"
-            ) from None
+            why = "another report is running in this folder, or what it started still is"
+            raise RuntimeError(f"{why}: wait for it, or work in another clone") from None
         built = ROOT / "build" / loaded.name
         for left in [*(built / "runs").glob("*"), *(built / "tables").glob("*")]:
             if left.name.lstrip(".").partition(".")[0] not in known:  # of a run that the study no longer has
                 left.unlink()
         done = subprocess.run(command, cwd=ROOT, pass_fds=[lock.fileno()])  # were this killed, Snakemake would go on
     if done.returncode:
-        raise RuntimeError("the report is not complete: the first error stands above; what was finished is kept")
+        ended = cluster.failures(ROOT / ".snakemake" / "log") if profile else []
+        first = ended[0] if ended else "the first error stands above"
+        others = f"; {len(ended) - 1} more failed, see above" if ended[1:] else ""
+        raise RuntimeError(f"the report is not complete: {first}{others}; what was finished is kept")
     site = Path("build", loaded.name, "book", "_build", "html")
     print(f"\nopen {site / 'index.html'}")
     if archive:

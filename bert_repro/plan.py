@@ -99,6 +99,12 @@ SHARD = 5.6  # bytes a number of a shard of hidden states: as float32, and a par
 KERNELS, BATCHES = 0.5e9, 0.5e9  # bytes: what RSA works on at a time; batches of the probe
 PAGES = 1e6  # bytes a job: table, executed notebook, page
 
+# A scheduler ends what outgrows its request, so that there has to be room: for slower machines, for estimates that are off.
+MORE_TIME, SETTLE = 3, 10  # times the minutes, and more of them until a job on a busy file system has begun
+MORE_MEMORY, ENGINE = 1.5, 1e9  # times the bytes, and those of Snakemake and papermill around the notebook
+GPU = 8  # times that a GPU was faster than a core: 99 s for 780 (MNLI), 173 s for 1,430 (SQuAD), both in results/mini
+CUDA = 4e9  # bytes of the machine's own memory that its libraries may take: not measured
+
 
 class Cost(NamedTuple):
     """What a job takes."""
@@ -108,6 +114,10 @@ class Cost(NamedTuple):
     disk: float = PAGES  # bytes that stay
     scratch: float = 0.0  # bytes on disk while it runs
     flop: float = 0.0  # of training and prediction in the encoder
+
+
+CHAPTERS = Cost(BOOK, 4 * NOTEBOOK, 30 * PAGES)
+"""What all chapters and the book take: no more for a chapter, or for the book, alone."""
 
 
 class Job(NamedTuple):
@@ -134,7 +144,15 @@ def jobs(study: Study) -> list[Job]:
     config = encoder(study.base)
     planned = [Job(run, COSTS[run.notebook](run.parameters, config)) for run in runs(study)]
     book = Run("chapters and book", "book", {}, tuple(job.run.name for job in planned), study.title)
-    return [*planned, Job(book, Cost(BOOK, 4 * NOTEBOOK, 30 * PAGES))]
+    return [*planned, Job(book, CHAPTERS)]
+
+
+def request(cost: Cost, gpu: bool = False) -> dict[str, int]:
+    """Say what a scheduler is asked for: MB of memory, and minutes; with a GPU, what computes in the encoder is done sooner."""
+    gpu = gpu and cost.flop > 0
+    memory = MORE_MEMORY * cost.memory + ENGINE + gpu * CUDA
+    minutes = MORE_TIME * cost.seconds / 60 / (GPU if gpu else 1) + SETTLE
+    return {"mem_mb": math.ceil(memory / 1e6), "runtime": math.ceil(minutes)}
 
 
 def schedule(planned: Sequence[Job], workers: int) -> Schedule:

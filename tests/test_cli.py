@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bert_repro import checkpoints, corpora, execute, tables
+from bert_repro import checkpoints, cluster, corpora, execute, tables
 from bert_repro.__main__ import main
 from bert_repro.study import ROOT, load
 from bert_repro.study import runs as study_runs
@@ -165,6 +165,9 @@ def no_snakemake(monkeypatch):
     [
         ({}, ["--jobs", "99"], "--jobs must lie between 1 and the "),
         ({}, ["--jobs", "-1"], "--jobs must lie between 1 and the "),
+        ({}, ["--jobs", "-1", "--profile", "profiles/slurm"], "--jobs must lie between 1 and the "),
+        ({}, ["--profile", "nowhere"], "--profile takes a folder with Snakemake's config.yaml, e.g. profiles/slurm, got nowhere"),
+        ({}, ["--profile", "studies"], "--profile takes a folder with Snakemake's config.yaml"),
         ({"base: minilm": "base: tiny"}, ["--base", "no such model!"], "'no such model!' is neither a folder, nor a hub id"),
         ({"sample-nli:dev": "sample-nli:test"}, ["--base", "tiny"], "corpus 'sample-nli' has no split 'test': write one of"),
         ({"sample-text": "sample-texts"}, ["--base", "tiny"], "unknown corpus 'sample-texts': expected one of"),
@@ -180,6 +183,7 @@ def test_report_refuses_before_it_runs(capsys, tmp_path, monkeypatch, no_snakema
         assert old in text
         text = text.replace(old, new)
     (tmp_path / "study.yaml").write_text(text)
+    monkeypatch.chdir(ROOT)
     assert expected in fails(capsys, "report", tmp_path / "study.yaml", *arguments)
     assert not (ROOT / "build" / "refused").exists()
 
@@ -230,6 +234,51 @@ def test_what_a_killed_report_started_keeps_the_next_one_out(tmp_path, monkeypat
     execute.report(ROOT / "studies" / "demo.yaml", "tiny")
     left[1].communicate(b"\n")
     assert len(left) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "left"),
+    [
+        (["--jobs", "1"], ["rules", "--cores", str(os.cpu_count()), f"threads={os.cpu_count()}"], ["--profile", "--jobs", "gpu=1"]),
+        (["--profile", "slurm"], ["reason", "--profile", "{}/profiles/slurm", "threads=1"], ["--cores", "--jobs", "gpu=1"]),
+        (["--profile", "slurm", "--jobs", "999", "--gpu"], ["--jobs", "999", "threads=1", "gpu=1"], ["--cores"]),
+    ],
+)  # fmt: skip
+def test_cores_are_this_machines_and_a_cluster_has_its_profile(monkeypatch, arguments, given, left):
+    seen = []
+
+    def run(command, **options):
+        seen.extend(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(fcntl, "flock", lambda *given: None)
+    monkeypatch.chdir(ROOT / "profiles")
+    assert main(["report", str(ROOT / "studies" / "demo.yaml"), "--base", "tiny", *arguments]) == 0
+    assert {one.format(ROOT) for one in given} <= set(seen) and not set(left) & set(seen)
+    assert {"--nolock", "--rerun-incomplete", "--keep-going"} <= set(seen)
+
+
+@pytest.mark.parametrize(
+    ("failed", "where", "expected"),
+    [
+        (["one: FAILED"], ["--profile", "profiles/slurm"], "one: FAILED; what"),
+        (
+            ["one: FAILED", "two: TIMEOUT"],
+            ["--profile", "profiles/slurm"],
+            "one: FAILED; 1 more failed, see above; what",
+        ),
+        ([], ["--profile", "profiles/slurm"], "the first error stands above; what"),
+        (["one: FAILED"], [], "the first error stands above; what"),
+    ],
+)
+def test_a_report_that_fails_names_the_job_that_a_cluster_ended(capsys, monkeypatch, failed, where, expected):
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: subprocess.CompletedProcess(command, 1))
+    monkeypatch.setattr(fcntl, "flock", lambda *given: None)
+    monkeypatch.setattr(cluster, "failures", lambda folder: failed)
+    monkeypatch.chdir(ROOT)
+    line = fails(capsys, "report", "studies/demo.yaml", "--base", "tiny", *where)
+    assert line == f"bert_repro: the report is not complete: {expected} was finished is kept"
 
 
 def test_a_second_report_is_kept_out(capsys, tmp_path, monkeypatch):

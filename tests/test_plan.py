@@ -305,3 +305,16 @@ def test_at_scale_time_and_disk_follow_the_words_and_reading_out_needs_no_more_m
     assert more["hidden_states"].memory == less["hidden_states"].memory
     assert more["similarity"].seconds == less["similarity"].seconds
     assert more["structural_probe"].memory > 5 * less["structural_probe"].memory
+
+
+def test_a_request_has_room_for_what_is_estimated_and_a_gpu_asks_for_less_time():
+    training, probing = cost(), plan.Cost(600.0, 1e9)
+    assert training.flop > 0
+    for one in (training, probing, plan.CHAPTERS):
+        asked = plan.request(one)
+        assert set(asked) == {"mem_mb", "runtime"} and all(type(amount) is int for amount in asked.values())
+        assert asked["mem_mb"] >= 1.5 * one.memory / 1e6 and asked["runtime"] >= 3 * one.seconds / 60
+    assert plan.request(probing, gpu=True) == plan.request(probing)
+    longer = training._replace(seconds=7200.0)
+    assert plan.request(longer, gpu=True)["runtime"] < plan.request(longer)["runtime"] / 5
+    assert plan.request(longer, gpu=True)["mem_mb"] > plan.request(longer)["mem_mb"]
