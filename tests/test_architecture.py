@@ -29,7 +29,7 @@ LEVELS = (
     },
     {"backend", "encoder", "heads", "probes"},
     {"states", "finetune"},
-    {"plan", "page", "execute", "rerun", "__main__"},
+    {"plan", "cluster", "page", "execute", "rerun", "__main__"},
 )
 """Modules and subpackages by level: none may import one of a higher level, not even inside a function."""
 WITH_TENSORFLOW = {"backend", "encoder", "heads", "finetune", "weights"}
