@@ -200,7 +200,7 @@ def test_report_can_be_called_from_any_folder(tmp_path, monkeypatch):
     base = tmp_path / "mine"
     base.mkdir()
     config = checkpoints.Config(50, 8, 1, 1, 8, 16)
-    checkpoints.write(base, config, checkpoints.random_weights(config, 0, 0.02), None, {})
+    checkpoints.write(base, config, checkpoints.random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
     seen = []
 
     def run(command, cwd, **options):
