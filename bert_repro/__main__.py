@@ -119,7 +119,11 @@ def _fetch(what: str, base: str) -> None:
         models, texts = [loaded.base], loaded.corpora()
     elif corpora.registered(what):
         models, texts = [], [what]
-    places = [*map(checkpoints.resolve, models), *(path for text in texts for path in corpora.fetch(text))]
+    folders = [*map(checkpoints.resolve, models)]
+    for folder in folders:  # what a run could not use is told now
+        checkpoints.load_tokenizer(folder)
+        checkpoints.read_weights(folder)
+    places = [*folders, *(path for text in texts for path in corpora.fetch(text))]
     print(*dict.fromkeys(places), sep="\n")
 
 
@@ -210,9 +214,9 @@ def _states(arguments: argparse.Namespace) -> None:
             raise ValueError(f"--part takes K/N, e.g. 2/8 for the second of eight parts, got {arguments.part!r}")
         states.compute(arguments.model, arguments.corpora, setting, int(part), int(parts))
     elif arguments.action == "ls":
-        listed = states.stored()
+        listed, most = states.stored(), store.cap() / 1e9
         print(listed.to_string(index=False) if len(listed) else "the store is empty")
-        print(f"{listed['MB'].sum():.1f} MB of at most {store.cap() / 1e9:g} GB in {store.folder()}")
+        print(f"{listed['MB'].sum():.1f} MB of at most {most:g} GB in {store.folder()}")
     elif arguments.action == "verify":
         found = {entry.key: entry.damage() for entry in store.entries()}
         faults = [f"{key}: {fault}" for key, damage in found.items() for fault in damage.values()]

@@ -215,6 +215,16 @@ class Run(NamedTuple):
     title: str
 
 
+class _KeysOnce(yaml.SafeLoader):
+    """Refuses a key that comes twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        if twice := {key for key in keys if keys.count(key) > 1}:
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {', '.join(sorted(twice))} comes twice")
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path | str, base: str = "") -> Study:
     """Read and validate a study file.
 
@@ -231,8 +241,8 @@ def load(path: Path | str, base: str = "") -> Study:
         known = ", ".join(sorted(str(p.relative_to(ROOT)) for p in (ROOT / "studies").glob("*.yaml")))
         raise FileNotFoundError(f"no study file {path}: there are {known}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        content = yaml.load(path.read_text(encoding="utf-8"), _KeysOnce)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} is not a study: expected `key: value` lines, got {type(content).__name__}")
