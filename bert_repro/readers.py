@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import conllu
 
+_LONGEST = 64 * 10**6  # bytes of a line: SQuAD is one line of 30 MB; what is longer is no text
 LABELS = ("entailment", "neutral", "contradiction")
 
 
@@ -192,8 +193,11 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     number = 1
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as stream:
-            for number, line in enumerate(stream, 1):
+            while line := stream.readline(_LONGEST + 1):
+                if len(line) > _LONGEST:
+                    raise ValueError(f"{path}:{number}: a line has at most {_LONGEST // 10**6} MB, this one is longer")
                 yield number, line.decode("utf-8").rstrip("\r\n")
+                number += 1
     except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path}:{number}: cannot be read as UTF-8 text from here: {error}") from None
 
