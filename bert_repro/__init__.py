@@ -6,11 +6,10 @@ tensorflow-datasets; `checkpoints` loads an encoder, with `hub` (where it comes 
 words and wordpieces together, and `states` gives every word's vector in every layer, kept in a `store`; `similarity` and
 `probes` turn vectors into numbers, `intervals` into numbers with intervals, `tables` keeps them; `scores` brings together
 those of tuned models, `ablation` sets the change of a layer against what came of it, `projections` puts words in a plane;
-`figures` draws (`picture` makes a still of it), `claims` judges, `scorecard` shows the verdicts, `compare` lays two sets of
-results side by side. `study` says which notebook runs with which setting, `plan` what that costs, `execute` runs it (`rerun`
-again, from a manifest; `cluster` says what failed on one) and `page` makes one web page of it; `provenance` says what made a
-table and whether it is stale, and `ledger` shows that. `sample` is a small English of our own, for everything that must work
-with no data at hand.
+`figures` draws, `claims` judges, `scorecard` shows the verdicts, `compare` lays two sets of results side by side. `study`
+says which notebook runs with which setting, `plan` what that costs, `execute` runs it (`rerun` again, from a manifest;
+`cluster` says what failed on one) and `page` makes one web page of it; `provenance` says what made a table and whether it is
+stale, and `ledger` shows that. `sample` is a small English of our own, for everything that must work with no data at hand.
 """
 
 __version__ = "0.1.0"

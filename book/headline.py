@@ -1,10 +1,11 @@
-"""The README's picture, drawn from the tables of the published study: python book/headline.py (needs a Chromium)."""
+"""The README's picture, drawn from the tables of the published study: python book/headline.py."""
 
 from pathlib import Path
 
 import pandas as pd
 
-from bert_repro import figures, picture, scores, tables
+from bert_repro import figures, scores, tables
+from bert_repro.figures.still import still
 
 PANELS = {"rsa": "RSA with the untuned encoder (Wikipedia)", "uuas": "UUAS of distance probes (EWT test)"}
 
@@ -13,4 +14,5 @@ rsa = table[(table["method"] == "rsa") & (table["metric"] == "similarity") & (ta
 rsa = rsa[rsa["rows"].isna() & (rsa["corpus"] == "wiki")]
 uuas = table[(table["metric"] == "uuas") & (table["split"] == "test") & (table["probe"] == "structural")]
 both = pd.concat([rsa.assign(metric=PANELS["rsa"]), scores.over_probe_seeds(uuas).assign(metric=PANELS["uuas"])])
-picture.save(figures.layer_curves(both, facet="metric"), Path(__file__).parent / "_static" / "headline.png", width=820)
+drawn = still(figures.layer_curves(both, facet="metric"))
+(Path(__file__).parent / "_static" / "headline.svg").write_text(drawn + "\n", encoding="utf-8")

@@ -25,7 +25,6 @@ LEVELS = (
         "scorecard",
         "ledger",
         "figures",
-        "picture",
     },
     {"backend", "encoder", "heads", "probes"},
     {"states", "finetune"},
