@@ -1,4 +1,4 @@
-# make report|plan|publish [STUDY=studies/mini.yaml DATA=/path/to/data BASE=bert-base-uncased JOBS=2 GPU=1 PROFILE=profiles/slurm] · test · lint · bench · lab · clean
+# make report|plan|publish [STUDY=studies/mini.yaml DATA=/path/to/data BASE=bert-base-uncased JOBS=2 PROFILE=profiles/slurm GPU=1 PARTS=8] · test · lint · bench · lab · clean
 STUDY ?= studies/demo.yaml
 UV ?= $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN = $(UV) run --frozen --no-sync
@@ -8,7 +8,7 @@ export BERT_REPRO_DATA := $(if $(DATA),$(abspath $(DATA)),$(BERT_REPRO_DATA))
 .PHONY: report plan publish test lint bench lab clean
 
 GIVEN = $(STUDY) $(if $(BASE),--base "$(BASE)") $(if $(JOBS),--jobs $(JOBS))
-WHERE = $(if $(PROFILE),--profile "$(PROFILE)" $(if $(GPU),--gpu))
+WHERE = $(if $(PROFILE),--profile "$(PROFILE)" $(if $(GPU),--gpu)) $(if $(PARTS),--parts $(PARTS))
 
 report: $(READY) ; $(RUN) python -m bert_repro report $(GIVEN) $(WHERE)
 

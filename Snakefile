@@ -14,10 +14,12 @@ RUNS = {run.name: run for run in studies.runs(STUDY, OUT)}
 PUBLISHED = sorted(path.parent.name for path in (ROOT / "results").glob("*/tables") if any(path.glob("*.parquet")))
 THREADS = int(config.get("threads", 1))
 GPU = bool(config.get("gpu"))
-EXECUTE = (
+PARTS = int(config.get("parts", 1))
+PACKAGE = (
     f"OMP_NUM_THREADS={THREADS} OPENBLAS_NUM_THREADS={THREADS} TF_NUM_INTRAOP_THREADS={THREADS} TF_NUM_INTEROP_THREADS=1 "
-    f"{sys.executable} -m bert_repro run"
+    f"{sys.executable} -m bert_repro"
 )
+EXECUTE, COMPUTE = f"{PACKAGE} run", f"{PACKAGE} states compute"
 
 
 @functools.cache
@@ -26,11 +28,12 @@ def costs():
     return {job.run.name: job.cost for job in plan.jobs(STUDY)}
 
 
-def asked(name=None):
-    """Tell what a run, or a chapter, asks of a cluster: twice as much when it is tried again. A local run asks nobody."""
+def asked(name=None, parts=1):
+    """Tell what a run, a part of one, or a chapter asks of a cluster: twice as much when it is tried again. A local run asks nobody."""
 
     def amount(resource):
-        cost = lambda: costs()[name] if name else plan.CHAPTERS
+        whole = lambda: costs()[name] if name else plan.CHAPTERS
+        cost = lambda: whole()._replace(seconds=whole().seconds / parts)
         return lambda wildcards, attempt: attempt * plan.request(cost(), GPU)[resource]
 
     gpu = {"gpu": 1} if GPU and name and costs()[name].flop else {}
@@ -75,6 +78,40 @@ for run in RUNS.values():
             run.name
         shell:
             EXECUTE + " {params.notebook} {output[0]} --json {params.setting:q} --title {params.title:q}"
+
+
+READ_OUT = [run for run in RUNS.values() if run.notebook == "hidden_states"]
+
+
+# Hidden states in parts, before the rest: no input of the runs that read them, which would run again whenever PARTS changes.
+rule read_out:
+    input:
+        [f"{OUT}/parts/{run.name}-{number}-of-{PARTS}" for run in READ_OUT for number in range(1, PARTS + 1)],
+
+
+for run in READ_OUT:
+    for number in range(1, PARTS + 1):
+
+        rule:
+            name:
+                f"{run.name}-{number}-of-{PARTS}".replace("-", "_")
+            input:
+                [made(need) for need in run.needs],
+            output:
+                touch(f"{OUT}/parts/{run.name}-{number}-of-{PARTS}"),
+            params:
+                model=run.parameters["model"],
+                together=[*run.parameters["corpora"], *run.parameters["examples"]],
+                apart=run.parameters["apart"],
+                part=f"{number}/{PARTS}",
+            threads: THREADS
+            resources:
+                **asked(run.name, PARTS),
+            message:
+                f"{run.name}, part {number} of {PARTS}"
+            shell:
+                COMPUTE + " {params.model:q} {params.together:q} --part {params.part}"
+                + (" && " + COMPUTE + " {params.model:q} {params.apart:q} --pairs apart --part {params.part}") * bool(run.parameters["apart"])
 
 
 def chapters():

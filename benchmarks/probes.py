@@ -17,7 +17,7 @@ import tempfile
 import time
 
 import numpy as np
-from table import Row, write
+from table import Row, seconds, write
 
 from bert_repro import corpora, states
 from bert_repro.probes import evaluation, structural, treebank
@@ -51,12 +51,6 @@ for start in range(0, len(lengths), 20):
     optimizer.zero_grad(); loss.backward(); optimizer.step()
 print(json.dumps(time.perf_counter() - begin))
 """
-
-
-def seconds(work) -> float:
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
 
 
 def plain(bank: treebank.Treebank, read, layer: int, rank: int, batches: int) -> float:

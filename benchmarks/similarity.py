@@ -14,26 +14,18 @@ import multiprocessing
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from table import Row, write
+from table import Row, seconds, write
 
 from bert_repro import intervals, similarity, states
 from bert_repro.study import ROOT
 
 LAYERS, MODELS, RESAMPLES, NAIVE = 13, 4, 1000, 20
 METHODS = ("rsa", "cka_debiased")
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Time one call."""
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
 
 
 def representations(words: int, hidden: int) -> tuple[Iterator[np.ndarray], np.ndarray, np.ndarray]:

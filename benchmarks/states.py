@@ -14,13 +14,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from table import Row, write
+from table import Row, seconds, write
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -45,13 +44,6 @@ begin = time.perf_counter()
 loop(sentences)
 print(time.perf_counter() - begin)
 """
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Time one call."""
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
 
 
 def matmul_peak() -> float:

@@ -4,7 +4,8 @@ A benchmark that runs again replaces its rows. Both sides of a row were measured
 """
 
 import datetime
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -23,6 +24,13 @@ class Row(NamedTuple):
     beside: str
     seconds_beside: float
     aim: float | None = None
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Time one call."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
 
 
 def write(benchmark: str, rows: Sequence[Row]) -> None:

@@ -7,8 +7,8 @@ words and wordpieces together, and `states` gives every word's vector in every l
 `probes` turn vectors into numbers, `intervals` into numbers with intervals, `tables` keeps them; `scores` brings together
 those of tuned models, `ablation` sets the change of a layer against what came of it, `projections` puts words in a plane;
 `figures` draws, `claims` judges, `scorecard` shows the verdicts, `compare` lays two sets of results side by side. `study`
-says which notebook runs with which setting, `plan` what that costs, `execute` runs it (`rerun` again, from a manifest;
-`cluster` says what failed on one) and `page` makes one web page of it; `provenance` says what made a table and whether it is
+says which notebook runs with which setting, `plan` what that costs, `report` has them all run, here or on a cluster; `execute`
+runs one (`rerun` again, from a manifest) and `page` makes one web page of it; `provenance` says what made a table and whether it is
 stale, and `ledger` shows that. `sample` is a small English of our own, for everything that must work with no data at hand.
 """
 

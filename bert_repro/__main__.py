@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--archive", action="store_true", help="also pack the site into one file")
     report.add_argument("--profile", type=Path, help="run on a cluster, as this folder says, e.g. profiles/slurm")
     report.add_argument("--gpu", action="store_true", help="on a cluster: a GPU for each job that trains or reads out")
+    report.add_argument("--parts", type=int, default=1, help="jobs among which each encoder's reading out is shared")
 
     show = commands.add_parser("parameters", help="list a notebook's parameters")
     show.add_argument("notebook")
@@ -119,10 +120,7 @@ def _fetch(what: str, base: str) -> None:
         models, texts = [loaded.base], loaded.corpora()
     elif corpora.registered(what):
         models, texts = [], [what]
-    folders = [*map(checkpoints.resolve, models)]
-    for folder in folders:  # what a run could not use is told now
-        checkpoints.load_tokenizer(folder)
-        checkpoints.read_weights(folder)
+    folders = [checkpoints.check(model) for model in models]
     places = [*folders, *(path for text in texts for path in corpora.fetch(text))]
     print(*dict.fromkeys(places), sep="\n")
 
@@ -240,10 +238,10 @@ def main(given: list[str] | None = None) -> int:
 
             print(rerun.rerun(arguments.table, [tuple(pair) for pair in arguments.parameter]))
         elif arguments.command == "report":
-            from bert_repro import execute
+            from bert_repro import report
 
-            where = arguments.profile, arguments.gpu
-            execute.report(arguments.study, arguments.base, arguments.jobs, arguments.archive, *where)
+            where = arguments.profile, arguments.gpu, arguments.parts
+            report.make(arguments.study, arguments.base, arguments.jobs, arguments.archive, *where)
         elif arguments.command == "parameters":
             from bert_repro import execute
 

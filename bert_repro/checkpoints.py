@@ -366,3 +366,15 @@ def load_tokenizer(folder: Path) -> Any:
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.model_max_length = sys.maxsize  # lengths are checked in alignment.py; this only silences a warning
     return tokenizer
+
+
+def check(reference: str) -> Path:
+    """Resolve a checkpoint, and read all that a run will need of it, so that what no run could use is told before the first.
+
+    Raises:
+        ValueError, OSError: As `resolve`, `load_tokenizer` and `read_weights` do.
+    """
+    folder = resolve(reference)
+    load_tokenizer(folder)
+    read_weights(folder)
+    return folder

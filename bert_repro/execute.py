@@ -11,7 +11,6 @@ import logging
 import os
 import re
 import shlex
-import shutil
 import sys
 import tempfile
 import time
@@ -342,79 +341,3 @@ def _last_cell(executed: Path) -> str:
     cells = [c for c in _read(executed)["cells"] if not added & set(c["metadata"].get("tags", []))]
     started = [n for n, cell in enumerate(cells, 1) if cell["metadata"].get("papermill", {}).get("start_time")]
     return f"cell {started[-1]} of {len(cells)}" if started else "before its first cell"
-
-
-def report(
-    study: Path, base: str = "", jobs: int = 0, archive: bool = False, profile: Path | None = None, gpu: bool = False
-) -> None:
-    """Run a study through Snakemake, build its book and say where to open it.
-
-    What is wrong with the study, its data or its base encoder is told before anything runs. A lock that ends with this process
-    and Snakemake's keeps a second run out of the folder, so that nothing needs unlocking after a kill.
-
-    Args:
-        study: A study file.
-        base: Another base encoder than the study's.
-        jobs: Notebooks side by side; 2, or 1 on one core, or what the profile says, where not given.
-        archive: Also pack the whole site into one file, `build/<study>/<study>.zip`.
-        profile: A folder with Snakemake's options for a cluster, e.g. profiles/slurm; on this machine where not given.
-        gpu: On a cluster, ask for a GPU for every job that computes in the encoder.
-
-    Raises:
-        ValueError: The study cannot be run as it is.
-        OSError: Data or weights are missing.
-        RuntimeError: A notebook or the book failed, or another report runs in this folder.
-    """
-    import fcntl
-    import subprocess
-
-    from bert_repro import checkpoints, cluster, corpora
-    from bert_repro import study as studies
-
-    loaded = studies.load(study, base)
-    # Snakemake works in the project's folder, its user in any
-    study = study.absolute().relative_to(ROOT) if study.absolute().is_relative_to(ROOT) else study.absolute()
-    if base and Path(base).is_dir() and not (ROOT / base).is_dir():
-        base = str(Path(base).absolute())
-    if profile and not (profile / "config.yaml").is_file():
-        raise ValueError(f"--profile takes a folder with Snakemake's config.yaml, e.g. profiles/slurm, got {profile}")
-    cores = os.cpu_count() or 1
-    if jobs < 0 or (jobs > cores and not profile):
-        raise ValueError(f"--jobs must lie between 1 and the {cores} cores of this machine, got {jobs}")
-    for reference in loaded.corpora():
-        corpora.locate(reference)
-    folder = checkpoints.resolve(loaded.base)
-    checkpoints.load_tokenizer(folder)
-    checkpoints.read_weights(folder)
-    if profile:  # one core a job, as the plan reckons; "rules" would keep quiet about jobs that the cluster ended
-        threads, where = 1, ["reason", "--profile", str(profile.absolute()), *(["--jobs", str(jobs)] if jobs else [])]
-    else:
-        jobs = jobs or min(2, cores)
-        threads, where = cores // jobs, ["rules", "--cores", str(cores - cores % jobs)]
-    command = [
-        sys.executable, "-m", "snakemake", "--nolock", "--rerun-incomplete", "--keep-going", "--quiet", *where,
-        "--config", f"study={study}", f"base={base}", f"threads={threads}", *(["gpu=1"] if gpu else []),
-    ]  # fmt: skip
-    (ROOT / "build").mkdir(exist_ok=True)
-    known = {run.name for run in studies.runs(loaded)}
-    with open(ROOT / "build" / ".report.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            why = "another report is running in this folder, or what it started still is"
-            raise RuntimeError(f"{why}: wait for it, or work in another clone") from None
-        built = ROOT / "build" / loaded.name
-        for left in [*(built / "runs").glob("*"), *(built / "tables").glob("*")]:
-            if left.name.lstrip(".").partition(".")[0] not in known:  # of a run that the study no longer has
-                left.unlink()
-        done = subprocess.run(command, cwd=ROOT, pass_fds=[lock.fileno()])  # were this killed, Snakemake would go on
-    if done.returncode:
-        ended = cluster.failures(ROOT / ".snakemake" / "log") if profile else []
-        first = ended[0] if ended else "the first error stands above"
-        others = f"; {len(ended) - 1} more failed, see above" if ended[1:] else ""
-        raise RuntimeError(f"the report is not complete: {first}{others}; what was finished is kept")
-    site = Path("build", loaded.name, "book", "_build", "html")
-    print(f"\nopen {site / 'index.html'}")
-    if archive:
-        packed = shutil.make_archive(str(built / loaded.name), "zip", ROOT / site)
-        print(f"the same in one file: {Path(packed).relative_to(ROOT)}")

@@ -303,11 +303,11 @@ def _probe(setting: Mapping[str, Any], config: Config) -> Cost:
 
 def _edges(setting: Mapping[str, Any], config: Config) -> Cost:
     numbers = (config.num_hidden_layers + 1) * config.hidden_size
-    words = setting["epochs"] * (size(setting["train"]).words + size(setting["dev"]).words)
+    train, dev = size(setting["train"]), size(setting["dev"])
+    words = setting["epochs"] * (train.words + dev.words)
     fits = 2 + setting["mixed"] + 2 * setting["description"]  # labels, lot, mixes, and the code of the first two
     spans = sum(2 if target in ("relation", "arc") else 1 for target in setting["targets"])
-    texts = map(size, (setting["train"], setting["dev"]))
-    return Cost(START + fits * spans * words * numbers * EDGE, NOTEBOOK + BATCHES + _held(*texts))
+    return Cost(START + fits * spans * words * numbers * EDGE, NOTEBOOK + BATCHES + _held(train, dev))
 
 
 def _held(*texts: Size) -> float:

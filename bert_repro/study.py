@@ -337,15 +337,21 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
             compare(f"{task.task}-{task.seeds[1]}", f"{task.task}-{task.seeds[0]}", "floor")
     structural, edges = study.structural_probe, study.edge_probe
 
-    def probe(notebook: str, name: str, setting: dict[str, object]) -> None:
+    def probe(notebook: str, name: str, setting: dict[str, object], seed: int | None = None) -> None:
+        called, title = (name, name) if seed is None else (f"{name}-probe{seed}", f"{name}, probe seed {seed}")
         add(
-            f"{notebook}-{name}", notebook, name, (f"states-{name}",), model=models[name], name=name,
+            f"{notebook}-{called}", notebook, title, (f"states-{name}",), model=models[name], name=name,
             role="control" if name == "untrained" else "score", resamples=study.resamples, **setting,
         )  # fmt: skip
 
+    lists = {"seeds", "more_seeds", "more_ranks"}
     for name in models:
-        more = {"seeds": structural.seeds + structural.more_seeds} if name == "base" else {"more_ranks": []}
-        probe("structural_probe", name, structural.model_dump(exclude={"more_seeds"}) | more)
+        one, *others = structural.seeds + (structural.more_seeds if name == "base" else [])
+        ranks = structural.more_ranks if name == "base" else []
+        plain = structural.model_dump(exclude=lists) | {"seeds": [one], "more_ranks": ranks}
+        probe("structural_probe", name, plain)
+        for seed in others:  # a job each, of its scores alone
+            probe("structural_probe", name, plain | {"seeds": [seed], "more_ranks": [], "shown": 0}, seed)
     for name in models:
         short = {"description": False, "mixed": False} if name in set(tuned) - first_seeds else {}
         if edges:

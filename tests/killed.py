@@ -1,12 +1,12 @@
 """Kill a study at random moments, go on each time, and compare what comes of it with an undisturbed run.
 
-    python tests/killed.py [studies/demo.yaml] [--kills 10] [--seed 0] [--folder FOLDER] [--calm CLONE]
+    python tests/killed.py [studies/demo.yaml] [--kills 10] [--seed 0] [--folder FOLDER] [--calm CLONE] [--beside]
 
 It clones the last commit twice, each with a cache of its own. One clone runs undisturbed (or `--calm` names one that did); the
 other is killed by SIGKILL, with all that it started, ten times. After each kill every table must have the bytes of the
 undisturbed run's, and nothing that was finished at an earlier kill may have been made again: no notebook, table, checkpoint or
 shard. In the end all tables are compared. It takes about two and a half times as long as the study, and ends with 1 where
-anything differs.
+anything differs. With `--beside` nothing is killed: two clones run at once on one cache that is empty, each with half of the cores.
 """
 
 import argparse
@@ -28,9 +28,9 @@ SETTLED = 3.0  # seconds after which a file counts as finished: Snakemake notes 
 class Clone:
     """A clone of the project with a cache of its own."""
 
-    def __init__(self, root: Path, study: str, name: str):
-        self.root, self.study, self.out = root, study, root / "build" / name
-        self.cache = root.with_name(f"{root.name}-cache")
+    def __init__(self, root: Path, study: str, name: str, cache: Path | None = None, jobs: int = 0):
+        self.root, self.study, self.out, self.jobs = root, study, root / "build" / name, jobs
+        self.cache = cache or root.with_name(f"{root.name}-cache")
         if not root.exists():
             subprocess.run(["git", "clone", "-q", ROOT, root], check=True)
             shutil.rmtree(
@@ -40,7 +40,7 @@ class Clone:
     def start(self) -> subprocess.Popen:
         with open(self.root.with_suffix(".log"), "a") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "bert_repro", "report", self.study],
+                [sys.executable, "-m", "bert_repro", "report", self.study, "--jobs", str(self.jobs)],
                 cwd=self.root,
                 env=os.environ | {"PYTHONPATH": str(self.root), "BERT_REPRO_CACHE": str(self.cache)},
                 stdout=log,
@@ -94,6 +94,20 @@ def compare(killed: Clone, calm: Clone, before: dict[Path, int]) -> tuple[int, l
     return len(found), differ, again
 
 
+def side_by_side(folder: Path, calm: Clone, name: str) -> int:
+    """Run two clones at once on one cache; give how many tables are missing or differ."""
+    both = [Clone(folder / side, calm.study, name, folder / "shared-cache", 1) for side in ("left", "right")]
+    if any([running.wait() for running in [clone.start() for clone in both]]):
+        sys.exit(f"a report failed: see the logs in {folder}")
+    wrong = 0
+    for clone in both:
+        there, differ, _ = compare(clone, calm, {})
+        differ += sorted(calm.tables().keys() - clone.tables().keys())
+        wrong += len(differ)
+        print(f"{clone.root.name}: {there} tables; differ: {differ or 'none'}")
+    return wrong
+
+
 def main() -> int:
     """Do the whole experiment; a line a kill."""
     parser = argparse.ArgumentParser()
@@ -103,11 +117,14 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where the clones go; a new temporary folder by default")
     parser.add_argument("--calm", type=Path, help="a clone in which the study has run undisturbed, of the same commit")
     parser.add_argument("--seconds", type=float, help="how long it took there")
+    parser.add_argument("--beside", action="store_true", help="two at once instead of kills")
     given = parser.parse_args()
     folder, name = given.folder or Path(tempfile.mkdtemp()), Path(given.study).stem
     calm = Clone((given.calm or folder / "calm").absolute(), given.study, name)
     whole = given.seconds or calm.finish()
     print(f"undisturbed: {whole:.0f} s, {len(calm.tables())} tables", flush=True)
+    if given.beside:
+        return int(side_by_side(folder.absolute(), calm, name) > 0)
     killed, moments = Clone((folder / "killed").absolute(), given.study, name), random.Random(given.seed)
     before: dict[Path, int] = {}
     wrong = 0

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bert_repro import checkpoints, cluster, corpora, execute, tables
+from bert_repro import checkpoints, corpora, execute, report, tables
 from bert_repro.__main__ import main
 from bert_repro.study import ROOT, load
 from bert_repro.study import runs as study_runs
@@ -210,15 +210,15 @@ def test_report_can_be_called_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(fcntl, "flock", lambda *given: None)  # a report may be running
     monkeypatch.chdir(tmp_path)
-    execute.report(Path("study.yaml"), "mine")
+    report.make(Path("study.yaml"), "mine")
     assert seen == [f"study={tmp_path / 'study.yaml'}", f"base={base}"]
     monkeypatch.chdir(ROOT / "studies")
-    execute.report(Path("demo.yaml"), "tiny")
+    report.make(Path("demo.yaml"), "tiny")
     assert seen[2:] == ["study=studies/demo.yaml", "base=tiny"]
 
 
 def test_what_a_killed_report_started_keeps_the_next_one_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(execute, "ROOT", tmp_path)
+    monkeypatch.setattr(report, "ROOT", tmp_path)
     left = []
 
     def run(command, cwd, pass_fds):
@@ -227,11 +227,11 @@ def test_what_a_killed_report_started_keeps_the_next_one_out(tmp_path, monkeypat
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", run)
-    execute.report(ROOT / "studies" / "demo.yaml", "tiny")
+    report.make(ROOT / "studies" / "demo.yaml", "tiny")
     with pytest.raises(RuntimeError, match="or what it started still is"):
-        execute.report(ROOT / "studies" / "demo.yaml", "tiny")
+        report.make(ROOT / "studies" / "demo.yaml", "tiny")
     left[0].communicate(b"\n")
-    execute.report(ROOT / "studies" / "demo.yaml", "tiny")
+    report.make(ROOT / "studies" / "demo.yaml", "tiny")
     left[1].communicate(b"\n")
     assert len(left) == 2
 
@@ -242,6 +242,7 @@ def test_what_a_killed_report_started_keeps_the_next_one_out(tmp_path, monkeypat
         (["--jobs", "1"], ["rules", "--cores", str(os.cpu_count()), f"threads={os.cpu_count()}"], ["--profile", "--jobs", "gpu=1"]),
         (["--profile", "slurm"], ["reason", "--profile", "{}/profiles/slurm", "threads=1"], ["--cores", "--jobs", "gpu=1"]),
         (["--profile", "slurm", "--jobs", "999", "--gpu"], ["--jobs", "999", "threads=1", "gpu=1"], ["--cores"]),
+        (["--parts", "8"], ["parts=8"], ["--jobs"]),
     ],
 )  # fmt: skip
 def test_cores_are_this_machines_and_a_cluster_has_its_profile(monkeypatch, arguments, given, left):
@@ -275,14 +276,14 @@ def test_cores_are_this_machines_and_a_cluster_has_its_profile(monkeypatch, argu
 def test_a_report_that_fails_names_the_job_that_a_cluster_ended(capsys, monkeypatch, failed, where, expected):
     monkeypatch.setattr(subprocess, "run", lambda command, **options: subprocess.CompletedProcess(command, 1))
     monkeypatch.setattr(fcntl, "flock", lambda *given: None)
-    monkeypatch.setattr(cluster, "failures", lambda folder: failed)
+    monkeypatch.setattr(report, "failures", lambda folder: failed)
     monkeypatch.chdir(ROOT)
     line = fails(capsys, "report", "studies/demo.yaml", "--base", "tiny", *where)
     assert line == f"bert_repro: the report is not complete: {expected} was finished is kept"
 
 
 def test_a_second_report_is_kept_out(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(execute, "ROOT", tmp_path)
+    monkeypatch.setattr(report, "ROOT", tmp_path)
     (tmp_path / "build").mkdir()
     with filelock.FileLock(tmp_path / "build" / ".report.lock"):
         line = fails(capsys, "report", ROOT / "studies" / "demo.yaml", "--base", "tiny")

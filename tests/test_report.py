@@ -119,7 +119,7 @@ class Clone:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """A clone whose first report was killed in the middle, and finished by a second."""
+    """A clone whose first report was killed in the middle, and finished by a second that shared the reading out."""
     clone = Clone(tmp_path_factory.mktemp("reader"))
     running = clone.start()
     deadline = time.monotonic() + 300
@@ -129,7 +129,7 @@ def clone(tmp_path_factory):
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     assert not clone.book.exists()
-    clone.report()
+    clone.report("--parts", "2")
     return clone
 
 
@@ -139,6 +139,13 @@ def test_a_killed_report_goes_on_without_unlocking(clone):
     assert done == []
     with FileLock(clone.root / "build" / ".report.lock", timeout=0):  # nobody holds it
         pass
+
+
+def test_hidden_states_were_read_out_in_parts_before_what_reads_them(clone):
+    names = [f"{run}-{part}-of-2" for run in RUNS if run.startswith("states-") for part in (1, 2)]
+    made = {path.name: path.stat().st_mtime_ns for path in (clone.out / "parts").glob("*")}
+    assert sorted(made) == sorted(names)
+    assert max(made.values()) < min(clone.times()[run] for run in RUNS if not run.startswith("finetune"))
 
 
 def test_tables_hold_the_study_and_its_models(clone):
@@ -212,7 +219,7 @@ def test_the_checkpoint_says_where_it_comes_from(clone):
     assert record == {"base": str(clone.base), "task": "nli", "seed": 1, "updates": 4, "layers_changed": "all"}
 
 
-def test_a_second_report_runs_nothing(clone):
+def test_a_second_report_runs_nothing_in_parts_or_whole(clone):
     before, begin = clone.times(), time.monotonic()
     said = clone.report()
     assert time.monotonic() - begin < 30

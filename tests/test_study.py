@@ -55,8 +55,12 @@ def test_every_run_is_one_its_notebook_accepts(runs):
 def test_only_the_base_encoder_is_probed_with_more_ranks_and_seeds(tmp_path):
     probes = SMALL["structural_probe"] | {"seeds": [3], "more_seeds": [4, 5], "more_ranks": [2]}
     made = {run.name: run.parameters for run in study.runs(study.load(write(tmp_path, structural_probe=probes)))}
-    base, tuned = made["structural_probe-base"], made["structural_probe-nli-1"]
-    assert (base["seeds"], base["more_ranks"], tuned["seeds"], tuned["more_ranks"]) == ([3, 4, 5], [2], [3], [])
+    made = {name: run for name, run in made.items() if name.startswith("structural_probe-")}
+    assert {name.partition("-")[2]: (run["seeds"], run["more_ranks"], run["shown"]) for name, run in made.items()} == {
+        "base": ([3], [2], 3), "base-probe4": ([4], [], 0), "base-probe5": ([5], [], 0),
+        "untrained": ([3], [], 3), "nli-1": ([3], [], 3), "nli-2": ([3], [], 3),
+    }  # fmt: skip
+    assert {run["name"] for name, run in made.items() if "base" in name} == {"base"}
 
 
 def test_runs_have_names_and_outputs_of_their_own(runs):

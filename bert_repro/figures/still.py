@@ -67,13 +67,13 @@ def _panel(figure: go.Figure, at: int, across: Any, up: Any, box: tuple) -> Iter
     left, top, right, bottom = box
     low, high = up.domain or (0, 1)
     top, bottom = bottom - high * (bottom - top), bottom - low * (bottom - top)
-    to_x = _scale(_range(figure, "x", at), left, right)
-    to_y = _scale(_range(figure, "y", at), bottom, top)
+    ends = {letter: _range(figure, letter, at) for letter in "xy"}
+    to_x, to_y = _scale(ends["x"], left, right), _scale(ends["y"], bottom, top)
     yield f"<rect x='{left}' y='{top:.1f}' width='{right - left}' height='{bottom - top:.1f}' fill='{ASIDE}' fill-opacity='.06'/>"
-    for value, name in _ticks(across, _range(figure, "x", at)):
+    for value, name in _ticks(across, ends["x"]):
         yield _stroke(f"M{to_x(value):.1f} {top:.1f}V{bottom:.1f}", "#ddd") if across.showgrid is not False else ""
         yield _texts(_lines(name), to_x(value), bottom + 16, 13, "middle") if across.showticklabels is not False else ""
-    for value, name in _ticks(up, _range(figure, "y", at)):
+    for value, name in _ticks(up, ends["y"]):
         yield _stroke(f"M{left} {to_y(value):.1f}H{right}", "#ddd") if up.showgrid is not False else ""
         lines = _lines(name)
         high = to_y(value) + 4 - 7 * (len(lines) - 1)

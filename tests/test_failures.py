@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from bert_repro import cluster
+from bert_repro import report
 
 BLOCK = """[Fri Nov 27 05:26:03 2026]
 Error in rule {name}:
@@ -36,7 +36,7 @@ def test_a_failed_job_is_one_line(tmp_path, status, said, expected):
         own.write_text(said)
     (tmp_path / "now.log").write_text("Select jobs\n" + BLOCK.format(name="states_base", status=status, log=own))
     told = f", {expected}" if expected else ""
-    assert cluster.failures(tmp_path) == [f"states_base: {status}{told}; see {own}"]
+    assert report.failures(tmp_path) == [f"states_base: {status}{told}; see {own}"]
 
 
 def test_every_job_of_the_last_report_is_told_once_and_a_cluster_without_words_leaves_its_name(tmp_path):
@@ -44,8 +44,8 @@ def test_every_job_of_the_last_report_is_told_once_and_a_cluster_without_words_l
     os.utime(tmp_path / "old.log", (0, 0))
     blocks = [BLOCK.format(name=name, status="FAILED", log="x") for name in ("one", "two", "one")]
     (tmp_path / "now.log").write_text("".join(blocks) + "Error in rule three:\n    jobid: 7\n")
-    assert cluster.failures(tmp_path) == ["one: FAILED; see x", "two: FAILED; see x", "three: failed"]
+    assert report.failures(tmp_path) == ["one: FAILED; see x", "two: FAILED; see x", "three: failed"]
 
 
 def test_where_nothing_was_logged_there_is_no_line(tmp_path):
-    assert cluster.failures(tmp_path) == cluster.failures(tmp_path / "none") == []
+    assert report.failures(tmp_path) == report.failures(tmp_path / "none") == []
