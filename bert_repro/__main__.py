@@ -227,7 +227,7 @@ def _states(arguments: argparse.Namespace) -> None:
 
 
 def main(given: list[str] | None = None) -> int:
-    """Run a command and return its exit status: 0, 1 for an error with a message, 2 for wrong usage."""
+    """Run a command and return its exit status: 0, 1 for an error with a message, 2 for wrong usage, 130 for Ctrl-C."""
     arguments = _parser().parse_args(given)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
@@ -266,6 +266,9 @@ def main(given: list[str] | None = None) -> int:
             raise
         print(f"bert_repro: {' '.join(str(error).split())}", file=sys.stderr)  # one line, even of YAML
         return 1
+    except KeyboardInterrupt:
+        print("bert_repro: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

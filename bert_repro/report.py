@@ -7,8 +7,10 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from bert_repro import checkpoints, corpora
@@ -81,12 +83,9 @@ def make(
         for left in [*(built / "runs").glob("*"), *(built / "tables").glob("*")]:
             if left.name.lstrip(".").partition(".")[0] not in known:  # of a run that the study no longer has
                 left.unlink()
-        for target in ("read_out", "all") if parts > 1 else ("all",):
-            # were this killed, Snakemake would go on
-            done = subprocess.run([*snakemake, target, *options], cwd=ROOT, pass_fds=[lock.fileno()])
-            if done.returncode:
-                break
-    if done.returncode:
+        targets = ["read_out", "all"] if parts > 1 else ["all"]
+        failed = any(_run([*snakemake, target, *options], lock.fileno()) for target in targets)
+    if failed:
         ended = failures(ROOT / ".snakemake" / "log") if profile else []
         first = ended[0] if ended else "the first error stands above"
         others = f"; {len(ended) - 1} more failed, see above" if ended[1:] else ""
@@ -96,6 +95,19 @@ def make(
     if archive:
         packed = shutil.make_archive(str(built / loaded.name), "zip", ROOT / site)
         print(f"the same in one file: {Path(packed).relative_to(ROOT)}")
+
+
+def _run(command: Sequence[str], lock: int) -> int:
+    """Run Snakemake, which keeps the lock were this process killed; give its exit status.
+
+    Ctrl-C is for Snakemake, which hears it as well, and ends its jobs before itself.
+    """
+    with subprocess.Popen(command, cwd=ROOT, pass_fds=[lock]) as running:
+        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return running.wait()
+        finally:
+            signal.signal(signal.SIGINT, heard)
 
 
 def failures(folder: Path) -> list[str]:

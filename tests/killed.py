@@ -6,7 +6,7 @@ It clones the last commit twice, each with a cache of its own. One clone runs un
 other is killed by SIGKILL, with all that it started, ten times. After each kill every table must have the bytes of the
 undisturbed run's, and nothing that was finished at an earlier kill may have been made again: no notebook, table, checkpoint or
 shard. In the end all tables are compared. It takes about two and a half times as long as the study, and ends with 1 where
-anything differs. With `--beside` nothing is killed: two clones run at once on one cache that is empty, each with half of the cores.
+anything differs. With `--beside` nothing is killed: two clones run at once on one cache that is empty.
 """
 
 import argparse
@@ -28,8 +28,8 @@ SETTLED = 3.0  # seconds after which a file counts as finished: Snakemake notes 
 class Clone:
     """A clone of the project with a cache of its own."""
 
-    def __init__(self, root: Path, study: str, name: str, cache: Path | None = None, jobs: int = 0):
-        self.root, self.study, self.out, self.jobs = root, study, root / "build" / name, jobs
+    def __init__(self, root: Path, study: str, name: str, cache: Path | None = None):
+        self.root, self.study, self.out = root, study, root / "build" / name
         self.cache = cache or root.with_name(f"{root.name}-cache")
         if not root.exists():
             subprocess.run(["git", "clone", "-q", ROOT, root], check=True)
@@ -40,7 +40,7 @@ class Clone:
     def start(self) -> subprocess.Popen:
         with open(self.root.with_suffix(".log"), "a") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "bert_repro", "report", self.study, "--jobs", str(self.jobs)],
+                [sys.executable, "-m", "bert_repro", "report", self.study],
                 cwd=self.root,
                 env=os.environ | {"PYTHONPATH": str(self.root), "BERT_REPRO_CACHE": str(self.cache)},
                 stdout=log,
@@ -96,8 +96,8 @@ def compare(killed: Clone, calm: Clone, before: dict[Path, int]) -> tuple[int, l
 
 def side_by_side(folder: Path, calm: Clone, name: str) -> int:
     """Run two clones at once on one cache; give how many tables are missing or differ."""
-    both = [Clone(folder / side, calm.study, name, folder / "shared-cache", 1) for side in ("left", "right")]
-    if any([running.wait() for running in [clone.start() for clone in both]]):
+    both = [Clone(folder / side, calm.study, name, folder / "shared-cache") for side in ("left", "right")]
+    if {running.wait() for running in [clone.start() for clone in both]} != {0}:
         sys.exit(f"a report failed: see the logs in {folder}")
     wrong = 0
     for clone in both:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -154,10 +155,10 @@ def test_a_wrong_study_is_refused(capsys, tmp_path, command, text, expected):
 def no_snakemake(monkeypatch):
     """Let nothing run: what is wrong must be found before."""
 
-    def run(*arguments, **options):
+    def run(command, lock):
         raise AssertionError("Snakemake was started")
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(report, "_run", run)
 
 
 @pytest.mark.parametrize(
@@ -203,11 +204,11 @@ def test_report_can_be_called_from_any_folder(tmp_path, monkeypatch):
     checkpoints.write(base, config, checkpoints.random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
     seen = []
 
-    def run(command, cwd, **options):
+    def run(command, lock):
         seen.extend([part for part in command if part.startswith(("study=", "base="))])
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(report, "_run", run)
     monkeypatch.setattr(fcntl, "flock", lambda *given: None)  # a report may be running
     monkeypatch.chdir(tmp_path)
     report.make(Path("study.yaml"), "mine")
@@ -221,12 +222,12 @@ def test_what_a_killed_report_started_keeps_the_next_one_out(tmp_path, monkeypat
     monkeypatch.setattr(report, "ROOT", tmp_path)
     left = []
 
-    def run(command, cwd, pass_fds):
+    def run(command, lock):
         wait = [sys.executable, "-c", "input()"]
-        left.append(subprocess.Popen(wait, stdin=subprocess.PIPE, pass_fds=pass_fds))
-        return subprocess.CompletedProcess(command, 0)
+        left.append(subprocess.Popen(wait, stdin=subprocess.PIPE, pass_fds=[lock]))
+        return 0
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(report, "_run", run)
     report.make(ROOT / "studies" / "demo.yaml", "tiny")
     with pytest.raises(RuntimeError, match="or what it started still is"):
         report.make(ROOT / "studies" / "demo.yaml", "tiny")
@@ -234,6 +235,39 @@ def test_what_a_killed_report_started_keeps_the_next_one_out(tmp_path, monkeypat
     report.make(ROOT / "studies" / "demo.yaml", "tiny")
     left[1].communicate(b"\n")
     assert len(left) == 2
+
+
+def test_ctrl_c_reaches_snakemake_which_ends_its_jobs_before_the_report_ends(tmp_path):
+    """Both hear it, as from a terminal; Snakemake is one that takes a second over its end."""
+    slow = "import time\ntry: print('up', flush=True); time.sleep(60)\nexcept KeyboardInterrupt: time.sleep(1); exit('ended')"
+    (tmp_path / "snakemake.py").write_text(slow)
+    whole = f"""
+from pathlib import Path
+from bert_repro import report
+from bert_repro.__main__ import main
+report.ROOT = Path({str(tmp_path)!r})
+raise SystemExit(main(["report", {str(ROOT / "studies" / "demo.yaml")!r}, "--base", "tiny", "--parts", "2"]))
+"""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", whole], text=True, start_new_session=True, **pipes) as running:
+        begun = running.stdout.readline()
+        os.killpg(running.pid, signal.SIGINT)
+        out, err = running.communicate(timeout=30)
+    assert begun == "up\n"
+    assert out == "" and running.returncode == 1
+    assert err.splitlines() == [
+        "ended",
+        "bert_repro: the report is not complete: the first error stands above; what was finished is kept"
+    ]
+
+
+def test_ctrl_c_ends_other_commands_without_a_traceback(capsys, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execute, "find", interrupted)
+    assert main(["parameters", "similarity"]) == 130
+    assert capsys.readouterr() == ("", "bert_repro: interrupted\n")
 
 
 @pytest.mark.parametrize(
@@ -248,11 +282,11 @@ def test_what_a_killed_report_started_keeps_the_next_one_out(tmp_path, monkeypat
 def test_cores_are_this_machines_and_a_cluster_has_its_profile(monkeypatch, arguments, given, left):
     seen = []
 
-    def run(command, **options):
+    def run(command, lock):
         seen.extend(command)
-        return subprocess.CompletedProcess(command, 0)
+        return 0
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(report, "_run", run)
     monkeypatch.setattr(fcntl, "flock", lambda *given: None)
     monkeypatch.chdir(ROOT / "profiles")
     assert main(["report", str(ROOT / "studies" / "demo.yaml"), "--base", "tiny", *arguments]) == 0
@@ -274,7 +308,7 @@ def test_cores_are_this_machines_and_a_cluster_has_its_profile(monkeypatch, argu
     ],
 )
 def test_a_report_that_fails_names_the_job_that_a_cluster_ended(capsys, monkeypatch, failed, where, expected):
-    monkeypatch.setattr(subprocess, "run", lambda command, **options: subprocess.CompletedProcess(command, 1))
+    monkeypatch.setattr(report, "_run", lambda command, lock: 1)
     monkeypatch.setattr(fcntl, "flock", lambda *given: None)
     monkeypatch.setattr(report, "failures", lambda folder: failed)
     monkeypatch.chdir(ROOT)

@@ -100,6 +100,7 @@ TABLE = (  # a command, variables of the environment before it; its exit code; w
     ("report .", 1, "no study file .: there are studies/demo.yaml, studies/mini.yaml, studies/paper.yaml"),
     ("report STUDIES/demo.yaml --jobs 0.5", 2, "argument --jobs: invalid int value: '0.5'"),
     ("report STUDIES/demo.yaml --jobs 99", 1, "--jobs must lie between 1 and the 2 cores of this machine, got 99"),
+    ("report STUDIES/demo.yaml --parts 0", 1, "--parts must be at least 1, got 0"),
     ("report STUDIES/mini.yaml", 1, "this corpus is read from the data folder, which is not set: give it with `make report"),
     ("BERT_REPRO_DATA=/nowhere report STUDIES/mini.yaml", 1, "the data folder '/nowhere' does not exist: correct DATA=... or BERT_REPRO_DATA"),
     ("report STUDIES/demo.yaml --base pickled", 1, "pickled has no tokenizer: expected tokenizer.json or vocab.txt beside the weights"),
