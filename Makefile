@@ -2,6 +2,7 @@
 STUDY ?= studies/demo.yaml
 UV ?= $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN = $(UV) run --frozen --no-sync
+PYTEST = pytest -n 2 --dist loadfile
 DEVICE = $(if $(GPU),gpu,cpu)
 READY = .venv/.ready-$(DEVICE)$(if $(PROFILE),-slurm)
 export BERT_REPRO_DATA := $(if $(DATA),$(abspath $(DATA)),$(BERT_REPRO_DATA))
@@ -16,12 +17,18 @@ publish: $(READY) ; $(RUN) python -m bert_repro report $(GIVEN) $(WHERE) --archi
 
 plan: $(READY) ; @$(RUN) python -m bert_repro plan $(GIVEN)
 
+# two processes, a core each: libraries that take all cores wait for one another
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
+test: export TF_NUM_INTRAOP_THREADS = 1
+test: export TF_NUM_INTEROP_THREADS = 1
+test: export TQDM_DISABLE = 1
 test: $(READY) lint
-	$(RUN) pytest tests -m "not slow" -n 2 --dist loadfile
-	$(RUN) pytest tests -m slow -n 2 --dist loadfile
-	TQDM_DISABLE=1 $(RUN) pytest -p no:cacheprovider --nbval-lax notebooks
-	for n in $(notdir $(basename $(wildcard notebooks/*.ipynb))); do $(RUN) python -m bert_repro run $$n build/smoke/$$n.ipynb || exit 1; done
-	TQDM_DISABLE=1 $(RUN) pytest -p no:cacheprovider --nbval build/smoke --nbval-sanitize-with tests/sanitise.cfg
+	$(RUN) $(PYTEST) tests -m "not slow"
+	$(RUN) $(PYTEST) tests -m slow
+	$(RUN) $(PYTEST) -p no:cacheprovider --nbval-lax notebooks
+	printf '%s\n' $(notdir $(basename $(wildcard notebooks/*.ipynb))) | xargs -P 2 -I {} $(RUN) python -m bert_repro run {} build/smoke/{}.ipynb
+	$(RUN) $(PYTEST) -p no:cacheprovider --nbval build/smoke --nbval-sanitize-with tests/sanitise.cfg
 
 lint: $(READY) ; $(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) mypy
 

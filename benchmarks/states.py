@@ -1,6 +1,6 @@
 """Hidden states of a corpus, from text to store: words per second beside three baselines and the machine's peak, and memory.
 
-    python benchmarks/states.py [--corpus ewt:train] [--model minilm] [--rounds 3]
+    python benchmarks/states.py [--corpus ewt:dev] [--model minilm] [--rounds 3]
     python benchmarks/states.py --memory
 
 All sides run in turns on the same machine: quote the ratios, not the seconds. Without the data folder the corpus is
@@ -178,7 +178,7 @@ def memory() -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--corpus", default="ewt:train" if os.environ.get("BERT_REPRO_DATA") else "sample-trees:train")
+    parser.add_argument("--corpus", default="ewt:dev" if os.environ.get("BERT_REPRO_DATA") else "sample-trees:train")
     parser.add_argument("--model", default="minilm")
     parser.add_argument("--rounds", type=int, default=3, help="the first also warms up")
     parser.add_argument("--memory", action="store_true", help="measure memory instead")

@@ -35,7 +35,7 @@ def empty_store() -> Iterator[None]:
     kept = study.cache_folder()
     with tempfile.TemporaryDirectory() as folder:
         for path in kept.iterdir():
-            if path.name != "states":
+            if path.is_dir() and path.name != "states":
                 Path(folder, path.name).symlink_to(path)
         os.environ["BERT_REPRO_CACHE"] = folder
         try:

@@ -257,7 +257,7 @@ raise SystemExit(main(["report", {str(ROOT / "studies" / "demo.yaml")!r}, "--bas
     assert out == "" and running.returncode == 1
     assert err.splitlines() == [
         "ended",
-        "bert_repro: the report is not complete: the first error stands above; what was finished is kept"
+        "bert_repro: the report is not complete: the first error stands above; what was finished is kept",
     ]
 
 
