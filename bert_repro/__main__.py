@@ -261,6 +261,9 @@ def main(given: list[str] | None = None) -> int:
             _compare(arguments)
         else:
             _states(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough; what is still to be written goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError, RuntimeError) as error:
         if arguments.debug:
             raise

@@ -261,6 +261,15 @@ raise SystemExit(main(["report", {str(ROOT / "studies" / "demo.yaml")!r}, "--bas
     ]
 
 
+def test_a_reader_that_has_seen_enough_is_no_error():
+    listed = subprocess.Popen(
+        [sys.executable, "-m", "bert_repro", "list", "corpora"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with listed:
+        listed.stdout.close()
+        assert listed.stderr.read() == b"" and listed.wait() == 0
+
+
 def test_ctrl_c_ends_other_commands_without_a_traceback(capsys, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt

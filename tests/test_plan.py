@@ -226,7 +226,7 @@ def test_the_command_prints_the_plan(capsys):
     assert __main__.main(["plan", "studies/demo.yaml", "--jobs", "1"]) == 0
     said = capsys.readouterr().out
     assert said.rstrip("\n") == plan.show(study.load(ROOT / "studies" / "demo.yaml"), 1)
-    assert "finetune-nli-{1, 2}" in said and "with 1 side by side" in said
+    assert "similarity-base-{nli-1, squad-1, parsing-1}" in said and "with 1 side by side" in said
 
 
 def test_the_command_says_in_one_line_what_it_does_not_know(capsys):
