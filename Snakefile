@@ -32,9 +32,8 @@ def asked(name=None, parts=1):
     """Tell what a run, a part of one, or a chapter asks of a cluster: twice as much when it is tried again. A local run asks nobody."""
 
     def amount(resource):
-        whole = lambda: costs()[name] if name else plan.CHAPTERS
-        cost = lambda: whole()._replace(seconds=whole().seconds / parts)
-        return lambda wildcards, attempt: attempt * plan.request(cost(), GPU)[resource]
+        cost = lambda: costs()[name] if name else plan.CHAPTERS
+        return lambda wildcards, attempt: attempt * plan.request(cost(), GPU, parts)[resource]
 
     gpu = {"gpu": 1} if GPU and name and costs()[name].flop else {}
     return {"mem_mb": amount("mem_mb"), "runtime": amount("runtime"), **gpu}
@@ -80,17 +79,19 @@ for run in RUNS.values():
             EXECUTE + " {params.notebook} {output[0]} --json {params.setting:q} --title {params.title:q}"
 
 
-READ_OUT = [run for run in RUNS.values() if run.notebook == "hidden_states"]
+READ_OUT = [run for run in RUNS.values() if run.notebook == "hidden_states" and PARTS > 1]
+FLAGS = {run.name: [f"{OUT}/parts/{run.name}-{number}-of-{PARTS}" for number in range(1, PARTS + 1)] for run in READ_OUT}
 
+if READ_OUT:
 
-# Hidden states in parts, before the rest: no input of the runs that read them, which would run again whenever PARTS changes.
-rule read_out:
-    input:
-        [f"{OUT}/parts/{run.name}-{number}-of-{PARTS}" for run in READ_OUT for number in range(1, PARTS + 1)],
+    # Hidden states in parts, before the rest: no input of the runs that read them, which would run again whenever PARTS changes.
+    rule read_out:
+        input:
+            FLAGS.values(),
 
 
 for run in READ_OUT:
-    for number in range(1, PARTS + 1):
+    for number, flag in enumerate(FLAGS[run.name], 1):
 
         rule:
             name:
@@ -98,7 +99,7 @@ for run in READ_OUT:
             input:
                 [made(need) for need in run.needs],
             output:
-                touch(f"{OUT}/parts/{run.name}-{number}-of-{PARTS}"),
+                touch(flag),
             params:
                 model=run.parameters["model"],
                 together=[*run.parameters["corpora"], *run.parameters["examples"]],
@@ -110,8 +111,8 @@ for run in READ_OUT:
             message:
                 f"{run.name}, part {number} of {PARTS}"
             shell:
-                COMPUTE + " {params.model:q} {params.together:q} --part {params.part}"
-                + (" && " + COMPUTE + " {params.model:q} {params.apart:q} --pairs apart --part {params.part}") * bool(run.parameters["apart"])
+                f"{COMPUTE} {{params.model:q}} {{params.together:q}} --part {{params.part}}"
+                + (f" && {COMPUTE} {{params.model:q}} {{params.apart:q}} --pairs apart --part {{params.part}}" if run.parameters["apart"] else "")
 
 
 def chapters():

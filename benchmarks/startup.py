@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 import nbformat
-from table import Row, write
+from table import Row, seconds, write
 
 from bert_repro import execute
 from bert_repro.study import ROOT
@@ -34,10 +34,8 @@ def start_up(notebook: Path) -> float:
 
 def tensorflow() -> float:
     """Give the seconds of a Python that imports TensorFlow and transformers."""
-    begin = time.perf_counter()
     command = [sys.executable, "-c", "import tensorflow, transformers; transformers.AutoTokenizer"]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - begin
+    return seconds(lambda: subprocess.run(command, check=True, stderr=subprocess.DEVNULL))
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
-from table import Row, write
+from table import Row, seconds, write
 
 from bert_repro import execute, states, study
 from bert_repro.__main__ import main as main_of_package
@@ -66,9 +66,8 @@ def outside(run: study.Run, layer: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         given = json.dumps(run.parameters | {"layers": [layer], "output": f"{folder}/table.parquet"})
         command = [sys.executable, "-m", "bert_repro", "run", run.notebook, f"{folder}/out.ipynb", "--json", given]
-        begin = time.perf_counter()
-        subprocess.run(command, check=True, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - begin
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return seconds(lambda: subprocess.run(command, check=True, cwd=ROOT, **quiet))
 
 
 def _compute_here(arguments: list[str]) -> None:

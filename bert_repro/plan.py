@@ -147,11 +147,14 @@ def jobs(study: Study) -> list[Job]:
     return [*planned, Job(book, CHAPTERS)]
 
 
-def request(cost: Cost, gpu: bool = False) -> dict[str, int]:
-    """Say what a scheduler is asked for: MB of memory, and minutes; with a GPU, what computes in the encoder is done sooner."""
+def request(cost: Cost, gpu: bool = False, parts: int = 1) -> dict[str, int]:
+    """Say what a scheduler is asked for: MB of memory, and minutes; with a GPU, what computes in the encoder is done sooner.
+
+    Of a job that is shared among parts, each takes its share of the time, and all of the memory.
+    """
     gpu = gpu and cost.flop > 0
     memory = MORE_MEMORY * cost.memory + ENGINE + gpu * CUDA
-    minutes = MORE_TIME * cost.seconds / 60 / (GPU if gpu else 1) + SETTLE
+    minutes = MORE_TIME * cost.seconds / parts / 60 / (GPU if gpu else 1) + SETTLE
     return {"mem_mb": math.ceil(memory / 1e6), "runtime": math.ceil(minutes)}
 
 
@@ -347,7 +350,7 @@ def at_scale(study: Study, words: float) -> dict[str, Cost]:
         "finetune": first["finetune"] | tuned,
         "hidden_states": {"corpora": [text], "apart": []},
         "similarity": first["similarity"] | {"corpora": [text]},
-        "structural_probe": first["structural_probe"] | {"train": text, "more_ranks": [], "seeds": [1]},
+        "structural_probe": first["structural_probe"] | {"train": text, "more_ranks": []},
         "edge_probe": first["edge_probe"] | {"train": text},
     }
     return {notebook: COSTS[notebook](setting, config) for notebook, setting in changed.items()}

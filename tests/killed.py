@@ -86,10 +86,13 @@ class Clone:
         return {path: moment for path, moment in made.items() if time.time_ns() - moment > SETTLED * 1e9}
 
 
-def compare(killed: Clone, calm: Clone, before: dict[Path, int]) -> tuple[int, list[str], list[str]]:
-    """Give how many tables there are, which differ from the undisturbed run's, and what was made again."""
+def compare(
+    killed: Clone, calm: Clone, before: dict[Path, int], done: bool = False
+) -> tuple[int, list[str], list[str]]:
+    """Give how many tables there are, which differ from the undisturbed run's (or, once done, are missing), and what was made again."""
     wanted, found = calm.tables(), killed.tables()
-    differ = [name for name, content in found.items() if content != wanted.get(name)]
+    looked_at = found.keys() | wanted.keys() if done else found.keys()
+    differ = sorted(name for name in looked_at if found.get(name) != wanted.get(name))
     again = [path.name for path, moment in before.items() if not path.exists() or path.stat().st_mtime_ns != moment]
     return len(found), differ, again
 
@@ -101,8 +104,7 @@ def side_by_side(folder: Path, calm: Clone, name: str) -> int:
         sys.exit(f"a report failed: see the logs in {folder}")
     wrong = 0
     for clone in both:
-        there, differ, _ = compare(clone, calm, {})
-        differ += sorted(calm.tables().keys() - clone.tables().keys())
+        there, differ, _ = compare(clone, calm, {}, done=True)
         wrong += len(differ)
         print(f"{clone.root.name}: {there} tables; differ: {differ or 'none'}")
     return wrong
@@ -142,8 +144,7 @@ def main() -> int:
             flush=True,
         )
     seconds = killed.finish()
-    there, differ, again = compare(killed, calm, before)
-    differ += sorted(calm.tables().keys() - killed.tables().keys())
+    there, differ, again = compare(killed, calm, before, done=True)
     print(f"end after {seconds:.0f} s: {there} tables; differ: {differ or 'none'}; made again: {again or 'none'}")
     return int(wrong + len(differ) + len(again) > 0)
 

@@ -318,3 +318,4 @@ def test_a_request_has_room_for_what_is_estimated_and_a_gpu_asks_for_less_time()
     longer = training._replace(seconds=7200.0)
     assert plan.request(longer, gpu=True)["runtime"] < plan.request(longer)["runtime"] / 5
     assert plan.request(longer, gpu=True)["mem_mb"] > plan.request(longer)["mem_mb"]
+    assert plan.request(longer, parts=8) == plan.request(longer._replace(seconds=900.0))

@@ -43,17 +43,31 @@ with SnakemakeApi() as api:
 """
 
 
+def rules(**config) -> dict[str, list[str]]:
+    """Name the rules of the demo study, and what each asks for."""
+    given = json.dumps({"study": "studies/demo.yaml", "base": "tiny", **config})
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", RULES, given], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("gpu", [0, 1])
 def test_every_job_says_what_it_asks_for_and_a_gpu_is_for_what_computes_in_the_encoder(gpu):
-    config = json.dumps({"study": "studies/demo.yaml", "base": "tiny", "gpu": gpu})
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", RULES, config], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    rules = json.loads(done.stdout)
-    assert {"finetune_nli_1", "states_base", "structural_probe_base", "chapter_index", "book"} <= set(rules)
-    assert all({"mem_mb", "runtime"} <= set(resources) for name, resources in rules.items() if name != "all")
-    asking = {name for name, resources in rules.items() if "gpu" in resources}
-    assert asking == {name for name in rules if gpu and name.startswith(("finetune_", "states_"))}
+    found = rules(gpu=gpu)
+    assert {"finetune_nli_1", "states_base", "structural_probe_base", "chapter_index", "book"} <= set(found)
+    assert all({"mem_mb", "runtime"} <= set(resources) for name, resources in found.items() if name != "all")
+    asking = {name for name, resources in found.items() if "gpu" in resources}
+    assert asking == {name for name in found if gpu and name.startswith(("finetune_", "states_"))}
+
+
+@pytest.mark.slow
+def test_the_parts_of_a_reading_out_are_jobs_that_ask_as_it_does():
+    found, whole = rules(gpu=1, parts=3), rules(gpu=1)
+    parts = {name: resources for name, resources in found.items() if name not in whole}
+    states = [name for name in whole if name.startswith("states_")]
+    assert set(parts) == {"read_out"} | {f"{name}_{part}_of_3" for name in states for part in (1, 2, 3)}
+    assert all(whole[name] == parts[f"{name}_{part}_of_3"] for name in states for part in (1, 2, 3))
