@@ -22,7 +22,7 @@ from bert_repro.study import ROOT
 
 
 def start_up(notebook: Path) -> float:
-    """Run a notebook with its smoke setting; give the seconds from the command to the end of its first cell after the imports."""
+    """Run a notebook with its smoke setting; give the seconds from the command to the end of its imports."""
     with tempfile.TemporaryDirectory() as folder:
         output, begin = Path(folder) / "out.ipynb", time.time()
         command = [sys.executable, "-m", "bert_repro", "run", notebook, output]

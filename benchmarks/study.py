@@ -1,6 +1,6 @@
 """The demo study's analyses of one encoder beside the same work without the store and without joint training.
 
-    python benchmarks/study.py [--study studies/demo.yaml] [--layers 0 6]
+    python benchmarks/study.py [--study studies/demo.yaml] [--layers 3]
 
 Every side runs the study's own notebooks with its own parameters (states, similarity with the base, both probes), for the
 untrained encoder, which needs no fine-tuning; fine-tuning is the same with or without a store. Ours: all layers in one run of each
@@ -78,7 +78,7 @@ def _compute_here(arguments: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--study", default="studies/demo.yaml")
-    parser.add_argument("--layers", type=int, nargs="+", default=[0, 6], help="those measured alone")
+    parser.add_argument("--layers", type=int, nargs="+", default=[3], help="those measured alone")
     given = parser.parse_args()
     states._compute_apart = _compute_here
     # one process reads an encoder once, whatever it keeps of its states

@@ -227,7 +227,10 @@ def _states(arguments: argparse.Namespace) -> None:
 
 
 def main(given: list[str] | None = None) -> int:
-    """Run a command and return its exit status: 0, 1 for an error with a message, 2 for wrong usage, 130 for Ctrl-C."""
+    """Run a command and return its exit status.
+
+    It is 0; 1 for an error with a message, or without one where nobody reads any more; 2 for wrong usage; 130 for Ctrl-C.
+    """
     arguments = _parser().parse_args(given)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
@@ -263,7 +266,9 @@ def main(given: list[str] | None = None) -> int:
             _states(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough; what is still to be written goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return 1
     except (ValueError, OSError, RuntimeError) as error:
         if arguments.debug:
             raise

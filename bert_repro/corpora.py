@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock
 
 from bert_repro import datasets, readers, sample
 from bert_repro.readers import LABELS as LABELS
 from bert_repro.readers import Pair, Sentence
 from bert_repro.readers import Question as Question
-from bert_repro.study import cache_folder, data_folder
+from bert_repro.study import cache_folder, data_folder, made_once
 
 
 @dataclass(frozen=True)
@@ -354,10 +353,5 @@ def _home(source: Source) -> Path:
     if source.home == "data":
         return data_folder()
     generator = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(sample.__file__).parent.glob("*.py"))))
-    folder = cache_folder() / f"sample-{generator.hexdigest()[:12]}"  # a changed grammar is another corpus
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
-        if not (folder / "complete").exists():
-            sample.write(folder)
-            (folder / "complete").touch()
-    return folder
+    # a changed grammar is another corpus
+    return made_once(cache_folder() / "made" / f"sample-{generator.hexdigest()[:12]}", sample.write)

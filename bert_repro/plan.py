@@ -185,14 +185,16 @@ def encoder(base: str) -> Config:
     Raises:
         ValueError: It is none of these.
     """
+    base = base.removeprefix("untrained:")  # as large as what was trained
     if base in ENCODERS:
         return ENCODERS[base]
     folders = [folder for folder in (Path(base).expanduser(), ROOT / base) if folder.is_dir()]
-    if not folders and hub.is_id(name := base.partition("@")[0]):
+    name, _, revision = base.partition("@")
+    if not folders and hub.is_id(name):
         from huggingface_hub import try_to_load_from_cache
 
-        found = try_to_load_from_cache(name, "config.json", revision=base.partition("@")[2] or None)
-        folders = [Path(found).parent] if isinstance(found, str) else []
+        found = [try_to_load_from_cache(name, file, revision=revision or None) for file in hub.CONFIG_FILES]
+        folders = [Path(one).parent for one in found if isinstance(one, str)]
     if not folders:
         raise ValueError(
             f"the size of encoder {base!r} is not known: fetch it first with `python -m bert_repro fetch {base}`, "

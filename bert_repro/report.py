@@ -45,6 +45,7 @@ def make(
         ValueError: The study cannot be run as it is.
         OSError: Data or weights are missing.
         RuntimeError: A notebook or the book failed, or another report runs in this folder.
+        KeyboardInterrupt: Ctrl-C, once Snakemake has ended its jobs.
     """
     loaded = studies.load(study, base)
     # Snakemake works in the project's folder, its user in any
@@ -83,8 +84,9 @@ def make(
         for left in [*(built / "runs").glob("*"), *(built / "tables").glob("*")]:
             if left.name.lstrip(".").partition(".")[0] not in known:  # of a run that the study no longer has
                 left.unlink()
-        targets = ["read_out", "all"] if parts > 1 else ["all"]
-        failed = any(_run([*snakemake, target, *options], lock.fileno()) for target in targets)
+        if parts > 1:  # what fails here the rest goes without, or makes up for
+            _run([*snakemake, "read_out", *options], lock.fileno())
+        failed = _run([*snakemake, "all", *options], lock.fileno())
     if failed:
         ended = failures(ROOT / ".snakemake" / "log") if profile else []
         first = ended[0] if ended else "the first error stands above"
@@ -100,14 +102,18 @@ def make(
 def _run(command: Sequence[str], lock: int) -> int:
     """Run Snakemake, which keeps the lock were this process killed; give its exit status.
 
-    Ctrl-C is for Snakemake, which hears it as well, and ends its jobs before itself.
+    Ctrl-C is for Snakemake, which hears it as well, and ends its jobs before itself; only then is it passed on.
     """
+    interrupts: list[int] = []
     with subprocess.Popen(command, cwd=ROOT, pass_fds=[lock]) as running:
-        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        before = signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
         try:
-            return running.wait()
+            status = running.wait()
         finally:
-            signal.signal(signal.SIGINT, heard)
+            signal.signal(signal.SIGINT, before)
+    if interrupts:
+        raise KeyboardInterrupt
+    return status
 
 
 def failures(folder: Path) -> list[str]:

@@ -111,6 +111,8 @@ class Entry:
     ) -> None:
         """Store a shard, all of it or nothing; entries that nobody used for long make room for it.
 
+        Where another process, with other parts or with none, has stored the same shard meanwhile, that one stays.
+
         Args:
             number: Its place in the entry, from 0.
             vectors: Its array.
@@ -121,8 +123,10 @@ class Entry:
             OSError: The disk is full, or the store would outgrow its cap.
         """
         name, table = f"{number:05d}", rows.to_parquet(index=False)
-        self._drop(name)
         with _lock_store():
+            if _unseal(self.folder / f"{name}.json"):
+                return
+            self._drop(name)
             self._make_room(vectors.nbytes + len(table) + _HEADERS)
             try:
                 atomically(self.folder / f"{name}.npy", lambda path: _save(path, vectors))

@@ -5,11 +5,13 @@ It refuses a study it does not understand in full: unknown keys, tasks or ill-ty
 
 import os
 import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import yaml
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,6 +61,20 @@ def atomically(path: Path, save: Callable[[Path], object]) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """Have a folder made, by one process, or find it; it appears once it is complete, and then nothing need be written."""
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            if not folder.is_dir():
+                with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+                    partial = Path(temporary) / folder.name
+                    partial.mkdir()
+                    make(partial)
+                    os.replace(partial, folder)
+    return folder
 
 
 class _Strict(BaseModel):
@@ -360,9 +376,9 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
         if task.reverted_layers:
             name = f"{task.task}-{task.seeds[0]}"
             probes = [
-                f"{kind}-{one}"
-                for kind in ("structural_probe", *(["edge_probe"] if edges else []))
-                for one in ("base", name)
+                run.name
+                for run in result
+                if run.notebook.endswith("_probe") and run.parameters["name"] in ("base", name)
             ]
             needed = (f"finetune-{name}", f"similarity-base-{name}", *probes)
             setting = {"name": name, "reference_name": "base", "tables_folder": f"{folder}/tables"}

@@ -121,8 +121,12 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         return parquet.read_table(path, page_checksum_verification=True).to_pandas()
     except (OSError, ValueError) as error:
+        if getattr(error, "errno", None):  # it could not be read at all, and the message says why
+            raise
+        table = path.with_name(f"{path.name.partition('.')[0]}.parquet")
         raise OSError(
-            f"{path} is damaged: remove it and make it again, with `make report` or `rerun` ({error})"
+            f"{path} is damaged: `git checkout` restores a published table; remove {table}, and `make report` makes one of "
+            f"yours again ({error})"
         ) from None
 
 

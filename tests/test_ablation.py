@@ -75,6 +75,15 @@ def test_each_layer_has_its_change_and_what_came_of_it():
     assert set(by_layer["model"]) == {"parsing-1"} and set(by_layer["layers_changed"]) == {"all"}
 
 
+def test_the_probe_seed_is_the_first_that_both_models_have():
+    table = study()
+    structural = table["notebook"] == "structural_probe"
+    base = table[structural & (table["model"] == "base")].assign(probe_seed=0)
+    both = table[structural].assign(probe_seed=2)
+    more = ablation.by_layer(pd.concat([base, both, table], ignore_index=True), "parsing-1")
+    pd.testing.assert_frame_equal(more, ablation.by_layer(table, "parsing-1"))
+
+
 def test_a_planted_order_gives_one_and_its_reverse_minus_one():
     rho = correlated(study(restored=lambda layer: 9 - layer))
     assert rho.loc["probe_change", "value"].tolist() == [1.0, 1.0]

@@ -340,16 +340,6 @@ def test_an_untrained_encoder_is_drawn_the_same_twice():
     assert all(first[key].tobytes() == again[key].tobytes() for key in first)
 
 
-def test_a_made_folder_appears_only_when_complete(own_cache):
-    def make(partial):
-        (partial / "half").touch()
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        checkpoints._made_once("name", make)
-    assert [path.name for path in (own_cache / "made").iterdir()] == [".name.lock"]
-
-
 def test_a_digest_follows_the_content(folder, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)

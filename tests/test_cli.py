@@ -242,8 +242,10 @@ def test_ctrl_c_reaches_snakemake_which_ends_its_jobs_before_the_report_ends(tmp
     slow = "import time\ntry: print('up', flush=True); time.sleep(60)\nexcept KeyboardInterrupt: time.sleep(1); exit('ended')"
     (tmp_path / "snakemake.py").write_text(slow)
     whole = f"""
+import signal
 from pathlib import Path
 from bert_repro import report
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, where it is ignored
 from bert_repro.__main__ import main
 report.ROOT = Path({str(tmp_path)!r})
 raise SystemExit(main(["report", {str(ROOT / "studies" / "demo.yaml")!r}, "--base", "tiny", "--parts", "2"]))
@@ -254,20 +256,23 @@ raise SystemExit(main(["report", {str(ROOT / "studies" / "demo.yaml")!r}, "--bas
         os.killpg(running.pid, signal.SIGINT)
         out, err = running.communicate(timeout=30)
     assert begun == "up\n"
-    assert out == "" and running.returncode == 1
-    assert err.splitlines() == [
-        "ended",
-        "bert_repro: the report is not complete: the first error stands above; what was finished is kept",
-    ]
+    assert out == "" and running.returncode == 130
+    assert err.splitlines() == ["ended", "bert_repro: interrupted"]
 
 
-def test_a_reader_that_has_seen_enough_is_no_error():
-    listed = subprocess.Popen(
-        [sys.executable, "-m", "bert_repro", "list", "corpora"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    with listed:
-        listed.stdout.close()
-        assert listed.stderr.read() == b"" and listed.wait() == 0
+@pytest.mark.parametrize("command", [["list", "corpora"], ["fetch", "tiny"]])
+def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word(command):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-m", "bert_repro", *command], **pipes) as running:
+        running.stdout.close()
+        assert running.stderr.read() == b"" and running.wait() == 1
+
+
+def test_what_was_shared_out_and_failed_leaves_the_rest_its_turn(tmp_path, monkeypatch, capfd):
+    (tmp_path / "snakemake.py").write_text("import sys; print(sys.argv[1]); sys.exit(sys.argv[1] == 'read_out')")
+    monkeypatch.setattr("bert_repro.report.ROOT", tmp_path)
+    assert main(["report", str(ROOT / "studies" / "demo.yaml"), "--base", "tiny", "--parts", "2"]) == 0
+    assert capfd.readouterr().out.splitlines()[:2] == ["read_out", "all"]
 
 
 def test_ctrl_c_ends_other_commands_without_a_traceback(capsys, monkeypatch):
@@ -405,8 +410,7 @@ def test_a_folder_that_is_no_checkpoint_is_refused(capsys, tmp_path):
 
 
 def test_a_checksum_that_does_not_match_is_told_and_nothing_is_kept(capsys, tmp_path, monkeypatch):
-    def other(temporary, target):
-        target.mkdir()
+    def other(target):
         (target / "model.safetensors").write_bytes(b"something else")
 
     monkeypatch.setenv("BERT_REPRO_CACHE", str(tmp_path))

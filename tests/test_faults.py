@@ -1,6 +1,7 @@
 """Faults of the machine: on a disk that is full or cannot be written a command says so, nothing is damaged, the next run goes on."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,16 +16,16 @@ TINY = ["tiny", "sample-trees:dev"]
 
 @pytest.fixture
 def disk(tmp_path):
-    """A small disk of its own, made and unmade; it holds what a cache has but for the states."""
+    """A small disk of its own, made and unmade; it holds the tiny encoder and the sample."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "none", folder], capture_output=True, check=False)
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", folder], capture_output=True, check=False)
     if made.returncode:
         pytest.skip("a disk of one's own takes the right to mount: run as root, outside a container that forbids it")
-    checkpoints.resolve("tiny")
-    for path in cache_folder().iterdir():
-        if path.name != "states":
-            (folder / path.name).symlink_to(path)
+    for path in (checkpoints.resolve("tiny"), corpora.locate("sample-trees:dev").path.parent):
+        shutil.copytree(path, folder / path.relative_to(cache_folder()))
+    room = shutil.disk_usage(folder).used // 1024 + 500
+    subprocess.run(["mount", "-o", f"remount,size={room}k", folder], check=True)
     yield folder
     subprocess.run(["umount", folder], check=True)
 

@@ -570,6 +570,9 @@ def test_only_a_run_with_equal_arguments_and_code_takes_up_a_state(monkeypatch, 
     mine = state_of()
     assert state_of() == mine and mine.parent == checkpoints.cache_folder() / "training"
     places = [mine, *(state_of(**other) for other in others)]
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune, "ROOT", tmp_path)
+        places.append(state_of())  # of another clone
     monkeypatch.setattr(provenance, "fingerprint", lambda notebook: "other code")
     places.append(state_of())
     assert len(set(places)) == len(places)

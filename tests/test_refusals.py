@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import pickle
 import shlex
 from pathlib import Path
@@ -158,9 +159,9 @@ TABLE = (  # a command, variables of the environment before it; its exit code; w
     ("report latin.yaml", 1, "latin.yaml is not valid YAML: 'utf-8' codec can't decode byte 0xe9"),
     ("report twice.yaml", 1, "twice.yaml is not valid YAML: line 2: resamples comes twice"),
     ("BERT_REPRO_DATA=file.bin report STUDIES/mini.yaml", 1, "the data folder 'file.bin' does not exist: correct DATA=... or BERT_REPRO_DATA"),
-    ("fetch noconfig", 1, "noconfig"),
-    ("fetch gpt", 1, "gpt"),
-    ("fetch json", 1, "json"),
+    ("fetch noconfig", 1, "noconfig is no checkpoint: it has no config.json"),
+    ("fetch gpt", 1, "gpt/config.json describes a model of type 'gpt2': supported are bert, roberta,"),
+    ("fetch json", 1, "json/config.json is not valid JSON"),
     ("fetch pickled", 1, "pickled has no tokenizer: expected tokenizer.json or vocab.txt"),
     ("BERT_REPRO_STORE_GB=lots states ls", 1, "BERT_REPRO_STORE_GB must be a number of gigabytes above 0, e.g. 100, got 'lots'"),
     ("BERT_REPRO_STORE_GB=-1 states ls", 1, "BERT_REPRO_STORE_GB must be a number of gigabytes above 0, e.g. 100, got '-1'"),
@@ -184,6 +185,7 @@ def folder(tmp_path_factory):
 def test_a_wrong_command_is_refused_in_one_line(folder, monkeypatch, capsys, line, code, message):
     monkeypatch.chdir(folder)
     monkeypatch.delenv("BERT_REPRO_DATA", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     words = shlex.split(line.replace("STUDIES", str(ROOT / "studies")))
     while words[0].partition("=")[0].isupper():
         monkeypatch.setenv(*words.pop(0).split("=", 1))

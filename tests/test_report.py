@@ -219,9 +219,10 @@ def test_the_checkpoint_says_where_it_comes_from(clone):
     assert record == {"base": str(clone.base), "task": "nli", "seed": 1, "updates": 4, "layers_changed": "all"}
 
 
-def test_a_second_report_runs_nothing_in_parts_or_whole(clone):
+@pytest.mark.parametrize("parts", [[], ["--parts", "2"]])
+def test_a_second_report_runs_nothing_in_parts_or_whole(clone, parts):
     before, begin = clone.times(), time.monotonic()
-    said = clone.report()
+    said = clone.report(*parts)
     assert time.monotonic() - begin < 30
     assert clone.remade(before) == set()
     assert not re.search(r"Finished job|cell/s|reading sources", said)

@@ -45,7 +45,9 @@ def fill(key, rows=50):
 
 
 def content(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in (".lock", ".readers")}
+    return {
+        path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith((".lock", ".readers"))
+    }
 
 
 def test_what_is_read_is_what_was_written():
@@ -242,6 +244,16 @@ def test_the_cap_is_a_hundred_gigabytes_or_what_is_set(monkeypatch):
     assert store.cap() == 100 * 10**9
     monkeypatch.setenv(store.CAP, "0.5")
     assert store.cap() == 5 * 10**8
+
+
+def test_a_shard_that_another_process_has_stored_meanwhile_stays():
+    mine, other = Entry("a"), Entry("a")
+    with mine.lock_of(1, 2), other.lock, Entry("a").lock_of(1, 4):  # of other parts, or of none
+        other.write(0, vectors(0), rows_of(0), {})
+        before = content(mine.folder)
+        mapped = other.array(0)
+        mine.write(0, vectors(1), rows_of(1), {})
+    assert content(mine.folder) == before and (mapped == vectors(0)).all()
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

@@ -338,3 +338,16 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path):
     with pytest.raises(ZeroDivisionError):
         study.atomically(tmp_path / "x", lambda path: path.write_text("half") / 0)
     assert (tmp_path / "x").read_text() == "whole" and sorted(p.name for p in tmp_path.iterdir()) == ["x"]
+
+
+def test_a_folder_is_made_once_and_whole_or_not_at_all(tmp_path):
+    def half(partial):
+        (partial / "half").touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study.made_once(tmp_path / "x", half)
+    assert [p.name for p in tmp_path.iterdir()] == [".x.lock"]
+    assert study.made_once(tmp_path / "x", lambda partial: (partial / "whole").touch()) == tmp_path / "x"
+    study.made_once(tmp_path / "x", half)
+    assert [p.name for p in (tmp_path / "x").iterdir()] == ["whole"]

@@ -161,7 +161,9 @@ def test_a_damaged_table_is_told_with_what_to_do(tmp_path, suffix, damage):
     tables.write(tmp_path / "x.parquet", small(), {})
     file = (tmp_path / "x.parquet").with_suffix(suffix)
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(OSError, match=rf"x{suffix} is damaged: remove it and make it again, with `make report`"):
+    with pytest.raises(
+        OSError, match=rf"x{suffix} is damaged: `git checkout` .*; remove .*/x.parquet, and `make report`"
+    ):
         tables.read(tmp_path / "x.parquet")
 
 

@@ -157,7 +157,8 @@ def train(
 
     if updates:
         network.compile(learning_rate, head_learning_rate, updates)
-        data, kept = (inputs, train, dev, batch_size), (evaluations, [*keep_at], save)
+        # what is kept along the way lies in this clone: another one with the same cache begins a run of its own
+        data, kept = (inputs, train, dev, batch_size), (evaluations, [*keep_at], str(ROOT / save))
         settings = origin, data, kept, learning_rate, head_learning_rate, frozen_layers, code()
         key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
         state = cache_folder() / "training" / f"{key}.safetensors"
