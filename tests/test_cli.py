@@ -32,6 +32,11 @@ def fails(capsys, *arguments) -> str:
     return lines[0]
 
 
+def slow(*values):
+    """Mark these values of a test as slow."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
 def apart(*arguments, **environment):
     """Run a command in a process of its own."""
     command = [sys.executable, "-m", "bert_repro", *map(str, arguments)]
@@ -385,7 +390,7 @@ def test_fetch_tells_what_is_missing(capsys, monkeypatch, tmp_path):
     assert "no study file nosuch.yaml" in fails(capsys, "fetch", "nosuch.yaml")
 
 
-@pytest.mark.parametrize("dataset", ["glue/mnli", "squad/v1.1", "universal_dependencies/en_ewt:dev"])
+@pytest.mark.parametrize("dataset", ["glue/mnli", *slow("squad/v1.1", "universal_dependencies/en_ewt:dev")])
 def test_without_a_network_a_dataset_fails_in_seconds_and_leaves_nothing(tmp_path, dataset):
     begin, proxy = time.monotonic(), "http://127.0.0.1:9"
     home = tmp_path / "tfds"
@@ -420,7 +425,9 @@ def test_a_checksum_that_does_not_match_is_told_and_nothing_is_kept(capsys, tmp_
     assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".")] == []
 
 
-@pytest.mark.parametrize("reference", ["bert-base-uncased", "someone/something@v1", "untrained:bert-base-uncased"])
+@pytest.mark.parametrize(
+    "reference", ["bert-base-uncased", *slow("someone/something@v1", "untrained:bert-base-uncased")]
+)
 def test_without_a_network_a_hub_id_fails_in_seconds(tmp_path, reference):
     begin = time.monotonic()
     done = apart("fetch", reference, HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path), HF_HUB_OFFLINE="0")

@@ -158,7 +158,7 @@ def test_a_killed_job_goes_on_at_its_shard_to_the_same_bytes(own_store, apart, e
     assert encoded == [*positions[:3], *positions[2:]] and files(folder) == before
 
 
-@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
+@pytest.mark.parametrize("order", [(3, 1, 2), pytest.param((1, 2, 3), marks=pytest.mark.slow)])
 def test_parts_by_several_processes_are_the_bytes_of_the_whole(own_store, apart, encoded, order):
     reference = "sample-trees:dev[35]"
     folder = states.get("tiny", reference, EXACT).folder

@@ -583,6 +583,7 @@ def test_a_treebank_without_a_usable_sentence_is_refused():
 # ---- real trees
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("split", "edges", "chained", "alone", "expected"),
     [
