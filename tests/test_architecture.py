@@ -125,6 +125,7 @@ def loaded_by(modules: list[str]) -> set[str]:
     return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
 
 
+@pytest.mark.slow
 def test_reading_and_drawing_starts_without_tensorflow():
     low = [f"bert_repro.{name}" for name in sorted(LEVELS[0] | LEVELS[1])]
     loaded = loaded_by(
@@ -140,6 +141,7 @@ def test_reading_and_drawing_starts_without_tensorflow():
     assert "numpy" in loaded and not {"tensorflow", "keras", "torch"} & loaded
 
 
+@pytest.mark.slow
 def test_the_lowest_level_starts_without_plotly():
     assert "plotly" not in loaded_by([f"bert_repro.{name}" for name in sorted(LEVELS[0])])
 

@@ -349,6 +349,7 @@ def test_text_out_of_domain_has_the_names_that_each_study_gives_it(path):
         assert len(corpora & set(own["corpus"])) == 1 and len(corpora & set(neutral["corpus"])) == 1
 
 
+@pytest.mark.slow
 def test_pairs_are_what_the_verdicts_rest_on():
     loaded = claims.load()
     judged = claims.verdicts(loaded, planted_study(), "paper").set_index("id")
@@ -415,6 +416,7 @@ def test_unreadable_files_are_refused(tmp_path):
         claims.load(tmp_path / "list.yaml")
 
 
+@pytest.mark.slow
 def test_claims_start_without_tensorflow_and_plotly():
     code = "import sys; from bert_repro import claims; claims.load(); print({'tensorflow', 'keras', 'plotly'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

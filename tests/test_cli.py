@@ -66,6 +66,7 @@ def test_list(capsys, what, expected):
     assert err == "" and all(text in out for text in expected)
 
 
+@pytest.mark.slow
 def test_listing_needs_no_tensorflow():
     code = (
         "import sys; from bert_repro.__main__ import main\n"
@@ -242,6 +243,7 @@ def test_what_a_killed_report_started_keeps_the_next_one_out(tmp_path, monkeypat
     assert len(left) == 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_reaches_snakemake_which_ends_its_jobs_before_the_report_ends(tmp_path):
     """Both hear it, as from a terminal; Snakemake is one that takes a second over its end."""
     slow = "import time\ntry: print('up', flush=True); time.sleep(60)\nexcept KeyboardInterrupt: time.sleep(1); exit('ended')"

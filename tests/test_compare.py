@@ -289,6 +289,7 @@ def test_a_set_is_a_folder_or_a_study(tmp_path, monkeypatch):
         compare.folder("nosuch")
 
 
+@pytest.mark.slow
 def test_the_published_results_agree_with_themselves_and_two_seeds_mostly_do():
     table = tables.merge(compare.folder("mini"))
     assert set(compare.compare(table, table)["finding"]) == {"agrees"}

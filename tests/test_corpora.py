@@ -106,6 +106,7 @@ def test_a_corpus_is_counted_once_while_its_file_stays_as_it_is(tmp_path, monkey
     assert corpora.census(f"{path}[1]").items == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["s.conllu.gz", "s.tsv", "s.txt"])
 def test_memory_for_a_stream_does_not_grow_with_the_corpus(tmp_path, name):
     peaks = []

@@ -256,6 +256,7 @@ def test_run_leaves_a_whole_stamped_notebook_and_page(tmp_path, monkeypatch, cap
     assert "https://example.org" in page
 
 
+@pytest.mark.slow
 def test_a_failed_run_leaves_its_notebook_aside_until_one_succeeds(tmp_path, capfd):
     path = write(tmp_path, "print(words)", "if words == 0:\n    raise KeyError('no such\\nword')", "print('end')")
     output, failed = tmp_path / "out.ipynb", tmp_path / "out.failed.ipynb"

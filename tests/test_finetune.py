@@ -152,6 +152,7 @@ def test_what_learns_are_the_blocks_above_the_frozen_ones_and_the_task_head(froz
     assert layers_of(names) == above | {"pooler", "classifier"} | (set() if frozen else {"embeddings"})
 
 
+@pytest.mark.slow
 def test_no_gradient_is_computed_below_the_lowest_layer_that_learns():
     def products(step):
         """Count those that a weight, or what the step gives, depends on: TensorFlow runs no others."""
@@ -349,6 +350,7 @@ def test_from_a_damaged_state_nothing_is_taken(tmp_path, damage):
     assert outcome(network, loop(network, tmp_path / "x")) == expected and network.updates == 10
 
 
+@pytest.mark.slow
 def test_a_state_is_the_whole_network_with_its_optimiser_and_dropout(tmp_path):
     """A second update from a restored state is the second update, bit by bit."""
     one, other = small(), small()
@@ -556,6 +558,7 @@ def state_of(**options):
     return caught.value.args[0]
 
 
+@pytest.mark.slow
 def test_only_a_run_with_equal_arguments_and_code_takes_up_a_state(monkeypatch, tmp_path):
     shutil.copytree(checkpoints.resolve("tiny"), tmp_path / "copy")
     weights = checkpoints.read_weights(tmp_path / "copy")

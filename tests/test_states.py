@@ -136,6 +136,7 @@ def encoded(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_a_killed_job_goes_on_at_its_shard_to_the_same_bytes(own_store, apart, encoded, monkeypatch):
     reference = "sample-trees:dev[35]"
     folder = states.get("tiny", reference, EXACT).folder
@@ -158,7 +159,8 @@ def test_a_killed_job_goes_on_at_its_shard_to_the_same_bytes(own_store, apart, e
     assert encoded == [*positions[:3], *positions[2:]] and files(folder) == before
 
 
-@pytest.mark.parametrize("order", [(3, 1, 2), pytest.param((1, 2, 3), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
 def test_parts_by_several_processes_are_the_bytes_of_the_whole(own_store, apart, encoded, order):
     reference = "sample-trees:dev[35]"
     folder = states.get("tiny", reference, EXACT).folder
@@ -175,6 +177,7 @@ def test_parts_by_several_processes_are_the_bytes_of_the_whole(own_store, apart,
     assert encoded == []
 
 
+@pytest.mark.slow
 def test_a_part_that_is_missing_is_made_by_whoever_needs_the_states(own_store, apart, encoded):
     states.compute("tiny", ["sample-trees:dev[35]"], EXACT, 2, 2)
     done = encoded.copy()
@@ -182,6 +185,7 @@ def test_a_part_that_is_missing_is_made_by_whoever_needs_the_states(own_store, a
     assert set(encoded[len(done) :]).isdisjoint(done) and len(encoded) == len(list(read.folder.glob("*.npy")))
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_alone_is_computed_again(own_store, apart, encoded, capsys):
     read = states.get("tiny", "sample-trees:dev[35]")
     before, positions, vectors = files(read.folder), encoded.copy(), read.vectors(np.arange(len(read.rows)))
@@ -410,6 +414,7 @@ def test_what_would_outgrow_the_store_is_refused_before_others_go(own_store, apa
     assert states.stored()["corpus"].tolist() == ["sample-trees:dev[5]"]
 
 
+@pytest.mark.slow
 def test_an_error_of_the_encoders_process_is_one_message(own_store):
     with pytest.raises(RuntimeError) as error:
         states.get("tiny", "sample-trees:dev[5]", states.Setting(4000))

@@ -47,6 +47,7 @@ def ruler(picture):
     return lambda height: np.polyval(np.polyfit(heights, values, 1), height)
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(-3, 3).map(lambda v: round(v, 3)), min_size=2, max_size=8, unique=True))
 def test_every_point_lies_where_the_labelled_ticks_put_its_value(values):
     picture = drawn(figures.layer_curves(rows(values)))

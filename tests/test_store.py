@@ -146,6 +146,7 @@ def run(*calls):
     return [(job.communicate(timeout=60)[0].strip(), job.returncode) for job in jobs]
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_nothing_that_stays():
     before = content(fill("b").folder)
     kill = "store._measure = lambda path: os.kill(os.getpid(), signal.SIGKILL)\nfill('a')"
@@ -155,6 +156,7 @@ def test_a_killed_process_leaves_nothing_that_stays():
     assert content(fill("a").folder) == before
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_waits_and_finds_what_the_other_made():
     call = """
 write = Entry.write
