@@ -29,7 +29,10 @@ def costs():
 
 
 def asked(name=None, parts=1):
-    """Tell what a run, a part of one, or a chapter asks of a cluster: twice as much when it is tried again. A local run asks nobody."""
+    """Tell what a run, a part of one, or a chapter asks of a cluster: twice as much when it is tried again.
+
+    Snakemake evaluates it in a local run too, where nothing comes of it.
+    """
 
     def amount(resource):
         cost = lambda: costs()[name] if name else plan.CHAPTERS
