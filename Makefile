@@ -38,6 +38,7 @@ lab: $(READY) ; $(UV) run --frozen --extra $(DEVICE) --group lab jupyter lab not
 
 clean: ; rm -rf build
 
-$(READY): pyproject.toml uv.lock | $(UV) ; $(UV) sync --frozen --extra $(DEVICE) $(if $(PROFILE),--extra slurm) && rm -f .venv/.ready-* && touch $@
+# compiled at once: where Python may not write bytecode, each of a study's processes would compile TensorFlow anew
+$(READY): pyproject.toml uv.lock | $(UV) ; $(UV) sync --frozen --compile-bytecode --extra $(DEVICE) $(if $(PROFILE),--extra slurm) && rm -f .venv/.ready-* && touch $@
 
 .tools/bin/uv: ; python3 -m venv .tools && .tools/bin/pip install -q uv==0.13.9
