@@ -17,9 +17,14 @@ QUIET = (
 USERS_CACHE = os.environ.get("BERT_REPRO_CACHE")
 
 # every array border is checked; Keras reads the signatures of layers, which this would hide, and finetune only handles models
-_MODULES = {path.stem for path in (Path(__file__).resolve().parent.parent / "bert_repro").glob("[a-z]*")}
+_PACKAGE = Path(__file__).resolve().parent.parent / "bert_repro"
+_BORDERS = {
+    path.relative_to(_PACKAGE).parts[0].removesuffix(".py")
+    for path in _PACKAGE.rglob("*.py")
+    if "jaxtyping" in path.read_text()
+}
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int will do for a float
-install_import_hook([f"bert_repro.{name}" for name in _MODULES - {"encoder", "heads", "finetune"}], "conftest.checked")
+install_import_hook([f"bert_repro.{name}" for name in _BORDERS - {"encoder", "heads", "finetune"}], "conftest.checked")
 
 
 @pytest.fixture(scope="session", autouse=True)
