@@ -98,7 +98,7 @@ def main() -> None:
         for _ in range(2):
             epochs[len(layers)] = seconds(lambda p=probe: p.fit(banks[0], read[0], banks[1], read[1])) / len(layers)
     every = read[0].layers
-    ours = f"a layer's epoch of distance probes, of {every} layers together"
+    ours = f"a layer's epoch of distance probes on {given.train}, of {every} layers together"
     rows = [Row(ours, epochs[every], "one layer alone", epochs[1], aim=1)]
     if TORCH.exists():
         theirs = plain(banks[0], read[0], every // 2, given.rank, given.batches)
