@@ -106,7 +106,7 @@ def main() -> None:
                 apart += outside(run, layer) * every / len(given.layers)
     ours = f"analyses of one encoder of study {loaded.name}, all {every} layers"
     without = (
-        f"each layer alone, without store and joint training, {{}} (from layers {', '.join(map(str, given.layers))})"
+        f"each layer alone, without store and joint training, {{}} (from layer {' and '.join(map(str, given.layers))})"
     )
     write(
         "study",
