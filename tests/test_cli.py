@@ -246,14 +246,14 @@ def test_what_a_killed_report_started_keeps_the_next_one_out(tmp_path, monkeypat
 @pytest.mark.slow
 def test_ctrl_c_reaches_snakemake_which_ends_its_jobs_before_the_report_ends(tmp_path):
     """Both hear it, as from a terminal; Snakemake is one that takes a second over its end."""
-    slow = "import time\ntry: print('up', flush=True); time.sleep(60)\nexcept KeyboardInterrupt: time.sleep(1); exit('ended')"
-    (tmp_path / "snakemake.py").write_text(slow)
+    snakemake = "import time\ntry: print('up', flush=True); time.sleep(60)\nexcept KeyboardInterrupt: time.sleep(1); exit('ended')"
+    (tmp_path / "snakemake.py").write_text(snakemake)
     whole = f"""
 import signal
 from pathlib import Path
 from bert_repro import report
-signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, where it is ignored
 from bert_repro.__main__ import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, where it is ignored
 report.ROOT = Path({str(tmp_path)!r})
 raise SystemExit(main(["report", {str(ROOT / "studies" / "demo.yaml")!r}, "--base", "tiny", "--parts", "2"]))
 """
