@@ -60,6 +60,7 @@ class Architecture(NamedTuple):
     defaults: Mapping[str, int] = {}  # of sizes that a config.json may leave out, where they are not BERT's
     blocks: str = "encoder.layer"
     parts: Mapping[str, str] = {}  # names of a block's weights that are not BERT's
+    masked_words: Mapping[str, str] = {}  # where the masked-word head of a checkpoint is: layer here, name there
 
 
 _DISTILBERT = {
@@ -70,16 +71,32 @@ _DISTILBERT_PARTS = {
     "query": "attention.q_lin", "key": "attention.k_lin", "value": "attention.v_lin", "attention_output": "attention.out_lin",
     "attention_norm": "sa_layer_norm", "intermediate": "ffn.lin1", "output": "ffn.lin2", "output_norm": "output_layer_norm",
 }  # fmt: skip
+
+
+def _masked_words(transform: str, norm: str, decoder: str) -> dict[str, str]:
+    return {"transform": transform, "transform_norm": norm, "decoder": decoder}
+
+
+_PREDICTIONS = "cls.predictions"
+_BERT_HEAD = _masked_words(f"{_PREDICTIONS}.transform.dense", f"{_PREDICTIONS}.transform.LayerNorm", _PREDICTIONS)
+_ROBERTA_HEAD = _masked_words("lm_head.dense", "lm_head.layer_norm", "lm_head")
+_ROBERTA: dict[str, Any] = {"offset": True, "defaults": {"pad_token_id": 1}, "masked_words": _ROBERTA_HEAD}
 ARCHITECTURES = {
-    "bert": Architecture("Bert"),
-    "roberta": Architecture("Roberta", offset=True, defaults={"pad_token_id": 1}),
-    "xlm-roberta": Architecture("XLMRoberta", offset=True, defaults={"pad_token_id": 1}),
-    "camembert": Architecture("Camembert", offset=True, defaults={"pad_token_id": 1}),
+    "bert": Architecture("Bert", masked_words=_BERT_HEAD),
+    "roberta": Architecture("Roberta", **_ROBERTA),
+    "xlm-roberta": Architecture("XLMRoberta", **_ROBERTA),
+    "camembert": Architecture("Camembert", **_ROBERTA),
     "distilbert": Architecture(
-        "DistilBert", segments=False, fields=_DISTILBERT, blocks="transformer.layer", parts=_DISTILBERT_PARTS
+        "DistilBert", segments=False, fields=_DISTILBERT, blocks="transformer.layer", parts=_DISTILBERT_PARTS,
+        masked_words=_masked_words("vocab_transform", "vocab_layer_norm", "vocab_projector"),
     ),
-    "electra": Architecture("Electra", defaults={"embedding_size": 128}),
-}
+    "electra": Architecture(
+        "Electra", defaults={"embedding_size": 128},
+        masked_words=_masked_words(
+            "generator_predictions.dense", "generator_predictions.LayerNorm", "generator_lm_head"
+        ),
+    ),
+}  # fmt: skip
 """Families by the `model_type` of their config.json."""
 
 _PARTS = {

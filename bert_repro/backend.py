@@ -1,11 +1,12 @@
 """Keras' backends: hides what differs between TensorFlow, JAX and PyTorch in how a step is compiled, and how memory ends.
 
-TensorFlow is the default; `KERAS_BACKEND` chooses another one where that is installed. All compute in float32 throughout: on GPUs
-the first two would multiply in TF32, of which three decimal digits are left.
+TensorFlow is the default; `KERAS_BACKEND` chooses another one where that is installed. All compute in float32 unless training asks
+for bfloat16 (`products_in`): on GPUs the first two would multiply in TF32, of which three decimal digits are left.
 """
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -35,6 +36,42 @@ def deterministic(seed: int) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+"""What products are computed in: Keras' name of a policy in which weights, norms and losses stay in float32."""
+
+
+@contextmanager
+def products_in(precision: str) -> Iterator[None]:
+    """Have the layers that are built meanwhile multiply in a precision.
+
+    Raises:
+        ValueError: A precision that is not in PRECISIONS, or that this device does not compute in.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}: expected one of {sorted(PRECISIONS)}")
+    if not computes_in(precision):
+        raise ValueError(f"this device does not compute in {precision} under {NAME}: use precision float32")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(PRECISIONS[precision])
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def computes_in(precision: str) -> bool:
+    """Tell whether the device has products in a precision: GPUs before Ampere have none in bfloat16, and emulate them."""
+    if precision == "float32":
+        return True
+    if NAME == "tensorflow":
+        devices = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+        return all(device.get("compute_capability", (0, 0)) >= (8, 0) for device in devices)
+    if NAME == "jax":
+        capabilities = [getattr(device, "compute_capability", None) for device in jax.devices()]
+        return all(float(capability) >= 8 for capability in capabilities if capability)
+    return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def predictor(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
     """Compile a model's prediction; of arrays by name, to arrays by name."""
     if NAME == "tensorflow":
@@ -54,7 +91,13 @@ def predictor(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], dict[s
             with torch.no_grad():
                 return model(given, training=False)
 
-    return lambda given: {name: keras.ops.convert_to_numpy(one) for name, one in run(given).items()}
+    def predict(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = run(
+            given
+        )  # of a network whose products are in bfloat16, so are some of these: NumPy has no such type
+        return {name: keras.ops.convert_to_numpy(keras.ops.cast(x, "float32")) for name, x in outputs.items()}
+
+    return predict
 
 
 def learner(model: keras.Model) -> Callable[[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]], dict]:

@@ -39,10 +39,15 @@ class TaskHead(Protocol):
     losses: dict[str, keras.losses.Loss]
     """One for every output."""
     chance: float = 0.0
-    """What blind guessing scores under the first metric."""
+    """What blind guessing scores under the first metric; 0 where there is nothing to guess."""
+    lower_is_better: bool = False
+    """Of the first metric."""
 
     def __init__(self, names: Sequence[str]) -> None:
         """Take the labels that `labels` gave, or a checkpoint's: in the order of the output layer."""
+
+    def attach(self, encoder: keras.Model, config: Any) -> None:  # noqa: B027, most heads share nothing
+        """Take what the head shares with its encoder, before the layers are built."""
 
     @staticmethod
     def labels(items: Sequence[Any]) -> tuple[str, ...]:

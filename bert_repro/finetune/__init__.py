@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bert_repro import backend, checkpoints, corpora, encoder, heads, intervals, provenance
+from bert_repro import backend, checkpoints, corpora, heads, intervals, masked_words, provenance
+from bert_repro.architectures import Config
 from bert_repro.finetune.examples import Examples, Task
 from bert_repro.finetune.network import Network
 from bert_repro.finetune.run import Run, evaluate, learn
+from bert_repro.finetune.running_text import RunningText
 from bert_repro.study import ROOT, cache_folder
 
 
@@ -43,6 +45,11 @@ TASKS = {
     "tagging": Task(
         "part-of-speech tagging", "tagged sentences, such as sample-trees:train or ewt:train",
         lambda item: _tree(item) and bool(item.upos), heads.WordTagger, 256, "left out",
+    ),
+    # what pre-training is, begun from an untrained encoder: a text is read once or twice, so nothing is dropped
+    "masked_words": Task(
+        "masked words", "running text, such as wiki or a .txt file", lambda item: True, masked_words.MaskedWords, 384,
+        reader=RunningText, dropout=False,
     ),
 }  # fmt: skip
 """Tasks by name; the notebook's `task` parameter and the studies read this."""
@@ -79,6 +86,8 @@ def train(
     evaluations: int = 4,
     keep_at: Sequence[int] = (),
     save: str = "",
+    precision: str = "float32",
+    head_of: str = "",
     resamples: int = intervals.RESAMPLES,
 ) -> Tuned:
     """Tune an encoder on a task, with a new task head; the weights that do best on dev are kept.
@@ -104,6 +113,9 @@ def train(
         evaluations: How many times dev is scored, at equal distances.
         keep_at: Updates after which the checkpoint is kept as well, as `<save>-<update>`.
         save: Folder for the tuned checkpoint, relative to the project; empty for none.
+        precision: `float32`, or `bfloat16` for the products of training; weights, optimiser and scores are in float32.
+        head_of: With 0 updates, another checkpoint whose task head reads this one's states, say its base; reverted layers
+            then get that checkpoint's weights.
         resamples: Bootstrap resamples behind the intervals.
 
     Raises:
@@ -120,6 +132,8 @@ def train(
         raise ValueError(f"learning rates must be greater than 0, got {learning_rate} and {head_learning_rate}")
     for update in keep_at:
         _within("keep_at", update, 1, updates)
+    if head_of and updates:
+        raise ValueError(f"head_of {head_of!r} goes with 0 updates: training begins with a new task head")
     if keep_at and not save:
         raise ValueError("keep_at needs `save`, the folder beside which the checkpoints are kept")
     folder = checkpoints.resolve(model)
@@ -131,26 +145,34 @@ def train(
     for layer in reverted_layers:
         _within("reverted_layers", layer, 0, config.num_hidden_layers)
     tokenizer = checkpoints.load_tokenizer(folder)
-    examples, *scored = (Examples(TASKS[task], text, tokenizer, config.max_length) for text in (train, dev, *test))
-    for some in (examples, *scored):
-        encoder.check(some.inputs, config)
+    read = TASKS[task].reader or Examples
+    scored = [read(TASKS[task], text, tokenizer, config.max_length) for text in (dev, *test)]
+    examples = read(TASKS[task], train, tokenizer, config.max_length) if updates else scored[0]
+    texts = [examples, *scored] if updates else scored
+    for text in texts:
+        text.check(config)
 
     backend.deterministic(seed)
     weights = checkpoints.read_weights(folder)
+    source = _partner(head_of, folder, config) if head_of else folder
+    base = checkpoints.read_weights(source) if head_of else weights
     learned = TASKS[task].head.labels(examples.items)
-    labels = learned if updates else checkpoints.labels(folder)
+    labels = learned if updates else checkpoints.labels(source)
     if learned and not labels:
         raise ValueError(
-            f"{folder} does not name the labels of its task head (id2label in config.json), and {TASKS[task].title} needs them; "
+            f"{source} does not name the labels of its task head (id2label in config.json), and {TASKS[task].title} needs them; "
             "with at least one update a new head is trained"
         )
-    network = Network(config, weights, TASKS[task].head(labels), frozen_layers)
+    head = TASKS[task].head(labels, tied=False) if head_of and task == "masked_words" else TASKS[task].head(labels)
+    network = Network(_to_train(config, task), weights, head, frozen_layers, precision if updates else "float32", base)
     record = checkpoints.record(folder)
     origin: dict[str, object] = {"base": record.get("base", model), "task": task, "seed": seed, "updates": updates}
     origin |= {"layers_changed": _changed(blocks, frozen_layers, kept_layers)} if updates else record
     inputs = {"weights": checkpoints.weights_digest(folder), "tokenizer": checkpoints.tokenizer_digest(folder)} | {
-        some.reference: some.digest for some in (examples, *scored)
+        text.reference: text.digest for text in texts
     }
+    if head_of:
+        inputs["weights of the task head"] = checkpoints.weights_digest(source)
 
     def keep(target: str, made: dict[str, object]) -> None:
         _replace(ROOT / target, lambda new: checkpoints.write(new, config, network.export(), folder, made, labels))
@@ -159,7 +181,7 @@ def train(
         network.compile(learning_rate, head_learning_rate, updates)
         # what is kept along the way lies in this clone: another one with the same cache begins a run of its own
         data, kept = (inputs, train, dev, batch_size), (evaluations, [*keep_at], str(ROOT / save))
-        settings = origin, data, kept, learning_rate, head_learning_rate, frozen_layers, code()
+        settings = origin, data, kept, learning_rate, head_learning_rate, frozen_layers, precision, code()
         key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
         state = cache_folder() / "training" / f"{key}.safetensors"
         run = learn(
@@ -167,10 +189,17 @@ def train(
             keep=lambda update: keep(f"{save}-{update}", origin | {"updates": update}), keep_at=keep_at, state=state, label=f"{task}, seed {seed}",
         )  # fmt: skip
     else:
-        network.take_head(weights, folder)
-        _sanity(network, scored[0], folder)
+        network.take_head(base, source)
+        _sanity(network, scored[0], source)
         run = Run()
         evaluate(run, network, scored[0])
+    if precision != "float32" and updates:  # trained so; scored like any other
+        learned_weights, network = (
+            network.export(),
+            Network(config, network.export(), TASKS[task].head(labels), base=weights),
+        )
+        network.take_head(learned_weights, folder)
+        run.counts = network.score(scored[0])
     rows: list[dict[str, object]] = []
     for some in scored:
         counts = run.counts if some is scored[0] else network.score(some)
@@ -191,7 +220,7 @@ def train(
         network.head.metrics[0],
         rows,
         origin,
-        pd.DataFrame([some.report for some in (examples, *scored)]),
+        pd.DataFrame([text.report for text in texts]),
         inputs,
         {
             "best update": run.best_update,
@@ -212,6 +241,27 @@ def _within(name: str, value: int, low: int, high: int | None = None) -> None:
             f"{name} must be at least {low}, got {value}" if high is None
             else f"{name} must lie between {low} and {high}, got {value}"
         )  # fmt: skip
+
+
+def _to_train(config: Config, task: str) -> Config:
+    return config if TASKS[task].dropout else dataclasses.replace(
+        config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )  # fmt: skip
+
+
+def _partner(reference: str, folder: Path, config: Config) -> Path:
+    """Find the checkpoint whose task head another one is read by: of the same shape, and the same pieces."""
+    partner = checkpoints.resolve(reference)
+    theirs = checkpoints.read_config(partner)
+    for name in ("model_type", "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size"):
+        if getattr(theirs, name) != getattr(config, name):
+            raise ValueError(
+                f"head_of {reference!r}: its {name} is {getattr(theirs, name)}, that of {folder} {getattr(config, name)}; "
+                "a task head reads the states of its own encoder or of one tuned from that"
+            )
+    if checkpoints.load_tokenizer(partner).get_vocab() != checkpoints.load_tokenizer(folder).get_vocab():
+        raise ValueError(f"head_of {reference!r}: its vocabulary is another than that of {folder}")
+    return partner
 
 
 def _changed(blocks: int, frozen: int, kept: int) -> str:
@@ -239,6 +289,8 @@ def _rows(metrics: Sequence[str], counts: np.ndarray, scored: Examples, resample
 
 def _sanity(network: Network, dev: Examples, source: Path) -> None:
     """Stop where a classifier does worse than chance on the first items, or would do far better under exchanged names."""
+    if not network.head.chance:
+        return
 
     def share() -> tuple[float, float]:
         right, n = network.score(dev, SANITY).sum(0)[0]
@@ -246,7 +298,7 @@ def _sanity(network: Network, dev: Examples, source: Path) -> None:
 
     names, chance = network.head.names, network.head.chance
     (found, n), best, order = share(), 0.0, names
-    for permuted in itertools.permutations(names) if chance and len(names) <= 3 else ():
+    for permuted in itertools.permutations(names) if len(names) <= 3 else ():
         network.head.names = list(permuted)
         if (other := share()[0]) > best:
             best, order = other, network.head.names

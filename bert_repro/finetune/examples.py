@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from bert_repro import alignment, corpora, encoder
+from bert_repro.architectures import Config
 
 
 class Task(NamedTuple):
@@ -20,7 +22,9 @@ class Task(NamedTuple):
     usable: Callable[[Any], bool]  # whether an item is such
     head: Any  # one of the classes of `heads`
     max_length: int
-    too_long: str  # what becomes of an item beyond that: it is "cut", "left out", or read through "windows"
+    too_long: str = ""  # what becomes of an item beyond that: it is "cut", "left out", or read through "windows"
+    reader: Any = None  # what makes encoder inputs of a corpus; without it, `Examples`
+    dropout: bool = True  # whether training drops features, as the checkpoint's config says
 
 
 STRIDE = 128  # wordpieces from the start of one window to the next
@@ -80,7 +84,7 @@ class Examples:
         extra, targets = head.arrays([self.parts[i] for i in chosen], inputs, token_ids.shape[1])
         return {"token_ids": token_ids, "segment_ids": segment_ids, "mask": mask} | extra, targets
 
-    def batches(self, size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    def batches(self, size: int, generator: np.random.Generator, updates: int = 0) -> Iterator[np.ndarray]:
         """Draw batches for ever: shuffled, then of similar length within pools of batches."""
         while True:
             order = generator.permutation(len(self.inputs))
@@ -91,6 +95,28 @@ class Examples:
                 batches = [pool[i : i + size] for i in range(0, len(pool), size)]
                 for i in generator.permutation(len(batches)):
                     yield batches[i]
+
+    def check(self, config: Config) -> None:
+        """Make sure that the encoder has an embedding for everything in the inputs; see `encoder.check`."""
+        encoder.check(self.inputs, config)
+
+    def counts(self, head: Any, predict: Callable, items: int | None = None) -> Float[np.ndarray, "items metrics 2"]:
+        """Count what is right, and all there is, of each metric for each item (of the first so many)."""
+        items = len(self.items) if items is None else min(items, len(self.items))
+        readings: list[list] = [[] for _ in range(items)]
+        wanted = np.array(self.owners) < items
+        for chosen in self.by_length():
+            chosen = chosen[wanted[chosen]]
+            if not len(chosen):
+                continue
+            filled = np.resize(chosen, encoder.step(len(chosen)))  # few shapes occur; what is read twice counts once
+            inputs, _ = self.arrays(head, filled)
+            outputs = predict(inputs)
+            for place, i in enumerate(chosen):
+                mine = {name: array[place] for name, array in outputs.items()}
+                readings[self.owners[i]].append(head.read(self.parts[i], self.inputs[i], mine))
+        scored = zip(self.items[:items], readings, strict=True)
+        return np.array([head.score(item, some) for item, some in scored], float)
 
     def by_length(self, pieces: int = 8192) -> Iterator[np.ndarray]:
         """Give every input once, the longest first, in batches of about so many wordpieces."""

@@ -52,16 +52,32 @@ class Network:
         head: An instance of one of the classes of `heads`.
         frozen_layers: Blocks, from the bottom, that stay as they are; with one or more the embeddings do too. As nothing
             below them learns, no gradient is computed there.
+        precision: Of the products in training; weights, norms, losses and the optimiser compute in float32 either way.
+        base: Arrays of the encoder that change is measured from and that layers are put back to; by default `weights`.
+
+    Raises:
+        ValueError: A precision that is not known, or that this device does not compute in.
     """
 
-    def __init__(self, config: Config, weights: Mapping[str, np.ndarray], head: Any, frozen_layers: int = 0):
+    def __init__(
+        self,
+        config: Config,
+        weights: Mapping[str, np.ndarray],
+        head: Any,
+        frozen_layers: int = 0,
+        precision: str = "float32",
+        base: Mapping[str, np.ndarray] | None = None,
+    ):
         self.config, self.head = config, head
-        self.base = {w.variable: weights[w.key].T if w.transposed else weights[w.key] for w in weight_table(config)}
-        self.encoder = encoder.build(config, weights)
-        inputs = {one.name: one for one in self.encoder.inputs} | head.extra_inputs
-        self.trained = keras.Model(
-            inputs, head.outputs(self.encoder.outputs[-1], inputs, config.hidden_dropout_prob), name="network"
-        )
+        table = weight_table(config)
+        first = weights if base is None else base
+        self.base = {w.variable: first[w.key].T if w.transposed else first[w.key] for w in table}
+        with backend.products_in(precision):
+            self.encoder = encoder.build(config, weights)
+            head.attach(self.encoder, config)
+            inputs = {tensor.name: tensor for tensor in self.encoder.inputs} | head.extra_inputs
+            outputs = head.outputs(self.encoder.outputs[-1], inputs, config.hidden_dropout_prob)
+        self.trained = keras.Model(inputs, outputs, name="network")
         reader = keras.Model(inputs, head.predicted, name="reader")
         self.predict = backend.predictor(reader)
         encoders = {variable.path for variable in self.encoder.weights}
@@ -102,21 +118,7 @@ class Network:
 
     def score(self, examples: Examples, items: int | None = None) -> np.ndarray:
         """Give right and all of each metric for each item (of the first so many): `items metrics 2`."""
-        items = len(examples.items) if items is None else min(items, len(examples.items))
-        readings: list[list] = [[] for _ in range(items)]
-        wanted = np.array(examples.owners) < items
-        for chosen in examples.by_length():
-            chosen = chosen[wanted[chosen]]
-            if not len(chosen):
-                continue
-            filled = np.resize(chosen, encoder.step(len(chosen)))  # few shapes occur; what is read twice counts once
-            inputs, _ = examples.arrays(self.head, filled)
-            outputs = self.predict(inputs)
-            for place, i in enumerate(chosen):
-                mine = {name: array[place] for name, array in outputs.items()}
-                readings[examples.owners[i]].append(self.head.read(examples.parts[i], examples.inputs[i], mine))
-        scored = zip(examples.items[:items], readings, strict=True)
-        return np.array([self.head.score(item, some) for item, some in scored], float)
+        return examples.counts(self.head, self.predict, items)
 
     def change(self) -> list[dict[str, object]]:
         """Say how far the weights of every layer are from those it started with.
@@ -197,8 +199,11 @@ class Network:
 
     def _key(self, variable: Any) -> tuple[str, bool]:
         """Name a weight of the task head as Hugging Face does where that has such a head, and whether it is transposed."""
+        names = self.head.checkpoint_names
         layer, _, kind = variable.path.rpartition("/")
-        if layer in self.head.checkpoint_names:
-            known = self.head.checkpoint_names[layer]
-            return f"{known}.{'weight' if kind == 'kernel' else kind}", kind == "kernel"
+        if variable.path in names:
+            return names[variable.path], False
+        if layer in names:
+            known = {"kernel": "weight", "gamma": "weight", "beta": "bias"}.get(kind, kind)
+            return f"{names[layer]}.{known}", kind == "kernel"
         return f"head.{variable.path.replace('/', '.')}", False

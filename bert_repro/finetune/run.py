@@ -33,7 +33,7 @@ class Run:
     curve: list[tuple[int, str, float]] = dataclasses.field(default_factory=list)  # updates, metric, value
     changes: list[dict[str, object]] = dataclasses.field(default_factory=list)  # table rows
     best_update: int = 0
-    best_value: float = -math.inf
+    best_value: float = -math.inf  # of dev, the greater the better
     seconds: float = 0.0  # of timed updates, evaluations not counted
     pieces: int = 0  # real wordpieces of timed updates
     counts: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))  # of dev at its best: items metrics 2
@@ -102,7 +102,8 @@ def learn(
     """
     run = Run.read(state, network)
     points = {math.ceil(updates * part / evaluations) for part in range(1, evaluations + 1)}
-    batches = itertools.islice(examples.batches(batch_size, np.random.default_rng(seed)), run.update, None)
+    drawn = examples.batches(batch_size, np.random.default_rng(seed), updates)
+    batches = itertools.islice(drawn, run.update, None)
     timed_from, written = run.update + UNTIMED, time.monotonic()
     with tqdm(total=updates, initial=run.update, desc=label, unit=" updates", mininterval=1) as bar:
         while run.update < updates:
@@ -139,5 +140,6 @@ def evaluate(run: Run, network: Network, dev: Examples) -> None:
     run.curve += [(run.update, name, float(value)) for name, value in scores.items()]
     run.changes += [row | {"updates": run.update} for row in network.change()]
     run.losses = []
-    if (value := scores[network.head.metrics[0]]) >= run.best_value:
+    value = scores[network.head.metrics[0]] * (-1 if network.head.lower_is_better else 1)
+    if value >= run.best_value:
         run.best_update, run.best_value, run.counts, run.weights = run.update, value, counts, network.learned()
