@@ -88,6 +88,29 @@ def read(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iter
     return _READERS[kind](path, where, left_out)
 
 
+def paragraphs(path: Path, where: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Read running text paragraph by paragraph as it stands in its file, in constant memory.
+
+    Args:
+        path: A .txt file, whose lines are paragraphs and whose documents are separated by blank lines; or a .tsv with a column
+            `paragraph` and, where it is known, `title`, which names the document.
+        where: As in `read`.
+
+    Returns:
+        Document and paragraph.
+
+    Raises:
+        ValueError: Malformed content, while reading.
+    """
+    if path.name.removesuffix(".gz").endswith(".tsv"):
+        for number, row in _rows(path, where, {}):
+            if row["paragraph"].strip():
+                yield row.get("title", f"{number}"), row["paragraph"]
+    else:
+        for _, document, line in _paragraphs(path):
+            yield document, line
+
+
 def words(text: str) -> tuple[str, ...]:
     """Split running text into words and single punctuation marks."""
     return tuple(re.findall(r"\w+|[^\w\s]", text))
@@ -255,11 +278,21 @@ def _of_block(path: Path, block: list[tuple[int, str]], left_out: dict[str, int]
 
 
 def _read_tsv(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Sentence | Pair]:
+    for number, row in _rows(path, where, left_out):
+        if row.keys() >= _PAIR:
+            yield pair(f"{path}:{number}", f"{number}", row)
+        else:
+            yield from _sentences(row["paragraph"], f"{number}", row.get("title", f"{number}"))
+
+
+_PAIR = {"premise", "hypothesis", "label"}
+
+
+def _rows(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[tuple[int, dict[str, str]]]:
     lines = _lines(path)
     _, header = next(lines, (0, ""))
     columns = header.split("\t")
-    pairs = {"premise", "hypothesis", "label"} <= set(columns)
-    if not pairs and "paragraph" not in columns:
+    if not _PAIR <= set(columns) and "paragraph" not in columns:
         raise ValueError(f"{path}:1: expected the columns premise, hypothesis, label, or paragraph; got {columns}")
     filtered = f"rows not of {' '.join(where.values())}"
     if where:
@@ -271,10 +304,8 @@ def _read_tsv(path: Path, where: Mapping[str, str], left_out: dict[str, int]) ->
         row = dict(zip(columns, cells, strict=True))
         if any(row.get(key) != value for key, value in where.items()):
             left_out[filtered] += 1
-        elif pairs:
-            yield pair(f"{path}:{number}", f"{number}", row)
         else:
-            yield from _sentences(row["paragraph"], f"{number}", row.get("title", f"{number}"))
+            yield number, row
 
 
 def _sentences(paragraph: str, name: str, document: str = "") -> Iterator[Sentence]:

@@ -49,3 +49,63 @@ def test_real_treebanks_have_their_documents(real_data, monkeypatch, reference, 
     monkeypatch.setenv("BERT_REPRO_DATA", str(real_data))
     names = {item.document for item in corpora.load(reference).items}
     assert "" not in names and (count is None or len(names) == count)
+
+
+def test_a_text_and_a_table_are_given_raw(tmp_path):
+    lines = ["A  b,c.  D e!", "F g", "", "H"]
+    text = file(tmp_path, "t.txt", "\n".join(lines))
+    assert list(corpora.paragraphs(text)) == [("1", lines[0]), ("1", lines[1]), ("2", "H")]
+    table = file(tmp_path, "p.tsv.gz", "title\tparagraph\nA\tOne  two. Three.\nA\t \nB\tFour\n")
+    assert list(corpora.paragraphs(table)) == [("A", "One  two. Three."), ("B", "Four")]
+
+
+def test_a_registered_table_is_filtered_as_its_sentences_are(tmp_path, monkeypatch):
+    file(tmp_path, "p.tsv", "source\tparagraph\na\tOne.\nb\tTwo.\n")
+    source = corpora.Source("data", {"all": "p.tsv"}, "none", {"all": {"source": "b"}})
+    monkeypatch.setitem(corpora.CORPORA, "mine", source)
+    monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path))
+    assert list(corpora.paragraphs("mine")) == [("3", "Two.")]
+
+
+def test_a_sentence_of_a_treebank_is_a_paragraph(tmp_path):
+    path = file(tmp_path, "t.conllu", "# newdoc id = d\n" + SMALL)
+    assert list(corpora.paragraphs(path)) == [("d", "Do n't go , he said ."), ("d", "New York")]
+
+
+def test_a_folder_gives_its_files_by_name(tmp_path):
+    file(tmp_path, "b.txt", "B")
+    file(tmp_path, "a.txt.gz", "A\n\nC")
+    file(tmp_path, "README.md", "no text")
+    expected = [("a.txt.gz/1", "A"), ("a.txt.gz/2", "C"), ("b.txt/1", "B")]
+    assert list(corpora.paragraphs(str(tmp_path))) == expected
+    assert len(list(corpora.paragraphs(f"{tmp_path}[2]"))) == 2
+
+
+def test_a_draw_counts_documents(tmp_path):
+    path = file(tmp_path, "t.txt", "\n\n".join(f"{n}\n{n} again" for n in range(30)))
+    everything = list(corpora.paragraphs(path))
+    drawn, others = (list(corpora.paragraphs(f"{path}[{count}]")) for count in (7, -7))
+    assert len(drawn) == 14 and drawn == [paragraph for paragraph in everything if paragraph in drawn]
+    assert sorted(drawn + others) == sorted(everything)
+    by_items = corpora.load(file(tmp_path, "u.txt", "\n".join(map(str, range(30)))) + "[7]")
+    assert [item.words[0] for item in by_items.items] == [text for _, text in drawn[::2]]  # the same rule and seed
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "draw", "message"),
+    [
+        ("p.tsv", "premise\thypothesis\tlabel\nA\tB\tneutral\n", "", "p.tsv has no running text: expected a .txt file"),
+        ("s.jsonl", '{"text": "a b", "targets": [{"span1": [0, 1], "label": "x"}]}', "", "s.jsonl has no running text"),
+        ("t.txt", "One.\n\nTwo.", "[3]", r"t.txt\[3\] asks for 3 documents, the corpus has 2"),
+        ("t.txt", "\n \n", "", "t.txt holds no sentence: an empty corpus cannot be used"),
+        ("t.rst", "One.", "", "unknown corpus '.*t.rst'"),
+    ],
+)
+def test_what_has_no_running_text_is_refused(tmp_path, name, content, draw, message):
+    with pytest.raises(ValueError, match=message):
+        corpora.paragraphs(file(tmp_path, name, content) + draw)
+
+
+def test_a_folder_without_text_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no text: expected .txt or .txt.gz files in it"):
+        corpora.paragraphs(str(tmp_path))
