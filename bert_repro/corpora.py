@@ -7,6 +7,7 @@ import contextlib
 import functools
 import hashlib
 import itertools
+import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -235,15 +236,76 @@ def stream(reference: str) -> Stream:
     split = place.split
     if place.drawn is not None:
         there = census(reference.rpartition("[")[0]).items
-        drawn = abs(place.drawn)
-        if not 0 < drawn <= there or place.drawn == -there:
-            raise ValueError(f"{reference} asks for {drawn} items, the corpus has {there}")
-        chosen = set(np.random.default_rng(0).choice(there, drawn, replace=False).tolist())
-        if place.drawn < 0:
-            chosen = set(range(there)) - chosen
+        chosen = _chosen(reference, place.drawn, there, "items")
         items = (item for number, item in enumerate(items) if number in chosen)
         split = f"{split}[{place.drawn}]"
     return Stream(place.name, split, items, left_out)
+
+
+def _chosen(reference: str, drawn: int, there: int, what: str) -> set[int]:
+    count = abs(drawn)
+    if not 0 < count <= there or drawn == -there:
+        raise ValueError(f"{reference} asks for {count} {what}, the corpus has {there}")
+    chosen = set(np.random.default_rng(0).choice(there, count, replace=False).tolist())
+    return chosen if drawn > 0 else set(range(there)) - chosen
+
+
+def paragraphs(reference: str) -> Iterator[tuple[str, str]]:
+    """Read running text paragraph by paragraph, in constant memory.
+
+    A .txt file and a table of paragraphs give theirs as they stand there; a folder those of all its .txt files (also .gz) by
+    name; other corpora of single sentences (treebanks, wiki40b) their words joined by blanks, a sentence a paragraph.
+
+    Args:
+        reference: As in `stream`, or a folder; `[500]` and `[-500]` count documents here.
+
+    Returns:
+        Document and paragraph; consecutive paragraphs with the same document belong together. In a folder, the name of a
+        document begins with that of its file.
+
+    Raises:
+        ValueError: Pairs, questions or an edge-probing file, a folder without text; and what `stream` raises.
+        FileNotFoundError: See `locate`.
+    """
+    match = _REFERENCE.fullmatch(reference)
+    if match and match["count"]:
+        whole, count = reference.rpartition("[")[0], int(match["count"])
+        there = sum(1 for _ in documents(paragraphs(whole)))
+        chosen = _chosen(reference, count, there, "documents")
+        return (text for number, part in enumerate(documents(paragraphs(whole))) if number in chosen for text in part)
+    if Path(reference).is_dir() and not registered(reference):
+        files = text_files(Path(reference))
+        return ((f"{path.name}/{name}", text) for path in files for name, text in paragraphs(str(path)))
+    items = stream(reference)
+    first = next(items)
+    if not isinstance(first, Sentence) or first.spans:
+        raise ValueError(
+            f"{reference} has no running text: expected a .txt file or a folder of them, a table of paragraphs such as wiki, "
+            "a treebank such as ewt:train, or wiki40b/en:train"
+        )
+    place = locate(reference)
+    if re.search(r"\.(txt|tsv)(\.gz)?$", place.path.name):
+        return readers.paragraphs(
+            place.path, CORPORA[place.name].where.get(place.split, {}) if registered(reference) else {}
+        )
+    return ((item.document, " ".join(item.words)) for item in itertools.chain([first], items))
+
+
+def documents(text: Iterable[tuple[str, str]]) -> Iterator[Iterator[tuple[str, str]]]:
+    """Cut what `paragraphs` gives into documents."""
+    return (part for _, part in itertools.groupby(text, key=operator.itemgetter(0)))
+
+
+def text_files(folder: Path) -> list[Path]:
+    """List the files of a folder that hold running text, by name.
+
+    Raises:
+        ValueError: There is none.
+    """
+    files = sorted(path for path in folder.iterdir() if path.name.endswith((".txt", ".txt.gz")))
+    if not files:
+        raise ValueError(f"the folder {folder} holds no text: expected .txt or .txt.gz files in it")
+    return files
 
 
 def load(reference: str) -> Corpus:

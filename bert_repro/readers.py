@@ -25,7 +25,8 @@ LABELS = ("entailment", "neutral", "contradiction")
 class Sentence:
     """Words with, where the source is a treebank, one value a word in each annotation; `heads` counts from 1, 0 is the root.
 
-    `features` are UD's, as they stand in the file (`Number=Sing|Person=3`); `spans` are of an edge-probing file.
+    `features` are UD's, as they stand in the file (`Number=Sing|Person=3`); `spans` are of an edge-probing file;
+    `document` names the text it is part of, as far as its file tells: sentences of one follow one another.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Sentence:
     # no states depend on these: they are left out of what identifies a corpus
     features: tuple[str, ...] = field(default=(), repr=False, compare=False)
     spans: tuple["Labelled", ...] = field(default=(), repr=False, compare=False)
+    document: str = field(default="", repr=False, compare=False)
 
 
 class Labelled(NamedTuple):
@@ -84,6 +86,29 @@ def read(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iter
     """
     kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1]
     return _READERS[kind](path, where, left_out)
+
+
+def paragraphs(path: Path, where: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Read running text paragraph by paragraph as it stands in its file, in constant memory.
+
+    Args:
+        path: A .txt file, whose lines are paragraphs and whose documents are separated by blank lines; or a .tsv with a column
+            `paragraph` and, where it is known, `title`, which names the document.
+        where: As in `read`.
+
+    Returns:
+        Document and paragraph.
+
+    Raises:
+        ValueError: Malformed content, while reading.
+    """
+    if path.name.removesuffix(".gz").endswith(".tsv"):
+        for number, row in _rows(path, where, {}):
+            if row["paragraph"].strip():
+                yield row.get("title", f"{number}"), row["paragraph"]
+    else:
+        for _, document, line in _paragraphs(path):
+            yield document, line
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -148,7 +173,9 @@ def question(place: str, name: str, text: str, context: str, answers: Iterable[t
     return Question(id=name, first=first, second=second, context=context, offsets=offsets, answers=answers)
 
 
-def sentence(place: str, name: str, tokens: Sequence[Mapping[str, str]], places: Sequence[str]) -> Sentence:
+def sentence(
+    place: str, name: str, tokens: Sequence[Mapping[str, str]], places: Sequence[str], document: str = ""
+) -> Sentence:
     """Make a sentence of its words, whose heads must form a tree.
 
     Args:
@@ -156,6 +183,7 @@ def sentence(place: str, name: str, tokens: Sequence[Mapping[str, str]], places:
         name: Its id.
         tokens: Of each word its form, head, deprel, upos, xpos and, where they are known, feats.
         places: Where each word stands.
+        document: What it is part of.
 
     Raises:
         ValueError: No words, a head that is no number or beyond the sentence, or heads that form no tree.
@@ -171,7 +199,7 @@ def sentence(place: str, name: str, tokens: Sequence[Mapping[str, str]], places:
         raise ValueError(f"{place}: sentence {name!r} is no tree: {problem}")
     columns = ("form", "deprel", "upos", "xpos", "feats")
     forms, relations, upos, xpos, features = (tuple(str(token.get(c) or "_") for token in tokens) for c in columns)
-    return Sentence(name, forms, heads, relations, upos, xpos, features)
+    return Sentence(name, forms, heads, relations, upos, xpos, features, document=document)
 
 
 def _not_a_tree(heads: tuple[int, ...]) -> str:
@@ -205,8 +233,11 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _read_conllu(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Sentence]:
     left_out |= {"multiword ranges": 0, "empty nodes": 0}
     block: list[tuple[int, str]] = []
+    document = ""
     for number, line in _lines(path):
         if line.strip():
+            if match := re.fullmatch(r"#\s*newdoc(?:\s+id\s*=\s*(.*?))?\s*", line):
+                document = match[1] or f"line-{number}"
             if not line.startswith("#") and line.count("\t") != 9:
                 found = line.count("\t") + 1
                 raise ValueError(
@@ -214,10 +245,10 @@ def _read_conllu(path: Path, where: Mapping[str, str], left_out: dict[str, int])
                 )
             block.append((number, line))
         elif block:
-            yield _of_block(path, block, left_out)
+            yield _of_block(path, block, left_out, document)
             block = []
     if block:
-        yield _of_block(path, block, left_out)
+        yield _of_block(path, block, left_out, document)
 
 
 # the columns as they are: ids and heads are checked here, where the line is known; nobody reads what is behind the relation
@@ -226,7 +257,7 @@ _KEEP = dict.fromkeys(_FIELDS, lambda cells, i: cells[i])
 _NO_WORD = {"-": "multiword ranges", ".": "empty nodes"}
 
 
-def _of_block(path: Path, block: list[tuple[int, str]], left_out: dict[str, int]) -> Sentence:
+def _of_block(path: Path, block: list[tuple[int, str]], left_out: dict[str, int], document: str) -> Sentence:
     tokens_at = [number for number, line in block if not line.startswith("#")]
     start = block[0][0]
     try:
@@ -243,15 +274,25 @@ def _of_block(path: Path, block: list[tuple[int, str]], left_out: dict[str, int]
         if token["id"] != str(len(tokens)):
             raise ValueError(f"{path}:{number}: word id {token['id']!r} where {len(tokens)} was expected")
     name = str(parsed.metadata.get("sent_id") or f"line-{start}")
-    return sentence(f"{path}:{start}", name, tokens, places)
+    return sentence(f"{path}:{start}", name, tokens, places, document)
 
 
 def _read_tsv(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Sentence | Pair]:
+    for number, row in _rows(path, where, left_out):
+        if row.keys() >= _PAIR:
+            yield pair(f"{path}:{number}", f"{number}", row)
+        else:
+            yield from _sentences(row["paragraph"], f"{number}", row.get("title", f"{number}"))
+
+
+_PAIR = {"premise", "hypothesis", "label"}
+
+
+def _rows(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[tuple[int, dict[str, str]]]:
     lines = _lines(path)
     _, header = next(lines, (0, ""))
     columns = header.split("\t")
-    pairs = {"premise", "hypothesis", "label"} <= set(columns)
-    if not pairs and "paragraph" not in columns:
+    if not _PAIR <= set(columns) and "paragraph" not in columns:
         raise ValueError(f"{path}:1: expected the columns premise, hypothesis, label, or paragraph; got {columns}")
     filtered = f"rows not of {' '.join(where.values())}"
     if where:
@@ -263,16 +304,14 @@ def _read_tsv(path: Path, where: Mapping[str, str], left_out: dict[str, int]) ->
         row = dict(zip(columns, cells, strict=True))
         if any(row.get(key) != value for key, value in where.items()):
             left_out[filtered] += 1
-        elif pairs:
-            yield pair(f"{path}:{number}", f"{number}", row)
         else:
-            yield from _sentences(row["paragraph"], f"{number}")
+            yield number, row
 
 
-def _sentences(paragraph: str, name: str) -> Iterator[Sentence]:
+def _sentences(paragraph: str, name: str, document: str = "") -> Iterator[Sentence]:
     for number, text in enumerate(re.split(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z])", paragraph.strip()), 1):
         if words(text):
-            yield Sentence(f"{name}.{number}", words(text))
+            yield Sentence(f"{name}.{number}", words(text), document=document)
 
 
 def article(name: str, text: str, left_out: dict[str, int]) -> Iterator[Sentence]:
@@ -293,12 +332,22 @@ def article(name: str, text: str, left_out: dict[str, int]) -> Iterator[Sentence
             continue
         for paragraph in content.split("_NEWLINE_"):
             paragraphs += 1
-            yield from _sentences(paragraph, f"{name}.{paragraphs}")
+            yield from _sentences(paragraph, f"{name}.{paragraphs}", name)
 
 
 def _read_text(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Sentence]:
+    for number, document, line in _paragraphs(path):
+        yield from _sentences(line, str(number), document)
+
+
+def _paragraphs(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Number the lines of a text, and its documents, which blank lines separate."""
+    document, inside = 0, False
     for number, line in _lines(path):
-        yield from _sentences(line, str(number))
+        if line.strip():
+            document += not inside
+            yield number, str(document), line
+        inside = bool(line.strip())
 
 
 def _read_questions(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Question]:
