@@ -2,7 +2,8 @@
 
 From text to verdict: `corpora` finds sentences and pairs, which `readers` takes from files and `datasets` from
 tensorflow-datasets; `checkpoints` loads an encoder, with `hub` (where it comes from), `weights` (file formats) and
-`architectures` (families); `encoder` computes it, `finetune` tunes it, with `heads` (and `trees`) on top; `alignment` brings
+`architectures` (families); `pretraining_text` and `vocabulary`
+prepare one of your own; `encoder` computes it, `finetune` tunes it, with `heads` (and `trees`) on top; `alignment` brings
 words and wordpieces together, and `states` gives every word's vector in every layer, kept in a `store`; `similarity` and
 `probes` turn vectors into numbers, `intervals` into numbers with intervals, `tables` keeps them; `scores` brings together
 those of tuned models, `ablation` sets the change of a layer against what came of it, `projections` puts words in a plane;

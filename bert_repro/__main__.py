@@ -73,6 +73,37 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--tolerance", type=float, help="how much may differ; .02 (two points) if not given")
     compare.add_argument("--csv", type=Path, metavar="OUT.csv", help="write every pair and every row without one")
 
+    text = commands.add_parser("text", help="prepare running text for pre-training: cleaned, shuffled, some held out")
+    text.add_argument("texts", nargs="+", metavar="TEXT", help="a .txt file, a folder of them, or a corpus, e.g. wiki")
+    text.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
+    text.add_argument(
+        "--without",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="CORPUS",
+        help="take out every paragraph that shares 13 words in a row with one of these, e.g. ewt:dev squad:dev",
+    )
+    text.add_argument(
+        "--held-out", type=int, default=0, metavar="N", help="documents to put aside, from each source its part"
+    )
+    text.add_argument("--seed", type=int, default=0, help="of the order of documents, and of those put aside")
+
+    vocabulary = commands.add_parser(
+        "vocabulary", help="learn a vocabulary, and write the plan of a new encoder with it"
+    )
+    vocabulary.add_argument("texts", nargs="+", metavar="TEXT", help="as of the command text")
+    vocabulary.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="a new folder; untrained:FOLDER is a model"
+    )
+    for name, value in [
+        ("size", 8192), ("layers", 6), ("hidden", 256), ("attention-heads", 4), ("feed-forward", 1024), ("positions", 512)
+    ]:  # fmt: skip
+        vocabulary.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"{value} if not given")
+    vocabulary.add_argument(
+        "--initializer-range", type=float, default=0.02, metavar="X", help="deviation of the first weights"
+    )
+
     states = commands.add_parser("states", help="the store of hidden states").add_subparsers(
         dest="action", required=True
     )
@@ -226,6 +257,27 @@ def _states(arguments: argparse.Namespace) -> None:
         print(f"{count} entries removed, {megabytes:.1f} MB")
 
 
+def _text(arguments: argparse.Namespace) -> None:
+    from bert_repro import pretraining_text
+
+    told = pretraining_text.prepare(
+        arguments.texts, arguments.out, arguments.without, arguments.held_out, arguments.seed
+    )
+    for source, count in told["sources"].items():
+        sizes = (f"{count[part]['words']:12,} words {name}" for part, name in [("before", "read"), ("after", "kept")])
+        print(f"{source:30}{', '.join(sizes)}, {count['held_out']['documents']} documents held out")
+    print(arguments.out)
+
+
+def _vocabulary(given: argparse.Namespace) -> None:
+    from bert_repro import vocabulary
+    from bert_repro.architectures import Config
+
+    shape = given.size, given.hidden, given.layers, given.attention_heads, given.feed_forward, given.positions
+    vocabulary.make(given.texts, given.out, Config(*shape, initializer_range=given.initializer_range))
+    print(given.out)
+
+
 def main(given: list[str] | None = None) -> int:
     """Run a command and return its exit status.
 
@@ -260,6 +312,10 @@ def main(given: list[str] | None = None) -> int:
             from bert_repro import plan, study
 
             print(plan.show(study.load(arguments.study, arguments.base), arguments.jobs))
+        elif arguments.command == "text":
+            _text(arguments)
+        elif arguments.command == "vocabulary":
+            _vocabulary(arguments)
         elif arguments.command == "compare":
             _compare(arguments)
         else:

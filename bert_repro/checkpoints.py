@@ -35,6 +35,11 @@ MINILM_FILES = (
 )  # fmt: skip
 CONFIG_FILES, TOKENIZER_FILES = hub.CONFIG_FILES, hub.TOKENIZER_FILES
 
+SPECIAL = {
+    "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"
+}  # fmt: skip
+"""BERT's special tokens by their role, in the order of their numbers from 0, in the vocabularies made here."""
+
 ALIASES = {
     "minilm": "all-MiniLM-L6-v2: 6 layers, 384 wide; the base encoder of the demo and mini studies",
     "tiny": "2 layers, 32 wide, seeded random weights and the sample's own vocabulary: seconds, no downloads",
@@ -119,25 +124,13 @@ def _tiny() -> Path:
     text = "sample-trees:train"
 
     def make(folder: Path) -> None:
-        from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-
         words = sorted({w.lower() for s in corpora.treebank(text).items for w in s.words})
-        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
         letters = [chr(c) for c in range(33, 127) if not chr(c).isupper()]
         # every third word is left to be spelled, so that words of several pieces occur
         whole = [w for i, w in enumerate(words) if len(w) > 1 and i % 3]
-        vocabulary = list(dict.fromkeys([*special, *letters, *(f"##{c}" for c in letters), *whole]))
-        tokenizer = Tokenizer(models.WordPiece({w: i for i, w in enumerate(vocabulary)}, unk_token="[UNK]"))
-        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-        tokenizer.save(str(folder / "tokenizer.json"))
-        names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special, strict=True))
-        (folder / "tokenizer_config.json").write_text(
-            json.dumps({"tokenizer_class": "BertTokenizerFast", "do_lower_case": True} | names)
-        )
-        (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
-        config = Config(len(vocabulary), 32, 2, 2, 64, 512)
+        pieces = list(dict.fromkeys([*SPECIAL.values(), *letters, *(f"##{c}" for c in letters), *whole]))
+        config = Config(len(pieces), 32, 2, 2, 64, 512)
+        write_tokenizer(folder, pieces, config.max_length)
         # a wide draw: with BERT's own .02 so small an encoder would hardly mix its words
         write(folder, config, random_weights(config, seed=0, deviation=0.15), tokenizer_from=None, record={})
 
@@ -155,6 +148,27 @@ def _untrained(reference: str) -> Path:
 
     key = hashlib.sha256((repr(config) + tokenizer_digest(source)).encode()).hexdigest()[:12]
     return made_once(cache_folder() / "made" / f"untrained-{key}", make)
+
+
+def wordpiece(pieces: Sequence[str]) -> Any:
+    """Make an uncased tokenizer, as BERT's is, from `SPECIAL` and the other pieces in the order of their numbers."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    number = {piece: n for n, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(number, unk_token=SPECIAL["unk_token"]))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    first, last = SPECIAL["cls_token"], SPECIAL["sep_token"]
+    tokenizer.post_processor = processors.BertProcessing((last, number[last]), (first, number[first]))
+    return tokenizer
+
+
+def write_tokenizer(folder: Path, pieces: Sequence[str], longest: int) -> None:
+    """Write the tokenizer files of an encoder that reads inputs of at most `longest` pieces; see `wordpiece`."""
+    wordpiece(pieces).save(str(folder / "tokenizer.json"))
+    described = {"tokenizer_class": "BertTokenizerFast", "do_lower_case": True, "model_max_length": longest} | SPECIAL
+    (folder / "tokenizer_config.json").write_text(json.dumps(described), encoding="utf-8")
+    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces), encoding="utf-8")
 
 
 def random_weights(config: Config, seed: int, deviation: float) -> dict[str, np.ndarray]:
@@ -257,16 +271,21 @@ def write(
     Raises:
         OSError: The disk is full or cannot be written.
     """
-    raw = to_raw(config)
-    if labels:
-        raw |= {"id2label": dict(enumerate(labels)), "label2id": {name: n for n, name in enumerate(labels)}}
-    text = json.dumps(raw | ({"bert_repro": dict(record)} if record else {}), indent=1)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    write_config(folder, config, record, labels)
     save_arrays(weights, folder / "model.safetensors", {"format": "pt"})
     if tokenizer_from is not None:
         for name in TOKENIZER_FILES:
             if (tokenizer_from / name).is_file():
                 shutil.copyfile(tokenizer_from / name, folder / name)
+
+
+def write_config(folder: Path, config: Config, record: Mapping[str, object] = {}, labels: Sequence[str] = ()) -> None:
+    """Write the config.json of a checkpoint; see `write`."""
+    raw = to_raw(config)
+    if labels:
+        raw |= {"id2label": dict(enumerate(labels)), "label2id": {name: n for n, name in enumerate(labels)}}
+    text = json.dumps(raw | ({"bert_repro": dict(record)} if record else {}), indent=1)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
 def save_arrays(arrays: Mapping[str, np.ndarray], path: Path, metadata: dict[str, str]) -> None:

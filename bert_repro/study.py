@@ -69,12 +69,29 @@ def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():
-                with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-                    partial = Path(temporary) / folder.name
-                    partial.mkdir()
-                    make(partial)
-                    os.replace(partial, folder)
+                _make_whole(folder, make)
     return folder
+
+
+def made_new(folder: Path, make: Callable[[Path], object]) -> None:
+    """Have a folder made that a user has named; it appears once it is complete.
+
+    Raises:
+        FileExistsError: It is there and not empty, which is told before anything is made.
+    """
+    folder = folder.resolve()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there and not empty: name a new folder, or remove that one")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _make_whole(folder, make)
+
+
+def _make_whole(folder: Path, make: Callable[[Path], object]) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        partial = Path(temporary) / folder.name
+        partial.mkdir()
+        make(partial)
+        os.replace(partial, folder)
 
 
 class _Strict(BaseModel):

@@ -14,7 +14,7 @@ from bert_repro.study import ROOT
 
 LEVELS = (
     {"study", "machine", "provenance", "tables", "alignment", "intervals", "sample", "store", "readers", "trees"},
-    {"architectures", "weights", "hub", "datasets", "corpora", "checkpoints"}
+    {"architectures", "weights", "hub", "datasets", "corpora", "checkpoints", "pretraining_text", "vocabulary"}
     | {
         "similarity",
         "projections",

@@ -1,0 +1,118 @@
+"""The plan of a new encoder: a vocabulary of the size asked for, the same in every run, which others read as we do."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from test_cli import fails
+from test_readers import file
+from tokenizers import Tokenizer
+
+from bert_repro import checkpoints, vocabulary
+from bert_repro.__main__ import main
+
+STEMS = ["walk", "talk", "jump", "play", "look", "climb", "paint", "wander"]
+ENDINGS = ["", "s", "ed", "ing", "er", "ers"]
+TEXT = "\n".join(f"The {a}{x} never {b}{y}, and we {b} on: “{a}{y}!”" for a in STEMS for b in STEMS for x in ENDINGS for y in ENDINGS)  # fmt: skip
+SMALL = [
+    "--size",
+    "100",
+    "--layers",
+    "2",
+    "--hidden",
+    "16",
+    "--attention-heads",
+    "2",
+    "--feed-forward",
+    "32",
+    "--positions",
+    "40",
+]
+
+
+@pytest.fixture
+def text(tmp_path):
+    return file(tmp_path, "t.txt.gz", TEXT)
+
+
+@pytest.fixture
+def plan(tmp_path, text):
+    assert main(["vocabulary", text, "--out", str(tmp_path / "plan"), *SMALL, "--initializer-range", "0.05"]) == 0
+    return tmp_path / "plan"
+
+
+def test_the_vocabulary_is_that_of_the_text(plan):
+    pieces = (plan / "vocab.txt").read_text().splitlines()
+    assert len(set(pieces)) == len(pieces) == 100
+    assert pieces[:5] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    assert {"a", "##a", "“", "the", "never", "walk", "##ing"} <= set(pieces) and not {"##“", "##,"} & set(pieces)
+
+
+@pytest.mark.parametrize("words", ["The walkers played, naïve WALKING!", "never ☃ on", "", "its “jumped”!"])
+def test_transformers_and_tokenizers_read_it_alike(plan, words):
+    ours = Tokenizer.from_file(str(plan / "tokenizer.json")).encode(words)
+    theirs = checkpoints.load_tokenizer(plan)
+    assert theirs(words)["input_ids"] == ours.ids and theirs.convert_ids_to_tokens(ours.ids) == ours.tokens
+    assert [theirs.pad_token_id, theirs.unk_token_id, theirs.mask_token_id] == [0, 1, 4]
+    assert ours.tokens[0] == "[CLS]" and ours.tokens[-1] == "[SEP]" and ("[UNK]" in ours.tokens) == ("☃" in words)
+    from transformers import BertTokenizer
+
+    by_pieces = BertTokenizer(str(plan / "vocab.txt"), do_lower_case=True)
+    assert by_pieces(words)["input_ids"] == ours.ids
+
+
+def test_an_encoder_is_drawn_from_the_plan(plan):
+    folder = checkpoints.check(f"untrained:{plan}")
+    config = checkpoints.read_config(folder)
+    assert config == checkpoints.read_config(plan)
+    assert (config.vocab_size, config.num_hidden_layers, config.hidden_size, config.num_attention_heads) == (
+        100,
+        2,
+        16,
+        2,
+    )
+    assert (config.intermediate_size, config.max_length, config.initializer_range) == (32, 40, 0.05)
+    assert checkpoints.tokenizer_digest(folder) == checkpoints.tokenizer_digest(plan)
+    weights = checkpoints.read_weights(folder)
+    assert weights["embeddings.word_embeddings.weight"].std() == pytest.approx(0.05, rel=0.1)
+    assert json.loads((plan / "tokenizer_config.json").read_text())["model_max_length"] == 40
+
+
+def test_two_processes_learn_the_same(plan, text):
+    code = f"from bert_repro import vocabulary; print(*vocabulary.learn([{text!r}], 100), sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == (plan / "vocab.txt").read_text()
+
+
+def test_the_alphabet_is_limited_to_what_is_frequent(text, monkeypatch):
+    monkeypatch.setattr(vocabulary, "ALPHABET", 20)
+    pieces = vocabulary.learn([text], 80)
+    letters = {piece for piece in pieces if len(piece) == 1}
+    assert len(letters) == 20 and "e" in letters and "j" not in letters
+
+
+def test_an_encoder_without_weights_is_told(plan):
+    with pytest.raises(ValueError, match="weights"):
+        checkpoints.check(str(plan))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--size", "5000"], r"the text gives [0-9]+ pieces, .* where 5000 were asked for: give more text, or ask for fewer"),
+        (["--size", "20"], r"where 20 were asked for: ask for at least as many"),
+        (["--hidden", "256", "--attention-heads", "3"], "a width of 256 cannot be split among 3 attention heads"),
+        (["--layers", "0"], "the encoder asked for: num_hidden_layers: Input should be greater than or equal to 1, got 0"),
+    ],
+)  # fmt: skip
+def test_an_impossible_plan_is_told_and_nothing_left_behind(text, tmp_path, capsys, given, message):
+    assert re.search(message, fails(capsys, "vocabulary", text, "--out", tmp_path / "plan", *given))
+    assert {path.name for path in tmp_path.iterdir()} == {"t.txt.gz"}
+
+
+def test_a_folder_that_holds_something_is_left_alone(plan, text, capsys):
+    before = (plan / "vocab.txt").read_bytes()
+    assert "is there and not empty" in fails(capsys, "vocabulary", text, "--out", plan, *SMALL)
+    assert (plan / "vocab.txt").read_bytes() == before
