@@ -1,4 +1,4 @@
-# make report|plan|publish [STUDY=studies/mini.yaml DATA=/path/to/data BASE=bert-base-uncased JOBS=2 PROFILE=profiles/slurm GPU=1 PARTS=8] · test · lint · bench · lab · clean
+# make report|plan|publish|pretrain [STUDY=studies/mini.yaml DATA=/path/to/data BASE=bert-base-uncased JOBS=2 PROFILE=profiles/slurm GPU=1 PARTS=8] · test · lint · bench · lab · clean
 STUDY ?= studies/demo.yaml
 UV ?= $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN = $(UV) run --frozen --no-sync
@@ -6,7 +6,7 @@ PYTEST = pytest -n 2 --dist loadfile
 DEVICE = $(if $(GPU),gpu,cpu)
 READY = .venv/.ready-$(DEVICE)$(if $(PROFILE),-slurm)
 export BERT_REPRO_DATA := $(if $(DATA),$(abspath $(DATA)),$(BERT_REPRO_DATA))
-.PHONY: report plan publish test lint bench lab clean
+.PHONY: report plan publish pretrain test lint bench lab clean
 
 GIVEN = $(STUDY) $(if $(BASE),--base "$(BASE)") $(if $(JOBS),--jobs $(JOBS))
 WHERE = $(if $(PROFILE),--profile "$(PROFILE)" $(if $(GPU),--gpu)) $(if $(PARTS),--parts $(PARTS))
@@ -16,6 +16,21 @@ report: $(READY) ; $(RUN) python -m bert_repro report $(GIVEN) $(WHERE)
 publish: $(READY) ; $(RUN) python -m bert_repro report $(GIVEN) $(WHERE) --archive
 
 plan: $(READY) ; @$(RUN) python -m bert_repro plan $(GIVEN)
+
+# an encoder of one's own: its text cleaned of what it will be judged on, a vocabulary, masked words. Stopped, it resumes
+OUT ?= build/encoder
+UPDATES ?= 20000
+WITHOUT ?= ewt:dev ewt:test pud mnli:dev squad:dev squadshifts-wiki wiki
+PRETRAIN = -p model untrained:$(OUT)/plan -p task masked_words -p train $(OUT)/text/train.txt.gz -p dev $(OUT)/text/dev.txt.gz \
+  -p updates $(UPDATES) -p batch_size 16 -p learning_rate 0.001 -p head_learning_rate 0.001 -p evaluations 16 -p reverted_layers "[]" \
+  -p name $(notdir $(OUT)) -p save $(OUT)/encoder -p output $(OUT)/pretraining.parquet $(if $(PRECISION),-p precision $(PRECISION))
+
+pretrain: $(READY) $(OUT)/plan
+	$(RUN) python -m bert_repro plan finetune $(PRETRAIN)
+	$(RUN) python -m bert_repro run finetune $(OUT)/pretraining.ipynb $(PRETRAIN)
+
+$(OUT)/plan: $(OUT)/text ; $(RUN) python -m bert_repro vocabulary $</train.txt.gz --out $@
+$(OUT)/text: | $(READY) ; $(RUN) python -m bert_repro text $(TEXT) --out $@ --held-out 400 --without $(WITHOUT)
 
 # two processes, a core each: libraries that take all cores wait for one another
 test: export OMP_NUM_THREADS = 1

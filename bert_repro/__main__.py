@@ -60,8 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     study.add_argument("--base", default="", help="another base encoder")
     study.add_argument("--files", action="store_true", help="list its files of the data folder as sha256sum does")
 
-    plan = commands.add_parser("plan", help="estimate the minutes, memory and disk of a study, job by job")
-    plan.add_argument("study", type=Path, help="a study file, e.g. studies/mini.yaml")
+    plan = commands.add_parser(
+        "plan", help="estimate the minutes, memory and disk of a study, job by job, or of one run"
+    )
+    plan.add_argument("what", metavar="STUDY.yaml|NOTEBOOK", help="a study file, or a run notebook, e.g. finetune")
+    plan.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     plan.add_argument("--base", default="", help="another base encoder")
     plan.add_argument("--jobs", type=int, default=2, help="notebooks side by side, one core each")
 
@@ -205,6 +208,20 @@ def _study(arguments: argparse.Namespace) -> None:
         print(f"  {run.name:34} {state:6} after {', '.join(run.needs) or '-'}")
 
 
+def _plan(arguments: argparse.Namespace) -> None:
+    from bert_repro import execute, plan, study
+
+    if arguments.what.endswith((".yaml", ".yml")):
+        if arguments.parameter:
+            raise ValueError(f"-p goes with a notebook, {arguments.what} is a study file: edit that")
+        print(plan.show(study.load(arguments.what, arguments.base), arguments.jobs))
+        return
+    notebook = execute.find(arguments.what)
+    setting = {parameter.name: parameter.default for parameter in execute.parameters(notebook)}
+    given = execute.parse([tuple(pair) for pair in arguments.parameter], notebook)
+    print(plan.show_run(notebook.stem, setting | given))
+
+
 def _compare(arguments: argparse.Namespace) -> None:
     from bert_repro import compare, tables
 
@@ -309,9 +326,7 @@ def main(given: list[str] | None = None) -> int:
         elif arguments.command == "study":
             _study(arguments)
         elif arguments.command == "plan":
-            from bert_repro import plan, study
-
-            print(plan.show(study.load(arguments.study, arguments.base), arguments.jobs))
+            _plan(arguments)
         elif arguments.command == "text":
             _text(arguments)
         elif arguments.command == "vocabulary":

@@ -55,7 +55,7 @@ SIZES = {
 """Corpora that need not be there to be planned with; any other one is counted."""
 LARGEST = "wiki40b/en:train"
 
-LIMITS = {"nli": 128, "squad": 384, "parsing": 256, "tagging": 256}
+LIMITS = {"nli": 128, "squad": 384, "parsing": 256, "tagging": 256, "masked_words": 384}
 """Most wordpieces of an input, as in `finetune.TASKS` (a test holds them equal)."""
 
 # Seconds are those of one core (AMD EPYC, two cores, no GPU) while other work runs beside, as in `make report`; bytes are
@@ -64,12 +64,19 @@ LIMITS = {"nli": 128, "squad": 384, "parsing": 256, "tagging": 256}
 GFLOPS = 170  # of float32, that one core of that machine multiplies: on another one, seconds grow or shrink about as that does
 SOFTMAX = 3  # times that attention between two wordpieces takes longer than its products alone
 FORWARD, TRAINING = 200e9, 166e9  # FLOP a second in matrix products, predicting and learning
+MASKED, SPELT = 0.15, 1.4  # of wordpieces, those that are masked; wordpieces a word, of a vocabulary of 8,192
 ADAM = 2.7e-9  # seconds an update and weight that learns
 START, START_ENCODER = 6.0, 18.0  # seconds until a notebook works: without TensorFlow; with, its graphs compiled
 ALIGN = 20e-6  # seconds a word to read and cut into wordpieces
-HEAD = {"nli": 0.0, "squad": 0.0, "parsing": 8e-5, "tagging": 2e-5}  # seconds a wordpiece that a task head learns from
+HEAD = {
+    "nli": 0.0,
+    "squad": 0.0,
+    "parsing": 8e-5,
+    "tagging": 2e-5,
+    "masked_words": 0.0,
+}  # seconds a wordpiece that a task head learns from
 # seconds an item from outputs to a score
-SCORE = {"nli": 0.15e-3, "squad": 0.8e-3, "parsing": 1e-3, "tagging": 0.15e-3}
+SCORE = {"nli": 0.15e-3, "squad": 0.8e-3, "parsing": 1e-3, "tagging": 0.15e-3, "masked_words": 0.0}
 EVALUATION = 40e-9  # seconds a weight: its change, and the state of the run on disk
 STORE = 40e-9  # seconds a number of a hidden state: mean of pieces, conversion, checksum, disk
 KERNELS_OF = {
@@ -212,6 +219,19 @@ def size(reference: str) -> Size:
     return Size(items, SIZES[name].words * items / SIZES[name].items)
 
 
+def running(reference: str) -> Size:
+    """Give the size of running text as the task masked_words reads it: packed into inputs of one length; errors as above."""
+    name = reference.partition("[")[0]
+    known = SIZES.get(name)
+    words = (
+        known.words
+        if known and name == reference
+        else sum(len(text.split()) for _, text in corpora.paragraphs(reference))
+    )
+    inputs = SPELT * words / 126
+    return Size(inputs, inputs * 125 / 1.08)  # of 128 wordpieces each, as `pieces` counts them
+
+
 def _flop(config: Config, pieces: float) -> float:
     """Count the operations of one wordpiece, in an input of so many, on its way through the encoder."""
     hidden = config.hidden_size
@@ -237,13 +257,15 @@ def _finetune(setting: Mapping[str, Any], config: Config) -> Cost:
     task, updates, frozen = setting["task"], setting["updates"], setting.get("frozen_layers", 0)
     config = replace(config, num_hidden_layers=setting.get("kept_layers") or config.num_hidden_layers)
     weights, learning, blocks = _weights(config), _weights(config, frozen), config.num_hidden_layers
-    train, dev, *test = (size(reference) for reference in (setting["train"], setting["dev"], *setting["test"]))
+    count = running if task == "masked_words" else size
+    train, dev, *test = (count(reference) for reference in (setting["train"], setting["dev"], *setting["test"]))
     read = [train, dev, *test]
 
     mean = train.pieces(LIMITS[task])
     pieces = updates * setting["batch_size"] * mean
+    decoding = MASKED * 2 * config.vocab_size * config.hidden_size if task == "masked_words" else 0.0
     passes = 1 + 2 * (blocks - frozen) / blocks  # forward, and twice as much backward through what learns
-    flop = pieces * passes * _flop(config, mean)
+    flop = pieces * passes * (_flop(config, mean) + decoding)
     seconds = START_ENCODER + ALIGN * sum(some.words for some in read) + updates * learning * ADAM
     seconds += pieces * (passes * _flop(config, SOFTMAX * mean) / TRAINING + HEAD[task])
     looks = setting["evaluations"] + len(setting.get("reverted_layers", ()))
@@ -256,7 +278,7 @@ def _finetune(setting: Mapping[str, Any], config: Config) -> Cost:
     longest = min(LIMITS[task], 4 * mean)  # inputs of similar length go together: this batch is all of long ones
     numbers = ACTIVATIONS * config.hidden_size + ATTENTION * config.num_attention_heads * longest
     memory = COPIES * weights + LEARNING * learning + setting["batch_size"] * longest * (blocks - frozen) * numbers
-    texts = sum(WORD * some.words + ITEM * some.items for some in read)
+    texts = 0.0 if task == "masked_words" else sum(WORD * some.words + ITEM * some.items for some in read)
     saved = (1 + len(setting.get("keep_at", ()))) if setting.get("save") else 0
     return Cost(
         seconds,
@@ -398,6 +420,25 @@ def show(study: Study, workers: int = 2) -> str:
             "computed over again."
         )
     return "\n".join(lines)
+
+
+def show_run(notebook: str, setting: Mapping[str, Any]) -> str:
+    """Say what one run of a notebook takes.
+
+    Args:
+        notebook: Its name.
+        setting: All of its parameters.
+
+    Raises:
+        ValueError: A notebook whose cost nobody has measured; and as in `jobs`.
+    """
+    if notebook not in COSTS:
+        raise ValueError(f"the cost of {notebook!r} is not known: expected a study file or one of {sorted(COSTS)}")
+    cost = COSTS[notebook](setting, encoder(setting["model"]) if "model" in setting else ENCODERS["tiny"])
+    return (
+        f"{notebook}: {cost.seconds / 60:,.1f} minutes of one core, {cost.memory / 1e9:.1f} GB of memory, "
+        f"{cost.disk / 1e9:.2f} GB of disk ({cost.scratch / 1e9:.2f} more while it runs), {cost.flop / 1e15:,.3f} PFLOP"
+    )
 
 
 def _fold(names: list[str], width: int) -> str:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds notebooks/, studies/ and book/."""
 
-TaskName = Literal["nli", "squad", "parsing", "tagging"]
+TaskName = Literal["nli", "squad", "parsing", "tagging", "masked_words"]
 Chapter = Literal[
     "models", "hidden_states", "similarity", "out_of_domain", "structural_probe", "edge_probe", "layer_ablation", "look_inside",
 ]  # fmt: skip

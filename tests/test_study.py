@@ -204,7 +204,7 @@ def test_another_base(tmp_path):
         ({"tasks": [{**TASK, "updates": True}]}, "tasks.0.updates: Input should be a valid integer (got True)"),
         (
             {"tasks": [{**TASK, "task": "mnli"}]},
-            "tasks.0.task: Input should be 'nli', 'squad', 'parsing' or 'tagging' (got 'mnli')",
+            "tasks.0.task: Input should be 'nli', 'squad', 'parsing', 'tagging' or 'masked_words' (got 'mnli')",
         ),
         (
             {"structural_probe": SMALL["structural_probe"] | {"more_seeds": [2, 1]}},

@@ -18,7 +18,7 @@ from plotly.subplots import make_subplots
 
 COLOURS = {
     "base": "#000000", "untrained": "#7F7F7F", "nli": "#0072B2", "parsing": "#D55E00", "squad": "#009E73",
-    "tagging": "#CC79A7",
+    "tagging": "#CC79A7", "masked_words": "#56B4E9",
 }  # fmt: skip
 """One colour a kind of model (Okabe and Ito's palette, told apart by colour-blind readers)."""
 SAME = {"mnli": "nli", "snli": "nli", "dependency": "parsing", "questions": "squad", "span": "squad", "pos": "tagging"}
@@ -32,10 +32,11 @@ NAMES = {
     "root_accuracy": "root accuracy", "uuas": "UUAS", "uas": "UAS", "las": "LAS", "dspr": "DSpr", "nspr": "NSpr", "f1": "F1", "exact_match": "exact match",
     "accuracy_matched": "accuracy, matched", "accuracy_mismatched": "accuracy, mismatched",
     "las_without_punctuation": "LAS, no punctuation", "uas_without_punctuation": "UAS, no punctuation",
-    "relative_l2": "relative change",
+    "relative_l2": "relative change", "masked_words": "masked words", "masked_word_loss": "nats per masked wordpiece",
+    "masked_word_accuracy": "masked wordpieces named",
 }  # fmt: skip
 """How names in a table are spelt in a figure; others as they are."""
-_SPARE = ("#E69F00", "#56B4E9", "#882255")
+_SPARE = ("#E69F00", "#882255", "#332288")
 ASIDE = "#7F7F7F"  # controls, floors and baselines
 DASHES = ("solid", "dash", "dashdot", "longdash")
 MARKERS = ("circle", "diamond", "square", "triangle-up", "x")

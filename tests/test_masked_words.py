@@ -1,0 +1,351 @@
+"""Masked words: exactly so many are masked, in the shares of BERT; text is covered once an epoch; PyTorch agrees on every logit."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bert_repro import backend, checkpoints, finetune, masked_words
+from bert_repro.architectures import ARCHITECTURES, Config
+from bert_repro.finetune.examples import Task
+from bert_repro.finetune.network import Network
+from bert_repro.finetune.running_text import RunningText
+from bert_repro.study import ROOT
+
+TASK: Task = finetune.TASKS["masked_words"]
+TORCH = ROOT / ".venv-torch" / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory) -> Path:
+    """Give a folder with two texts in which every fourth word follows from the one before it."""
+    folder, generator = tmp_path_factory.mktemp("text"), np.random.default_rng(0)
+    words = "time people year way day man thing woman life child world school state family student group".split()
+    after = dict(zip(words, [*words[1:], words[0]], strict=True))
+    for name, documents in (("train", 60), ("dev", 12)):
+        lines = []
+        for _ in range(documents):
+            for word in generator.choice(words, 30):
+                lines.append(f"the {word} and the {after[word]} .")
+            lines.append("")
+        (folder / f"{name}.txt").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return checkpoints.load_tokenizer(checkpoints.resolve("tiny"))
+
+
+@pytest.fixture(scope="module")
+def read(text, tokenizer) -> RunningText:
+    return RunningText(TASK, f"{text}/train.txt", tokenizer, 512)
+
+
+# ---- masks
+
+
+@given(st.integers(0, 10**6), st.integers(8, 200), st.floats(0.05, 0.4))
+@settings(max_examples=30, deadline=None)
+def test_as_many_are_masked_in_every_input_and_only_what_may_be(seed, length, share):
+    generator = np.random.default_rng(seed)
+    pieces = generator.integers(5, 90, (4, length))
+    maskable = generator.random(pieces.shape) < 0.9
+    masked, places, gold = masked_words.mask(pieces, maskable, np.arange(5, 90), 4, share, np.random.default_rng(seed))
+    assert places.shape == gold.shape == (4, round(share * length))
+    assert all((np.diff(row) > 0).all() for row in places)
+    counted = gold >= 0
+    assert (counted.sum(1) == np.minimum(maskable.sum(1), round(share * length))).all()
+    assert (np.take_along_axis(maskable, places, 1) == counted).all()
+    assert (gold[counted] == np.take_along_axis(pieces, places, 1)[counted]).all()
+    untouched = np.ones(pieces.shape, bool)
+    np.put_along_axis(untouched, places, ~counted, 1)
+    assert (masked[untouched] == pieces[untouched]).all()
+
+
+def test_of_masked_pieces_80_percent_are_the_mask_10_random_and_10_as_they_were():
+    pieces = np.full((400, 100), 7)
+    masked, places, _ = masked_words.mask(pieces, pieces > 0, np.arange(1000, 2000), 4, 0.15, np.random.default_rng(1))
+    chosen = np.take_along_axis(masked, places, 1)
+    shares = [(chosen == 4).mean(), (chosen >= 1000).mean(), (chosen == 7).mean()]
+    # three standard errors of 6,000 draws
+    assert np.allclose(shares, [0.8, 0.1, 0.1], atol=3 * (0.16 / 6000) ** 0.5)
+    assert len(set(chosen[chosen >= 1000].tolist())) > 300
+
+
+# ---- running text
+
+
+def test_the_pieces_are_those_of_the_text_with_a_separator_behind_each_document(read, text, tokenizer):
+    documents = (text / "train.txt").read_text().split("\n\n")
+    expected = [
+        number
+        for document in documents
+        for number in [
+            *tokenizer(document.replace("\n", " "), add_special_tokens=False)["input_ids"],
+            tokenizer.sep_token_id,
+        ]
+    ]
+    assert read.pieces.tolist() == expected
+    assert len(read.items) == len(read.ends) == 60 and read.ends[-1] == len(expected)
+
+
+def test_an_epoch_covers_the_text_and_no_input_comes_twice(read):
+    size = 4
+    drawn = read.batches(size, np.random.default_rng(3), 10**6)
+    inputs = len(read.pieces) // 126 - 1  # an epoch begins anywhere in the first input
+    starts = np.concatenate([next(drawn).starts for _ in range(inputs // size)])
+    assert len(set(starts.tolist())) == len(starts)
+    assert (np.diff(np.sort(starts)) % 126 == 0).all()
+    again = read.batches(size, np.random.default_rng(3), 10**6)
+    assert np.array_equal(np.concatenate([next(again).starts for _ in range(inputs // size)]), starts)
+
+
+def test_the_last_tenth_of_the_updates_reads_long_inputs_of_as_many_wordpieces(read):
+    drawn = read.batches(6, np.random.default_rng(0), 50)
+    shapes = [(len(draw.starts), draw.length) for draw in (next(drawn) for _ in range(50))]
+    assert shapes == [(6, 128)] * 45 + [(2, 384)] * 5
+
+
+def test_every_other_input_is_two_segments_of_consecutive_text(read, tokenizer):
+    drawn = next(read.batches(8, np.random.default_rng(5), 100))
+    inputs, targets = read.arrays(None, drawn)
+    ids = inputs["token_ids"].copy()
+    gold = inputs["gold"]
+    np.put_along_axis(ids, inputs["masked"], np.where(gold < 0, np.take_along_axis(ids, inputs["masked"], 1), gold), 1)
+    assert np.array_equal(targets["pieces"], gold) and (inputs["mask"] == 1).all() and ids.shape == (8, 128)
+    for row, start in enumerate(drawn.starts):
+        stretch = read.pieces[start : start + 126].tolist()
+        assert ids[row, 0] == tokenizer.cls_token_id and ids[row, -1] == tokenizer.sep_token_id
+        if row % 2 == 0:
+            assert ids[row, 1:-1].tolist() == stretch and not inputs["segment_ids"][row].any()
+            continue
+        second = int(inputs["segment_ids"][row].argmax())
+        assert inputs["segment_ids"][row].tolist() == [0] * second + [1] * (128 - second)
+        assert ids[row, second - 1] == tokenizer.sep_token_id
+        assert [*ids[row, 1 : second - 1].tolist(), *ids[row, second:-1].tolist()] == stretch[:-1]
+        assert not tokenizer.convert_ids_to_tokens(int(ids[row, second])).startswith("##")
+
+
+def test_masks_are_drawn_anew_for_every_batch_and_the_same_by_seed(read):
+    drawn = next(read.batches(8, np.random.default_rng(5), 100))
+    first, second = (read.arrays(None, drawn)[0]["masked"] for _ in range(2))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, read.arrays(None, drawn._replace(seed=drawn.seed + 1))[0]["masked"])
+
+
+def test_counts_of_documents_are_those_of_a_loop_over_pieces(read):
+    """A predictor that says the place of each mask as its loss: every mask is counted once, in its own document."""
+
+    def predict(inputs):
+        return {"nats": inputs["masked"].astype(float), "right": (inputs["masked"] % 2).astype(float)}
+
+    counts = read.counts(None, predict)
+    expected = np.zeros_like(counts)
+    for number, start in enumerate(range(0, len(read.pieces) - 126 + 1, 126)):
+        draws = read.arrays(None, finetune.running_text.Draw(
+            np.resize(np.arange(0, len(read.pieces) - 126 + 1, 126)[number // 64 * 64 :][:64], 64), 128, number // 64 * 64, False
+        ))[0]  # fmt: skip
+        for place, gold in zip(draws["masked"][number % 64], draws["gold"][number % 64], strict=True):
+            if gold >= 0:
+                document = int((read.ends <= start + place - 1).sum())
+                expected[document] += [[place, 1], [place % 2, 1]]
+    assert np.allclose(counts, expected) and counts[:, 0, 1].sum() > 0.14 * len(read.pieces)
+
+
+def test_text_is_packed_once_and_found_again_by_its_content(text, tokenizer, cache, read):
+    def packed() -> list[Path]:
+        return sorted(path for path in (cache / "running_text").iterdir() if path.is_dir())
+
+    folders = packed()
+    copy = text / "copy.txt"
+    copy.write_text((text / "train.txt").read_text())
+    RunningText(TASK, str(copy), tokenizer, 512)
+    assert packed() == folders
+    copy.write_text((text / "train.txt").read_text() + "more .\n")
+    RunningText(TASK, str(copy), tokenizer, 512)
+    assert len(packed()) == len(folders) + 1
+
+
+# ---- refusals
+
+
+def test_a_text_shorter_than_one_input_is_refused(tmp_path, tokenizer):
+    (tmp_path / "short.txt").write_text("only a few words .\n")
+    with pytest.raises(ValueError, match=r"short\.txt has \d+ wordpieces, less than one input of 128: give more text$"):
+        RunningText(TASK, str(tmp_path / "short.txt"), tokenizer, 512)
+
+
+def test_a_corpus_without_running_text_is_refused(tmp_path, tokenizer):
+    (tmp_path / "pairs.tsv").write_text("premise\thypothesis\tlabel\na b\tc d\tneutral\n")
+    with pytest.raises(ValueError, match="has no running text"):
+        RunningText(TASK, str(tmp_path / "pairs.tsv"), tokenizer, 512)
+
+
+def test_a_vocabulary_without_special_tokens_is_refused(text, tokenizer):
+    class Bare:
+        def __getattr__(self, name):
+            return None if name in ("mask_token_id", "sep_token_id") else getattr(tokenizer, name)
+
+    with pytest.raises(
+        ValueError, match=r"^the tokenizer has no sep_token, mask_token: masked words need \[CLS\], \[SEP\]"
+    ):
+        RunningText(TASK, f"{text}/train.txt", Bare(), 512)
+
+
+def train(text: Path, **changed):
+    given = {
+        "model": "untrained:tiny", "task": "masked_words", "train": f"{text}/train.txt", "dev": f"{text}/dev.txt",
+        "updates": 4, "batch_size": 8, "learning_rate": 3e-3, "head_learning_rate": 3e-3, "evaluations": 1, "resamples": 50,
+    } | changed  # fmt: skip
+    return finetune.train(**given)
+
+
+@pytest.mark.slow
+def test_an_encoder_without_a_masked_word_head_cannot_be_scored(text):
+    with pytest.raises(
+        ValueError, match="brings no task head of this kind: it has no weight 'cls.predictions.transform"
+    ):
+        train(text, model="tiny", updates=0)
+
+
+def test_head_of_goes_without_updates_and_with_an_encoder_of_the_same_shape(text, tmp_path):
+    with pytest.raises(ValueError, match="^head_of 'tiny' goes with 0 updates: training begins with a new task head$"):
+        train(text, head_of="tiny")
+    config = Config(40, 16, 1, 2, 32, 64)
+    checkpoints.write(tmp_path, config, checkpoints.random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
+    with pytest.raises(
+        ValueError, match=r"^head_of .*: its vocab_size is 40, that of .* \d+; a task head reads the states of"
+    ):
+        train(text, updates=0, head_of=str(tmp_path))
+
+
+def test_an_unknown_precision_and_one_that_the_device_lacks_are_refused(text, monkeypatch):
+    with pytest.raises(ValueError, match=r"^unknown precision 'float8': expected one of \['bfloat16', 'float32'\]$"):
+        train(text, precision="float8")
+    monkeypatch.setattr(backend, "computes_in", lambda precision: precision == "float32")
+    with pytest.raises(
+        ValueError, match="^this device does not compute in bfloat16 under tensorflow: use precision float32$"
+    ):
+        train(text, precision="bfloat16")
+
+
+# ---- learning
+
+
+@pytest.mark.slow
+def test_pre_training_learns_what_follows_from_context(text, tmp_path):
+    """Words that follow from their neighbour are named far beyond their frequency; the head comes back as it was saved."""
+    tuned = train(text, updates=300, batch_size=16, save=str(tmp_path / "base"), evaluations=3)
+    first, *_, last = tuned.curve[tuned.curve["metric"] == "masked_word_loss"]["value"]
+    scores = {row["metric"]: row for row in tuned.rows if row.get("metric", "").startswith("masked_word")}
+    assert last < 0.6 * first and tuned.metric == "masked_word_loss"
+    assert scores["masked_word_accuracy"]["value"] > 0.5
+    assert (
+        scores["masked_word_loss"]["ci_low"]
+        < scores["masked_word_loss"]["value"]
+        < scores["masked_word_loss"]["ci_high"]
+    )
+    again = train(text, model=str(tmp_path / "base"), updates=0)
+    assert again.rows[0]["value"] == pytest.approx(scores["masked_word_loss"]["value"], abs=1e-5)
+    # the untrained encoder under this head is worse; with each layer put back to the base's, the base itself
+    other = train(text, model="untrained:tiny", updates=0, head_of=str(tmp_path / "base"), reverted_layers=[0, 1, 2])
+    whole = [row for row in other.rows if row["metric"] == "masked_word_loss"]
+    assert whole[0]["value"] > last + 0.5
+    assert len(whole) == 4 and len({round(row["value"], 4) for row in whole}) == 4
+    own = train(text, model=str(tmp_path / "base"), updates=0, head_of=str(tmp_path / "base"), reverted_layers=[1])
+    losses = [row["value"] for row in own.rows if row["metric"] == "masked_word_loss"]
+    assert np.allclose(losses, scores["masked_word_loss"]["value"], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_bfloat16_learns_as_float32_does(text):
+    curves = [
+        train(text, updates=60, batch_size=16, evaluations=6, precision=precision).curve
+        for precision in ("float32", "bfloat16")
+    ]
+    first, second = (c[c["metric"] == "masked_word_loss"]["value"].to_numpy() for c in curves)
+    assert not np.array_equal(first, second) and np.abs(first - second).max() < 0.02
+
+
+LOGITS = """
+import sys, json, numpy as np, torch
+from transformers import AutoModelForMaskedLM
+folder, asked, target = sys.argv[1:]
+ids = np.load(asked)
+model = AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
+with torch.no_grad():
+    np.save(target, model(input_ids=torch.tensor(ids), attention_mask=torch.ones_like(torch.tensor(ids))).logits.numpy())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ARCHITECTURES)
+def test_logits_are_those_of_pytorch_transformers(family, tmp_path):
+    """A head of every family, saved by us and opened by `AutoModelForMaskedLM`."""
+    if not TORCH.is_file():
+        if os.environ.get("CI") == "true":
+            pytest.fail("PyTorch is not there: .ci/run installs it into .venv-torch")
+        pytest.skip("PyTorch is not there: .ci/run installs it into .venv-torch")
+    narrow = {"embedding_size": 16} if family == "electra" else {}
+    pad = {"pad_token_id": 1} if ARCHITECTURES[family].offset else {}
+    config = Config(90, 32, 2, 2, 64, 70, model_type=family, initializer_range=0.3, **narrow, **pad)
+    weights = checkpoints.random_weights(config, 1, 0.3)
+    network = Network(config, weights, TASK.head())
+    generator = np.random.default_rng(2)
+    for variable in network.added:
+        variable.assign(generator.standard_normal(variable.shape) * 0.3)
+    checkpoints.write(tmp_path, config, network.export(), None, {})
+    ids = generator.integers(5, 90, (3, 20)).astype(np.int32)
+    np.save(tmp_path / "ids.npy", ids.astype(np.int64))
+    done = subprocess.run(
+        [TORCH, "-c", LOGITS, tmp_path, tmp_path / "ids.npy", tmp_path / "logits.npy"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    expected = np.load(tmp_path / "logits.npy")
+    places = np.tile(np.arange(20, dtype=np.int32), (3, 1))
+    inputs = {"token_ids": ids, "segment_ids": 0 * ids, "mask": 0 * ids + 1, "masked": places, "gold": ids}
+    logits = np.asarray(network.trained(inputs)["pieces"])
+    assert np.abs(logits - expected).max() < 1e-4 and np.abs(expected).max() > 1
+    nats = network.predict(inputs)["nats"]
+    shifted = expected - expected.max(-1, keepdims=True)
+    naive = np.log(np.exp(shifted).sum(-1)) - np.take_along_axis(shifted, ids[..., None].astype(int), -1)[..., 0]
+    assert np.abs(nats - naive).max() < 1e-4
+
+
+KILLED = """
+import os, sys
+from bert_repro import finetune
+from bert_repro.finetune import run
+run.SECONDS = 0  # the state is saved after every update
+def stop(self, *given, _step=finetune.Network.step):
+    loss = _step(self, *given)
+    stop.updates += 1
+    if stop.updates == int(sys.argv[3]):
+        os._exit(9)
+    return loss
+stop.updates = 0
+finetune.Network.step = stop
+finetune.train("untrained:tiny", "masked_words", f"{sys.argv[1]}/train.txt", f"{sys.argv[1]}/dev.txt", updates=12, batch_size=8,
+               learning_rate=3e-3, head_learning_rate=3e-3, evaluations=2, resamples=50, save=sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_pre_training_ends_in_the_same_bytes(text, tmp_path):
+    def start(dies_after: int) -> int:
+        given = [sys.executable, "-c", KILLED, text, tmp_path / "mine", str(dies_after)]
+        return subprocess.run(given, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}).returncode
+
+    assert start(0) == 0
+    undisturbed = (tmp_path / "mine" / "model.safetensors").read_bytes()
+    (tmp_path / "mine" / "model.safetensors").unlink()
+    assert [start(5), start(4), start(0)] == [9, 9, 0]
+    assert (tmp_path / "mine" / "model.safetensors").read_bytes() == undisturbed
+    assert json.loads((tmp_path / "mine" / "config.json").read_text())["bert_repro"]["task"] == "masked_words"
