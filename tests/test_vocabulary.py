@@ -67,8 +67,8 @@ def test_an_encoder_is_drawn_from_the_plan(plan):
     folder = checkpoints.check(f"untrained:{plan}")
     config = checkpoints.read_config(folder)
     assert config == checkpoints.read_config(plan)
+    assert (config.vocab_size, config.num_hidden_layers, config.hidden_size, config.num_attention_heads) == (
         170,
-        100,
         2,
         16,
         2,
