@@ -13,7 +13,9 @@ from bert_repro.architectures import Config, from_raw, to_raw
 from bert_repro.study import made_new
 
 ALPHABET = 160
-"""Characters that get pieces of their own, the most frequent of a text; words with others become [UNK]."""
+"""Characters that get pieces of their own: those of ASCII, and the most frequent of a text; words with others become [UNK]."""
+ASCII = frozenset(letter for letter in map(chr, range(33, 127)) if not letter.isupper())
+"""Printed prose has few of `@ # < > ~ |`, which the web is full of."""
 
 
 def make(texts: Iterable[str], folder: Path, config: Config) -> None:
@@ -60,7 +62,8 @@ def learn(texts: Iterable[str], size: int) -> list[str]:
     for paragraph in _paragraphs(texts):
         characters.update(tokenizer.normalizer.normalize_str(paragraph))
     ranked = sorted((c for c in characters if not c.isspace()), key=lambda c: (-characters[c], c))
-    letters = sorted(ranked[:ALPHABET])
+    others = [letter for letter in ranked if letter not in ASCII]
+    letters = sorted({*ASCII, *others[: ALPHABET - len(ASCII)]})
     # the trainer would number what goes on inside words as it meets it, in no fixed order, and break ties by these numbers;
     # what it is given as special tokens keeps its place
     pieces += letters + [f"##{letter}" for letter in letters if not _punctuation(letter)]
