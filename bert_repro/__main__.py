@@ -133,9 +133,12 @@ def _list(what: str) -> None:
         lines.append("untrained:MODEL    the same encoder before any training")
         lines.append("or a folder, or a hub id such as bert-base-uncased or org/name@revision")
     elif what == "corpora":
-        from bert_repro.corpora import CORPORA
+        from bert_repro.corpora import CORPORA, in_clone
 
-        lines = [f"{name:29} {', '.join(s.files):31} {s.home:6} {s.licence}" for name, s in CORPORA.items()]
+        added = {"data": "DATA=", "tfds": "tfds"}
+        homes = {name: "clone" if in_clone(name) else added[source.home] for name, source in CORPORA.items()}
+        lines = [f"{name:29} {', '.join(s.files):31} {homes[name]:6} {s.licence}" for name, s in CORPORA.items()]
+        lines.append("clone: in data/; DATA=: in a folder that you name; tfds: by `python -m bert_repro fetch NAME`")
         lines.append(
             "or a file: .conllu, .tsv, .json, .jsonl, .txt, each also .gz; a split as in ewt:dev, a draw as in mnli:dev[500], the rest as in mnli:dev[-500]"
         )
