@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     study = commands.add_parser("study", help="check a study file and show its runs")
     study.add_argument("file", type=Path)
     study.add_argument("--base", default="", help="another base encoder")
-    study.add_argument("--files", action="store_true", help="list its files of the data folder as sha256sum does")
+    study.add_argument("--files", action="store_true", help="list the files of its corpora as sha256sum does")
 
     plan = commands.add_parser("plan", help="estimate the minutes, memory and disk of a study, job by job")
     plan.add_argument("study", type=Path, help="a study file, e.g. studies/mini.yaml")

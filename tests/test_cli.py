@@ -50,7 +50,10 @@ def apart(*arguments, **environment):
     ("what", "expected"),
     [
         ("models", ["minilm ", "tiny ", "untrained:MODEL"]),
-        ("corpora", ["sample-trees ", "train, dev, test", "ewt ", "glue/mnli ", "CC BY-SA 4.0", ".conllu"]),
+        (
+            "corpora",
+            ["train, dev, test", "ewt ", "glue/mnli ", "CC BY-SA 4.0", ".conllu", "clone  CC BY-SA", "DATA=  CC BY-NC"],
+        ),
         ("tasks", ["nli ", "parsing ", "dependency parsing"]),
         ("measures", ["rsa ", "cosine "]),
         (
@@ -176,11 +179,11 @@ def no_snakemake(monkeypatch):
         ({}, ["--profile", "nowhere"], "--profile takes a folder with Snakemake's config.yaml, e.g. profiles/slurm, got nowhere"),
         ({}, ["--profile", "studies"], "--profile takes a folder with Snakemake's config.yaml"),
         ({"base: minilm": "base: tiny"}, ["--base", "no such model!"], "'no such model!' is neither a folder, nor a hub id"),
-        ({"mnli:dev[60]": "sample-nli:test"}, ["--base", "tiny"], "corpus 'sample-nli' has no split 'test': write one of"),
-        ({"wiki[60]": "sample-texts"}, ["--base", "tiny"], "unknown corpus 'sample-texts': expected one of"),
-        ({"wiki[60]": "mine.conllu"}, ["--base", "tiny"], "no corpus file mine.conllu"),
-        ({"wiki[60]": "a:b:c"}, ["--base", "tiny"], "cannot read the corpus reference 'a:b:c'"),
-        ({"wiki[60]": "ewt:dev"}, ["--base", "tiny"], "the data folder, which is not set: give it with `make report DATA"),
+        ({"mnli:dev[300]": "mnli:test"}, ["--base", "tiny"], "corpus 'mnli' has no split 'test': write one of"),
+        ({"wiki[240]": "wikis"}, ["--base", "tiny"], "unknown corpus 'wikis': expected one of"),
+        ({"wiki[240]": "mine.conllu"}, ["--base", "tiny"], "no corpus file mine.conllu"),
+        ({"wiki[240]": "a:b:c"}, ["--base", "tiny"], "cannot read the corpus reference 'a:b:c'"),
+        ({"wiki[240]": "gum:dev"}, ["--base", "tiny"], "corpus gum:dev does not come with the clone: name the folder that holds"),
     ],
 )  # fmt: skip
 def test_report_refuses_before_it_runs(capsys, tmp_path, monkeypatch, no_snakemake, replace, arguments, expected):
@@ -196,7 +199,7 @@ def test_report_refuses_before_it_runs(capsys, tmp_path, monkeypatch, no_snakema
 
 
 def test_report_names_a_data_folder_that_is_gone(capsys, tmp_path, monkeypatch, no_snakemake):
-    (tmp_path / "study.yaml").write_text(DEMO.replace("wiki[60]", "ewt:dev"))
+    (tmp_path / "study.yaml").write_text(DEMO.replace("wiki[240]", "gum:dev"))
     for folder, expected in ((tmp_path / "gone", "does not exist"), (tmp_path, "should lie at")):
         monkeypatch.setenv("BERT_REPRO_DATA", str(folder))
         assert expected in fails(capsys, "report", tmp_path / "study.yaml", "--base", "tiny")
@@ -366,9 +369,9 @@ def test_fetch_gives_the_folder(capsys):
 @pytest.mark.parametrize(
     ("corpus", "files"),
     [
-        ("ewt:dev[60]", ["trees-dev.conllu"]),
-        ("sample-nli", ["nli-train.tsv", "nli-dev.tsv"]),
-        ("wiki[3]", ["paragraphs.txt"]),
+        ("ewt:dev[60]", ["en_ewt-ud-dev.conllu.gz"]),
+        ("mnli", ["mnli_train.tsv.gz", "mnli_dev.tsv.gz"]),
+        ("wiki[3]", ["wiki_paragraphs.tsv.gz"]),
     ],
 )
 def test_fetch_tells_where_a_corpus_lies(capsys, corpus, files):
@@ -388,7 +391,7 @@ def test_fetch_gives_all_that_a_study_reads(capsys):
 def test_fetch_tells_what_is_missing(capsys, monkeypatch, tmp_path):
     assert "corpus 'ewt' has no split 'valid'" in fails(capsys, "fetch", "ewt:valid")
     monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path))
-    assert "corpus ewt:train should lie at " in fails(capsys, "fetch", "ewt")
+    assert "corpus gum:train should lie at " in fails(capsys, "fetch", "gum")
     assert "no study file nosuch.yaml" in fails(capsys, "fetch", "nosuch.yaml")
 
 
@@ -460,7 +463,7 @@ def test_a_malformed_treebank_is_told_with_file_and_line(capsys, tmp_path, lines
     ("arguments", "expected"),
     [
         (["compute", "tiny", "nosuch"], "unknown corpus 'nosuch': expected one of"),
-        (["compute", "tiny", "sample-trees:tset"], "corpus 'sample-trees' has no split 'tset': write one of"),
+        (["compute", "tiny", "ewt:tset"], "corpus 'ewt' has no split 'tset': write one of"),
         (["compute", "tiny", "ewt:dev[999999]"], "asks for 999999 items, the corpus has "),
         (["compute", "tiny", "wiki[60]", "--pooling", "max"], "pooling must be 'mean' or 'first', got 'max'"),
         (["compute", "tiny", "wiki[60]", "--dtype", "int8"], "dtype must be 'float16' or 'float32', got 'int8'"),

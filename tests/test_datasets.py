@@ -110,8 +110,7 @@ def test_trees_are_those_of_the_file_and_what_is_no_word_is_counted(prepare, hom
 
 
 @pytest.mark.slow
-def test_real_trees_are_those_of_the_file(prepare, real_data, monkeypatch):
-    monkeypatch.setenv("BERT_REPRO_DATA", str(real_data))
+def test_real_trees_are_those_of_the_file(prepare):
     content = gzip.decompress(corpora.locate("ewt:dev").path.read_bytes()).decode()
     prepare(UD, trees(TREES) | {"en_ewt-ud-dev.conllu": content})
     there, here = corpora.load(f"{UD}:dev"), corpora.load("ewt:dev")

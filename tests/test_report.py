@@ -289,7 +289,7 @@ def sanitised(text: str) -> str:
         "layer 3: -0.25",
         "2020",
         "1e-05  3.5e+02",
-        "sample-text: 501 words in 60 sentences",
+        "wiki: 501 words in 60 sentences",
         "12 rows; no `output` parameter was given, so nothing was written",
         "0 items left out (longer than the task's length limit)",
         "rsa     1.0  1.0  1.0",
