@@ -11,7 +11,7 @@ import pytest
 from bert_repro import checkpoints, corpora
 from bert_repro.study import ROOT, cache_folder
 
-TINY = ["tiny", "ewt:dev[60]"]
+TINY = ["tiny", "ewt:dev[300]"]
 
 
 @pytest.fixture
@@ -65,9 +65,9 @@ def test_a_cache_that_cannot_be_written_is_read_and_what_it_lacks_is_told(disk, 
         assert call(disk, "states", "ls")[0] == call(disk, "states", "verify")[0] == 0
         code, line = call(disk, "states", "compute", "tiny", "ewt:test[60]")
         assert code == 1 and line.startswith("bert_repro: ") and "Read-only file system" in line
-        read = "from bert_repro import states; print(len(states.get('tiny', 'ewt:dev[60]').bounds) - 1)"
+        read = "from bert_repro import states; print(len(states.get('tiny', 'ewt:dev[300]').bounds) - 1)"
         environment = os.environ | {"BERT_REPRO_CACHE": str(disk)}
         done = subprocess.run([sys.executable, "-c", read], env=environment, capture_output=True, text=True, check=True)
-        assert int(done.stdout) == len(corpora.load("ewt:dev[60]").items)
+        assert int(done.stdout) == len(corpora.load("ewt:dev[300]").items)
     finally:
         subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
