@@ -193,7 +193,7 @@ def stream(reference: str) -> Stream:
 
     Raises:
         ValueError: More items asked for than there are, or malformed content, here or further on; and what `locate` raises.
-        FileNotFoundError: See `locate`.
+        OSError: See `locate`.
     """
     place = locate(reference)
     left_out: dict[str, int] = {}
