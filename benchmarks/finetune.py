@@ -4,7 +4,7 @@
 
 Both sides run in turns on the same machine, with the same encoder, task, batch size and optimiser: quote the ratios, not the
 seconds. The plain loop takes its batches in the order of the corpus, padded to their longest; ours are of similar length.
-Without the data folder the pairs are generated. The PyTorch loop needs an environment of its own (.venv-torch); where that
+The PyTorch loop needs an environment of its own (.venv-torch); where that
 is missing it is left out.
 """
 
@@ -94,7 +94,7 @@ class Ours:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", default="mnli:train" if os.environ.get("BERT_REPRO_DATA") else "sample-nli:train")
+    parser.add_argument("--train", default="mnli:train")
     parser.add_argument("--model", default="minilm")
     parser.add_argument("--updates", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)

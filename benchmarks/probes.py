@@ -5,12 +5,11 @@
 The plain side is the published algorithm written down in PyTorch: one layer, batches of 20 sentences in the order of the corpus,
 all pairwise differences as a tensor of sentences x words x words x rank, Adam. It runs on some batches, and its epoch is
 extrapolated. Both sides have the same two threads; quote the ratios, not the seconds. The plain side needs an environment of its
-own (.venv-torch); where that is missing it is left out. Without the data folder the trees are generated.
+own (.venv-torch); where that is missing it is left out.
 """
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import tempfile
@@ -72,11 +71,10 @@ def plain(bank: treebank.Treebank, read, layer: int, rank: int, batches: int) ->
 
 
 def main() -> None:
-    real = bool(os.environ.get("BERT_REPRO_DATA"))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="minilm")
-    parser.add_argument("--train", default="ewt:train" if real else "sample-trees:train")
-    parser.add_argument("--dev", default="ewt:dev" if real else "sample-trees:dev")
+    parser.add_argument("--train", default="ewt:train")
+    parser.add_argument("--dev", default="ewt:dev")
     parser.add_argument("--rank", type=int, default=128)
     parser.add_argument("--batches", type=int, default=60)
     given = parser.parse_args()

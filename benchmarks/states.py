@@ -3,8 +3,8 @@
     python benchmarks/states.py [--corpus ewt:dev] [--model minilm] [--rounds 3]
     python benchmarks/states.py --memory
 
-All sides run in turns on the same machine: quote the ratios, not the seconds. Without the data folder the corpus is
-generated. The PyTorch loop needs an environment of its own (.venv-torch); where that is missing it is left out.
+All sides run in turns on the same machine: quote the ratios, not the seconds. The PyTorch
+loop needs an environment of its own (.venv-torch); where that is missing it is left out.
 """
 
 import argparse
@@ -156,7 +156,7 @@ def memory() -> None:
         weights = checkpoints.random_weights(base, seed=0, deviation=0.02)
         checkpoints.write(shaped, base, weights, tokenizer_from=minilm, record={})
         del weights
-        source = corpora.locate("ewt:train" if os.environ.get("BERT_REPRO_DATA") else "sample-trees:train").path
+        source = corpora.locate("ewt:train").path
         lines = [" ".join(item.words) for item in corpora.load(str(source)).items]
         for name, model, counts in (("minilm", minilm, (2000, 20000)), ("BERT base's size", shaped, (500, 2000))):
             peaks = []
@@ -178,7 +178,7 @@ def memory() -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--corpus", default="ewt:dev" if os.environ.get("BERT_REPRO_DATA") else "sample-trees:train")
+    parser.add_argument("--corpus", default="ewt:dev")
     parser.add_argument("--model", default="minilm")
     parser.add_argument("--rounds", type=int, default=3, help="the first also warms up")
     parser.add_argument("--memory", action="store_true", help="measure memory instead")

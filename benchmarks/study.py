@@ -31,7 +31,7 @@ from bert_repro.study import ROOT
 
 @contextlib.contextmanager
 def empty_store() -> Iterator[None]:
-    """Work with an empty store, which goes in the end; weights and generated text stay where they are."""
+    """Work with an empty store, which goes in the end; weights stay where they are."""
     kept = study.cache_folder()
     with tempfile.TemporaryDirectory() as folder:
         for path in kept.iterdir():
@@ -94,7 +94,7 @@ def main() -> None:
     runs = {run.name: run for run in study.runs(loaded, "build/bench")}
     wanted = "states-untrained", "similarity-base-untrained", "structural_probe-untrained", "edge_probe-untrained"
     read, *analyses = (runs[name] for name in wanted)
-    every = states.get(read.parameters["model"], "sample-trees:dev").layers  # also warms up what both sides share
+    every = states.get(read.parameters["model"], "ewt:dev[300]").layers  # also warms up what both sides share
     with empty_store():
         together = sum(inside(run, None) for run in (read, *analyses))
     alone = apart = 0.0

@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     study = commands.add_parser("study", help="check a study file and show its runs")
     study.add_argument("file", type=Path)
     study.add_argument("--base", default="", help="another base encoder")
-    study.add_argument("--files", action="store_true", help="list its files of the data folder as sha256sum does")
+    study.add_argument("--files", action="store_true", help="list the files of its corpora as sha256sum does")
 
     plan = commands.add_parser(
         "plan", help="estimate the minutes, memory and disk of a study, job by job, or of one run"
@@ -167,9 +167,12 @@ def _list(what: str) -> None:
         lines.append("untrained:MODEL    the same encoder before any training")
         lines.append("or a folder, or a hub id such as bert-base-uncased or org/name@revision")
     elif what == "corpora":
-        from bert_repro.corpora import CORPORA
+        from bert_repro.corpora import CORPORA, in_clone
 
-        lines = [f"{name:29} {', '.join(s.files):31} {s.home:6} {s.licence}" for name, s in CORPORA.items()]
+        added = {"data": "DATA=", "tfds": "tfds"}
+        homes = {name: "clone" if in_clone(name) else added[source.home] for name, source in CORPORA.items()}
+        lines = [f"{name:29} {', '.join(s.files):31} {homes[name]:6} {s.licence}" for name, s in CORPORA.items()]
+        lines.append("clone: in data/; DATA=: in a folder that you name; tfds: by `python -m bert_repro fetch NAME`")
         lines.append(
             "or a file: .conllu, .tsv, .json, .jsonl, .txt, each also .gz; a split as in ewt:dev, a draw as in mnli:dev[500], the rest as in mnli:dev[-500]"
         )

@@ -1,6 +1,7 @@
 """Corpora: hides where texts lie and how much is read at a time; gives sentences, pairs and questions by a corpus's name.
 
-It refuses names, splits and draws that there are not, and an empty corpus; malformed content is refused where it is read.
+It refuses names, splits and draws that there are not, an empty corpus, and a file of the clone that is not the one it was;
+malformed content is refused where it is read.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import hashlib
 import itertools
 import operator
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +18,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bert_repro import datasets, readers, sample
+from bert_repro import datasets, readers
+from bert_repro.hub import sha256
 from bert_repro.readers import LABELS as LABELS
 from bert_repro.readers import Pair, Sentence
 from bert_repro.readers import Question as Question
-from bert_repro.study import cache_folder, data_folder, made_once
+from bert_repro.sources import CORPORA, SUCCESSORS, named
+from bert_repro.sources import credit as credit
+from bert_repro.sources import refuse_to_show as refuse_to_show
+from bert_repro.study import CLONED, added_data
 
 
 @dataclass(frozen=True)
@@ -66,75 +72,6 @@ class Census(NamedTuple):
     left_out: Mapping[str, int]
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where a registered corpus lies: a kind of home, what each split is called there, and columns to filter by."""
-
-    home: str  # "sample" (generated into the cache), "data" (the data folder) or "tfds" (where tensorflow-datasets keeps it)
-    files: Mapping[str, str]  # or splits, for tfds
-    licence: str
-    where: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-
-
-CORPORA = {
-    "sample-trees": Source("sample", {s: f"trees-{s}.conllu" for s in ("train", "dev", "test")}, "this project's own"),
-    "sample-nli": Source("sample", {s: f"nli-{s}.tsv" for s in ("train", "dev")}, "this project's own"),
-    "sample-questions": Source("sample", {s: f"questions-{s}.json" for s in ("train", "dev")}, "this project's own"),
-    "sample-text": Source("sample", {"all": "paragraphs.txt"}, "this project's own"),
-    "ewt": Source("data", {s: f"ud_ewt/en_ewt-ud-{s}.conllu.gz" for s in ("train", "dev", "test")}, "CC BY-SA 4.0"),
-    "gum": Source(
-        "data",
-        {"train": "ud_gum/en_gum-ud-train.dep_only.conllu.gz"}
-        | {s: f"ud_gum/en_gum-ud-{s}.slim.conllu.gz" for s in ("dev", "test")},
-        "CC BY-NC-SA 4.0",
-    ),
-    "pud": Source("data", {"test": "ud_pud/en_pud-ud-test.conllu.gz"}, "CC BY-SA 3.0"),
-    # the clean part of dev; the other carrier has lost its full stops (see the data folder's README)
-    "mnli": Source(
-        "data",
-        {"train": "mnli/mnli_train.tsv.gz", "dev": "mnli/mnli_dev.tsv.gz"},
-        "MultiNLI: OANC and others",
-        {"dev": {"source": "taxinli"}},
-    ),
-    "squad": Source(
-        "data",
-        {
-            "train": "squad/squad_v1.1_train_44articles.json.gz",
-            "extra": "squad/squad_v1.1_train_extra.json.gz",
-            "dev": "squad/squad_v1.1_dev_subset.json.gz",
-        },
-        "CC BY-SA 4.0",
-    ),
-    "squadshifts-wiki": Source("data", {"test": "squadshifts/new_wiki_v1.0.json.gz"}, "CC BY 4.0; texts CC BY-SA"),
-    "squadshifts-amazon": Source(
-        "data", {"test": "squadshifts/amazon_reviews_v1.0.first420par.json.gz"}, "CC BY 4.0; texts are users'"
-    ),
-    "squadshifts-reddit": Source(
-        "data", {"test": "squadshifts/reddit_v1.0.first420par.json.gz"}, "CC BY 4.0; texts are users'"
-    ),
-    "wiki": Source(
-        "data", {"all": "wiki_text/wiki_paragraphs.tsv.gz"}, "CC BY-SA 3.0", {"all": {"source": "wikitext2_test"}}
-    ),
-    "glue/mnli": Source(
-        "tfds",
-        {
-            "train": "train",
-            "matched": "validation_matched",
-            "mismatched": "validation_mismatched",
-            "dev": "validation_matched+validation_mismatched",
-        },
-        "MultiNLI: OANC and others",
-    ),
-    "squad/v1.1": Source("tfds", {"train": "train", "dev": "validation"}, "CC BY-SA 4.0"),
-    "universal_dependencies/en_ewt": Source(
-        "tfds", {"train": "train", "dev": "dev", "test": "test"}, "CC BY-SA 4.0; UD 2.10, not ewt's release"
-    ),
-    "wiki40b/en": Source(
-        "tfds", {"train": "train", "dev": "validation", "test": "test"}, "CC BY-SA 3.0; as built by tensorflow-datasets"
-    ),
-}
-"""Corpora by name; `python -m bert_repro list corpora` shows them."""
-
 _REFERENCE = re.compile(r"(?P<name>[^:\[\]]+)(:(?P<split>\w+))?(\[(?P<count>-?\d+)\])?")
 
 
@@ -144,16 +81,16 @@ class Located(NamedTuple):
     name: str
     split: str
     path: Path  # a file, or the folder of a prepared dataset
-    read: Callable[[dict[str, int]], Iterator[Any]]  # fills in what it leaves out
+    records: Callable[[dict[str, int]], Iterator[readers.Record]]  # fills in what it leaves out
     drawn: int | None  # how many items to draw; below 0, how many to leave out
 
 
 def locate(reference: str) -> Located:
-    """Find a corpus without reading it; the sample's files are written where they are missing.
+    """Find a corpus without reading it.
 
     Raises:
-        ValueError: An unknown name or split.
-        FileNotFoundError: The file or the data folder is missing, or the dataset was not fetched.
+        ValueError: An unknown name or split, or the name of a corpus that is gone.
+        OSError: The file or the added folder is missing, the dataset was not fetched, or a file of the clone has changed.
     """
     match = _REFERENCE.fullmatch(reference)
     if not match:
@@ -161,6 +98,12 @@ def locate(reference: str) -> Located:
             f"cannot read the corpus reference {reference!r}: write name, name:split, name:split[500] or name:split[-500]"
         )
     name, split, count = match["name"], match["split"], int(match["count"]) if match["count"] else None
+    if name in SUCCESSORS:
+        successor = SUCCESSORS[name]
+        raise ValueError(
+            f"there are no generated corpora any more: write {successor!r}, real text that comes with the clone, for {name!r} "
+            f"(for example {successor}:{[*CORPORA[successor].files][-1]}[60])"
+        )
     if name in CORPORA:
         source = CORPORA[name]
         if split is None and len(source.files) == 1:
@@ -170,14 +113,10 @@ def locate(reference: str) -> Located:
                 f"corpus {name!r} has no split {split!r}: write one of {[f'{name}:{s}' for s in source.files]}"
             )
         if source.home == "tfds":
-            read = functools.partial(datasets.read, name, source.files[split])
-            return Located(name, split, datasets.folder(name), read, count)
-        path = _home(source) / source.files[split]
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"corpus {name}:{split} should lie at {path}, where no file is: check the data folder"
-            )
-        return Located(name, split, path, functools.partial(readers.read, path, source.where.get(split, {})), count)
+            records = functools.partial(datasets.records, name, source.files[split])
+            return Located(name, split, datasets.folder(name), records, count)
+        path = _file(f"{name}:{split}", source.files[split])
+        return Located(name, split, path, functools.partial(readers.records, path, source.where.get(split, {})), count)
     if not re.search(r"\.(conllu|tsv|jsonl?|txt)(\.gz)?$", name):
         raise ValueError(
             f"unknown corpus {name!r}: expected one of {sorted(CORPORA)} or a .conllu, .tsv, .json, .jsonl or .txt file"
@@ -185,28 +124,59 @@ def locate(reference: str) -> Located:
     path = Path(name)
     if not path.is_file():
         raise FileNotFoundError(f"no corpus file {name}")
-    return Located(path.name, split or "", path, functools.partial(readers.read, path, {}), count)
+    return Located(path.name, split or "", path, functools.partial(readers.records, path, {}), count)
+
+
+def _file(reference: str, name: str) -> Path:
+    """Find a file of the real corpora by its path: in the clone's `data/`, or else in the folder that DATA= adds."""
+    cloned, added = CLONED / name, added_data()
+    there = added / name if added else None
+    if cloned.is_file():
+        if not _intact(name):
+            raise OSError(
+                f"{cloned} is not the file that data/files.sha256 lists: a tool has changed it, perhaps its line endings. "
+                f"Delete it and run `git checkout -- data/{name}`, in a clone that has the file .gitattributes"
+            )
+        if there and there.is_file() and sha256(there) != sha256(cloned):
+            warnings.warn(f"{there} is another file than {cloned}: the one in the clone is read", stacklevel=3)
+        return cloned
+    if there is None:
+        raise FileNotFoundError(
+            f"corpus {reference} does not come with the clone: name the folder that holds {name} with "
+            "`make report DATA=/path/to/data` or the environment variable BERT_REPRO_DATA"
+        )
+    if not there.is_file():
+        raise FileNotFoundError(f"corpus {reference} should lie at {there}, where no file is: check DATA=...")
+    return there
+
+
+def _intact(name: str) -> bool:
+    """Compare a file of `data/` with the checksum listed there; what is not listed somebody has put there, and it counts."""
+    listed = (line.split(maxsplit=1) for line in (CLONED / "files.sha256").read_text(encoding="utf-8").splitlines())
+    return {path: checksum for checksum, path in listed}.get(name, sha256(CLONED / name)) == sha256(CLONED / name)
+
+
+def in_clone(name: str) -> bool:
+    """Tell whether all files of a registered corpus come with the clone."""
+    source = CORPORA[name]
+    return source.home == "data" and all((CLONED / file).is_file() for file in source.files.values())
 
 
 def registered(reference: str) -> bool:
     """Tell whether a reference begins with a name of CORPORA."""
-    return _name(reference) in CORPORA
-
-
-def _name(reference: str) -> str:
-    return re.split(r"[:\[]", reference)[0]
+    return named(reference) in CORPORA
 
 
 def fetch(reference: str) -> list[Path]:
     """Have a corpus ready, and tell where it lies; without a split, all of it.
 
-    A dataset of tensorflow-datasets is downloaded and prepared, the sample generated, any other file expected to be there.
+    A dataset of tensorflow-datasets is downloaded and prepared, any file expected to be there.
 
     Raises:
         ValueError: See `locate`.
         OSError: It is not there and cannot be fetched.
     """
-    name = _name(reference)
+    name = named(reference)
     source = CORPORA.get(name)
     if source and source.home == "tfds":
         datasets.fetch(name)
@@ -220,26 +190,25 @@ def stream(reference: str) -> Stream:
     Args:
         reference: `name`, `name:split`, or a file (.conllu, .tsv, .json, .jsonl, .txt, each also .gz). `[500]` at the end
             takes 500 items drawn without replacement by a fixed seed, in corpus order: `mnli:dev[500]`, and `[-500]`
-            all the others; either reads the corpus twice.
+            all the others; either reads the corpus twice, and parses what it takes.
 
     Raises:
         ValueError: More items asked for than there are, or malformed content, here or further on; and what `locate` raises.
-        FileNotFoundError: See `locate`.
+        OSError: See `locate`.
     """
     place = locate(reference)
     left_out: dict[str, int] = {}
-    read = place.read(left_out)
-    first = next(read, None)
+    records = place.records(left_out)
+    first = next(records, None)
     if first is None:
         raise ValueError(f"{place.path} holds no sentence: an empty corpus cannot be used")
-    items: Iterator[Any] = itertools.chain([first], read)
+    records = itertools.chain([first], records)
     split = place.split
     if place.drawn is not None:
-        there = census(reference.rpartition("[")[0]).items
-        chosen = _chosen(reference, place.drawn, there, "items")
-        items = (item for number, item in enumerate(items) if number in chosen)
+        chosen = _chosen(reference, place.drawn, _items(reference.rpartition("[")[0]), "items")
+        records = (record for number, record in enumerate(records) if number in chosen)
         split = f"{split}[{place.drawn}]"
-    return Stream(place.name, split, items, left_out)
+    return Stream(place.name, split, (record() for record in records), left_out)
 
 
 def _chosen(reference: str, drawn: int, there: int, what: str) -> set[int]:
@@ -316,16 +285,29 @@ def load(reference: str) -> Corpus:
 
 def census(reference: str) -> Census:
     """Identify and count a corpus by streaming it, once in a process while its file stays; errors as in `stream`."""
-    place = locate(reference)
-    file = place.path.stat()
-    key = (place.path.absolute(), file.st_size, file.st_mtime_ns, place.name, place.split, place.drawn)
+    key = _key(locate(reference))
     if key not in _CENSUSES:
         read = stream(reference)
         _CENSUSES[key] = _count(read, read.left_out)
     return _CENSUSES[key]
 
 
+def _items(reference: str) -> int:
+    """Count the items of a corpus without parsing them, once in a process while its file stays."""
+    place = locate(reference)
+    key = _key(place)
+    if key not in _SIZES:
+        _SIZES[key] = sum(1 for _ in place.records({}))
+    return _SIZES[key]
+
+
+def _key(place: Located) -> tuple:
+    file = place.path.stat()
+    return place.path.absolute(), file.st_size, file.st_mtime_ns, place.name, place.split, place.drawn
+
+
 _CENSUSES: dict[tuple, Census] = {}
+_SIZES: dict[tuple, int] = {}
 
 
 def digest(reference: str) -> str:
@@ -345,7 +327,7 @@ def differing(inputs: Mapping[str, Any]) -> list[str]:
     """
     found = []
     for reference, known in inputs.items():
-        if registered(reference) and CORPORA[_name(reference)].home != "tfds":
+        if registered(reference) and CORPORA[named(reference)].home != "tfds":
             with contextlib.suppress(OSError, ValueError):
                 found += [reference] if digest(reference) != digest_in(known) else []
     return found
@@ -357,13 +339,14 @@ def digest_in(known: Any) -> str:
 
 
 def checksums(references: Iterable[str]) -> dict[str, str]:
-    """Give the SHA-256 of the files of the data folder that texts are read from, by their paths in it.
+    """Give the SHA-256 of the files that texts are read from, by their paths in `data/` or in the folder that DATA= adds.
 
     Raises:
-        FileNotFoundError: The data folder, or a file in it, is missing.
+        OSError: See `locate`.
     """
-    read = [locate(one).path for one in references if registered(one) and CORPORA[_name(one)].home == "data"]
-    return {str(p.relative_to(data_folder())): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted({*read})}
+    places = [locate(one) for one in references if registered(one) and CORPORA[named(one)].home == "data"]
+    files = {CORPORA[place.name].files[place.split]: place.path for place in places}
+    return {name: sha256(path) for name, path in sorted(files.items())}
 
 
 def size(item: Sentence | Pair) -> int:
@@ -405,15 +388,5 @@ def treebank(reference: str) -> Corpus:
     """
     corpus = load(reference)
     if not isinstance(corpus.items[0], Sentence) or not corpus.items[0].heads:
-        raise ValueError(
-            f"{reference} has no trees: a treebank (CoNLL-U) is needed here, e.g. sample-trees:dev or ewt:dev"
-        )
+        raise ValueError(f"{reference} has no trees: a treebank (CoNLL-U) is needed here, e.g. ewt:dev")
     return corpus
-
-
-def _home(source: Source) -> Path:
-    if source.home == "data":
-        return data_folder()
-    generator = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(sample.__file__).parent.glob("*.py"))))
-    # a changed grammar is another corpus
-    return made_once(cache_folder() / "made" / f"sample-{generator.hexdigest()[:12]}", sample.write)

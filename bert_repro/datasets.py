@@ -8,6 +8,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def _reach(name: str, hosts: list[str]) -> None:
     raise OSError(f"dataset {name} could not be fetched: none of {hosts} can be reached ({last}). {_NEXT}")
 
 
-def read(name: str, splits: str, left_out: dict[str, int]) -> Iterator[Any]:
+def records(name: str, splits: str, left_out: dict[str, int]) -> Iterator[readers.Record]:
     """Read a prepared dataset row by row, in constant memory, in the order in which it is stored.
 
     Args:
@@ -75,7 +76,7 @@ def read(name: str, splits: str, left_out: dict[str, int]) -> Iterator[Any]:
         left_out: Is filled with what was not read, and how often.
 
     Raises:
-        ValueError: A malformed row, while reading.
+        ValueError: A malformed row, while reading or when its record is called.
     """
     import tensorflow_datasets as tfds
 
@@ -90,24 +91,25 @@ def read(name: str, splits: str, left_out: dict[str, int]) -> Iterator[Any]:
 
 def _pair(
     place: str, split: str, row: Mapping[str, Any], features: Any, left_out: dict[str, int]
-) -> Iterator[readers.Pair]:
+) -> Iterator[readers.Record]:
     text = {side: row[side].decode() for side in ("premise", "hypothesis")}
     label = _named(features["label"].names, row["label"])
     section = split.removeprefix("validation_") if split.startswith("validation_") else "unknown"
-    yield readers.pair(place, f"{split}-{row['idx']}", text | {"label": label, "section": section})
+    yield partial(readers.pair, place, f"{split}-{row['idx']}", text | {"label": label, "section": section})
 
 
 def _question(
     place: str, split: str, row: Mapping[str, Any], features: Any, left_out: dict[str, int]
-) -> Iterator[readers.Question]:
+) -> Iterator[readers.Record]:
     name, text, context = (row[key].decode() for key in ("id", "question", "context"))
     answers = zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
-    yield readers.question(place, name, text, context, ((answer.decode(), int(start)) for answer, start in answers))
+    places = [(answer.decode(), int(start)) for answer, start in answers]
+    yield partial(readers.question, place, name, text, context, places)
 
 
 def _sentence(
     place: str, split: str, row: Mapping[str, Any], features: Any, left_out: dict[str, int]
-) -> Iterator[readers.Sentence]:
+) -> Iterator[readers.Record]:
     columns = {
         key: [text.decode() for text in row[key]] for key in ("tokens", "head", "deprel", "xpos", "feats", "deps")
     }
@@ -124,12 +126,12 @@ def _sentence(
             tokens.append(
                 {"form": form, "head": head, "deprel": deprel, "upos": tag, "xpos": xpos, "feats": features_of or "_"}
             )
-    yield readers.sentence(place, row["idx"].decode(), tokens, [place] * len(tokens))
+    yield partial(readers.sentence, place, row["idx"].decode(), tokens, [place] * len(tokens))
 
 
 def _article(
     place: str, split: str, row: Mapping[str, Any], features: Any, left_out: dict[str, int]
-) -> Iterator[readers.Sentence]:
+) -> Iterator[readers.Record]:
     return readers.article(row["wikidata_id"].decode(), row["text"].decode(), left_out)
 
 

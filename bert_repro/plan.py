@@ -16,7 +16,7 @@ from bert_repro.architectures import Config, weight_table
 from bert_repro.study import ROOT, Run, Study, runs
 
 ENCODERS = {
-    "tiny": Config(832, 32, 2, 2, 64, 512),
+    "tiny": Config(3058, 32, 2, 2, 64, 512),
     "minilm": Config(30_522, 384, 6, 12, 1536, 512),
     "bert-base-uncased": Config(30_522, 768, 12, 12, 3072, 512),
 }
@@ -31,7 +31,7 @@ class Size(NamedTuple):
 
     def pieces(self, limit: int = 512) -> float:
         """Estimate the mean number of wordpieces of an item, special tokens included."""
-        # within 5 % for BERT's vocabulary on MNLI, SQuAD, EWT, Wikipedia and the sample
+        # within 5 % for BERT's vocabulary on MNLI, SQuAD, EWT and Wikipedia
         return min(limit, 1.08 * self.words / self.items + 3)
 
 

@@ -49,21 +49,22 @@ def project(
         read: Gives the vectors of row numbers in every layer, as `HiddenStates.vectors`.
 
     Returns:
-        An artefact an item: `key`, and `content` with the item's `id`, `corpus` and its `licence`; `words`; `classes`, one
+        An artefact an item: `key`, and `content` with the item's `id`, `corpus` and its `credit`; `words`; `classes`, one
         a word (content, function, punctuation or other in a sentence; question, answer or context; first or second of
         a pair); `heads` where there is a tree, counted from 1; `layers`; and for each of these `shares`, of the variance in
         the plane, in (0, 1], and `places`, two centred coordinates a word.
 
     Raises:
-        ValueError: More than 5 items, one that was cut at the length limit, or one of fewer than 3 words.
+        ValueError: Texts that may not be shown, more than 5 items, one that was cut at the length limit, or one of fewer
+            than 3 words.
     """
+    corpora.refuse_to_show(reference)
     corpus = corpora.load(reference)
     if len(corpus.items) > MOST:
         raise ValueError(
             f"examples are looked at one by one: {reference} has {len(corpus.items)} items, at most {MOST} are shown; "
             "draw some, as in pud[1]"
         )
-    source = corpora.CORPORA.get(corpus.name)
     projected = []
     for number, table in rows[~rows["special"]].groupby("sentence"):
         item = corpus.items[number]
@@ -76,7 +77,7 @@ def project(
         content = {
             "id": item.id,
             "corpus": corpus.name,
-            "licence": source.licence if source else "",
+            "credit": corpora.credit(corpus.name),
             "words": table["form"].tolist(),
             "classes": _classes(item, table),
             "heads": table["head"].tolist() if table["head"].notna().all() else [],

@@ -10,8 +10,9 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ import conllu
 
 _LONGEST = 64 * 10**6  # bytes of a line: SQuAD is one line of 30 MB; what is longer is no text
 LABELS = ("entailment", "neutral", "contradiction")
+Record = Callable[[], Any]
+"""An item as it stands in its file: told apart from its neighbours, and parsed when it is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,10 @@ class Question(Pair):
     answers: tuple[tuple[str, int], ...]
 
 
-def read(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Any]:
-    """Read a file item by item, in constant memory but for JSON, which is read whole.
+def records(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Record]:
+    """Read a file record by record, in constant memory but for JSON, which is read whole.
+
+    To count items, or to take few of many, costs little: only what is called is parsed.
 
     Args:
         path: A .conllu, .tsv, .json (as SQuAD's), .jsonl (as edge probing suites have it) or .txt file, each also .gz.
@@ -82,7 +87,7 @@ def read(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iter
         left_out: Is filled with what was not read, and how often.
 
     Raises:
-        ValueError: Malformed content, while reading.
+        ValueError: Malformed content, while reading or when its record is called.
     """
     kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1]
     return _READERS[kind](path, where, left_out)
@@ -230,7 +235,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise ValueError(f"{path}:{number}: cannot be read as UTF-8 text from here: {error}") from None
 
 
-def _read_conllu(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Sentence]:
+def _read_conllu(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Record]:
     left_out |= {"multiword ranges": 0, "empty nodes": 0}
     block: list[tuple[int, str]] = []
     document = ""
@@ -243,21 +248,24 @@ def _read_conllu(path: Path, where: Mapping[str, str], left_out: dict[str, int])
                 raise ValueError(
                     f"{path}:{number}: a CoNLL-U line has 10 tab-separated columns, this one has {found}: {line[:60]!r}"
                 )
+            if match := _ASIDE.match(line):
+                left_out[_NO_WORD[match[1]]] += 1
             block.append((number, line))
         elif block:
-            yield _of_block(path, block, left_out, document)
+            yield partial(_of_block, path, block, document)
             block = []
     if block:
-        yield _of_block(path, block, left_out, document)
+        yield partial(_of_block, path, block, document)
 
 
 # the columns as they are: ids and heads are checked here, where the line is known; nobody reads what is behind the relation
 _FIELDS = conllu.parser.DEFAULT_FIELDS[:8]
 _KEEP = dict.fromkeys(_FIELDS, lambda cells, i: cells[i])
 _NO_WORD = {"-": "multiword ranges", ".": "empty nodes"}
+_ASIDE = re.compile(r"\d+([-.])\d+\t")
 
 
-def _of_block(path: Path, block: list[tuple[int, str]], left_out: dict[str, int], document: str) -> Sentence:
+def _of_block(path: Path, block: list[tuple[int, str]], document: str) -> Sentence:
     tokens_at = [number for number, line in block if not line.startswith("#")]
     start = block[0][0]
     try:
@@ -266,8 +274,7 @@ def _of_block(path: Path, block: list[tuple[int, str]], left_out: dict[str, int]
         raise ValueError(f"{path}:{start}: not CoNLL-U: {error}") from None
     tokens, places = [], []
     for number, token in zip(tokens_at, parsed, strict=True):
-        if match := re.fullmatch(r"\d+([-.])\d+", token["id"]):
-            left_out[_NO_WORD[match[1]]] += 1
+        if _ASIDE.match(f"{token['id']}\t"):
             continue
         tokens.append(token)
         places.append(f"{path}:{number}")
@@ -277,10 +284,10 @@ def _of_block(path: Path, block: list[tuple[int, str]], left_out: dict[str, int]
     return sentence(f"{path}:{start}", name, tokens, places, document)
 
 
-def _read_tsv(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Sentence | Pair]:
+def _read_tsv(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Record]:
     for number, row in _rows(path, where, left_out):
         if row.keys() >= _PAIR:
-            yield pair(f"{path}:{number}", f"{number}", row)
+            yield partial(pair, f"{path}:{number}", f"{number}", row)
         else:
             yield from _sentences(row["paragraph"], f"{number}", row.get("title", f"{number}"))
 
@@ -308,13 +315,17 @@ def _rows(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Ite
             yield number, row
 
 
-def _sentences(paragraph: str, name: str, document: str = "") -> Iterator[Sentence]:
+def _sentences(paragraph: str, name: str, document: str = "") -> Iterator[Record]:
     for number, text in enumerate(re.split(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z])", paragraph.strip()), 1):
-        if words(text):
-            yield Sentence(f"{name}.{number}", words(text), document=document)
+        if text.strip():  # whatever is no space is a word or a part of one
+            yield partial(_plain, f"{name}.{number}", text, document)
 
 
-def article(name: str, text: str, left_out: dict[str, int]) -> Iterator[Sentence]:
+def _plain(name: str, text: str, document: str) -> Sentence:
+    return Sentence(name, words(text), document=document)
+
+
+def article(name: str, text: str, left_out: dict[str, int]) -> Iterator[Record]:
     """Read an encyclopaedia's article as Wiki40B marks it up, sentence by sentence, all of its paragraphs.
 
     Args:
@@ -335,7 +346,7 @@ def article(name: str, text: str, left_out: dict[str, int]) -> Iterator[Sentence
             yield from _sentences(paragraph, f"{name}.{paragraphs}", name)
 
 
-def _read_text(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Sentence]:
+def _read_text(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Record]:
     for number, document, line in _paragraphs(path):
         yield from _sentences(line, str(number), document)
 
@@ -350,52 +361,61 @@ def _paragraphs(path: Path) -> Iterator[tuple[int, str, str]]:
         inside = bool(line.strip())
 
 
-def _read_questions(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Question]:
+def _read_questions(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Record]:
     try:
         for article in json.loads("\n".join(line for _, line in _lines(path)))["data"]:
             for paragraph in article["paragraphs"]:
                 for asked in paragraph["qas"]:
-                    answers = [(answer["text"], answer["answer_start"]) for answer in asked["answers"]]
-                    yield question(str(path), str(asked["id"]), asked["question"], paragraph["context"], answers)
+                    yield partial(_asked, path, paragraph["context"], asked)
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} is not SQuAD-format JSON (data > paragraphs > context, qas > answers): {error!r}"
-        ) from None
+        raise _no_squad(path, error) from None
 
 
-def _read_spans(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Sentence]:
+def _asked(path: Path, context: str, asked: Mapping[str, Any]) -> Question:
+    try:
+        answers = [(answer["text"], answer["answer_start"]) for answer in asked["answers"]]
+        return question(str(path), str(asked["id"]), asked["question"], context, answers)
+    except (KeyError, TypeError) as error:
+        raise _no_squad(path, error) from None
+
+
+def _no_squad(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} is not SQuAD-format JSON (data > paragraphs > context, qas > answers): {error!r}")
+
+
+def _read_spans(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Record]:
     for number, line in _lines(path):
-        if not line.strip():
-            continue
-        place = f"{path}:{number}"
-        try:
-            record = json.loads(line)
-            text, targets = (
-                record["text"],
-                [(one["span1"], one.get("span2"), one["label"]) for one in record["targets"]],
-            )
-            name = str(record.get("info", {}).get("id", f"line-{number}"))
-            tokens = text.split() if isinstance(text, str) else [str(word) for word in text]
-            spans = tuple(
-                Labelled(_span(a), None if b is None else _span(b), (label,) if isinstance(label, str) else tuple(map(str, label)))
-                for a, b, label in targets
-            )  # fmt: skip
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        if line.strip():
+            yield partial(_probed, f"{path}:{number}", f"line-{number}", line)
+
+
+def _probed(place: str, name: str, line: str) -> Sentence:
+    try:
+        record = json.loads(line)
+        text = record["text"]
+        targets = [(target["span1"], target.get("span2"), target["label"]) for target in record["targets"]]
+        name = str(record.get("info", {}).get("id", name))
+        tokens = text.split() if isinstance(text, str) else [str(word) for word in text]
+        spans = tuple(
+            Labelled(_span(a), None if b is None else _span(b), (label,) if isinstance(label, str) else tuple(map(str, label)))
+            for a, b, label in targets
+        )  # fmt: skip
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{place}: not an edge-probing record (text, targets > span1, span2 or none, label): {error!r}"
+        ) from None
+    if not tokens:
+        raise ValueError(f"{place}: a sentence without words")
+    if not spans:
+        raise ValueError(f"{place}: sentence {name!r} has an empty list of targets: there is nothing to probe")
+    for start, end in (span for target in spans for span in (target.first, target.second) if span):
+        if not 0 <= start < end <= len(tokens):
             raise ValueError(
-                f"{place}: not an edge-probing record (text, targets > span1, span2 or none, label): {error!r}"
-            ) from None
-        if not tokens:
-            raise ValueError(f"{place}: a sentence without words")
-        if not spans:
-            raise ValueError(f"{place}: sentence {name!r} has an empty list of targets: there is nothing to probe")
-        for span in (span for one in spans for span in (one.first, one.second) if span):
-            if not 0 <= span[0] < span[1] <= len(tokens):
-                raise ValueError(
-                    f"{place}: sentence {name!r}: the span {list(span)} is empty or lies outside its {len(tokens)} words"
-                )
-        if any(not one.labels for one in spans):
-            raise ValueError(f"{place}: sentence {name!r} has a target without a label")
-        yield Sentence(name, tuple(tokens), spans=spans)
+                f"{place}: sentence {name!r}: the span {[start, end]} is empty or lies outside its {len(tokens)} words"
+            )
+    if any(not target.labels for target in spans):
+        raise ValueError(f"{place}: sentence {name!r} has a target without a label")
+    return Sentence(name, tuple(tokens), spans=spans)
 
 
 def _span(given: Any) -> tuple[int, int]:

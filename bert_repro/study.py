@@ -14,8 +14,12 @@ import yaml
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from bert_repro.sources import refuse_to_show
+
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds notebooks/, studies/ and book/."""
+CLONED = ROOT / "data"
+"""The texts that come with the clone."""
 
 TaskName = Literal["nli", "squad", "parsing", "tagging", "masked_words"]
 Chapter = Literal[
@@ -32,25 +36,20 @@ TASKS: tuple[str, ...] = get_args(TaskName)
 
 
 def cache_folder() -> Path:
-    """Give the folder of weights, generated corpora and hidden states: BERT_REPRO_CACHE, or ~/.cache/bert_repro."""
+    """Give the folder of weights and hidden states: BERT_REPRO_CACHE, or ~/.cache/bert_repro."""
     return Path(os.environ.get("BERT_REPRO_CACHE") or Path.home() / ".cache" / "bert_repro")
 
 
-def data_folder() -> Path:
-    """Give the folder of the real corpora, named by BERT_REPRO_DATA (`make report DATA=...`).
+def added_data() -> Path | None:
+    """Give the folder of further corpora that BERT_REPRO_DATA names (`make report DATA=...`), or None.
 
     Raises:
-        FileNotFoundError: It is not set, or is no folder.
+        FileNotFoundError: It is no folder.
     """
     setting = os.environ.get("BERT_REPRO_DATA", "")
-    if not setting:
-        raise FileNotFoundError(
-            "this corpus is read from the data folder, which is not set: give it with `make report DATA=/path/to/data` "
-            "or the environment variable BERT_REPRO_DATA"
-        )
-    if not Path(setting).is_dir():
+    if setting and not Path(setting).is_dir():
         raise FileNotFoundError(f"the data folder {setting!r} does not exist: correct DATA=... or BERT_REPRO_DATA")
-    return Path(setting)
+    return Path(setting) if setting else None
 
 
 def atomically(path: Path, save: Callable[[Path], object]) -> None:
@@ -212,6 +211,13 @@ class Study(_Strict):
             there = [one for one in get_args(Chapter) if asked.get(one, True)]
             given = given | {"chapters": there}
         return given
+
+    @field_validator("examples")
+    @classmethod
+    def _examples_may_be_shown(cls, references: list[str]) -> list[str]:
+        for reference in references:
+            refuse_to_show(reference)
+        return references
 
     @model_validator(mode="after")
     def _tasks_are_distinct(self) -> "Study":

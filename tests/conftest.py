@@ -31,7 +31,7 @@ install_import_hook(
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory):
-    """Keep weights, generated corpora and states of the tests in a folder of their own."""
+    """Keep weights and states of the tests in a folder of their own."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BERT_REPRO_CACHE", str(folder))
@@ -49,13 +49,13 @@ def users_cache(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Give the folder of the real corpora, or skip; where CI has it and it cannot be used, that is a failure."""
+    """Give the folder of corpora that do not come with the clone, or skip; where CI has it and it cannot be used, that is a failure."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("BERT_REPRO_DATA") or beside)
     if not folder.is_dir():
         if os.environ.get("CI") == "true" and beside.is_dir():
             pytest.fail(f"BERT_REPRO_DATA={folder} is no folder, although {beside} is")
-        pytest.skip(f"the real corpora are not here: BERT_REPRO_DATA is not set and {beside} does not exist")
+        pytest.skip(f"GUM and others are not here: BERT_REPRO_DATA is not set and {beside} does not exist")
     return folder
 
 

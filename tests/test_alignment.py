@@ -89,16 +89,16 @@ def check(inputs, rows, report, limit):
 
 
 def test_pieces_and_annotations_of_each_word(tokenizer):
-    corpus = corpora.load("sample-trees:dev")
+    corpus = corpora.load("ewt:dev[60]")
     inputs, rows, report = alignment.align(tokenizer, corpus.items, 512)
     check(inputs, rows, report, 512)
-    assert report.items == 300 and report.words == corpus.words and not report.left_out
+    assert report.items == 60 and report.words == corpus.words and not report.left_out
     assert report.truncated_items == report.words_without_piece == report.unknown_pieces == 0
     assert rows["pieces"].max() > 1
     words = rows[~rows["special"]]
     for column, name in (("form", "words"), ("head", "heads"), ("relation", "relations"), ("upos", "upos")):
         assert words[column].tolist() == [value for item in corpus.items for value in getattr(item, name)]
-    for number in (0, 7, 299):
+    for number in (0, 7, 59):
         mine = rows[rows["sentence"] == number]
         alone = [len(tokenizer.tokenize(word)) for word in corpus.items[number].words]
         assert mine["pieces"].tolist() == [1, *alone, 1]
@@ -234,7 +234,7 @@ def test_a_word_without_a_piece_is_refused_where_there_is_no_unknown_token():
 
 
 def test_parts_of_a_corpus_add_up(tokenizer):
-    items = [*corpora.load("sample-trees:dev[20]").items, sentence("a", "\u200b"), sentence("q" * 30)]
+    items = [*corpora.load("ewt:dev[20]").items, sentence("a", "\u200b"), sentence("q" * 30)]
     whole, *parts = (alignment.align(tokenizer, some, 16)[2] for some in (items, items[:5], items[5:]))
     assert parts[0] + parts[1] == whole and whole.left_out == ["s"] and whole.truncated_items
 

@@ -50,7 +50,10 @@ def apart(*arguments, **environment):
     ("what", "expected"),
     [
         ("models", ["minilm ", "tiny ", "untrained:MODEL"]),
-        ("corpora", ["sample-trees ", "train, dev, test", "ewt ", "glue/mnli ", "CC BY-SA 4.0", ".conllu"]),
+        (
+            "corpora",
+            ["train, dev, test", "ewt ", "glue/mnli ", "CC BY-SA 4.0", ".conllu", "clone  CC BY-SA", "DATA=  CC BY-NC"],
+        ),
         ("tasks", ["nli ", "parsing ", "dependency parsing"]),
         ("measures", ["rsa ", "cosine "]),
         (
@@ -176,11 +179,11 @@ def no_snakemake(monkeypatch):
         ({}, ["--profile", "nowhere"], "--profile takes a folder with Snakemake's config.yaml, e.g. profiles/slurm, got nowhere"),
         ({}, ["--profile", "studies"], "--profile takes a folder with Snakemake's config.yaml"),
         ({"base: minilm": "base: tiny"}, ["--base", "no such model!"], "'no such model!' is neither a folder, nor a hub id"),
-        ({"sample-nli:dev": "sample-nli:test"}, ["--base", "tiny"], "corpus 'sample-nli' has no split 'test': write one of"),
-        ({"sample-text": "sample-texts"}, ["--base", "tiny"], "unknown corpus 'sample-texts': expected one of"),
-        ({"sample-text": "mine.conllu"}, ["--base", "tiny"], "no corpus file mine.conllu"),
-        ({"sample-text": "a:b:c"}, ["--base", "tiny"], "cannot read the corpus reference 'a:b:c'"),
-        ({"sample-text": "ewt:dev"}, ["--base", "tiny"], "the data folder, which is not set: give it with `make report DATA"),
+        ({"mnli:dev[300]": "mnli:test"}, ["--base", "tiny"], "corpus 'mnli' has no split 'test': write one of"),
+        ({"wiki[240]": "wikis"}, ["--base", "tiny"], "unknown corpus 'wikis': expected one of"),
+        ({"wiki[240]": "mine.conllu"}, ["--base", "tiny"], "no corpus file mine.conllu"),
+        ({"wiki[240]": "a:b:c"}, ["--base", "tiny"], "cannot read the corpus reference 'a:b:c'"),
+        ({"wiki[240]": "gum:dev"}, ["--base", "tiny"], "corpus gum:dev does not come with the clone: name the folder that holds"),
     ],
 )  # fmt: skip
 def test_report_refuses_before_it_runs(capsys, tmp_path, monkeypatch, no_snakemake, replace, arguments, expected):
@@ -196,7 +199,7 @@ def test_report_refuses_before_it_runs(capsys, tmp_path, monkeypatch, no_snakema
 
 
 def test_report_names_a_data_folder_that_is_gone(capsys, tmp_path, monkeypatch, no_snakemake):
-    (tmp_path / "study.yaml").write_text(DEMO.replace("sample-text", "ewt:dev"))
+    (tmp_path / "study.yaml").write_text(DEMO.replace("wiki[240]", "gum:dev"))
     for folder, expected in ((tmp_path / "gone", "does not exist"), (tmp_path, "should lie at")):
         monkeypatch.setenv("BERT_REPRO_DATA", str(folder))
         assert expected in fails(capsys, "report", tmp_path / "study.yaml", "--base", "tiny")
@@ -354,7 +357,7 @@ def test_a_second_report_is_kept_out(capsys, tmp_path, monkeypatch):
 @pytest.mark.parametrize("command", [["fetch"], ["states", "compute"]])
 @pytest.mark.parametrize("model", ["no such model!", "../nowhere", "a/b/c", "untrained:no such!"])
 def test_an_unknown_model_is_refused(capsys, command, model):
-    corpora = ["sample-text"] if command != ["fetch"] else []
+    corpora = ["wiki[60]"] if command != ["fetch"] else []
     assert " is neither a folder, nor a hub id such as bert-base-uncased" in fails(capsys, *command, model, *corpora)
 
 
@@ -366,9 +369,9 @@ def test_fetch_gives_the_folder(capsys):
 @pytest.mark.parametrize(
     ("corpus", "files"),
     [
-        ("sample-trees:dev", ["trees-dev.conllu"]),
-        ("sample-nli", ["nli-train.tsv", "nli-dev.tsv"]),
-        ("sample-text[3]", ["paragraphs.txt"]),
+        ("ewt:dev[60]", ["en_ewt-ud-dev.conllu.gz"]),
+        ("mnli", ["mnli_train.tsv.gz", "mnli_dev.tsv.gz"]),
+        ("wiki[3]", ["wiki_paragraphs.tsv.gz"]),
     ],
 )
 def test_fetch_tells_where_a_corpus_lies(capsys, corpus, files):
@@ -388,7 +391,7 @@ def test_fetch_gives_all_that_a_study_reads(capsys):
 def test_fetch_tells_what_is_missing(capsys, monkeypatch, tmp_path):
     assert "corpus 'ewt' has no split 'valid'" in fails(capsys, "fetch", "ewt:valid")
     monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path))
-    assert "corpus ewt:train should lie at " in fails(capsys, "fetch", "ewt")
+    assert "corpus gum:train should lie at " in fails(capsys, "fetch", "gum")
     assert "no study file nosuch.yaml" in fails(capsys, "fetch", "nosuch.yaml")
 
 
@@ -407,13 +410,13 @@ def test_without_a_network_a_dataset_fails_in_seconds_and_leaves_nothing(tmp_pat
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(capsys, tmp_path):
-    assert "is no checkpoint: it has no config.json" in fails(capsys, "states", "compute", tmp_path, "sample-text")
+    assert "is no checkpoint: it has no config.json" in fails(capsys, "states", "compute", tmp_path, "wiki[60]")
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     assert "describes a model of type 'gpt2': supported are bert, roberta" in fails(
-        capsys, "states", "compute", tmp_path, "sample-text"
+        capsys, "states", "compute", tmp_path, "wiki[60]"
     )
     (tmp_path / "config.json").write_text("{")
-    assert "config.json is not valid JSON" in fails(capsys, "states", "compute", tmp_path, "sample-text")
+    assert "config.json is not valid JSON" in fails(capsys, "states", "compute", tmp_path, "wiki[60]")
 
 
 def test_a_checksum_that_does_not_match_is_told_and_nothing_is_kept(capsys, tmp_path, monkeypatch):
@@ -460,16 +463,16 @@ def test_a_malformed_treebank_is_told_with_file_and_line(capsys, tmp_path, lines
     ("arguments", "expected"),
     [
         (["compute", "tiny", "nosuch"], "unknown corpus 'nosuch': expected one of"),
-        (["compute", "tiny", "sample-trees:tset"], "corpus 'sample-trees' has no split 'tset': write one of"),
-        (["compute", "tiny", "sample-trees:dev[999999]"], "asks for 999999 items, the corpus has "),
-        (["compute", "tiny", "sample-text", "--pooling", "max"], "pooling must be 'mean' or 'first', got 'max'"),
-        (["compute", "tiny", "sample-text", "--dtype", "int8"], "dtype must be 'float16' or 'float32', got 'int8'"),
-        (["compute", "tiny", "sample-text", "--max-length", "3"], "max_length must lie between 4 and 512 for tiny, got 3"),
-        (["compute", "tiny", "sample-text", "--max-length", "0"], "max_length must lie between 4 and 512 for tiny, got 0"),
-        (["compute", "tiny", "sample-text", "--max-length", "513"], "max_length must lie between 4 and 512"),
-        (["compute", "tiny", "sample-text", "--part", "3/2"], "part 3 of 2 there is not: give the first as 1/2"),
-        (["compute", "tiny", "sample-text", "--part", "0/2"], "part 0 of 2 there is not: give the first as 1/2"),
-        (["compute", "tiny", "sample-text", "--part", "2"], "--part takes K/N, e.g. 2/8 for the second of eight parts, got '2'"),
+        (["compute", "tiny", "ewt:tset"], "corpus 'ewt' has no split 'tset': write one of"),
+        (["compute", "tiny", "ewt:dev[999999]"], "asks for 999999 items, the corpus has "),
+        (["compute", "tiny", "wiki[60]", "--pooling", "max"], "pooling must be 'mean' or 'first', got 'max'"),
+        (["compute", "tiny", "wiki[60]", "--dtype", "int8"], "dtype must be 'float16' or 'float32', got 'int8'"),
+        (["compute", "tiny", "wiki[60]", "--max-length", "3"], "max_length must lie between 4 and 512 for tiny, got 3"),
+        (["compute", "tiny", "wiki[60]", "--max-length", "0"], "max_length must lie between 4 and 512 for tiny, got 0"),
+        (["compute", "tiny", "wiki[60]", "--max-length", "513"], "max_length must lie between 4 and 512"),
+        (["compute", "tiny", "wiki[60]", "--part", "3/2"], "part 3 of 2 there is not: give the first as 1/2"),
+        (["compute", "tiny", "wiki[60]", "--part", "0/2"], "part 0 of 2 there is not: give the first as 1/2"),
+        (["compute", "tiny", "wiki[60]", "--part", "2"], "--part takes K/N, e.g. 2/8 for the second of eight parts, got '2'"),
         (["rm", "nosuch"], "the store has no entry 'nosuch': `python -m bert_repro states ls` lists them"),
         (["rm", "../made"], "the store has no entry '../made'"),
         (["rm", ""], "the store has no entry ''"),
@@ -570,7 +573,7 @@ def test_debug_shows_the_traceback(capsys, tmp_path):
         ("similarity", {"methods": ["rsaa"]}, "rsaa"),
         ("hidden_states", {"model": "no such model!"}, "is neither a folder, nor a hub id"),
         ("hidden_states", {"words": 99999999}, "words"),
-        ("structural_probe", {"train": "sample-text"}, "sample-text has no trees: a treebank (CoNLL-U) is needed here"),
+        ("structural_probe", {"train": "wiki[60]"}, "wiki[60] has no trees: a treebank (CoNLL-U) is needed here"),
         ("structural_probe", {"punctuation": "commas"}, "punctuation must be one of"),
         ("finetune", {"task": "squadd"}, "unknown task 'squadd': expected one of"),
         ("finetune", {"updates": -1}, "updates must be at least 0, got -1"),

@@ -5,6 +5,7 @@ import itertools
 import os
 import shutil
 import tracemalloc
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -13,21 +14,22 @@ from test_readers import PAIRS, SMALL, file
 
 from bert_repro import corpora, readers
 from bert_repro.__main__ import main
-from bert_repro.study import ROOT
+from bert_repro.sources import Origin, Source
+from bert_repro.study import CLONED, ROOT
 
 
 @pytest.mark.parametrize(
     ("reference", "kind", "message"),
     [
         ("ewd:dev", ValueError, r"unknown corpus 'ewd': expected one of \['ewt', .*or a .conllu"),
-        ("sample-trees", ValueError, r"'sample-trees' has no split None: write one of \['sample-trees:train'"),
-        ("sample-trees:validation", ValueError, "has no split 'validation'"),
-        ("sample-trees:dev[x]", ValueError, r"cannot read the corpus reference 'sample-trees:dev\[x\]': write name"),
+        ("ewt", ValueError, r"'ewt' has no split None: write one of \['ewt:train'"),
+        ("ewt:validation", ValueError, "has no split 'validation'"),
+        ("ewt:dev[x]", ValueError, r"cannot read the corpus reference 'ewt:dev\[x\]': write name"),
         ("", ValueError, "cannot read the corpus reference ''"),
         ("nowhere.conllu", FileNotFoundError, "no corpus file nowhere.conllu"),
-        ("sample-trees:dev[301]", ValueError, r"sample-trees:dev\[301\] asks for 301 items, the corpus has 300"),
-        ("sample-trees:dev[0]", ValueError, "asks for 0 items"),
-        ("sample-trees:dev[-300]", ValueError, "asks for 300 items, the corpus has 300"),
+        ("ewt:dev[2002]", ValueError, r"ewt:dev\[2002\] asks for 2002 items, the corpus has 2001"),
+        ("ewt:dev[0]", ValueError, "asks for 0 items"),
+        ("ewt:dev[-2001]", ValueError, "asks for 2001 items, the corpus has 2001"),
     ],
 )
 def test_an_unknown_corpus_is_refused(reference, kind, message):
@@ -35,33 +37,118 @@ def test_an_unknown_corpus_is_refused(reference, kind, message):
         corpora.load(reference)
 
 
-def test_a_missing_data_folder_is_refused(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("gone", "successor"), corpora.SUCCESSORS.items())
+def test_the_name_of_a_generated_corpus_is_told_what_took_its_place(gone, successor):
+    for reference in (gone, f"{gone}:dev[5]"):
+        with pytest.raises(ValueError, match=f"no generated corpora any more: write '{successor}', .* for '{gone}'"):
+            corpora.load(reference)
+
+
+# ---- the texts of the clone
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A clone with one small treebank for EWT's dev, listed with its checksum, and nothing else."""
+    path = tmp_path / "data" / "ud_ewt" / "en_ewt-ud-dev.conllu.gz"
+    path.parent.mkdir(parents=True)
+    file(path.parent, path.name, SMALL)
+    listed = f"{corpora.sha256(path)}  ud_ewt/{path.name}\n"
+    (tmp_path / "data" / "files.sha256").write_text(listed)
+    monkeypatch.setattr(corpora, "CLONED", tmp_path / "data")
     monkeypatch.delenv("BERT_REPRO_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match=r"not set: give it with `make report DATA=/path/to/data`"):
-        corpora.load("ewt:dev")
+    return path
+
+
+def test_every_file_of_data_is_listed_with_its_checksum():
+    listed = dict(reversed(line.split("  ")) for line in (CLONED / "files.sha256").read_text().splitlines())
+    there = {path.relative_to(CLONED).as_posix(): path for path in CLONED.rglob("*") if path.is_file()}
+    assert {
+        name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in there.items() if "/" in name
+    } == listed
+    assert set(there) - set(listed) == {"README.md", "files.sha256"}
+    assert "data/** -text" in (ROOT / ".gitattributes").read_text().splitlines()
+
+
+def test_a_file_of_the_clone_that_was_changed_is_refused(clone):
+    assert len(corpora.load("ewt:dev").items) == 2
+    clone.write_bytes(clone.read_bytes().replace(b"\n", b"\r\n") + b"\n")
+    with pytest.raises(
+        OSError, match=r"dev.conllu.gz is not the file that data/files.sha256 lists: .* line endings"
+    ) as told:
+        corpora.locate("ewt:dev")
+    assert "Delete it and run `git checkout -- data/ud_ewt/en_ewt-ud-dev.conllu.gz`" in str(told.value)
+
+
+def test_a_file_that_somebody_put_into_data_is_read(clone):
+    file(clone.parent, "en_ewt-ud-test.conllu.gz", SMALL)
+    assert len(corpora.load("ewt:test").items) == 2
+
+
+def test_what_does_not_come_with_the_clone_is_read_from_the_added_folder(clone, tmp_path, monkeypatch):
+    with pytest.raises(
+        FileNotFoundError, match=r"corpus ewt:test does not come with the clone: .* `make report DATA=/path/to/"
+    ):
+        corpora.load("ewt:test")
     monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path / "none"))
-    with pytest.raises(FileNotFoundError, match=r"the data folder '.*none' does not exist: correct DATA="):
-        corpora.load("ewt:dev")
-    monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"corpus ewt:dev should lie at .*en_ewt-ud-dev.conllu.gz"):
-        corpora.load("ewt:dev")
+    for reference in ("ewt:dev", "ewt:test"):
+        with pytest.raises(FileNotFoundError, match=r"the data folder '.*none' does not exist: correct DATA="):
+            corpora.load(reference)
+    monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path / "added"))
+    folder = tmp_path / "added" / "ud_ewt"
+    folder.mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=r"corpus ewt:test should lie at .*en_ewt-ud-test.conllu.gz"):
+        corpora.load("ewt:test")
+    added = file(folder, "en_ewt-ud-test.conllu.gz", SMALL)
+    assert str(corpora.locate("ewt:test").path) == added and corpora.locate("ewt:dev").path == clone
+
+
+def test_the_clone_wins_and_another_file_is_told(clone, tmp_path, monkeypatch):
+    monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path / "added"))
+    added = tmp_path / "added" / "ud_ewt" / clone.name
+    added.parent.mkdir(parents=True)
+    shutil.copy(clone, added)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert corpora.locate("ewt:dev").path == clone
+    added.write_bytes(b"another")
+    with pytest.warns(UserWarning, match=f"{added} is another file than {clone}: the one in the clone is read"):
+        assert corpora.locate("ewt:dev").path == clone
+
+
+@pytest.mark.slow
+def test_every_split_in_the_clone_is_read():
+    for name in filter(corpora.in_clone, corpora.CORPORA):
+        assert all(corpora.census(f"{name}:{split}").words for split in corpora.CORPORA[name].files)
+
+
+# ---- draws and streams
 
 
 def test_a_draw_repeats_and_keeps_the_order():
-    everything, some = corpora.load("sample-trees:dev"), corpora.load("sample-trees:dev[50]")
-    assert some == corpora.load("sample-trees:dev[50]") and len(set(some.items)) == 50
-    places = [everything.items.index(one) for one in some.items]
+    everything, some = corpora.load("ewt:dev"), corpora.load("ewt:dev[50]")
+    assert some == corpora.load("ewt:dev[50]") and len({item.id for item in some.items}) == 50
+    places = [everything.items.index(item) for item in some.items]
     assert places == sorted(places) and places != list(range(50))
     assert some.split == "dev[50]" and some.digest != everything.digest
-    assert corpora.load("sample-trees:dev[300]").items == everything.items
-    others = corpora.load("sample-trees:dev[-50]").items
-    assert len(others) == 250 and {*some.items, *others} == {*everything.items}
+    assert some.left_out == everything.left_out
+    assert corpora.load("ewt:dev[2001]").items == everything.items
+    others = corpora.load("ewt:dev[-50]").items
+    assert len(others) == 1951 and {*some.items, *others} == {*everything.items}
 
 
-def test_a_draw_is_the_one_it_always_was():
-    items = corpora.load("sample-nli:dev").items
+@pytest.mark.parametrize("reference", ["mnli:dev", "squad:dev", "wiki"])
+def test_a_draw_is_the_one_it_always_was(reference):
+    items = corpora.load(reference).items
     chosen = sorted(np.random.default_rng(0).choice(len(items), 20, replace=False))
-    assert corpora.load("sample-nli:dev[20]").items == tuple(items[i] for i in chosen)
+    assert corpora.load(f"{reference}[20]").items == tuple(items[i] for i in chosen)
+
+
+def test_a_draw_parses_no_more_than_it_takes(tmp_path, monkeypatch):
+    path = file(tmp_path, "s.conllu", (SMALL + "\n") * 50)
+    parsed, parse = [], readers._of_block
+    monkeypatch.setattr(readers, "_of_block", lambda *given: parsed.append(given) or parse(*given))
+    assert len(corpora.load(f"{path}[7]").items) == len(parsed) == 7
 
 
 @pytest.mark.parametrize("name", ["s.conllu", "s.tsv", "s.txt.gz"])
@@ -77,7 +164,7 @@ def test_a_stream_gives_what_comes_before_an_error(tmp_path, name):
         list(stream)
 
 
-@pytest.mark.parametrize("reference", ["sample-trees:dev", "sample-trees:dev[30]", "sample-nli:dev", "sample-questions:dev", "sample-text"])  # fmt: skip
+@pytest.mark.parametrize("reference", ["ewt:dev", "ewt:dev[30]", "mnli:dev[-7000]", "squad:dev[40]", "wiki"])
 def test_a_stream_a_census_and_a_loaded_corpus_agree(reference):
     stream, corpus, census = corpora.stream(reference), corpora.load(reference), corpora.census(reference)
     assert (stream.name, stream.split) == (corpus.name, corpus.split) and tuple(stream) == corpus.items
@@ -125,12 +212,12 @@ def test_memory_for_a_stream_does_not_grow_with_the_corpus(tmp_path, name):
 
 
 def test_the_only_split_needs_no_name():
-    assert corpora.locate("sample-text").split == "all" == corpora.locate("sample-text:all").split
+    assert corpora.locate("wiki").split == "all" == corpora.locate("wiki:all").split
 
 
 def test_rows_are_filtered_by_a_column_and_counted(tmp_path, monkeypatch):
     file(tmp_path, "p.tsv.gz", PAIRS)
-    source = corpora.Source("data", {"dev": "p.tsv.gz"}, "none", {"dev": {"source": "b"}})
+    source = Source("data", {"dev": "p.tsv.gz"}, "none", True, Origin("", ""), {"dev": {"source": "b"}})
     monkeypatch.setitem(corpora.CORPORA, "mine", source)
     monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path))
     corpus = corpora.load("mine:dev")
@@ -142,8 +229,7 @@ def test_a_table_of_no_rows_is_refused(tmp_path):
         corpora.load(file(tmp_path, "p.tsv", PAIRS.splitlines()[0]))
 
 
-def test_the_sections_of_mnli_are_told_apart(real_data, monkeypatch):
-    monkeypatch.setenv("BERT_REPRO_DATA", str(real_data))
+def test_the_sections_of_mnli_are_told_apart():
     assert Counter(pair.section for pair in corpora.load("mnli:dev").items) == {"mismatched": 3912, "matched": 3815}
 
 
@@ -156,10 +242,10 @@ def test_an_empty_file_is_refused(tmp_path, name):
 def test_text_has_no_trees(tmp_path):
     with pytest.raises(ValueError, match=r"has no trees: a treebank \(CoNLL-U\) is needed here"):
         corpora.treebank(file(tmp_path, "p.txt", "One. Two."))
-    with pytest.raises(ValueError, match="sample-nli:dev has no trees"):
-        corpora.treebank("sample-nli:dev")
-    with pytest.raises(ValueError, match="sample-nli:dev is no corpus of single sentences"):
-        corpora.sentences("sample-nli:dev")
+    with pytest.raises(ValueError, match=r"mnli:dev\[60\] has no trees"):
+        corpora.treebank("mnli:dev[60]")
+    with pytest.raises(ValueError, match=r"mnli:dev\[60\] is no corpus of single sentences"):
+        corpora.sentences("mnli:dev[60]")
     assert len(corpora.sentences(file(tmp_path, "p.txt", "One. Two.")).items) == 2
 
 
@@ -175,19 +261,6 @@ def test_the_digest_names_the_content_and_not_the_file(tmp_path):
         ]
     ]
     assert digests[0] == digests[1] and len(set(digests)) == 4
-
-
-def test_the_sample_is_written_once_and_whole(cache, monkeypatch):
-    path = corpora.locate("sample-text").path
-    assert path.is_relative_to(cache) and {p.name for p in path.parent.iterdir()} == set(corpora.sample.FILES)
-    monkeypatch.setattr(corpora.sample, "write", lambda folder: pytest.fail("written again"))
-    assert corpora.locate("sample-nli:dev").path.parent == path.parent
-
-
-def test_every_registered_sample_corpus_is_read():
-    for name, source in corpora.CORPORA.items():
-        if source.home == "sample":
-            assert all(corpora.load(f"{name}:{split}").words for split in source.files)
 
 
 @pytest.mark.parametrize(
@@ -207,29 +280,27 @@ def test_every_registered_sample_corpus_is_read():
         ("mnli:dev", 7727, None),
     ],
 )
-def test_real_corpora_have_the_published_sizes(real_data, monkeypatch, reference, items, words):
-    monkeypatch.setenv("BERT_REPRO_DATA", str(real_data))
+def test_real_corpora_have_the_published_sizes(request, monkeypatch, reference, items, words):
+    if not corpora.in_clone(corpora.named(reference)):
+        monkeypatch.setenv("BERT_REPRO_DATA", str(request.getfixturevalue("real_data")))
     corpus = corpora.load(reference)
     assert len(corpus.items) == items and (words is None or corpus.words == words)
 
 
-def test_a_corpus_given_as_a_file_is_the_registered_one(real_data, monkeypatch, tmp_path):
-    monkeypatch.setenv("BERT_REPRO_DATA", str(real_data))
+def test_a_corpus_given_as_a_file_is_the_registered_one(tmp_path):
     shutil.copy(corpora.locate("pud").path, tmp_path / "other.conllu.gz")
     assert corpora.load(str(tmp_path / "other.conllu.gz")).digest == corpora.load("pud").digest
 
 
-def test_checksums_are_those_of_the_files_in_the_data_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path))
-    for split in ("dev", "test"):
-        path = tmp_path / "ud_ewt" / f"en_ewt-ud-{split}.conllu.gz"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(split.encode())
-    found = corpora.checksums(["ewt:test", "ewt:dev[5]", "ewt:dev", "sample-text", "a/file.txt"])
-    assert found == {
-        f"ud_ewt/en_ewt-ud-{split}.conllu.gz": hashlib.sha256(split.encode()).hexdigest() for split in ("dev", "test")
+def test_checksums_are_those_of_the_files_that_are_read(clone, tmp_path, monkeypatch):
+    monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path / "added"))
+    added = tmp_path / "added" / "ud_ewt" / "en_ewt-ud-test.conllu.gz"
+    added.parent.mkdir(parents=True)
+    added.write_bytes(b"test")
+    assert corpora.checksums(["ewt:test", "ewt:dev[5]", "ewt:dev", "a/file.txt"]) == {
+        f"ud_ewt/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in (clone, added)
     }
-    with pytest.raises(FileNotFoundError, match="check the data folder"):
+    with pytest.raises(FileNotFoundError, match="should lie at .*train"):
         corpora.checksums(["ewt:train"])
 
 

@@ -110,8 +110,7 @@ def test_trees_are_those_of_the_file_and_what_is_no_word_is_counted(prepare, hom
 
 
 @pytest.mark.slow
-def test_real_trees_are_those_of_the_file(prepare, real_data, monkeypatch):
-    monkeypatch.setenv("BERT_REPRO_DATA", str(real_data))
+def test_real_trees_are_those_of_the_file(prepare):
     content = gzip.decompress(corpora.locate("ewt:dev").path.read_bytes()).decode()
     prepare(UD, trees(TREES) | {"en_ewt-ud-dev.conllu": content})
     there, here = corpora.load(f"{UD}:dev"), corpora.load("ewt:dev")
@@ -266,7 +265,7 @@ def test_a_row_as_the_library_lays_it_out_becomes_an_item(name, row, expected):
         return tf.data.Dataset.from_generator(lambda: [row], output_signature=builder.info.features.get_tensor_spec())
 
     with tfds.testing.mock_data(as_dataset_fn=rows):
-        assert list(datasets.read(name, "train", {})) == [expected]
+        assert [record() for record in datasets.records(name, "train", {})] == [expected]
 
 
 ARTICLE = """
@@ -299,7 +298,7 @@ def test_articles_are_read_with_all_their_paragraphs_and_without_titles(home):
 
     left_out: dict[str, int] = {}
     with tfds.testing.mock_data(as_dataset_fn=rows):
-        items = list(datasets.read(WIKI, "train", left_out))
+        items = [record() for record in datasets.records(WIKI, "train", left_out)]
     assert [(item.id, " ".join(item.words)) for item in items] == [
         ("Q1.1.1", "Glasswort grows low ."),
         ("Q1.1.2", "It is eaten !"),
@@ -315,7 +314,7 @@ def test_articles_are_streamed(home):
     import tensorflow_datasets as tfds
 
     with tfds.testing.mock_data(num_examples=200):
-        assert list(datasets.read(WIKI, "train", {})) == []
+        assert [record() for record in datasets.records(WIKI, "train", {})] == []
 
 
 def test_a_dataset_that_is_only_fetched_as_built_is_looked_for_in_the_bucket(home):

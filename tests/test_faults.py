@@ -11,19 +11,19 @@ import pytest
 from bert_repro import checkpoints, corpora
 from bert_repro.study import ROOT, cache_folder
 
-TINY = ["tiny", "sample-trees:dev"]
+TINY = ["tiny", "ewt:dev[300]"]
 
 
 @pytest.fixture
 def disk(tmp_path):
-    """A small disk of its own, made and unmade; it holds the tiny encoder and the sample."""
+    """A small disk of its own, made and unmade; it holds the tiny encoder."""
     folder = tmp_path / "disk"
     folder.mkdir()
     made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", folder], capture_output=True, check=False)
     if made.returncode:
         pytest.skip("a disk of one's own takes the right to mount: run as root, outside a container that forbids it")
-    for path in (checkpoints.resolve("tiny"), corpora.locate("sample-trees:dev").path.parent):
-        shutil.copytree(path, folder / path.relative_to(cache_folder()))
+    tiny = checkpoints.resolve("tiny")
+    shutil.copytree(tiny, folder / tiny.relative_to(cache_folder()))
     room = shutil.disk_usage(folder).used // 1024 + 500
     subprocess.run(["mount", "-o", f"remount,size={room}k", folder], check=True)
     yield folder
@@ -63,11 +63,11 @@ def test_a_cache_that_cannot_be_written_is_read_and_what_it_lacks_is_told(disk, 
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     try:
         assert call(disk, "states", "ls")[0] == call(disk, "states", "verify")[0] == 0
-        code, line = call(disk, "states", "compute", "tiny", "sample-trees:test")
+        code, line = call(disk, "states", "compute", "tiny", "ewt:test[60]")
         assert code == 1 and line.startswith("bert_repro: ") and "Read-only file system" in line
-        read = "from bert_repro import states; print(len(states.get('tiny', 'sample-trees:dev').bounds) - 1)"
+        read = "from bert_repro import states; print(len(states.get('tiny', 'ewt:dev[300]').bounds) - 1)"
         environment = os.environ | {"BERT_REPRO_CACHE": str(disk)}
         done = subprocess.run([sys.executable, "-c", read], env=environment, capture_output=True, text=True, check=True)
-        assert int(done.stdout) == len(corpora.load("sample-trees:dev").items)
+        assert int(done.stdout) == len(corpora.load("ewt:dev[300]").items)
     finally:
         subprocess.run(["mount", "-o", "remount,rw", disk], check=True)

@@ -33,7 +33,7 @@ GOOD = {
 
 
 def read(path):
-    return list(readers.read(path, {}, {}))
+    return [record() for record in readers.records(path, {}, {})]
 
 
 def refused_or_read(path, work):

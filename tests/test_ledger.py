@@ -75,7 +75,7 @@ def test_texts_and_versions_are_those_of_the_manifests():
 
 
 def test_a_text_that_is_another_now_is_told():
-    text = "sample-nli:dev[5]"
+    text = "mnli:dev[5]"
     same, other = (
         {text: {"corpus": corpora.digest(text)}},
         {text: "0" * 64, "weights": "0" * 64, "glue/mnli:dev": "0" * 64},

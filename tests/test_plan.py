@@ -1,7 +1,6 @@
 """The plan: more work costs more, sums are sums, jobs side by side obey what they need, and measured runs are met."""
 
 import json
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -177,12 +176,16 @@ def test_a_corpus_of_ones_own_is_counted(tmp_path):
 
 
 @pytest.mark.slow
-def test_corpora_that_are_here_have_the_size_in_the_table():
-    if not os.environ.get("BERT_REPRO_DATA"):
-        pytest.skip("the data folder is not set")
-    for reference, known in plan.SIZES.items():
-        if "/" not in reference:
-            assert plan.Size(*corpora.census(reference)[1:3]) == known, reference
+def test_corpora_of_the_clone_have_the_size_in_the_table():
+    for reference in (one for one in plan.SIZES if corpora.in_clone(corpora.named(one))):
+        assert plan.Size(*corpora.census(reference)[1:3]) == plan.SIZES[reference], reference
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reference", ["gum:dev", "squadshifts-amazon", "squadshifts-reddit"])
+def test_added_corpora_have_the_size_in_the_table(real_data, monkeypatch, reference):
+    monkeypatch.setenv("BERT_REPRO_DATA", str(real_data))
+    assert plan.Size(*corpora.census(reference)[1:3]) == plan.SIZES[reference]
 
 
 def test_items_are_cut_at_the_limit():

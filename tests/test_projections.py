@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import pdist
 
-from bert_repro import alignment, checkpoints, corpora, projections, tables
+from bert_repro import alignment, checkpoints, corpora, projections, readers, tables
 
 WORDS = 9
 
@@ -94,11 +94,13 @@ def seen(reference, hidden=8, layers=3, limit=512):
 
 
 def test_a_sentence_has_its_words_with_classes_and_tree():
-    (artefact,) = projections.project(*seen("sample-trees:test[1]"))
-    (item,) = corpora.load("sample-trees:test[1]").items
+    (artefact,) = projections.project(*seen("ewt:test[1]"))
+    (item,) = corpora.load("ewt:test[1]").items
     content = artefact["content"]
-    assert artefact["key"] == f"sample-trees/{item.id}" and content["id"] == item.id
-    assert (content["corpus"], content["licence"]) == ("sample-trees", "this project's own")
+    assert artefact["key"] == f"ewt/{item.id}" and content["id"] == item.id
+    assert content["corpus"] == "ewt" and content["credit"].startswith(
+        "UD English EWT (Silveira et al. 2014), CC BY-SA 4.0, "
+    )
     assert tuple(content["words"]) == item.words and tuple(content["heads"]) == item.heads
     expected = {"NOUN": "content", "VERB": "content", "DET": "function", "AUX": "function", "PUNCT": "punctuation"}
     assert all(expected.get(tag, one) == one for tag, one in zip(item.upos, content["classes"], strict=True))
@@ -109,7 +111,7 @@ def test_a_sentence_has_its_words_with_classes_and_tree():
 
 
 def test_places_are_those_of_the_plane_in_four_digits():
-    reference, rows, read = seen("sample-trees:dev[1]")
+    reference, rows, read = seen("ewt:test[1]")
     (artefact,) = projections.project(reference, rows, read)
     places, shares = projections.plane(read(rows.index[~rows["special"]].to_numpy()))
     assert np.array(artefact["content"]["places"]) == pytest.approx(places, rel=1e-3)
@@ -118,33 +120,44 @@ def test_places_are_those_of_the_plane_in_four_digits():
 
 
 def test_a_question_has_its_answer_marked_in_the_text():
-    (artefact,) = projections.project(*seen("sample-questions:dev[1]"))
-    (item,) = corpora.load("sample-questions:dev[1]").items
+    (artefact,) = projections.project(*seen("squad:dev[1]"))
+    (item,) = corpora.load("squad:dev[1]").items
     words, classes = artefact["content"]["words"], artefact["content"]["classes"]
     of = {name: [w for w, c in zip(words, classes, strict=True) if c == name] for name in set(classes)}
     assert set(of) == {"question", "answer", "context"} and artefact["content"]["heads"] == []
-    assert tuple(of["question"]) == item.first and " ".join(of["answer"]) == item.answers[0][0]
+    assert tuple(of["question"]) == item.first and tuple(of["answer"]) == readers.words(item.answers[0][0])
     assert len(of["context"]) == len(item.second) - len(of["answer"])
 
 
-def test_a_pair_has_two_sides_and_each_item_its_own_picture():
-    artefacts = projections.project(*seen("sample-nli:dev[2]"))
+def test_a_pair_has_two_sides_and_each_item_its_own_picture(tmp_path):
+    path = tmp_path / "own.tsv"
+    path.write_text(
+        "premise\thypothesis\tlabel\nIt rains.\tIt is wet.\tneutral\nShe left.\tShe is here.\tcontradiction\n"
+    )
+    artefacts = projections.project(*seen(str(path)))
     assert len({artefact["key"] for artefact in artefacts}) == 2
-    for artefact, item in zip(artefacts, corpora.load("sample-nli:dev[2]").items, strict=True):
+    for artefact, item in zip(artefacts, corpora.load(str(path)).items, strict=True):
         sides = ["first"] * len(item.first) + ["second"] * len(item.second)
         assert artefact["content"]["classes"] == sides and artefact["content"]["heads"] == []
 
 
-def test_a_text_without_tags_or_a_registered_name_has_neither_class_nor_licence(tmp_path):
+def test_a_text_without_tags_or_a_registered_name_has_neither_class_nor_credit(tmp_path):
     path = tmp_path / "own.txt"
     path.write_text("one two three four\n")
     (artefact,) = projections.project(*seen(str(path)))
-    assert artefact["content"]["classes"] == ["other"] * 4 and artefact["content"]["licence"] == ""
+    assert artefact["content"]["classes"] == ["other"] * 4 and artefact["content"]["credit"] == ""
 
 
 def test_many_examples_at_once_are_refused():
-    with pytest.raises(ValueError, match=r"sample-nli:dev\[6\] has 6 items, at most 5 are shown; draw some"):
-        projections.project(*seen("sample-nli:dev[6]"))
+    with pytest.raises(ValueError, match=r"ewt:dev\[6\] has 6 items, at most 5 are shown; draw some"):
+        projections.project(*seen("ewt:dev[6]"))
+
+
+def test_a_text_that_may_not_be_shown_is_refused():
+    with pytest.raises(
+        ValueError, match=r"texts of mnli may not be shown \(MultiNLI.*: take an example from ewt, pud, squad,"
+    ):
+        projections.project(*seen("mnli:dev[1]"))
 
 
 def test_two_words_and_half_a_text_are_refused(tmp_path):
@@ -152,8 +165,8 @@ def test_two_words_and_half_a_text_are_refused(tmp_path):
     path.write_text("one two\n")
     with pytest.raises(ValueError, match=r"2 words are there, expected all, and at least 3; take another draw"):
         projections.project(*seen(str(path)))
-    with pytest.raises(ValueError, match=r"of sample-questions:dev\[1\] is no example to look at: \d+ words are there"):
-        projections.project(*seen("sample-questions:dev[1]", limit=40))
+    with pytest.raises(ValueError, match=r"of squad:dev\[1\] is no example to look at: \d+ words are there"):
+        projections.project(*seen("squad:dev[1]", limit=40))
 
 
 # ---- pairs of models

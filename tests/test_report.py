@@ -30,14 +30,14 @@ name: reader_test
 title: a reader's own encoder
 base: tiny
 tasks:
-  - {task: nli, train: "sample-nli:train[32]", dev: "sample-nli:dev[12]", updates: 4, batch_size: 8, seeds: [1]}
+  - {task: nli, train: "mnli:train[32]", dev: "mnli:dev[12]", updates: 4, batch_size: 8, seeds: [1]}
 similarity:
-  corpora: ["sample-trees:dev[60]"]
+  corpora: ["ewt:dev[60]"]
   words: 200
 structural_probe:
-  train: "sample-trees:train[60]"
-  dev: "sample-trees:dev[60]"
-  test: "sample-trees:test[60]"
+  train: "ewt:test[60]"
+  dev: "ewt:dev[60]"
+  test: "ewt:test[60]"
   rank: 8
   epochs: 1
 resamples: 100
@@ -211,7 +211,7 @@ def test_the_book_is_there_with_every_run(clone):
     assert {page.stem for page in (clone.book / "yours" / "runs").glob("*.html")} == set(RUNS)
     assert "0 stale" in (clone.book / "yours" / "runs.html").read_text()
     words = (clone.book / "yours" / "hidden_states.html").read_text()
-    assert "wordpieces per word" in words and "multiword ranges" in words and "sample-trees:dev[60]" in words
+    assert "wordpieces per word" in words and "multiword ranges" in words and "ewt:dev[60]" in words
 
 
 def test_the_checkpoint_says_where_it_comes_from(clone):
@@ -289,7 +289,7 @@ def sanitised(text: str) -> str:
         "layer 3: -0.25",
         "2020",
         "1e-05  3.5e+02",
-        "sample-text: 501 words in 60 sentences",
+        "wiki: 501 words in 60 sentences",
         "12 rows; no `output` parameter was given, so nothing was written",
         "0 items left out (longer than the task's length limit)",
         "rsa     1.0  1.0  1.0",

@@ -14,7 +14,7 @@ SMOKE = {
     "structural_probe-base": ("structural_probe", {"model": "tiny", "name": "base", "layers": [], "rank": 4, "epochs": 1, "resamples": 100}),
     "similarity-base-nli-1": (
         "similarity",
-        {"model": "build/gone/models/nli-1", "name": "nli-1", "reference_model": "tiny", "corpora": ["sample-text"], "words": 50,
+        {"model": "build/gone/models/nli-1", "name": "nli-1", "reference_model": "tiny", "corpora": ["wiki[60]"], "words": 50,
          "more_methods": [], "grid_methods": [], "classes_corpus": "", "classes": [], "lengths_of": "", "as_long": [],
          "second_sample": False, "resamples": 100},
     ),

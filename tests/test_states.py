@@ -1,5 +1,6 @@
 """States: what is stored is what the encoder gives, computed once, whatever interrupts it; reading needs no TensorFlow."""
 
+import gzip
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,12 +22,11 @@ EXACT = states.Setting(dtype="float32")
 
 @pytest.fixture
 def own_store(tmp_path, monkeypatch):
-    """A cache with the common weights and sample, and an empty store."""
+    """A cache with the common weights, and an empty store."""
     common = study.cache_folder()
-    corpora.locate("sample-text")
     checkpoints.resolve("tiny")
     for path in common.iterdir():
-        if path.name.startswith(("sample-", "made")):
+        if path.name == "made":
             (tmp_path / path.name).symlink_to(path)
     monkeypatch.setenv("BERT_REPRO_CACHE", str(tmp_path))
     return tmp_path / "states"
@@ -80,7 +80,7 @@ def naive(reference):
 
 @pytest.mark.parametrize(
     ("reference", "pooling"),
-    [("sample-trees:dev[40]", "mean"), ("sample-trees:dev[40]", "first"), ("sample-nli:dev[15]", "mean")],
+    [("ewt:dev[40]", "mean"), ("ewt:dev[40]", "first"), ("mnli:dev[15]", "mean")],
 )
 def test_stored_states_are_the_naive_mean_of_a_words_pieces(own_store, apart, monkeypatch, reference, pooling):
     monkeypatch.setattr(states, "SHARD", 120)
@@ -92,8 +92,8 @@ def test_stored_states_are_the_naive_mean_of_a_words_pieces(own_store, apart, mo
 
 
 def test_half_precision_is_close(own_store, apart):
-    read = states.get("tiny", "sample-trees:dev[40]")
-    exact = naive("sample-trees:dev[40]")["mean"]
+    read = states.get("tiny", "ewt:dev[40]")
+    exact = naive("ewt:dev[40]")["mean"]
     stored = read.vectors(np.arange(len(read.rows)))
     assert stored.dtype == np.float32 and (stored == stored.astype(np.float16)).all()
     np.testing.assert_allclose(stored, exact, atol=1e-3 * np.abs(exact).max(), rtol=1e-3)
@@ -102,7 +102,7 @@ def test_half_precision_is_close(own_store, apart):
 
 def test_half_precision_costs_less_than_a_thousandth(own_store, apart):
     """What is stored as float16 gives the same geometry, and the same trees, as what is not."""
-    reference = "sample-trees:dev[60]"
+    reference = "ewt:dev[60]"
     half, exact = states.get("tiny", reference), states.get("tiny", reference, EXACT)
     rows = similarity.draw(exact.rows, 300, 0)
     sentence = np.unique(exact.rows["sentence"].to_numpy()[rows], return_inverse=True)[1]
@@ -138,7 +138,7 @@ def encoded(monkeypatch):
 
 @pytest.mark.slow
 def test_a_killed_job_goes_on_at_its_shard_to_the_same_bytes(own_store, apart, encoded, monkeypatch):
-    reference = "sample-trees:dev[35]"
+    reference = "ewt:dev[35]"
     folder = states.get("tiny", reference, EXACT).folder
     before, positions = files(folder), encoded.copy()
     assert len(before) == 3 * len(positions) + 1 and len(positions) >= 4
@@ -162,7 +162,7 @@ def test_a_killed_job_goes_on_at_its_shard_to_the_same_bytes(own_store, apart, e
 @pytest.mark.slow
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
 def test_parts_by_several_processes_are_the_bytes_of_the_whole(own_store, apart, encoded, order):
-    reference = "sample-trees:dev[35]"
+    reference = "ewt:dev[35]"
     folder = states.get("tiny", reference, EXACT).folder
     before, positions = files(folder), encoded.copy()
     store.Entry(folder.name).remove()
@@ -179,21 +179,21 @@ def test_parts_by_several_processes_are_the_bytes_of_the_whole(own_store, apart,
 
 @pytest.mark.slow
 def test_a_part_that_is_missing_is_made_by_whoever_needs_the_states(own_store, apart, encoded):
-    states.compute("tiny", ["sample-trees:dev[35]"], EXACT, 2, 2)
+    states.compute("tiny", ["ewt:dev[35]"], EXACT, 2, 2)
     done = encoded.copy()
-    read = states.get("tiny", "sample-trees:dev[35]", EXACT)
+    read = states.get("tiny", "ewt:dev[35]", EXACT)
     assert set(encoded[len(done) :]).isdisjoint(done) and len(encoded) == len(list(read.folder.glob("*.npy")))
 
 
 @pytest.mark.slow
 def test_a_damaged_shard_alone_is_computed_again(own_store, apart, encoded, capsys):
-    read = states.get("tiny", "sample-trees:dev[35]")
+    read = states.get("tiny", "ewt:dev[35]")
     before, positions, vectors = files(read.folder), encoded.copy(), read.vectors(np.arange(len(read.rows)))
     for name, change in (("00001.npy", "damaged"), ("00002.parquet", "missing")):
         path = read.folder / name
         path.unlink() if change == "missing" else path.write_bytes(path.read_bytes()[:-1] + b"?")
         capsys.readouterr()
-        again = states.get("tiny", "sample-trees:dev[35]")
+        again = states.get("tiny", "ewt:dev[35]")
         assert f"states {read.folder.name}: {name} is {change}" in (said := capsys.readouterr().err)
         assert said.count("it will be computed again") == 1 and encoded[-1] == positions[int(name[:5])]
         assert files(read.folder) == before and (again.vectors(np.arange(len(read.rows))) == vectors).all()
@@ -201,9 +201,9 @@ def test_a_damaged_shard_alone_is_computed_again(own_store, apart, encoded, caps
 
 
 def test_shards_make_no_difference(own_store, apart, monkeypatch):
-    whole = states.get("tiny", "sample-trees:dev[60]", EXACT)
+    whole = states.get("tiny", "ewt:dev[60]", EXACT)
     monkeypatch.setattr(states, "SHARD", 50)
-    parts = states.get("tiny", "sample-trees:dev[60]", EXACT)
+    parts = states.get("tiny", "ewt:dev[60]", EXACT)
     assert whole.folder != parts.folder and len(list(parts.folder.glob("*.npy"))) > 5
     pd.testing.assert_frame_equal(whole.rows, parts.rows)
     assert parts.rows["sentence"].unique().tolist() == list(range(60))
@@ -214,13 +214,13 @@ def test_shards_make_no_difference(own_store, apart, monkeypatch):
 
 def test_sides_of_a_pair_may_be_read_apart(own_store, apart, monkeypatch):
     monkeypatch.setattr(states, "SHARD", 60)
-    pairs = corpora.load("sample-nli:dev[15]").items
-    read = states.get("tiny", "sample-nli:dev[15]", states.Setting(dtype="float32", pairs="apart"))
+    pairs = corpora.load("mnli:dev[15]").items
+    read = states.get("tiny", "mnli:dev[15]", states.Setting(dtype="float32", pairs="apart"))
     words = read.rows[~read.rows["special"]]
     texts = [side for pair in pairs for side in (pair.first, pair.second)]
     assert [tuple(forms) for _, forms in words.groupby("sentence")["form"]] == texts
     assert (words["segment"] == 0).all() and read.report.items == 30 == len(read.bounds) - 1
-    together = states.get("tiny", "sample-nli:dev[15]", EXACT)
+    together = states.get("tiny", "mnli:dev[15]", EXACT)
     assert together.folder != read.folder and len(together.rows) == len(read.rows) - 15  # [CLS] a [SEP] b [SEP]
     first = read.sentences(0, 1)[0]
     assert not np.allclose(
@@ -240,7 +240,7 @@ def test_values_that_the_precision_cannot_hold_are_refused(own_store, apart, mon
             return vectors.astype(dtype)
 
     monkeypatch.setattr(encoder, "read_out", read_out)
-    reference = "sample-trees:dev[5]"
+    reference = "ewt:dev[5]"
     with pytest.raises(ValueError, match=f"layer 1 of tiny has values that {dtype} cannot hold.*use dtype float32"):
         states.get("tiny", reference, states.Setting(dtype=dtype))
     assert states.stored().empty
@@ -257,23 +257,23 @@ def test_what_the_reader_leaves_out_is_known(own_store, apart, tmp_path):
 
 
 def test_a_corpus_is_read_once_to_know_it(own_store, apart, monkeypatch):
-    states.get("tiny", "sample-trees:dev[5]")
+    states.get("tiny", "ewt:dev[5]")
     monkeypatch.setattr(corpora, "_count", lambda items, left_out: pytest.fail("read again"))
-    states.get("tiny", "sample-trees:dev[5]")
+    states.get("tiny", "ewt:dev[5]")
 
 
 def test_states_are_computed_once(own_store, apart, monkeypatch):
-    first = states.get_all("tiny", ["sample-trees:dev[5]", "sample-text[5]"])
+    first = states.get_all("tiny", ["ewt:dev[5]", "wiki[5]"])
     assert [len(arguments) for arguments in apart] == [11]  # both by one process
     monkeypatch.setattr(states, "_compute_apart", lambda arguments: pytest.fail("computed again"))
-    again = states.get_all("tiny", ["sample-trees:dev[5]", "sample-text[5]"])
+    again = states.get_all("tiny", ["ewt:dev[5]", "wiki[5]"])
     for one, other in zip(first, again, strict=True):
         rows = np.arange(len(one.rows))
         pd.testing.assert_frame_equal(one.rows, other.rows)
         assert one.vectors(rows).tobytes() == other.vectors(rows).tobytes()
         assert one.inputs == other.inputs and one.report == other.report
     stamp = (first[0].folder / "about.json").stat().st_mtime_ns
-    states.compute("tiny", ["sample-trees:dev[5]"], states.Setting())  # as a second process that had to wait
+    states.compute("tiny", ["ewt:dev[5]"], states.Setting())  # as a second process that had to wait
     assert (first[0].folder / "about.json").stat().st_mtime_ns == stamp
 
 
@@ -285,8 +285,8 @@ def test_the_key_follows_everything_the_states_depend_on(own_store, monkeypatch)
         EXACT,
         states.Setting(pairs="apart"),
     ]
-    wanted = [("tiny", "sample-trees:dev[5]", setting) for setting in settings]
-    wanted += [("untrained:tiny", "sample-trees:dev[5]", settings[0]), ("tiny", "sample-trees:dev[6]", settings[0])]
+    wanted = [("tiny", "ewt:dev[5]", setting) for setting in settings]
+    wanted += [("untrained:tiny", "ewt:dev[5]", settings[0]), ("tiny", "ewt:dev[6]", settings[0])]
 
     def keys():
         return [states._entries(model, [reference], setting)[0].key for model, reference, setting in wanted]
@@ -302,7 +302,7 @@ def test_inputs_as_long_as_the_last_position_are_read(own_store, apart, tmp_path
     (tmp_path / "short").mkdir()
     weights = checkpoints.random_weights(config, seed=0, deviation=0.1)
     checkpoints.write(tmp_path / "short", config, weights, tokenizer_from=tiny, record={})
-    read = states.get(str(tmp_path / "short"), "sample-nli:dev[20]", states.Setting(21))
+    read = states.get(str(tmp_path / "short"), "mnli:dev[20]", states.Setting(21))
     assert read.report.truncated_items and read.rows["pieces"].groupby(read.rows["sentence"]).sum().max() == 21
     assert np.isfinite(read.vectors(np.arange(len(read.rows)))).all()
 
@@ -387,7 +387,7 @@ def test_an_unknown_setting_is_refused(values, message):
 def test_limits_that_the_encoder_cannot_keep_are_refused(own_store, tmp_path):
     for limit in (3, 513, 4000):
         with pytest.raises(ValueError, match=f"max_length must lie between 4 and 512 for tiny, got {limit}"):
-            states.compute("tiny", ["sample-trees:dev"], states.Setting(limit))
+            states.compute("tiny", ["ewt:dev[60]"], states.Setting(limit))
     (tmp_path / "long.txt").write_text("qqqqqq qqqqqq.")
     with pytest.raises(ValueError, match="no item of .*long.txt fits into 5 pieces"):
         states.compute("tiny", [str(tmp_path / "long.txt")], states.Setting(5))
@@ -399,32 +399,32 @@ def test_an_encoder_with_fewer_positions_is_read_to_its_own_limit(own_store, apa
     (tmp_path / "short").mkdir()
     weights = checkpoints.random_weights(config, seed=0, deviation=0.1)
     checkpoints.write(tmp_path / "short", config, weights, tokenizer_from=tiny, record={})
-    read = states.get(str(tmp_path / "short"), "sample-nli:dev[20]")
+    read = states.get(str(tmp_path / "short"), "mnli:dev[20]")
     assert read.report.truncated_items and read.rows["pieces"].groupby(read.rows["sentence"]).sum().max() == 20
     assert states.usual("tiny") == states.Setting() and states.usual(str(tmp_path / "short")) == states.Setting(20)
 
 
 def test_what_would_outgrow_the_store_is_refused_before_others_go(own_store, apart, monkeypatch):
-    kept = states.get("tiny", "sample-trees:dev[5]", EXACT)
+    kept = states.get("tiny", "ewt:dev[5]", EXACT)
     monkeypatch.setenv("BERT_REPRO_STORE_GB", str(2 * store.Entry(kept.folder.name).size / 1e9))
     with pytest.raises(
         OSError, match=r"will take about .* GB, the store may take .*: give BERT_REPRO_STORE_GB a larger"
     ):
-        states.get("tiny", "sample-trees:train", EXACT)
-    assert states.stored()["corpus"].tolist() == ["sample-trees:dev[5]"]
+        states.get("tiny", "ewt:test[60]", EXACT)
+    assert states.stored()["corpus"].tolist() == ["ewt:dev[5]"]
 
 
 @pytest.mark.slow
 def test_an_error_of_the_encoders_process_is_one_message(own_store):
     with pytest.raises(RuntimeError) as error:
-        states.get("tiny", "sample-trees:dev[5]", states.Setting(4000))
+        states.get("tiny", "ewt:dev[5]", states.Setting(4000))
     assert str(error.value) == "max_length must lie between 4 and 512 for tiny, got 4000"
 
 
 def test_a_process_that_dies_without_a_word_is_told(own_store, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RuntimeError, match="the encoder's process ended with 1"):
-        states.get("tiny", "sample-trees:dev[5]")
+        states.get("tiny", "ewt:dev[5]")
 
 
 LIGHT = (
@@ -460,9 +460,9 @@ def said(capsys, *arguments):
 
 def test_what_is_stored_is_listed_verified_and_removed(own_store, apart, capsys):
     assert states.stored().empty
-    states.get("tiny", "sample-trees:dev[5]")
-    states.get("tiny", "sample-text[5]", states.Setting(128, "first"))
-    listed = states.stored().set_index("corpus").loc[["sample-trees:dev[5]", "sample-text[5]"]]
+    states.get("tiny", "ewt:dev[5]")
+    states.get("tiny", "wiki[5]", states.Setting(128, "first"))
+    listed = states.stored().set_index("corpus").loc[["ewt:dev[5]", "wiki[5]"]]
     assert set(listed["model"]) == {"tiny"} and set(listed["state"]) == {"complete"} and (listed["MB"] >= 0).all()
     assert listed["setting"].tolist() == ["", "max_length=128, pooling=first"]
     assert listed["words"].tolist() == [corpora.load(reference).words for reference in listed.index]
@@ -485,13 +485,13 @@ def test_what_is_stored_is_listed_verified_and_removed(own_store, apart, capsys)
 
 def test_the_states_of_a_study_are_removed_together(own_store, apart, tmp_path):
     content = yaml.safe_load((study.ROOT / "studies" / "demo.yaml").read_text()) | {"base": "tiny"}
-    content["similarity"]["corpora"] = ["sample-text[5]"]
+    content["similarity"]["corpora"] = ["wiki[5]"]
     (tmp_path / "mine.yaml").write_text(yaml.dump(content))
-    for model, corpus in (("tiny", "sample-text[5]"), ("untrained:tiny", "sample-text[5]"), ("tiny", "sample-text[6]")):
+    for model, corpus in (("tiny", "wiki[5]"), ("untrained:tiny", "wiki[5]"), ("tiny", "wiki[6]")):
         states.get(model, corpus, EXACT)
     count, megabytes = states.remove(str(tmp_path / "mine.yaml"))
     assert count == 2 and megabytes > 0 and states.remove(str(tmp_path / "mine.yaml"), base="minilm") == (0, 0)
-    assert states.stored()["corpus"].tolist() == ["sample-text[6]"]
+    assert states.stored()["corpus"].tolist() == ["wiki[6]"]
 
 
 @pytest.mark.parametrize("key", ["..", ".", "", "../states", "a/b", "none"])
@@ -504,36 +504,36 @@ def test_a_key_that_is_none_removes_nothing(own_store, key):
 
 def test_all_models_see_the_same_words(own_store, apart):
     options = {"words": 60, "seed": 3}
-    (one,) = states.sample(["tiny", "untrained:tiny"], ["sample-trees:dev[40]"], **options, layers=[0, 2])
-    (again,) = states.sample(["untrained:tiny"], ["sample-trees:dev[40]"], **options)
+    (one,) = states.sample(["tiny", "untrained:tiny"], ["ewt:dev[40]"], **options, layers=[0, 2])
+    (again,) = states.sample(["untrained:tiny"], ["ewt:dev[40]"], **options)
     assert [x.shape for x in one.vectors] == [(2, len(one.sentence), 32)] * 2
     assert one.key == again.key and (one.sentence == again.sentence).all()
     assert (one.vectors[1] == again.vectors[0][[0, 2]]).all() and not np.allclose(*one.vectors)
     assert len(one.sentence) >= 60 and (np.unique(one.sentence) == np.arange(one.sentence[-1] + 1)).all()
-    assert (one.corpus, one.split) == ("sample-trees", "dev")
-    store = states.get("tiny", "sample-trees:dev[40]")
+    assert (one.corpus, one.split) == ("ewt", "dev")
+    store = states.get("tiny", "ewt:dev[40]")
     usable = set(map(bytes, store.vectors(np.flatnonzero(~store.rows["special"]), [2])[0]))
     assert set(map(bytes, one.vectors[0][1])) <= usable  # whole words, no special tokens
     with pytest.raises(ValueError, match=r"layers \[3\] are out of range"):
-        states.sample(["tiny"], ["sample-trees:dev[40]"], **options, layers=[3])
+        states.sample(["tiny"], ["ewt:dev[40]"], **options, layers=[3])
     with pytest.raises(ValueError, match="99999 words were asked for, the corpus has"):
-        states.sample(["tiny"], ["sample-trees:dev[40]"], words=99999, seed=3)
+        states.sample(["tiny"], ["ewt:dev[40]"], words=99999, seed=3)
 
 
 def test_samples_say_what_was_drawn_and_have_draws_of_their_own(own_store, apart):
-    trees, options = "sample-trees:dev[60]", {"words": 100, "seed": 3}
+    trees, options = "ewt:dev[60]", {"words": 100, "seed": 3}
     plain, verbs = states.sample(["tiny"], [trees], **options, of=["words", "VERB"])
     (second,) = states.sample(["tiny"], [trees], **options, part=1)
-    (pairs,) = states.sample(["tiny"], ["sample-nli:dev[15]"], words=50, seed=3)
+    (pairs,) = states.sample(["tiny"], ["mnli:dev[15]"], words=50, seed=3)
     setting = states.Setting(states.usual("tiny").max_length, pairs="apart")
-    (sides,) = states.sample(["tiny"], ["sample-nli:dev[15]"], words=50, seed=3, setting=setting)
-    (as_long,) = states.sample(["tiny"], [trees], words=50, seed=3, like="sample-nli:dev[15]")
-    rows = ["", "VERB", "second sample", "", "sides apart", "as long as sample-nli:dev[15]"]
+    (sides,) = states.sample(["tiny"], ["mnli:dev[15]"], words=50, seed=3, setting=setting)
+    (as_long,) = states.sample(["tiny"], ["wiki[60]"], words=50, seed=3, like="mnli:dev[15]")
+    rows = ["", "VERB", "second sample", "", "sides apart", "as long as mnli:dev[15]"]
     drawn = [plain, verbs, second, pairs, sides, as_long]
     assert [sample.rows for sample in drawn] == rows
     assert len({sample.key for sample in drawn}) == 6
     assert set(map(bytes, verbs.vectors[0][0])) <= set(map(bytes, plain.vectors[0][0]))
-    # the words of a pair, whose longest trees are shorter, on average within a tenth
+    # on average within a tenth
     lengths = [sorted(np.bincount(sample.sentence)) for sample in (pairs, as_long)]
     assert len(lengths[0]) == len(lengths[1]) and np.abs(np.subtract(*lengths)).sum() <= 0.1 * sum(lengths[0])
     assert len(sides.sentence) >= 50 and sides.sentence[-1] > pairs.sentence[-1]
@@ -549,7 +549,7 @@ def test_models_out_of_step_are_detected(own_store, apart, tmp_path):
     whole = (tiny / "vocab.txt").read_text().split("\n")
     spelled = [word if len(word.removeprefix("##")) < 2 or word[0] == "[" else f"[{i}]" for i, word in enumerate(whole)]
     (tmp_path / "letters" / "vocab.txt").write_text("\n".join(spelled))
-    models, some = ["tiny", str(tmp_path / "letters")], ["sample-trees:dev[40]"]
+    models, some = ["tiny", str(tmp_path / "letters")], ["ewt:dev[40]"]
     cut = states.Setting(20)
     with pytest.raises(ValueError, match=r"have \d+ and \d+ rows: their tokenizers dropped different words"):
         states.sample(models, some, words=60, seed=3, setting=cut)
@@ -568,7 +568,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus(own_store, tmp_path):
     """Ten times the sentences, at most a tenth more memory."""
-    sentences = corpora.locate("sample-trees:train").path.read_text().rstrip().split("\n\n")
+    sentences = gzip.decompress(corpora.locate("ewt:test").path.read_bytes()).decode().rstrip().split("\n\n")
     peaks = []
     for count in (2000, 20000):
         path = tmp_path / f"{count}.conllu"

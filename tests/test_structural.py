@@ -591,10 +591,9 @@ def test_a_treebank_without_a_usable_sentence_is_refused():
         ("test", 19952, 8589, 151, {"random tree": 0.155, "dspr": 0.550, "nspr": 0.333, "xpos": 0.430, "none": 0.405}),
     ],
 )
-def test_trivial_baselines_on_the_english_web_treebank(real_data, monkeypatch, split, edges, chained, alone, expected):
-    monkeypatch.setenv("BERT_REPRO_DATA", str(real_data))
+def test_trivial_baselines_on_the_english_web_treebank(split, edges, chained, alone, expected):
     sentences = corpora.treebank(f"ewt:{split}").items
-    with gzip.open(real_data / "ud_ewt" / f"en_ewt-ud-{split}.conllu.gz", "rt", encoding="utf-8") as stream:
+    with gzip.open(corpora.locate(f"ewt:{split}").path, "rt", encoding="utf-8") as stream:
         assert len(sentences) == sum(line.startswith("# sent_id") for line in stream)
     bank = bank_of(sentences)
     assert bank.skipped == {"of one word": alone, "cut at or beyond the length limit": 0}

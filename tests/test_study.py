@@ -317,15 +317,28 @@ def test_cache_folder_is_the_users_or_the_one_given(monkeypatch, tmp_path):
     assert study.cache_folder() == Path.home() / ".cache" / "bert_repro"
 
 
-def test_data_folder_must_be_set_and_exist(monkeypatch, tmp_path):
+def test_an_added_data_folder_must_exist(monkeypatch, tmp_path):
     monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path))
-    assert study.data_folder() == tmp_path
+    assert study.added_data() == tmp_path
     monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path / "absent"))
     with pytest.raises(FileNotFoundError, match=r"the data folder '.*absent' does not exist: correct DATA=... or BERT"):
-        study.data_folder()
-    monkeypatch.delenv("BERT_REPRO_DATA")
-    with pytest.raises(FileNotFoundError, match=r"not set: give it with `make report DATA=/path/to/data` or the env"):
-        study.data_folder()
+        study.added_data()
+    monkeypatch.setenv("BERT_REPRO_DATA", "")
+    assert study.added_data() is None
+
+
+@pytest.mark.parametrize("reference", ["mnli:dev[1]", "glue/mnli:matched[1]", "gum:dev[1]", "squadshifts-reddit[1]"])
+def test_examples_that_may_not_be_shown_are_refused(tmp_path, reference):
+    path = tmp_path / "study.yaml"
+    content = (study.ROOT / "studies" / "demo.yaml").read_text()
+    path.write_text(content.replace('["ewt:test[1]", "squad:dev[1]"]', f'["ewt:test[1]", "{reference}"]'))
+    name = reference.partition(":")[0].partition("[")[0]
+    with pytest.raises(
+        ValueError, match=rf"study.yaml: examples: .*texts of {name} may not be shown \(.*: take an example from"
+    ):
+        study.load(path)
+    path.write_text(content.replace('["ewt:test[1]", "squad:dev[1]"]', '["mine.txt[1]", "pud[1]", "wiki[1]"]'))
+    assert study.load(path).examples == ["mine.txt[1]", "pud[1]", "wiki[1]"]
 
 
 def test_reading_a_study_is_light():

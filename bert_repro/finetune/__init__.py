@@ -32,18 +32,18 @@ def _tree(item: Any) -> bool:
 
 TASKS = {
     "nli": Task(
-        "natural language inference", "labelled pairs, such as sample-nli:train or mnli:train",
+        "natural language inference", "labelled pairs, such as mnli:train",
         lambda item: isinstance(item, corpora.Pair) and bool(item.label), heads.PairClassifier, 128, "cut",
     ),
     "squad": Task(
-        "question answering", "questions with answers, such as sample-questions:train or squad:train",
+        "question answering", "questions with answers, such as squad:train",
         lambda item: isinstance(item, corpora.Question), heads.SpanFinder, 384, "windows",
     ),
     "parsing": Task(
-        "dependency parsing", "trees, such as sample-trees:train or ewt:train", _tree, heads.BiaffineParser, 256, "left out",
+        "dependency parsing", "trees, such as ewt:train", _tree, heads.BiaffineParser, 256, "left out",
     ),
     "tagging": Task(
-        "part-of-speech tagging", "tagged sentences, such as sample-trees:train or ewt:train",
+        "part-of-speech tagging", "tagged sentences, such as ewt:train",
         lambda item: _tree(item) and bool(item.upos), heads.WordTagger, 256, "left out",
     ),
     # what pre-training is, begun from an untrained encoder: a text is read once or twice, so nothing is dropped
