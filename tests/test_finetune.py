@@ -29,7 +29,7 @@ from bert_repro.finetune.run import Run, learn
 from bert_repro.study import ROOT
 
 DATA = {
-    "nli": ("mnli:train[24]", "mnli:dev[12]"),
+    "nli": ("mnli:train[24]", "mnli:dev[40]"),
     "squad": ("squad:train[12]", "squad:dev[6]"),
     "parsing": ("ewt:test[8]", "ewt:dev[6]"),
     "tagging": ("ewt:test[8]", "ewt:dev[6]"),
@@ -752,7 +752,7 @@ def test_a_saved_checkpoint_is_one_that_says_how_it_was_made(made):
     for row in measured(tuned):
         assert row["ci_low"] <= row["value"] <= row["ci_high"] and (row["corpus"], row["split"]) == (
             "mnli",
-            "dev[12]",
+            "dev[40]",
         )
 
 
@@ -768,7 +768,7 @@ def test_what_is_only_looked_at_changes_nothing(made, tmp_path):
     reverted = measured(other, "layer reverted")
     assert [row["layer"] for row in reverted] == [layer for layer in range(3) for _ in range(len(reverted) // 3)]
     assert measured(other)[: len(measured(tuned))] == measured(tuned)
-    assert {row["split"] for row in measured(other)} == {"dev[12]", "dev[10]"}
+    assert {row["split"] for row in measured(other)} == {"dev[40]", "dev[10]"}
 
 
 @pytest.mark.slow
