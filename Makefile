@@ -22,7 +22,7 @@ OUT ?= build/encoder
 UPDATES ?= 20000
 WITHOUT ?= ewt:dev ewt:test pud mnli:dev squad:dev squadshifts-wiki wiki
 PRETRAIN = -p model untrained:$(OUT)/plan -p task masked_words -p train $(OUT)/text/train.txt.gz -p dev $(OUT)/text/dev.txt.gz \
-  -p updates $(UPDATES) -p batch_size 16 -p learning_rate 0.001 -p head_learning_rate 0.001 -p evaluations 16 -p reverted_layers "[]" \
+  -p updates $(UPDATES) -p batch_size 8 -p learning_rate 0.0005 -p head_learning_rate 0.0005 -p evaluations 16 -p reverted_layers "[]" \
   -p name $(notdir $(OUT)) -p save $(OUT)/encoder -p output $(OUT)/pretraining.parquet $(if $(PRECISION),-p precision $(PRECISION))
 
 pretrain: $(READY) $(OUT)/plan

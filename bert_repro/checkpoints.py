@@ -6,6 +6,7 @@ It refuses what is no encoder of BERT's family, and weights whose checksum, shap
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,7 +50,8 @@ ALIASES = {
 
 
 def resolve(reference: str) -> Path:
-    """Find or fetch a checkpoint: an alias, a folder, a hub id with an optional @revision, or `untrained:` and one of these.
+    """Find or fetch a checkpoint: an alias, a folder, a hub id with an optional @revision, or `untrained:` and one of
+    these; `untrained-2:` is another draw of its weights.
 
     Returns:
         A folder with a config, weights and tokenizer files.
@@ -58,8 +60,8 @@ def resolve(reference: str) -> Path:
         ValueError: The reference is none of these, or what it names is no usable checkpoint.
         OSError: It could not be fetched, or its checksum is wrong.
     """
-    if reference.startswith("untrained:"):
-        return _untrained(reference.removeprefix("untrained:"))
+    if shape := untrained(reference):
+        return _untrained(*shape)
     if reference == "minilm":
         return _minilm()
     if reference == "tiny":
@@ -145,16 +147,23 @@ def _tiny() -> Path:
     return made_once(cache_folder() / "made" / f"tiny-{checksum[:12]}", make)
 
 
-def _untrained(reference: str) -> Path:
+def untrained(reference: str) -> tuple[str, int] | None:
+    """Give what `untrained:MODEL` is drawn in the shape of, and which draw it is: `untrained-2:MODEL` is the second one."""
+    match = re.fullmatch(r"untrained(?:-([1-9][0-9]*))?:(.*)", reference)
+    return (match[2], int(match[1] or 1)) if match else None
+
+
+def _untrained(reference: str, draw: int) -> Path:
     """An encoder of the same shape, tokenizer and initialisation as another, before any training."""
     source = resolve(reference)
     config = read_config(source)
 
     def make(folder: Path) -> None:
-        weights = random_weights(config, seed=0, deviation=config.initializer_range)
+        weights = random_weights(config, seed=draw - 1, deviation=config.initializer_range)
         write(folder, config, weights, tokenizer_from=source, record={})
 
-    key = hashlib.sha256((repr(config) + tokenizer_digest(source)).encode()).hexdigest()[:12]
+    what = repr(config) + tokenizer_digest(source) + (f" {draw}" if draw > 1 else "")
+    key = hashlib.sha256(what.encode()).hexdigest()[:12]
     return made_once(cache_folder() / "made" / f"untrained-{key}", make)
 
 

@@ -20,9 +20,9 @@ import numpy as np
 
 from bert_repro import datasets, readers
 from bert_repro.hub import sha256
-from bert_repro.readers import LABELS as LABELS
-from bert_repro.readers import Pair, Sentence
-from bert_repro.readers import Question as Question
+from bert_repro.items import LABELS as LABELS
+from bert_repro.items import Pair, Sentence
+from bert_repro.items import Question as Question
 from bert_repro.sources import CORPORA, SUCCESSORS, named
 from bert_repro.sources import credit as credit
 from bert_repro.sources import refuse_to_show as refuse_to_show

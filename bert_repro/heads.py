@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from keras import layers, ops
 
 from bert_repro.alignment import Aligned
-from bert_repro.readers import LABELS, Pair, Question, Sentence
+from bert_repro.items import LABELS, Pair, Question, Sentence
 from bert_repro.trees import arborescence
 
 NEVER = -1e9

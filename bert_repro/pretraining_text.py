@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bert_repro import corpora
-from bert_repro.readers import Pair
+from bert_repro.items import Pair
 from bert_repro.study import made_new
 
 RUN = 13

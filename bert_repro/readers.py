@@ -11,69 +11,17 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import conllu
 
+from bert_repro.items import LABELS, Labelled, Pair, Question, Sentence
+
 _LONGEST = 64 * 10**6  # bytes of a line: SQuAD is one line of 30 MB; what is longer is no text
-LABELS = ("entailment", "neutral", "contradiction")
 Record = Callable[[], Any]
 """An item as it stands in its file: told apart from its neighbours, and parsed when it is called."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """Words with, where the source is a treebank, one value a word in each annotation; `heads` counts from 1, 0 is the root.
-
-    `features` are UD's, as they stand in the file (`Number=Sing|Person=3`); `spans` are of an edge-probing file;
-    `document` names the text it is part of, as far as its file tells: sentences of one follow one another.
-    """
-
-    id: str
-    words: tuple[str, ...]
-    heads: tuple[int, ...] = ()
-    relations: tuple[str, ...] = ()
-    upos: tuple[str, ...] = ()
-    xpos: tuple[str, ...] = ()
-    # no states depend on these: they are left out of what identifies a corpus
-    features: tuple[str, ...] = field(default=(), repr=False, compare=False)
-    spans: tuple["Labelled", ...] = field(default=(), repr=False, compare=False)
-    document: str = field(default="", repr=False, compare=False)
-
-
-class Labelled(NamedTuple):
-    """A span of words, or two, from the first word to behind the last, counted from 0; and what is said of them."""
-
-    first: tuple[int, int]
-    second: tuple[int, int] | None
-    labels: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two word sequences read together; `section` tells MultiNLI's genres apart: matched, mismatched, or empty if unknown."""
-
-    id: str
-    first: tuple[str, ...]
-    second: tuple[str, ...]
-    label: str = ""
-    section: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question(Pair):
-    """A question (`first`) about a context (`second`).
-
-    `offsets` gives for every word of `second` the first character and the one behind the last, counted in the text `context`;
-    `answers` are references, each its text and first character there.
-    """
-
-    context: str
-    offsets: tuple[tuple[int, int], ...] = field(repr=False)  # follows from the context
-    answers: tuple[tuple[str, int], ...]
 
 
 def records(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Record]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bert_repro import execute, provenance
+from bert_repro import checkpoints, execute, provenance
 from bert_repro.study import ROOT
 
 OUT = Path("build") / "reruns"
@@ -53,7 +53,7 @@ def _still_known(notebook: Path, parameters: dict[str, Any]) -> dict[str, Any]:
 
 def _train(encoder: str, made: dict[str, dict[str, Any]]) -> None:
     """Train a tuned encoder as its manifest says, where its folder is not there."""
-    folder = encoder.removeprefix("untrained:")
+    folder, _ = checkpoints.untrained(encoder) or (encoder, 1)
     if not folder.startswith("build/") or (ROOT / folder).is_dir():
         return
     for name, manifest in made.items():

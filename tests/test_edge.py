@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy.special import log_softmax, softmax
 
-from bert_repro import corpora, intervals, readers, study
+from bert_repro import corpora, intervals, items, study
 from bert_repro.probes import description, edge, spans, treebank
 from bert_repro.probes.edge import EdgeProbe
 from bert_repro.probes.spans import Labelled
@@ -164,7 +164,7 @@ def test_an_edge_probing_file_is_read(tmp_path):
 
 
 def test_labels_of_one_span_and_of_two_are_not_mixed():
-    one, two = (corpora.Sentence(name, ("A", "b"), spans=(readers.Labelled((0, 1), second, (name,)),))
+    one, two = (corpora.Sentence(name, ("A", "b"), spans=(items.Labelled((0, 1), second, (name,)),))
                 for name, second in (("x", None), ("y", (1, 2))))  # fmt: skip
     with pytest.raises(ValueError, match="target 'spans': sentence 'x' labels one span, where other targets label two"):
         spans.labelled("spans", bank_of([one, two]))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bert_repro import heads
 from bert_repro.alignment import Aligned
-from bert_repro.readers import LABELS, Pair, Question, Sentence
+from bert_repro.items import LABELS, Pair, Question, Sentence
 from bert_repro.trees import arborescence
 
 CLS, SEP = 101, 102

@@ -6,21 +6,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bert_repro import __main__, corpora, execute, hub, plan, study
+from bert_repro import __main__, corpora, costs, execute, hub, plan, study
 from bert_repro.study import ROOT, Run
 
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
 MINI = study.load(ROOT / "studies" / "mini.yaml")
-MINILM = plan.ENCODERS["minilm"]
+MINILM = costs.ENCODERS["minilm"]
 TUNING = next(run.parameters for run in study.runs(MINI) if run.name == "finetune-nli-2")
 
 
-def cost(**changed) -> plan.Cost:
-    return plan.COSTS["finetune"](TUNING | changed, MINILM)
+def cost(**changed) -> costs.Cost:
+    return costs.COSTS["finetune"](TUNING | changed, MINILM)
 
 
 def job(name: str, seconds: float, needs: tuple[str, ...] = (), memory: float = 1.0) -> plan.Job:
-    return plan.Job(Run(name, "finetune", {}, needs, name), plan.Cost(seconds, memory))
+    return plan.Job(Run(name, "finetune", {}, needs, name), costs.Cost(seconds, memory))
 
 
 # ---- what costs more
@@ -69,9 +69,9 @@ def test_a_checkpoint_takes_four_bytes_a_weight_and_every_one_kept_on_the_way_as
 
 
 def test_a_larger_encoder_takes_more_of_everything():
-    base = plan.ENCODERS["bert-base-uncased"]
+    base = costs.ENCODERS["bert-base-uncased"]
     for run in [run for run in study.runs(MINI) if run.notebook != "change_and_function"]:  # it reads tables
-        small, large = (plan.COSTS[run.notebook](run.parameters, config) for config in (MINILM, base))
+        small, large = (costs.COSTS[run.notebook](run.parameters, config) for config in (MINILM, base))
         assert large.seconds > small.seconds and large.memory >= small.memory and large.disk >= small.disk
 
 
@@ -81,7 +81,7 @@ def test_probing_and_comparing_grow_with_what_they_are_given():
         setting = next(run.parameters for run in study.runs(MINI) if run.notebook == notebook)
         for name in names:
             doubled = setting | {name: 2 * setting[name]}
-            assert plan.COSTS[notebook](doubled, MINILM).seconds > plan.COSTS[notebook](setting, MINILM).seconds
+            assert costs.COSTS[notebook](doubled, MINILM).seconds > costs.COSTS[notebook](setting, MINILM).seconds
 
 
 # ---- side by side
@@ -134,8 +134,8 @@ def test_an_encoder_in_a_folder_is_measured_there(tmp_path):
     (tmp_path / "config.json").write_text(
         json.dumps({"model_type": "bert"} | vars(replace(MINILM, num_hidden_layers=3)))
     )
-    assert plan.encoder(str(tmp_path)) == replace(MINILM, num_hidden_layers=3)
-    assert plan.encoder("untrained:minilm") == MINILM
+    assert costs.encoder(str(tmp_path)) == replace(MINILM, num_hidden_layers=3)
+    assert costs.encoder("untrained:minilm") == MINILM
 
 
 def test_an_encoder_in_the_hubs_cache_is_found_and_none_is_fetched(tmp_path, monkeypatch):
@@ -148,10 +148,10 @@ def test_an_encoder_in_the_hubs_cache_is_found_and_none_is_fetched(tmp_path, mon
             asked.append((name, file, revision)) or (found.name == file and str(found)) or None
         ),
     )
-    assert plan.encoder("org/name@v2") == plan.encoder("untrained:org/name@v2") == MINILM
+    assert costs.encoder("org/name@v2") == costs.encoder("untrained:org/name@v2") == MINILM
     assert set(asked) == {("org/name", file, "v2") for file in hub.CONFIG_FILES}
     found = found.rename(tmp_path / "bert_config.json")
-    assert plan.encoder("org/name@v2") == MINILM
+    assert costs.encoder("org/name@v2") == MINILM
 
 
 @pytest.mark.parametrize("base", ["org/never-heard-of", "no such folder"])
@@ -159,45 +159,45 @@ def test_an_encoder_nobody_knows_is_refused(base):
     with pytest.raises(
         ValueError, match=f"size of encoder '{base}' is not known: fetch it first with .* fetch {base}`"
     ):
-        plan.encoder(base)
+        costs.encoder(base)
 
 
 def test_a_draw_is_its_share_of_a_corpus():
-    whole, half = plan.size("ewt:dev"), plan.size("ewt:dev[1000]")
+    whole, half = costs.size("ewt:dev"), costs.size("ewt:dev[1000]")
     assert half.items == 1000 and half.words == pytest.approx(whole.words * 1000 / whole.items)
     assert half.pieces() == pytest.approx(whole.pieces())
 
 
 def test_a_corpus_of_ones_own_is_counted(tmp_path):
     (tmp_path / "my.txt").write_text("Three words here\nand one more line\n")
-    assert plan.size(str(tmp_path / "my.txt")) == plan.Size(2, 7)
+    assert costs.size(str(tmp_path / "my.txt")) == costs.Size(2, 7)
     with pytest.raises(FileNotFoundError, match="no corpus file"):
-        plan.size(str(tmp_path / "absent.txt"))
+        costs.size(str(tmp_path / "absent.txt"))
 
 
 @pytest.mark.slow
 def test_corpora_of_the_clone_have_the_size_in_the_table():
-    for reference in (one for one in plan.SIZES if corpora.in_clone(corpora.named(one))):
-        assert plan.Size(*corpora.census(reference)[1:3]) == plan.SIZES[reference], reference
+    for reference in (one for one in costs.SIZES if corpora.in_clone(corpora.named(one))):
+        assert costs.Size(*corpora.census(reference)[1:3]) == costs.SIZES[reference], reference
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reference", ["gum:dev", "squadshifts-amazon", "squadshifts-reddit"])
 def test_added_corpora_have_the_size_in_the_table(real_data, monkeypatch, reference):
     monkeypatch.setenv("BERT_REPRO_DATA", str(real_data))
-    assert plan.Size(*corpora.census(reference)[1:3]) == plan.SIZES[reference]
+    assert costs.Size(*corpora.census(reference)[1:3]) == costs.SIZES[reference]
 
 
 def test_items_are_cut_at_the_limit():
-    assert plan.Size(10, 5000).pieces(128) == 128
-    assert 20 < plan.Size(10, 200).pieces(128) < 30
+    assert costs.Size(10, 5000).pieces(128) == 128
+    assert 20 < costs.Size(10, 200).pieces(128) < 30
 
 
 @pytest.mark.slow
 def test_the_limits_are_those_of_the_tasks():
     from bert_repro import finetune
 
-    assert {name: task.max_length for name, task in finetune.TASKS.items()} == plan.LIMITS
+    assert {name: task.max_length for name, task in finetune.TASKS.items()} == costs.LIMITS
 
 
 # ---- whole studies
@@ -256,9 +256,9 @@ STEPS = [  # encoder, inputs a step, wordpieces an input, frozen blocks, seconds
 
 @pytest.mark.parametrize(("name", "inputs", "pieces", "frozen", "seconds"), STEPS)
 def test_measured_steps_are_met_within_a_quarter(monkeypatch, name, inputs, pieces, frozen, seconds):
-    monkeypatch.setitem(plan.SIZES, "squad:train", plan.Size(1, (pieces - 3) / 1.08))
+    monkeypatch.setitem(costs.SIZES, "squad:train", costs.Size(1, (pieces - 3) / 1.08))
     setting = TUNING | {"task": "squad", "train": "squad:train", "batch_size": inputs, "frozen_layers": frozen}
-    few, many = (plan.COSTS["finetune"](setting | {"updates": n}, plan.ENCODERS[name]).seconds for n in (100, 200))
+    few, many = (costs.COSTS["finetune"](setting | {"updates": n}, costs.ENCODERS[name]).seconds for n in (100, 200))
     assert (many - few) / 100 == pytest.approx(seconds, rel=0.25)
 
 
@@ -269,13 +269,17 @@ def estimated(path):
     """Estimate a published run over what it took, or say why that cannot be: on its machine, whose speed it noted."""
     measured = json.loads(path.read_text(encoding="utf-8"))
     setting, machine = measured["parameters"], measured["machine"]
-    if set(setting) != {parameter.name for parameter in execute.parameters(execute.find(measured["notebook"]))}:
+    declared = {
+        parameter.name: parameter.default for parameter in execute.parameters(execute.find(measured["notebook"]))
+    }
+    if not set(setting) <= set(declared):
         return "the notebook has other parameters by now"
+    setting = declared | setting
     if machine.get("gpus") or "gflops" not in machine:
         return "computed on a GPU, or by a version that did not measure its machine"
     if measured["seconds"] < (60 if measured["notebook"] == "hidden_states" else 10):
         return "a run of seconds: those of its start, or its states were stored before"
-    estimate = plan.COSTS[measured["notebook"]](setting, MINILM).seconds * plan.GFLOPS / machine["gflops"]
+    estimate = costs.COSTS[measured["notebook"]](setting, MINILM).seconds * costs.GFLOPS / machine["gflops"]
     return estimate / measured["seconds"]
 
 
@@ -309,7 +313,7 @@ def test_stages_sum_up_the_jobs():
 
 def test_at_scale_time_and_disk_follow_the_words_and_reading_out_needs_no_more_memory():
     less, more = (plan.at_scale(MINI, words) for words in (1e8, 1e9))
-    assert less.keys() == more.keys() == plan.COSTS.keys() - {"change_and_function"}
+    assert less.keys() == more.keys() == costs.COSTS.keys() - {"change_and_function"}
     for stage in less.keys() - {"similarity"}:
         assert more[stage].seconds / less[stage].seconds == pytest.approx(10, rel=0.02)
     assert more["hidden_states"].disk / less["hidden_states"].disk == pytest.approx(10, rel=0.01)
@@ -319,7 +323,7 @@ def test_at_scale_time_and_disk_follow_the_words_and_reading_out_needs_no_more_m
 
 
 def test_a_request_has_room_for_what_is_estimated_and_a_gpu_asks_for_less_time():
-    training, probing = cost(), plan.Cost(600.0, 1e9)
+    training, probing = cost(), costs.Cost(600.0, 1e9)
     assert training.flop > 0
     for one in (training, probing, plan.CHAPTERS):
         asked = plan.request(one)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_repro import readers
+from bert_repro import items, readers
 
 SMALL = """\
 # sent_id = first
@@ -61,7 +61,7 @@ def test_words_of_a_treebank_are_read_and_ranges_and_empty_nodes_counted(tmp_pat
     assert one.heads == (3, 3, 6, 6, 6, 0, 6)
     assert one.relations == ("aux", "advmod", "ccomp", "punct", "nsubj", "root", "punct")
     assert one.upos[:2] == ("AUX", "PART") and one.xpos[:2] == ("VB", "RB")
-    assert two == readers.Sentence("line-13", ("New York",), (0,), ("root",), ("PROPN",), ("_",))
+    assert two == items.Sentence("line-13", ("New York",), (0,), ("root",), ("PROPN",), ("_",))
     assert corpus.left_out == {"multiword ranges": 1, "empty nodes": 1}
 
 
@@ -117,7 +117,7 @@ def test_the_section_of_a_pair_is_kept_where_it_is_known(tmp_path, told, kept):
 
 def test_pairs_are_read_from_tsv_with_quotes_as_they_are(tmp_path):
     one, two = load(file(tmp_path, "p.tsv", PAIRS)).items
-    assert one == readers.Pair("2", ("It", "'", "s", '"', "late", '"', "."), ("It", "is", "."), "neutral")
+    assert one == items.Pair("2", ("It", "'", "s", '"', "late", '"', "."), ("It", "is", "."), "neutral")
     assert two.label == "contradiction" and two.first == ("No", ".")
 
 
@@ -179,7 +179,7 @@ def test_questions_are_read_with_context_and_answers(tmp_path):
     (only,) = load(file(tmp_path, "q.json.gz", json.dumps(squad(), indent=1))).items
     assert (only.id, only.first, only.context) == ("q1", ("Who", "left", "?"), CONTEXT)
     assert only.second == ("Ann", "left", "in", "the", "1990s", ",", "(", "they", "say", ")", ".")
-    assert only.answers == (("Ann", 0), ("1990", 17)) and isinstance(only, readers.Pair)
+    assert only.answers == (("Ann", 0), ("1990", 17)) and isinstance(only, items.Pair)
 
 
 @given(st.text(st.sampled_from("aZé9 .!?\"'()\t\u00a0\u3000\u200b-_한\u0301"), min_size=1, max_size=40))

@@ -3,7 +3,7 @@
 import pytest
 from test_readers import SMALL, file, load
 
-from bert_repro import corpora, readers
+from bert_repro import corpora, readers, sources
 
 TEXT = "\n\nOne two. Three!\nFour.\n\n \nFive.\n"
 
@@ -61,7 +61,7 @@ def test_a_text_and_a_table_are_given_raw(tmp_path):
 
 def test_a_registered_table_is_filtered_as_its_sentences_are(tmp_path, monkeypatch):
     file(tmp_path, "p.tsv", "source\tparagraph\na\tOne.\nb\tTwo.\n")
-    source = corpora.Source("data", {"all": "p.tsv"}, "none", {"all": {"source": "b"}})
+    source = sources.Source("data", {"all": "p.tsv"}, "none", False, where={"all": {"source": "b"}})
     monkeypatch.setitem(corpora.CORPORA, "mine", source)
     monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path))
     assert list(corpora.paragraphs("mine")) == [("3", "Two.")]
