@@ -28,7 +28,7 @@ LEVELS = (
     },
     {"backend", "encoder", "heads", "probes"},
     {"states", "finetune"},
-    {"plan", "page", "execute", "report", "rerun", "__main__"},
+    {"plan", "page", "execute", "report", "rerun", "staleness", "__main__"},
 )
 """Modules and subpackages by level: none may import one of a higher level, not even inside a function."""
 WITH_TENSORFLOW = {"backend", "encoder", "heads", "finetune", "weights"}
