@@ -49,6 +49,7 @@ def made(name):
 
 
 def code(notebook, drawing=False):
+    """List what a run is made again for when it changed: whatever that computes, no table of one's own is older than its code."""
     paths = provenance.sources(ROOT / "notebooks" / f"{notebook}.ipynb", drawing)
     return [str(path.relative_to(ROOT)) for path in paths]
 
@@ -123,7 +124,9 @@ def chapters():
     shown = {name: (f"results/{name}/tables", studies.load(f"studies/{name}.yaml")) for name in PUBLISHED}
     shown["yours"] = f"{OUT}/tables", STUDY
     read = {
-        part: [made(run)[1] for run in RUNS] if part == "yours" else sorted(map(str, Path(folder).glob("*.parquet")))
+        part: [made(run)[1] for run in RUNS]
+        if part == "yours"
+        else [*sorted(map(str, Path(folder).glob("*.parquet"))), f"results/{part}/staleness.json"]
         for part, (folder, _) in shown.items()
     }
     for part, (folder, study) in shown.items():

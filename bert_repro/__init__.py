@@ -9,8 +9,9 @@ words and wordpieces together, and `states` gives every word's vector in every l
 those of tuned models, `ablation` sets the change of a layer against what came of it, `projections` puts words in a plane;
 `figures` draws, `claims` judges, `scorecard` shows the verdicts, `compare` lays two sets of results side by side. `study`
 says which notebook runs with which setting, `plan` what that costs, `report` has them all run, here or on a cluster; `execute`
-runs one (`rerun` again, from a manifest) and `page` makes one web page of it; `provenance` says what made a table and whether it is
-stale, and `ledger` shows that. `sources` lists the corpora: files, licences, and whether their texts may be shown.
+runs one (`rerun` again, from a manifest) and `page` makes one web page of it; `provenance` says what made a table, `staleness`
+whether it would be made otherwise today, and `ledger` shows both. `sources` lists the corpora: files, licences, and whether their
+texts may be shown.
 """
 
 __version__ = "0.1.0"

@@ -198,16 +198,17 @@ def _list(what: str) -> None:
 
 
 def _study(arguments: argparse.Namespace) -> None:
-    from bert_repro import corpora, provenance, study
+    from bert_repro import corpora, provenance, staleness, study
 
     loaded = study.load(arguments.file, arguments.base)
     if arguments.files:
         print(*(f"{digest}  {path}" for path, digest in corpora.checksums(loaded.corpora()).items()), sep="\n")
         return
     print(f"{loaded.name}: {loaded.title}; base encoder {loaded.base}")
+    made = provenance.manifests(study.ROOT / "build" / loaded.name / "tables")
     for run in study.runs(loaded):
-        table = study.ROOT / str(run.parameters["output"])
-        state = ("stale" if provenance.stale(table, run.parameters) else "done") if table.is_file() else "to do"
+        there = (study.ROOT / str(run.parameters["output"])).is_file()
+        state = "to do" if not there else "stale" if staleness.changed(made[run.name], run.parameters) else "done"
         print(f"  {run.name:34} {state:6} after {', '.join(run.needs) or '-'}")
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from bert_repro import corpora
 
@@ -23,7 +22,7 @@ def overview(manifests: Manifests, stale: Mapping[str, str]) -> str:
 
     Args:
         manifests: By the names of the runs, as `provenance.manifests` reads them.
-        stale: For runs whose tables are stale, why, as `provenance.stale_tables` says it.
+        stale: For runs whose tables are stale, why, as `staleness.stale_tables` says it.
     """
     rows = "".join(
         f'<tr><td><a href="#{name}">{name}</a></td><td>{made["notebook"]}</td><td>{made["commit"][:7]}</td>'
@@ -53,17 +52,6 @@ def details(manifests: Manifests, stale: Mapping[str, str], folder: str) -> str:
         f"<pre>{html.escape(json.dumps({k: v for k, v in made.items() if k != 'parameters'}, indent=1))}</pre></details>"
         for name, made in manifests.items()
     )
-
-
-def equivalents(path: Path) -> str:
-    """List what was shown of older code, as HTML, from a file `equivalent.yaml`."""
-    known = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else []
-    items = "".join(
-        f"<li><i>{html.escape(one['notebook'])}</i>, {len(one['same_as'])} older "
-        f"{'version' if len(one['same_as']) == 1 else 'versions'}: {html.escape(one['shown'])}</li>"
-        for one in known
-    )
-    return f"<ul>{items}</ul>" if items else "<p>None is claimed for this study.</p>"
 
 
 def changed_texts(manifests: Manifests) -> dict[str, str]:

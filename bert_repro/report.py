@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bert_repro import checkpoints, corpora
+from bert_repro import checkpoints, corpora, provenance, staleness
 from bert_repro import study as studies
 from bert_repro.study import ROOT
 
@@ -73,7 +73,7 @@ def make(
         "--config", f"study={study}", f"base={base}", f"threads={threads}", f"parts={parts}", *(["gpu=1"] if gpu else []),
     ]  # fmt: skip
     (ROOT / "build").mkdir(exist_ok=True)
-    known = {run.name for run in studies.runs(loaded)}
+    known = {run.name: run.parameters for run in studies.runs(loaded)}
     with open(ROOT / "build" / ".report.lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -84,6 +84,10 @@ def make(
         for left in [*(built / "runs").glob("*"), *(built / "tables").glob("*")]:
             if left.name.lstrip(".").partition(".")[0] not in known:  # of a run that the study no longer has
                 left.unlink()
+        for name, made in provenance.manifests(built / "tables").items():
+            # Snakemake sees that as well, but not where its notes were removed
+            if staleness.changed(made, known[name]):
+                (built / "tables" / f"{name}.parquet").unlink(missing_ok=True)
         if parts > 1:  # what fails here the rest goes without, or makes up for
             _run([*snakemake, "read_out", *options], lock.fileno())
         failed = _run([*snakemake, "all", *options], lock.fileno())

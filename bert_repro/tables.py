@@ -1,4 +1,4 @@
-"""Tidy results: hides one schema, the files a table consists of, and how a stale table is told from a fresh one.
+"""Tidy results: hides one schema, and the files a table consists of.
 
 It refuses rows outside the schema; a result that has no number in it belongs to the artefacts, not to the table.
 

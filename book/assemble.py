@@ -20,7 +20,7 @@ import nbformat
 import yaml
 from plotly.offline import get_plotlyjs
 
-from bert_repro import provenance
+from bert_repro import provenance, staleness
 from bert_repro import study as studies
 from bert_repro.page import mathjax_script
 
@@ -47,7 +47,7 @@ class Part(NamedTuple):
 
     def banner(self) -> str:
         """Say whose numbers these are, what they can say, and whether any is older than the code."""
-        stale = provenance.stale_tables(self.tables)
+        stale = staleness.stale_tables(self.tables)
         told = [self.study.banner.strip()] if self.study.banner else []
         if stale:
             told.append(

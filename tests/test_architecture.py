@@ -13,7 +13,19 @@ from bert_repro import execute
 from bert_repro.study import ROOT
 
 LEVELS = (
-    {"study", "machine", "provenance", "tables", "alignment", "intervals", "sources", "store", "items", "readers", "trees"},
+    {
+        "study",
+        "machine",
+        "provenance",
+        "tables",
+        "alignment",
+        "intervals",
+        "sources",
+        "store",
+        "items",
+        "readers",
+        "trees",
+    },
     {"architectures", "weights", "hub", "datasets", "corpora", "checkpoints", "pretraining_text", "vocabulary"}
     | {
         "similarity",
@@ -28,7 +40,7 @@ LEVELS = (
     },
     {"backend", "encoder", "heads", "masked_words", "probes"},
     {"states", "finetune"},
-    {"costs", "plan", "page", "execute", "report", "rerun", "__main__"},
+    {"costs", "plan", "page", "execute", "report", "rerun", "staleness", "__main__"},
 )
 """Modules and subpackages by level: none may import one of a higher level, not even inside a function."""
 WITH_TENSORFLOW = {"backend", "encoder", "heads", "masked_words", "finetune", "weights"}

@@ -78,7 +78,7 @@ def ran(heading, *outputs, text="", notebook=""):
 
 
 MANIFEST = {
-    "notebook": "similarity", "commit": "0123456789", "fingerprint": "none", "seconds": 60, "packages": {}, "inputs": {},
+    "notebook": "similarity", "commit": "0123456789", "seconds": 60, "packages": {}, "inputs": {},
     "parameters": {"name": "nli-1", "reference_name": "base", "study": "nowhere"},
 }  # fmt: skip
 
@@ -91,6 +91,7 @@ def executed(tmp_path_factory):
     (folder / "tables").mkdir()
     (folder / "tables" / "similarity-base-nli-1.manifest.json").write_text(json.dumps(MANIFEST))
     figure = pio.renderers["bert_repro"].to_mimebundle(dots().to_dict())
+    (folder / "staleness.json").write_text('{"similarity": {"today": "rows gone: 3"}}')
     with_caption = shown(ROOT / "results" / "mini" / "tables")
     wide = pd.DataFrame({f"a wide column {k}": [EVIL] for k in range(8)})
     sentence = {"text/html": wide.to_html(), "text/plain": "a table"}

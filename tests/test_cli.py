@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -225,6 +226,26 @@ def test_report_can_be_called_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT / "studies")
     report.make(Path("demo.yaml"), "tiny")
     assert seen[2:] == ["study=studies/demo.yaml", "base=tiny"]
+
+
+def test_a_table_made_with_other_parameters_is_said_to_be_stale_and_made_again(tmp_path, monkeypatch, request, capsys):
+    study = tmp_path / "study.yaml"
+    study.write_text(DEMO.replace("name: demo", "name: other_parameters").replace("base: minilm", "base: tiny"))
+    folder = ROOT / "build" / "other_parameters" / "tables"
+    request.addfinalizer(lambda: shutil.rmtree(folder.parent, ignore_errors=True))
+    folder.mkdir(parents=True)
+    first, second, *others = study_runs(load(study))
+    for run, changed in ((first, {}), (second, {"resamples": 123})):
+        made = {"notebook": run.notebook, "parameters": run.parameters | changed}
+        (folder / f"{run.name}.manifest.json").write_text(json.dumps(made))
+        (folder / f"{run.name}.parquet").touch()
+    assert main(["study", str(study)]) == 0
+    states = [line.split("after")[0].split(maxsplit=1)[1].strip() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert states == ["done", "stale", *["to do"] * len(others)]
+    monkeypatch.setattr(report, "_run", lambda command, lock: 0)
+    monkeypatch.setattr(fcntl, "flock", lambda *given: None)  # a report may be running
+    report.make(study)
+    assert [path.name for path in folder.glob("*.parquet")] == [f"{first.name}.parquet"]
 
 
 def test_what_a_killed_report_started_keeps_the_next_one_out(tmp_path, monkeypatch):

@@ -569,14 +569,14 @@ def test_only_a_run_with_equal_arguments_and_code_takes_up_a_state(monkeypatch, 
         {"kept_layers": 2}, {"kept_layers": 2, "frozen_layers": 1}, {"evaluations": 3}, {"keep_at": [2]}, {"save": "build/no/other"},
         {"model": str(tmp_path / "copy")}, {"data": DATA["nli"][::-1]}, {"data": ("mnli:train[25]", DATA["nli"][1])},
     ]  # fmt: skip
-    monkeypatch.setattr(provenance, "fingerprint", lambda notebook: "this code")
+    monkeypatch.setattr(provenance, "sources", lambda notebook: [ROOT / "pyproject.toml"])
     mine = state_of()
     assert state_of() == mine and mine.parent == checkpoints.cache_folder() / "training"
     places = [mine, *(state_of(**other) for other in others)]
     with monkeypatch.context() as patch:
         patch.setattr(finetune, "ROOT", tmp_path)
         places.append(state_of())  # of another clone
-    monkeypatch.setattr(provenance, "fingerprint", lambda notebook: "other code")
+    monkeypatch.setattr(provenance, "sources", lambda notebook: [ROOT / "uv.lock"])  # other code
     places.append(state_of())
     assert len(set(places)) == len(places)
 

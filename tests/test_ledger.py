@@ -3,8 +3,6 @@
 import json
 import re
 
-import yaml
-
 from bert_repro import corpora, ledger, provenance
 from bert_repro.study import ROOT
 
@@ -37,13 +35,6 @@ def test_details_hold_parameters_command_and_manifest():
         and "<script>" not in page
         and "<b>" not in page
     )
-
-
-def test_equivalents_are_listed_or_said_to_be_none(tmp_path):
-    assert "None is claimed" in ledger.equivalents(tmp_path / "equivalent.yaml")
-    known = [{"notebook": "similarity", "code": "c", "same_as": ["a", "b"], "shown": "by running <both>"}]
-    (tmp_path / "equivalent.yaml").write_text(yaml.safe_dump(known))
-    assert "2 older versions: by running &lt;both&gt;" in ledger.equivalents(tmp_path / "equivalent.yaml")
 
 
 def test_every_published_run_can_be_shown():
@@ -97,7 +88,7 @@ def test_a_model_with_two_copies_is_told_from_one_that_was_the_same_everywhere()
         "finetune-a": made({"weights": "w0"}, model="org/small"),
         "similarity-base-a": made({"wiki": both, "gum": both}, model=tuned, reference_model="org/small"),
         "states-a": made({"wiki": of("w1")}, model=tuned),
-        "correlation": made({"fingerprints": {"states-a": "f"}}, name="a"),
+        "correlation": made({"tables that were read": {"states-a": "f"}}, name="a"),
     }
     assert ledger.copies(runs).empty
     runs["finetune-a-kept"] = made({"weights": "w2"}, model=tuned)

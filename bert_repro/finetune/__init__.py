@@ -231,8 +231,9 @@ def train(
 
 
 def code() -> str:
-    """Identify the code that a run depends on, so that none goes on from what other code began."""
-    return provenance.fingerprint(ROOT / "notebooks" / "finetune.ipynb")
+    """Identify the files that a run's code lies in, so that none goes on from what other code began."""
+    files = provenance.sources(ROOT / "notebooks" / "finetune.ipynb")
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _within(name: str, value: int, low: int, high: int | None = None) -> None:

@@ -1,0 +1,244 @@
+"""A published table is stale when its study or what its notebook computes changed, and only then."""
+
+import json
+import shutil
+
+import nbformat
+import pandas as pd
+import pytest
+import smoke_tables
+
+from bert_repro import provenance, similarity, staleness, tables
+from bert_repro.study import ROOT
+
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+HOMES = sorted(path.parent for path in (ROOT / "results").glob("*/tables"))
+CLOSE = smoke_tables.Tolerance(0.001, 0.01, "a test")
+STUDY = """
+name: s
+title: a study of one run
+base: tiny
+tasks: [{task: nli, train: a, dev: b, updates: 10, seeds: [1]}]
+similarity: {corpora: [sample-text], words: 50}
+structural_probe: {train: a, dev: b, test: c}
+"""
+SMALL = {
+    "corpora": ["sample-text"], "words": 50, "more_methods": [], "grid_methods": [], "classes_corpus": "", "classes": [],
+    "lengths_of": "", "as_long": [], "second_sample": False, "resamples": 100,
+}  # fmt: skip
+
+
+def rows(*changes):
+    """Four rows of layers, two of them alike but for their value, with changes by row."""
+    made = [
+        {"role": "score", "method": "rsa", "metric": "similarity", "layer": layer, "value": value, "n": 9}
+        for layer, value in ((0, 0.5), (1, 0.25), (1, 0.75), (2, -2.0))
+    ]
+    for number, change in changes:
+        made[number] |= change
+    return tables.tidy(made, model="base")
+
+
+@pytest.mark.parametrize(
+    ("today", "found"),
+    [
+        (rows((0, {"value": 0.505}), (3, {"value": -2.02})), "equal"),
+        (rows((1, {"n": 9, "value": 0.25, "ci_low": pd.NA})), "equal"),
+        (rows((0, {"value": 0.507})), "other numbers of rsa similarity"),
+        (rows((3, {"value": -2.03, "metric": "similarity"})), "other numbers of rsa similarity"),
+        (rows((2, {"value": 0.25})), "other numbers of rsa similarity"),
+        (rows((1, {"n": 10})), "other numbers of rsa similarity"),
+        (rows((1, {"ci_low": 0.2})), "other numbers of rsa similarity"),
+        (rows((1, {"layer": 3}), (2, {"layer": 4})), "rows gone: 2; rows new: 2"),
+        (rows()[:3], "rows gone: 1"),
+        (pd.concat([rows(), rows()[:1]]), "rows new: 1"),
+        (pd.concat([rows()[:1], rows((0, {"method": "cka"}))]), "rows new: 1"),
+        (rows()[::-1].iloc[[0, 2, 1, 3]], "equal"),
+        (rows((1, {"target": "upos"}), (0, {"value": 9.0})), "rows gone: 1; rows new: 1; other numbers of rsa similarity"),
+    ],
+)  # fmt: skip
+def test_what_differs_is_said_in_a_line(today, found):
+    assert smoke_tables.difference(rows(), today, CLOSE) == found
+
+
+def test_cls_may_move_more():
+    cls = [(number, {"rows": "[CLS]"}) for number in range(4)]
+    for value, found in ((0.515, "equal"), (0.53, "other numbers of rsa similarity")):
+        assert smoke_tables.difference(rows(*cls), rows(*cls, (0, {"value": value})), CLOSE) == found
+
+
+def test_a_table_is_the_same_once_it_went_through_its_csv(tmp_path):
+    table = rows((0, {"value": 1 / 3, "ci_low": 1e-9, "rows": "NA"}))
+    table.drop(columns="replicates").to_csv(tmp_path / "t.csv", index=False, float_format="%.7g")
+    read = smoke_tables.read(tmp_path / "t.csv")
+    assert smoke_tables.difference(table, read, smoke_tables.Tolerance(1e-12, 1e-6, "")) == "equal"
+
+
+# ---- a study in a project of its own
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A published study of one table, made by the notebook `similarity`, and today's smoke table, which is the one kept."""
+    monkeypatch.setattr(staleness, "ROOT", tmp_path)
+    for folder in ("notebooks", "studies", "results/s/tables", "results/s/smoke", "build/smoke"):
+        (tmp_path / folder).mkdir(parents=True)
+    shutil.copyfile(ROOT / "notebooks" / "similarity.ipynb", tmp_path / "notebooks" / "similarity.ipynb")
+    (tmp_path / "studies" / "s.yaml").write_text(STUDY)
+    given = {"study": "s", "words": 50, "corpora": ["sample-text"]}
+    made = {"notebook": "similarity", "parameters": given, "fingerprint": "of old"}
+    (tmp_path / "results" / "s" / "tables" / "similarity-base-nli-1.manifest.json").write_text(json.dumps(made))
+    smoke(tmp_path, rows())
+    renew(tmp_path)
+    return tmp_path
+
+
+def smoke(project, table):
+    table.drop(columns="replicates").to_csv(project / "build" / "smoke" / "similarity.csv", index=False)
+
+
+def renew(project):
+    """Do what `make renew` does."""
+    shutil.copyfile(
+        project / "build" / "smoke" / "similarity.csv", project / "results" / "s" / "smoke" / "similarity.csv"
+    )
+    assert smoke_tables.main(["--write"], project) == 0
+
+
+def today(project):
+    """Say what was written down."""
+    return staleness.outcomes(project / "results" / "s" / "tables")["similarity"]["today"]
+
+
+def stale(project):
+    return staleness.stale_tables(project / "results" / "s" / "tables")
+
+
+def asked(monkeypatch, **parameters):
+    run = staleness.runs(staleness.load(ROOT / "studies" / "demo.yaml"))[0]
+    mine = run._replace(name="similarity-base-nli-1", parameters={"words": 50, "corpora": ["sample-text"]} | parameters)
+    monkeypatch.setattr(staleness, "runs", lambda study: [mine])
+
+
+def test_a_table_is_fresh_while_study_and_smoke_table_are_the_same(project, monkeypatch):
+    asked(monkeypatch)
+    assert smoke_tables.main([], project) == 0
+    assert stale(project) == {}
+    written = {
+        "today": "equal",
+        "within": "0.0001 + 0.0001 × the number",
+        "because": smoke_tables.TOLERANCES["similarity"].why,
+    }
+    assert json.loads((project / "results" / "s" / "staleness.json").read_text()) == {"similarity": written}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "names"),
+    [({"words": 60}, "words"), ({"words": 60, "corpora": ["ewt:dev"]}, "words and corpora"), ({"seed": 1}, ""), ({"seed": 2}, "seed"),
+     ({"younger": 1}, "younger")],
+)  # fmt: skip
+def test_a_table_is_stale_when_the_study_has_other_parameters(project, monkeypatch, parameters, names):
+    """A parameter that the notebook did not have when the table was made counts as its default, here of `seed`."""
+    asked(monkeypatch, **parameters)
+    reason = {"similarity-base-nli-1": f"other values in the study now: {names}"} if names else {}
+    assert stale(project) == reason
+
+
+def test_another_smoke_table_is_told_until_it_is_written_down_and_then_shown(project, monkeypatch, capsys):
+    asked(monkeypatch)
+    smoke(project, rows((0, {"value": 0.8})))
+    assert smoke_tables.main([], project) == 1
+    first, line, last = capsys.readouterr().out.splitlines()
+    assert first == "results/s/staleness.json says something else than is found today:"
+    assert (
+        line.startswith("  similarity: {'today': 'other numbers of rsa similarity', ")
+        and "`make staleness` writes it" in last
+    )
+    assert stale(project) == {}
+    assert (
+        smoke_tables.main(["--write"], project) == smoke_tables.main([], project) == 0
+    )  # stale, and said to be: no error
+    assert stale(project) == {"similarity-base-nli-1": "the smoke table of similarity: other numbers of rsa similarity"}
+    renew(project)
+    assert smoke_tables.main([], project) == 0 and stale(project) == {}
+
+
+def test_a_table_that_is_said_to_be_stale_and_is_not_is_told_as_well(project, capsys):
+    smoke(project, rows((0, {"value": 0.8})))
+    smoke_tables.main(["--write"], project)
+    smoke(project, rows())
+    assert smoke_tables.main([], project) == 1 and "  similarity: {'today': 'equal', " in capsys.readouterr().out
+    (project / "results" / "s" / "smoke" / "similarity.csv").unlink()
+    assert smoke_tables.main([], project) == 1 and "  similarity: None\n" in capsys.readouterr().out
+
+
+def test_a_notebook_that_is_gone_and_a_smoke_table_that_nobody_kept(project, monkeypatch):
+    asked(monkeypatch)
+    (project / "build" / "smoke" / "similarity.csv").unlink()
+    smoke_tables.main(["--write"], project)
+    assert stale(project) == {"similarity-base-nli-1": "the smoke table of similarity: the notebook makes none"}
+    (project / "results" / "s" / "staleness.json").write_text('{"edge_probe": {"today": "equal"}}')
+    assert stale(project) == {"similarity-base-nli-1": "the smoke table of similarity: none was kept"}
+
+
+def test_tables_of_ones_own_are_judged_by_their_parameters_alone(project, monkeypatch):
+    shutil.copytree(project / "results" / "s" / "tables", project / "build" / "s" / "tables")
+    asked(monkeypatch)
+    assert staleness.stale_tables(project / "build" / "s" / "tables") == {}
+    asked(monkeypatch, words=60)
+    assert list(staleness.stale_tables(project / "build" / "s" / "tables")) == ["similarity-base-nli-1"]
+
+
+# ---- this project
+
+
+def test_every_run_notebook_has_a_tolerance_and_a_reason():
+    assert sorted(smoke_tables.TOLERANCES) == NOTEBOOKS
+    assert all(len(one.why) > 20 for one in smoke_tables.TOLERANCES.values())
+
+
+@pytest.mark.parametrize("home", HOMES, ids=lambda home: home.name)
+def test_smoke_tables_lie_beside_every_published_study(home):
+    used = {made["notebook"] for made in provenance.manifests(home / "tables").values()}
+    assert (
+        used
+        <= set(NOTEBOOKS)
+        == {path.stem for path in (home / "smoke").iterdir()}
+        == set(staleness.outcomes(home / "tables"))
+    )
+    for path in (home / "smoke").iterdir():
+        assert len(smoke_tables.read(path)) and path.stat().st_size < 100_000
+
+
+def executed(notebook, output, **given):
+    """Run a notebook's code in this process, where it can be changed, and keep its table."""
+    names: dict[str, object] = {}
+    for cell in nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", 4).cells:
+        if cell.cell_type == "code":
+            exec(cell.source, names)
+            if "parameters" in cell.metadata.get("tags", []):
+                names |= given | {"output": str(output)}
+
+
+@pytest.mark.slow
+def test_a_changed_measure_is_seen_and_a_moved_one_is_not(project, monkeypatch):
+    """A hundredth less in the cosine, of which the figures would hardly tell."""
+    asked(monkeypatch)
+    output = project / "build" / "smoke" / "similarity.parquet"
+    executed("similarity", output, **SMALL)
+    renew(project)
+    cosine = similarity.MEASURES["cosine"]
+
+    def moved(*given):
+        return cosine.function(*given)
+
+    def changed(*given):
+        return [(value * 0.99, replicates) for value, replicates in cosine.function(*given)]
+
+    other = "other numbers of cosine change, cosine depth, cosine similarity"
+    for function, found in ((moved, "equal"), (changed, other)):
+        monkeypatch.setitem(similarity.MEASURES, "cosine", cosine._replace(function=function))
+        executed("similarity", output, **SMALL)
+        smoke_tables.main(["--write"], project)
+        assert today(project) == found
+    assert list(stale(project)) == ["similarity-base-nli-1"]
