@@ -21,10 +21,10 @@ from table import Row, write
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from bert_repro import checkpoints, corpora
+from bert_repro.files import ROOT
 from bert_repro.finetune import TASKS
-from bert_repro.finetune.examples import Examples
+from bert_repro.finetune.batches import Examples
 from bert_repro.finetune.network import Network
-from bert_repro.study import ROOT
 
 TORCH = ROOT / ".venv-torch" / "bin" / "python"
 BATCH, WARM = 32, 8  # updates before the clock starts

@@ -21,7 +21,7 @@ import tensorflow as tf
 from safetensors.numpy import load_file
 
 from bert_repro import checkpoints, encoder
-from bert_repro.study import ROOT
+from bert_repro.files import ROOT
 
 TORCH = ROOT / ".venv-torch" / "bin" / "python"
 RECORD = ROOT / "tests" / "data" / "record_reference.py"

@@ -19,8 +19,8 @@ import numpy as np
 from table import Row, seconds, write
 
 from bert_repro import corpora, states
-from bert_repro.probes import evaluation, structural, treebank
-from bert_repro.study import ROOT
+from bert_repro.files import ROOT
+from bert_repro.probes import scores, structural, treebank
 
 TORCH = ROOT / ".venv-torch" / "bin" / "python"
 PLAIN = """
@@ -102,7 +102,7 @@ def main() -> None:
         theirs = plain(banks[0], read[0], every // 2, given.rank, given.batches)
         rows.append(Row(ours, epochs[every], "plain PyTorch, one layer", theirs, aim=15))
     write("structural probe", rows)
-    scored = seconds(lambda: evaluation.score_distances(banks[1], probe.predict(banks[1], read[1])))
+    scored = seconds(lambda: scores.score_distances(banks[1], probe.predict(banks[1], read[1])))
     print(f"evaluating {given.dev} for {every} layers: {scored:.1f} s (target 5)")
     print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 

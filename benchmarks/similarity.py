@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from table import Row, seconds, write
 
-from bert_repro import intervals, similarity, states
-from bert_repro.study import ROOT
+from bert_repro import similarity, states
+from bert_repro.files import ROOT
+from bert_repro.results import intervals
 
 LAYERS, MODELS, RESAMPLES, NAIVE = 13, 4, 1000, 20
 METHODS = ("rsa", "cka_debiased")

@@ -17,8 +17,7 @@ from pathlib import Path
 import nbformat
 from table import Row, seconds, write
 
-from bert_repro import execute
-from bert_repro.study import ROOT
+from bert_repro.files import ROOT
 
 
 def start_up(notebook: Path) -> float:
@@ -46,7 +45,7 @@ def main() -> None:
     best = dict.fromkeys([*notebooks, None], float("inf"))
     for _ in range(given.rounds):
         for notebook in best:
-            took = tensorflow() if notebook is None else start_up(execute.find(notebook))
+            took = tensorflow() if notebook is None else start_up(notebooks.find(notebook))
             best[notebook] = min(best[notebook], took)
     beside = "Python importing TensorFlow and transformers"
     write("start-up", [Row(f"notebook {path.stem}", best[path], beside, best[None]) for path in notebooks])

@@ -24,7 +24,8 @@ from table import Row, seconds, write
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from bert_repro import alignment, checkpoints, corpora, states
-from bert_repro.study import ROOT
+from bert_repro.checkpoints.builtin import random_weights
+from bert_repro.files import ROOT
 
 TORCH = ROOT / ".venv-torch" / "bin" / "python"
 PLAIN_LOOP = """
@@ -153,7 +154,7 @@ def memory() -> None:
     with tempfile.TemporaryDirectory() as folder:
         shaped = Path(folder) / "base"
         shaped.mkdir()
-        weights = checkpoints.random_weights(base, seed=0, deviation=0.02)
+        weights = random_weights(base, seed=0, deviation=0.02)
         checkpoints.write(shaped, base, weights, tokenizer_from=minilm, record={})
         del weights
         source = corpora.locate("ewt:train").path

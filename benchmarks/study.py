@@ -24,15 +24,16 @@ from pathlib import Path
 import nbformat
 from table import Row, seconds, write
 
-from bert_repro import execute, states, study
+from bert_repro import files, states
 from bert_repro.__main__ import main as main_of_package
-from bert_repro.study import ROOT
+from bert_repro.files import ROOT
+from bert_repro.workflow import notebooks, study
 
 
 @contextlib.contextmanager
 def empty_store() -> Iterator[None]:
     """Work with an empty store, which goes in the end; weights stay where they are."""
-    kept = study.cache_folder()
+    kept = files.cache_folder()
     with tempfile.TemporaryDirectory() as folder:
         for path in kept.iterdir():
             if path.is_dir() and path.name != "states":
@@ -50,7 +51,7 @@ def inside(run: study.Run, layers: list[int] | None) -> float:
         given = run.parameters | {"output": str(Path(folder) / "table.parquet")}
         if layers is not None:
             given["layers"] = layers
-        cells = [cell for cell in nbformat.read(execute.find(run.notebook), 4).cells if cell.cell_type == "code"]
+        cells = [cell for cell in nbformat.read(notebooks.find(run.notebook), 4).cells if cell.cell_type == "code"]
         scope: dict = {}
         begin = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

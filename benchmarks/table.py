@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from bert_repro import machine
-from bert_repro.study import ROOT
+from bert_repro.files import ROOT
+from bert_repro.results import provenance
 
 PATH = ROOT / "results" / "bench.csv"
 
@@ -39,7 +39,7 @@ def write(benchmark: str, rows: Sequence[Row]) -> None:
     new.insert(0, "benchmark", benchmark)
     new.insert(5, "ratio", new["seconds_beside"] / new["seconds"])
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    new = new.assign(machine=f"{machine.cpu_model()}, {machine.speed():.0f} GFLOP/s", date=today)
+    new = new.assign(machine=f"{provenance.cpu_model()}, {provenance.speed():.0f} GFLOP/s", date=today)
     old = pd.read_csv(PATH) if PATH.exists() else new[:0]
     sides = ["benchmark", "ours", "beside"]
     kept = old[~old.set_index(sides).index.isin(new.set_index(sides).index)]

@@ -131,22 +131,23 @@ def _parser() -> argparse.ArgumentParser:
 def _run(arguments: argparse.Namespace) -> None:
     import json
 
-    from bert_repro import execute
+    from bert_repro.workflow import notebooks
 
-    notebook = execute.find(arguments.notebook)
+    notebook = notebooks.find(arguments.notebook)
     try:
         given = json.loads(arguments.json)
     except json.JSONDecodeError:
         given = None
     if not isinstance(given, dict):
         raise ValueError(f"--json takes one JSON object, got {arguments.json!r}")
-    given |= execute.parse([tuple(pair) for pair in arguments.parameter], notebook)
-    execute.run(notebook, arguments.output, given, html=arguments.html, title=arguments.title)
+    given |= notebooks.parse([tuple(pair) for pair in arguments.parameter], notebook)
+    notebooks.run(notebook, arguments.output, given, html=arguments.html, title=arguments.title)
     print(arguments.output.with_suffix(".html") if arguments.html else arguments.output)
 
 
 def _fetch(what: str, base: str) -> None:
-    from bert_repro import checkpoints, corpora, study
+    from bert_repro import checkpoints, corpora
+    from bert_repro.workflow import study
 
     models, texts = [what], []
     if what.endswith((".yaml", ".yml")):
@@ -191,60 +192,62 @@ def _list(what: str) -> None:
             f"{name:20} {m.title}; unchanged by {', '.join(sorted(m.invariant_to))}" for name, m in MEASURES.items()
         ]
     else:
-        from bert_repro.study import ROOT
+        from bert_repro.files import ROOT
 
         lines = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "notebooks").rglob("[a-z]*.ipynb"))]
     print("\n".join(lines))
 
 
 def _study(arguments: argparse.Namespace) -> None:
-    from bert_repro import corpora, provenance, staleness, study
+    from bert_repro import corpora, files
+    from bert_repro.results import provenance
+    from bert_repro.workflow import staleness, study
 
     loaded = study.load(arguments.file, arguments.base)
     if arguments.files:
         print(*(f"{digest}  {path}" for path, digest in corpora.checksums(loaded.corpora()).items()), sep="\n")
         return
     print(f"{loaded.name}: {loaded.title}; base encoder {loaded.base}")
-    made = provenance.manifests(study.ROOT / "build" / loaded.name / "tables")
+    made = provenance.manifests(files.ROOT / "build" / loaded.name / "tables")
     for run in study.runs(loaded):
-        there = (study.ROOT / str(run.parameters["output"])).is_file()
+        there = (files.ROOT / str(run.parameters["output"])).is_file()
         state = "to do" if not there else "stale" if staleness.changed(made[run.name], run.parameters) else "done"
         print(f"  {run.name:34} {state:6} after {', '.join(run.needs) or '-'}")
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    from bert_repro import execute, plan, study
+    from bert_repro.workflow import notebooks, plan, study
 
     if arguments.what.endswith((".yaml", ".yml")):
         if arguments.parameter:
             raise ValueError(f"-p goes with a notebook, {arguments.what} is a study file: edit that")
         print(plan.show(study.load(arguments.what, arguments.base), arguments.jobs))
         return
-    notebook = execute.find(arguments.what)
-    setting = {parameter.name: parameter.default for parameter in execute.parameters(notebook)}
-    given = execute.parse([tuple(pair) for pair in arguments.parameter], notebook)
+    notebook = notebooks.find(arguments.what)
+    setting = {parameter.name: parameter.default for parameter in notebooks.parameters(notebook)}
+    given = notebooks.parse([tuple(pair) for pair in arguments.parameter], notebook)
     print(plan.show_run(notebook.stem, setting | given))
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from bert_repro import compare, tables
+    from bert_repro.results import contrasts, tables
 
     if arguments.second is None and arguments.other_model is None:
         raise ValueError("one set has nothing to be compared with: give a second one, or --model and --other-model")
     names = [arguments.first, arguments.second or arguments.first]
-    first = second = tables.merge(compare.folder(names[0]))
+    first = second = tables.merge(contrasts.folder(names[0]))
     if names[1] != names[0]:
-        second = tables.merge(compare.folder(names[1]))
-    found = compare.compare(
+        second = tables.merge(contrasts.folder(names[1]))
+    found = contrasts.compare(
         first,
         second,
         model=arguments.model,
         other_model=arguments.other_model,
-        tolerance=compare.TOLERANCE if arguments.tolerance is None else arguments.tolerance,
+        tolerance=contrasts.TOLERANCE if arguments.tolerance is None else arguments.tolerance,
     )
     if arguments.model:
         names = [f"{arguments.model} of {names[0]}", f"{arguments.other_model or arguments.model} of {names[1]}"]
-    text = compare.text(found, *names)
+    text = contrasts.text(found, *names)
     if arguments.csv:
         found.drop(columns="replicates").rename(columns={"value": "difference"}).to_csv(
             arguments.csv, index=False, float_format="%.7g"
@@ -253,7 +256,9 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _states(arguments: argparse.Namespace) -> None:
-    from bert_repro import states, store
+    from bert_repro import states
+    from bert_repro.states import store
+    from bert_repro.states.compute import compute
 
     if arguments.action == "compute":
         given = arguments.max_length
@@ -262,7 +267,7 @@ def _states(arguments: argparse.Namespace) -> None:
         part, _, parts = arguments.part.partition("/")
         if not (part.isdecimal() and parts.isdecimal()):
             raise ValueError(f"--part takes K/N, e.g. 2/8 for the second of eight parts, got {arguments.part!r}")
-        states.compute(arguments.model, arguments.corpora, setting, int(part), int(parts))
+        compute(arguments.model, arguments.corpora, setting, int(part), int(parts))
     elif arguments.action == "ls":
         listed, most = states.stored(), store.cap() / 1e9
         print(listed.to_string(index=False) if len(listed) else "the store is empty")
@@ -274,16 +279,24 @@ def _states(arguments: argparse.Namespace) -> None:
         if faults:
             raise OSError(f"{len(faults)} parts of the store are damaged: the next use of an entry computes them again")
     else:
-        count, megabytes = states.remove(arguments.which, arguments.base)
+        count, megabytes = _remove(arguments.which, arguments.base)
         print(f"{count} entries removed, {megabytes:.1f} MB")
 
 
-def _text(arguments: argparse.Namespace) -> None:
-    from bert_repro import pretraining_text
+def _remove(which: str, base: str) -> tuple[int, float]:
+    if which.endswith((".yaml", ".yml")):
+        from bert_repro.workflow import plan
 
-    told = pretraining_text.prepare(
-        arguments.texts, arguments.out, arguments.without, arguments.held_out, arguments.seed
-    )
+        return plan.forget(which, base)
+    from bert_repro import states
+
+    return states.remove(which)
+
+
+def _text(arguments: argparse.Namespace) -> None:
+    from bert_repro.corpora import cleaning
+
+    told = cleaning.prepare(arguments.texts, arguments.out, arguments.without, arguments.held_out, arguments.seed)
     for source, count in told["sources"].items():
         sizes = (f"{count[part]['words']:12,} words {name}" for part, name in [("before", "read"), ("after", "kept")])
         print(f"{source:30}{', '.join(sizes)}, {count['held_out']['documents']} documents held out")
@@ -291,8 +304,8 @@ def _text(arguments: argparse.Namespace) -> None:
 
 
 def _vocabulary(given: argparse.Namespace) -> None:
-    from bert_repro import vocabulary
-    from bert_repro.architectures import Config
+    from bert_repro.checkpoints import vocabulary
+    from bert_repro.checkpoints.families import Config
 
     shape = given.size, given.hidden, given.layers, given.attention_heads, given.feed_forward, given.positions
     vocabulary.make(given.texts, given.out, Config(*shape, initializer_range=given.initializer_range))
@@ -310,18 +323,18 @@ def main(given: list[str] | None = None) -> int:
         if arguments.command == "run":
             _run(arguments)
         elif arguments.command == "rerun":
-            from bert_repro import rerun
+            from bert_repro.workflow.notebooks import rerun
 
             print(rerun.rerun(arguments.table, [tuple(pair) for pair in arguments.parameter]))
         elif arguments.command == "report":
-            from bert_repro import report
+            from bert_repro.workflow import report
 
             where = arguments.profile, arguments.gpu, arguments.parts
             report.make(arguments.study, arguments.base, arguments.jobs, arguments.archive, *where)
         elif arguments.command == "parameters":
-            from bert_repro import execute
+            from bert_repro.workflow import notebooks
 
-            for p in execute.parameters(execute.find(arguments.notebook)):
+            for p in notebooks.parameters(notebooks.find(arguments.notebook)):
                 print(f"{p.name}: {p.type} = {p.default!r}  # {p.help}")
         elif arguments.command == "fetch":
             _fetch(arguments.what, arguments.base)

@@ -15,7 +15,7 @@ from keras import layers, ops
 
 from bert_repro import backend
 from bert_repro.alignment import Aligned
-from bert_repro.architectures import Config, weight_table
+from bert_repro.checkpoints.families import Config, weight_table
 
 ACTIVATIONS = {
     "gelu": lambda x: keras.activations.gelu(

@@ -20,9 +20,11 @@ import nbformat
 import yaml
 from plotly.offline import get_plotlyjs
 
-from bert_repro import provenance, staleness
-from bert_repro import study as studies
-from bert_repro.page import mathjax_script
+from bert_repro import files
+from bert_repro.results import provenance
+from bert_repro.workflow import staleness
+from bert_repro.workflow import study as studies
+from bert_repro.workflow.notebooks.page import mathjax_script
 
 BOOK = Path(__file__).resolve().parent
 OWN = "yours"
@@ -79,15 +81,13 @@ def assemble(parts: list[Part], chapters: Path, runs: Path, out: Path, repositor
         shutil.copytree(BOOK, new, ignore=shutil.ignore_patterns("*.py", "__pycache__", "_build", ".*"))
         (new / "_static" / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
         shutil.copyfile(mathjax_script(), new / "_static" / "tex-svg.mjs")
-        sources = sorted(
-            p for p in (studies.ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts
-        )
+        sources = sorted(p for p in (files.ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
         for source in sources:  # as they are in the repository, to be taken and rerun
-            place = new / "files" / source.relative_to(studies.ROOT)
+            place = new / "files" / source.relative_to(files.ROOT)
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, place)
         there = {part.folder: _order(part, chapters / part.folder) for part in parts}
-        page = _Pages(new, parts, there, {str(source.relative_to(studies.ROOT)) for source in sources}, repository)
+        page = _Pages(new, parts, there, {str(source.relative_to(files.ROOT)) for source in sources}, repository)
         for markdown in new.glob("*.md"):
             markdown.write_text(page.linked(markdown.read_text(encoding="utf-8"), markdown.stem), encoding="utf-8")
         for notebook in sorted(chapters.glob("*.ipynb")):
@@ -248,7 +248,7 @@ def repository() -> str:
     if named:
         return str(named)
     try:
-        asked = ["git", "-C", str(studies.ROOT), "remote", "get-url", "origin"]
+        asked = ["git", "-C", str(files.ROOT), "remote", "get-url", "origin"]
         origin = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
     except FileNotFoundError:  # no git on this machine
         return ""
@@ -264,7 +264,7 @@ def main() -> None:
     parser.add_argument("--build", required=True, type=Path, help="folder with the study's chapters, runs and tables")
     given = parser.parse_args()
     parts = [
-        Part(name, studies.load(studies.ROOT / "studies" / f"{name}.yaml"), studies.ROOT / "results" / name / "tables")
+        Part(name, studies.load(files.ROOT / "studies" / f"{name}.yaml"), files.ROOT / "results" / name / "tables")
         for name in given.published
     ]
     parts.append(Part(OWN, studies.load(given.study, given.base), given.build / "tables"))

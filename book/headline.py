@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from bert_repro import figures, scores, tables
-from bert_repro.figures.still import still
+from bert_repro import figures
+from bert_repro.figures.svg import still
+from bert_repro.results import scores, tables
 
 PANELS = {"rsa": "RSA with the untuned encoder (Wikipedia)", "uuas": "UUAS of distance probes (EWT test)"}
 

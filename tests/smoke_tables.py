@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bert_repro import staleness, tables
+from bert_repro.results import tables
+from bert_repro.workflow import staleness
 
 ROOT = Path(__file__).resolve().parent.parent
 

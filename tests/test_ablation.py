@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bert_repro import ablation, claims, intervals, tables
+from bert_repro.results import claims, intervals, scores, tables
 
 LAYERS = range(7)
 NOISE = np.random.default_rng(0)
@@ -60,12 +60,12 @@ def study(effect=lambda layer: layer, restored=lambda layer: layer, size=1e-3, t
 
 
 def correlated(table):
-    rows = tables.tidy(ablation.rank_correlations(ablation.by_layer(table, "parsing-1")), role="score")
+    rows = tables.tidy(scores.rank_correlations(scores.by_layer(table, "parsing-1")), role="score")
     return rows.set_index(["target", "probe"])
 
 
 def test_each_layer_has_its_change_and_what_came_of_it():
-    by_layer = ablation.by_layer(study(), "parsing-1")
+    by_layer = scores.by_layer(study(), "parsing-1")
     found = by_layer.pivot(index=["target", "probe"], columns="layer", values="value").astype(float)
     expected = {("change", "rsa"): 10, ("probe_change", "UUAS, distance"): 100, ("probe_change", "accuracy, upos"): 100,
                 ("restored_layer", "las"): 100}  # fmt: skip
@@ -80,8 +80,8 @@ def test_the_probe_seed_is_the_first_that_both_models_have():
     structural = table["notebook"] == "structural_probe"
     base = table[structural & (table["model"] == "base")].assign(probe_seed=0)
     both = table[structural].assign(probe_seed=2)
-    more = ablation.by_layer(pd.concat([base, both, table], ignore_index=True), "parsing-1")
-    pd.testing.assert_frame_equal(more, ablation.by_layer(table, "parsing-1"))
+    more = scores.by_layer(pd.concat([base, both, table], ignore_index=True), "parsing-1")
+    pd.testing.assert_frame_equal(more, scores.by_layer(table, "parsing-1"))
 
 
 def test_a_planted_order_gives_one_and_its_reverse_minus_one():
@@ -99,15 +99,15 @@ def test_noise_is_no_order():
 def test_spearman_shares_ranks_among_ties_and_a_constant_side_has_no_order():
     left = np.array([[1.0, 2, 2, 3], [1, 1, 1, 1], [3, 1, 2, 0]])
     right = np.array([[10.0, 20, 20, 30], [1, 2, 3, 4], [0, 2, 1, 3]])
-    assert ablation.spearman(left, right) == pytest.approx([1, 0, -1])
+    assert scores.spearman(left, right) == pytest.approx([1, 0, -1])
     some = NOISE.normal(size=(50, 7)), NOISE.normal(size=(50, 7))
     naive = [pd.Series(a).corr(pd.Series(b), method="spearman") for a, b in zip(*some, strict=True)]
-    assert ablation.spearman(*some) == pytest.approx(naive)
+    assert scores.spearman(*some) == pytest.approx(naive)
 
 
 def test_the_claim_reads_these_rows():
     def judged(table):
-        rows = tables.tidy(ablation.rank_correlations(ablation.by_layer(table, "parsing-1")), role="score", notebook="change_and_function",
+        rows = tables.tidy(scores.rank_correlations(scores.by_layer(table, "parsing-1")), role="score", notebook="change_and_function",
                            model="parsing-1", task="parsing", seed=1, layers_changed="all", study="paper")  # fmt: skip
         return claims.verdicts(claims.load(), rows, "paper").set_index("id").loc["similarity-predicts-function"]
 
@@ -118,8 +118,8 @@ def test_the_claim_reads_these_rows():
 def test_what_cannot_be_set_side_by_side_is_refused():
     table = study()
     with pytest.raises(ValueError, match="no rsa of 'nli-1' with 'base' in the tables: run its similarity first"):
-        ablation.by_layer(table, "nli-1")
+        scores.by_layer(table, "nli-1")
     with pytest.raises(ValueError, match="neither probes nor layers put back of 'parsing-1'"):
-        ablation.by_layer(table[table["notebook"] == "similarity"], "parsing-1")
+        scores.by_layer(table[table["notebook"] == "similarity"], "parsing-1")
     half = table[(table["notebook"] != "structural_probe") & (table["notebook"] != "edge_probe")]
-    assert set(ablation.by_layer(half, "parsing-1")["target"]) == {"change", "restored_layer"}
+    assert set(scores.by_layer(half, "parsing-1")["target"]) == {"change", "restored_layer"}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bert_repro import execute
-from bert_repro.study import ROOT
+from bert_repro.files import ROOT
+from bert_repro.workflow import notebooks
 
 LEVELS = (
     {
@@ -216,8 +216,8 @@ def test_a_notebook_is_prose_and_calls(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=label)
 def test_defaults_fit_their_own_annotations_and_are_explained(path):
-    parameters = execute.parameters(path)
-    execute.check(path, {parameter.name: parameter.default for parameter in parameters})
+    parameters = notebooks.parameters(path)
+    notebooks.check(path, {parameter.name: parameter.default for parameter in parameters})
     assert [parameter.name for parameter in parameters if not parameter.help] == []
 
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from bert_repro.architectures import ARCHITECTURES, Config, from_raw, to_raw, weight_table
+from bert_repro.checkpoints.families import ARCHITECTURES, Config, from_raw, to_raw, weight_table
 
 CONFIG = Config(50, 8, 3, 2, 12, 16, type_vocab_size=2, layer_norm_eps=1e-5, pad_token_id=1)
 

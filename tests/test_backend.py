@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from bert_repro.study import ROOT
+from bert_repro.files import ROOT
 
 SCRIPT = """
 import sys

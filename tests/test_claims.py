@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from bert_repro import claims, intervals, study, tables
-from bert_repro.study import ROOT
+from bert_repro.files import ROOT
+from bert_repro.results import claims, intervals, tables
+from bert_repro.workflow import study
 
 NOISE = np.random.default_rng(0).normal(size=200)
 IDS = [

@@ -15,10 +15,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bert_repro import checkpoints, corpora, execute, report, tables
+from bert_repro import checkpoints, corpora
 from bert_repro.__main__ import main
-from bert_repro.study import ROOT, load
-from bert_repro.study import runs as study_runs
+from bert_repro.checkpoints.builtin import random_weights
+from bert_repro.files import ROOT
+from bert_repro.results import tables
+from bert_repro.workflow import notebooks, report
+from bert_repro.workflow.study import load
+from bert_repro.workflow.study import runs as study_runs
 
 DEMO = (ROOT / "studies" / "demo.yaml").read_text()
 
@@ -86,7 +90,7 @@ def test_parameters_are_shown_with_their_help(capsys):
     assert main(["parameters", "similarity"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "layers: list[int] = []  # which layers, 0 being the embeddings; empty for all" in lines
-    assert len(lines) == len(execute.parameters(execute.find("similarity")))
+    assert len(lines) == len(notebooks.parameters(notebooks.find("similarity")))
 
 
 def test_a_study_is_shown_with_its_runs(capsys):
@@ -211,7 +215,7 @@ def test_report_can_be_called_from_any_folder(tmp_path, monkeypatch):
     base = tmp_path / "mine"
     base.mkdir()
     config = checkpoints.Config(50, 8, 1, 1, 8, 16)
-    checkpoints.write(base, config, checkpoints.random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
+    checkpoints.write(base, config, random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
     seen = []
 
     def run(command, lock):
@@ -310,7 +314,7 @@ def test_ctrl_c_ends_other_commands_without_a_traceback(capsys, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(execute, "find", interrupted)
+    monkeypatch.setattr(notebooks, "find", interrupted)
     assert main(["parameters", "similarity"]) == 130
     assert capsys.readouterr() == ("", "bert_repro: interrupted\n")
 

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bert_repro import compare, execute, intervals, tables
-from bert_repro.study import ROOT
+from bert_repro.files import ROOT
+from bert_repro.results import contrasts, intervals, tables
+from bert_repro.workflow import notebooks
 
 NOISE = np.random.default_rng(0).normal(size=(2, 40, 200))
 PAIRED = ["agrees", "open", "differs"]
@@ -54,16 +55,16 @@ def numbers(found, *columns):
 
 def test_a_set_agrees_with_itself_exactly():
     for tolerance in (0, 0.02):
-        found = compare.compare(mixed(), mixed(), tolerance=tolerance)
+        found = contrasts.compare(mixed(), mixed(), tolerance=tolerance)
         assert len(found) == len(mixed())
         assert set(found["finding"]) == {"agrees"} and found["value"].tolist() == [0.0] * len(found)
         assert found[found["notebook"] != "finetune"][["ci_low", "ci_high"]].eq(0).all(axis=None)
-    assert compare.largest(found).empty and compare.alone(found).empty
+    assert contrasts.largest(found).empty and contrasts.alone(found).empty
 
 
 def test_swapping_the_sets_negates():
     first, second = mixed(skip=[0, 12]), mixed(0.03, own=0.02, skip=[1])
-    there, back = compare.compare(first, second), compare.compare(second, first)
+    there, back = contrasts.compare(first, second), contrasts.compare(second, first)
     back = back.set_index(pd.Index(known(back))).loc[known(there)]
     assert numbers(there, "value", "ci_low", "ci_high") == pytest.approx(
         -numbers(back, "value", "ci_high", "ci_low"), nan_ok=True
@@ -84,7 +85,7 @@ def test_swapping_the_sets_negates():
 def test_a_planted_shift_is_found_and_planted_noise_leaves_it_open(shift, own, finding):
     rows = [row(0.5, at) for at in range(6)]
     others = [row(0.5 + shift, at, own) for at in range(6)]
-    found = compare.compare(tables.tidy(rows), tables.tidy(others))
+    found = contrasts.compare(tables.tidy(rows), tables.tidy(others))
     assert found["finding"].tolist() == [finding] * 6
     assert found["value"].tolist() == pytest.approx([shift] * 6)
     assert (found["second"] - found["first"]).tolist() == pytest.approx([shift] * 6)
@@ -93,7 +94,7 @@ def test_a_planted_shift_is_found_and_planted_noise_leaves_it_open(shift, own, f
 def test_what_the_draw_of_sentences_did_to_both_is_gone():
     """The paired interval is that of what the sets do not share; an independent one would hold all the noise."""
     first, second = ([row(0.5, at, own) for at in range(6)] for own in (0, 0.001))
-    found = compare.compare(tables.tidy(first), tables.tidy(second))
+    found = contrasts.compare(tables.tidy(first), tables.tidy(second))
     paired = found["ci_high"] - found["ci_low"]
     own = [np.ptp(np.percentile(0.001 * NOISE[1, at], [2.5, 97.5])) for at in range(6)]
     independent = [np.ptp(np.percentile(0.01 * (NOISE[0, at] - NOISE[0, at + 20]), [2.5, 97.5])) for at in range(6)]
@@ -103,7 +104,7 @@ def test_what_the_draw_of_sentences_did_to_both_is_gone():
 
 def test_rows_are_paired_as_a_loop_would():
     first, second = mixed(skip=[0, 7, 11]), mixed(0.01, skip=[2, 9], study="two").assign(base="another")
-    found = compare.compare(first, second)
+    found = contrasts.compare(first, second)
     one, two = (dict(zip(known(table), table["value"], strict=True)) for table in (first, second))
     assert sorted(known(found)) == sorted(one.keys() | two.keys())
     for key, row in zip(known(found), found.itertuples(), strict=True):
@@ -119,14 +120,14 @@ def test_rows_are_paired_as_a_loop_would():
 @pytest.mark.parametrize("column", ["role", "model", "seed", "updates", "reference_model", "layer", "corpus", "split", "rows", "target", "probe", "method", "metric"])  # fmt: skip
 def test_rows_that_measure_something_else_are_no_pair(column):
     changed = {"seed": 2, "updates": 100, "layer": 9, "role": "control"}.get(column, "another")
-    found = compare.compare(tables.tidy([row(0.5)]), tables.tidy([row(0.5) | {column: changed}]))
+    found = contrasts.compare(tables.tidy([row(0.5)]), tables.tidy([row(0.5) | {column: changed}]))
     assert found["finding"].tolist() == ["first only", "second only"]
 
 
 def test_a_tolerance_is_a_share_of_numbers_above_1():
     rows = [exact(value, at) for at, value in enumerate([0.5, -0.5, 1, 50, -50, 50])]
     others = [exact(value, at) for at, value in enumerate([0.59, -0.59, 1.11, 55, -55, 56])]
-    found = compare.compare(tables.tidy(rows), tables.tidy(others), tolerance=0.1)
+    found = contrasts.compare(tables.tidy(rows), tables.tidy(others), tolerance=0.1)
     assert found["tolerance"].tolist() == pytest.approx([0.1, 0.1, 0.111, 5.5, 5.5, 5.6])
     assert found["finding"].tolist() == ["agrees"] * 5 + ["differs"]
 
@@ -134,20 +135,20 @@ def test_a_tolerance_is_a_share_of_numbers_above_1():
 def test_numbers_without_replicates_on_a_side_are_compared_by_value():
     bare = tables.tidy([row(0.5, at) | {"replicates": None} for at in range(2)])
     for first, second in ((bare, tables.tidy([row(0.51), row(0.6, 1)])), (tables.tidy([row(0.51), row(0.6, 1)]), bare)):
-        found = compare.compare(first, second)
+        found = contrasts.compare(first, second)
         assert found["finding"].tolist() == ["agrees", "differs"]
         assert found[["ci_low", "ci_high", "replicates"]].isna().all(axis=None)
 
 
 def test_what_several_tables_of_a_set_hold_is_one_result():
     rows = [row(0.5), exact(0.1), exact(0.1), exact(0.100001)]
-    assert compare.compare(tables.tidy(rows), tables.tidy(rows[:2]))["finding"].tolist() == ["agrees"] * 2
+    assert contrasts.compare(tables.tidy(rows), tables.tidy(rows[:2]))["finding"].tolist() == ["agrees"] * 2
     twice = [*rows, exact(0.2)]
     message = (
         r"1 results of the second set occur twice and differ, by up to 0\.1: do tables of two studies, or of an older"
     )
     with pytest.raises(ValueError, match=message):
-        compare.compare(tables.tidy(rows), tables.tidy(twice))
+        contrasts.compare(tables.tidy(rows), tables.tidy(twice))
 
 
 # ---- two models
@@ -165,7 +166,7 @@ def seeds():
 
 
 def test_two_models_are_compared_with_everything_else_equal():
-    found = compare.compare(seeds(), seeds(), model="nli-1", other_model="nli-2").set_index(["metric", "layer"])
+    found = contrasts.compare(seeds(), seeds(), model="nli-1", other_model="nli-2").set_index(["metric", "layer"])
     assert found.loc["uuas"]["value"].tolist() == pytest.approx([0.1, 0.1])
     similar = found.loc["similarity"].set_index("reference_model")
     assert similar["finding"].to_dict() == {"base": "differs", "untrained": "first only", "nli-1": "second only"}
@@ -175,7 +176,7 @@ def test_two_models_are_compared_with_everything_else_equal():
 
 
 def test_a_model_is_compared_with_an_encoder_that_was_not_tuned():
-    found = compare.compare(seeds(), seeds(), model="nli-1", other_model="base")
+    found = contrasts.compare(seeds(), seeds(), model="nli-1", other_model="base")
     uuas = found[found["metric"] == "uuas"]
     assert uuas["finding"].tolist() == ["differs"] * 2 and set(uuas["model"]) == {"base"}
     assert uuas["value"].tolist() == pytest.approx([0.2, 0.2])
@@ -184,8 +185,8 @@ def test_a_model_is_compared_with_an_encoder_that_was_not_tuned():
 def test_a_model_trained_for_longer_elsewhere_is_paired_where_it_is_named():
     longer = tables.tidy([row(0.5, at, updates=2000) for at in range(2)])
     once = tables.tidy([row(0.5, at) for at in range(2)])
-    assert set(compare.compare(once, longer)["finding"]) == {"first only", "second only"}
-    assert compare.compare(once, longer, model="nli-1")["finding"].tolist() == ["agrees"] * 2
+    assert set(contrasts.compare(once, longer)["finding"]) == {"first only", "second only"}
+    assert contrasts.compare(once, longer, model="nli-1")["finding"].tolist() == ["agrees"] * 2
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,7 @@ def test_a_model_trained_for_longer_elsewhere_is_paired_where_it_is_named():
 )
 def test_compare_refuses(given, message):
     with pytest.raises(ValueError, match=message):
-        compare.compare(seeds(), seeds(), **given)
+        contrasts.compare(seeds(), seeds(), **given)
 
 
 # ---- what is told
@@ -208,33 +209,33 @@ def test_compare_refuses(given, message):
 
 def test_a_summary_counts_every_row_once():
     first, second = mixed(skip=[0, 12]), mixed(0.03, own=0.02, skip=[1])
-    found = compare.compare(first, second)
-    counts = compare.summary(found)
-    assert list(counts.columns) == [*compare.FINDINGS, "largest"]
-    assert counts[list(compare.FINDINGS)].to_numpy().sum() == len(found)
+    found = contrasts.compare(first, second)
+    counts = contrasts.summary(found)
+    assert list(counts.columns) == [*contrasts.FINDINGS, "largest"]
+    assert counts[list(contrasts.FINDINGS)].to_numpy().sum() == len(found)
     assert counts.loc[("finetune", "relative_l2")].to_dict() == pytest.approx(
-        dict.fromkeys(compare.FINDINGS, 0) | {"differs": 3, "second only": 1, "largest": 0.03}
+        dict.fromkeys(contrasts.FINDINGS, 0) | {"differs": 3, "second only": 1, "largest": 0.03}
     )
-    back = compare.summary(compare.compare(second, first))
+    back = contrasts.summary(contrasts.compare(second, first))
     assert back["largest"].tolist() == pytest.approx((-counts["largest"]).tolist())
-    none = compare.summary(compare.compare(first, second.assign(corpus="gum", notebook="other")))
+    none = contrasts.summary(contrasts.compare(first, second.assign(corpus="gum", notebook="other")))
     assert none["largest"].isna().all() and none[PAIRED].to_numpy().sum() == 0
 
 
 def test_the_clearest_difference_is_the_furthest_in_tolerances_and_not_the_largest():
     rows = [row(0.5), row(0.5, 1), row(300, 2, metric="kbits"), exact(0.5, 3), row(0.5, 4)]
     others = [row(0.6), row(0.7, 1, 0.08), row(320, 2, metric="kbits"), exact(0.65, 3), row(0.51, 4)]
-    found = compare.compare(tables.tidy(rows), tables.tidy(others))
-    clearest = compare.largest(found)
+    found = contrasts.compare(tables.tidy(rows), tables.tidy(others))
+    clearest = contrasts.largest(found)
     assert clearest["layer"].tolist() == [3, 0, 2, 1]
     assert clearest["what"].tolist()[:2] == ["nli-1, weights relative_l2, layer 3", "nli-1, uuas, layer 0, ewt:test"]
-    assert compare.largest(found, 1)["layer"].tolist() == [3]
+    assert contrasts.largest(found, 1)["layer"].tolist() == [3]
 
 
 def test_a_row_is_named_by_what_tells_it_apart():
     grid = {"reference_model": "base", "reference_layer": 2, "method": "rsa", "metric": "similarity across layers", "rows": "content"}  # fmt: skip
     probe = {"target": "upos", "probe_seed": 3, "method": "single layer", "metric": "accuracy"}
-    names = compare.largest(compare.compare(tables.tidy([row(0.1) | grid, row(0.1) | probe]), tables.tidy([row(0.9) | grid, row(0.7) | probe])))  # fmt: skip
+    names = contrasts.largest(contrasts.compare(tables.tidy([row(0.1) | grid, row(0.1) | probe]), tables.tidy([row(0.9) | grid, row(0.7) | probe])))  # fmt: skip
     assert names["what"].tolist() == [
         "nli-1 and base, rsa similarity across layers, layer 0 with 2, ewt:test, content",
         "nli-1, single layer upos accuracy, layer 0, ewt:test, probe seed 3",
@@ -243,15 +244,15 @@ def test_a_row_is_named_by_what_tells_it_apart():
 
 def test_what_one_set_has_alone_is_listed():
     gum = tables.tidy([row(0.5, corpus="gum"), row(0.5, 1, corpus="pud")])
-    found = compare.compare(mixed(), pd.concat([mixed(skip=range(9, 13)), gum], ignore_index=True))
-    assert compare.alone(found).values.tolist() == [
+    found = contrasts.compare(mixed(), pd.concat([mixed(skip=range(9, 13)), gum], ignore_index=True))
+    assert contrasts.alone(found).values.tolist() == [
         ["first only", "finetune", "nli-1", 4, 940, ""],
         ["second only", "structural_probe", "nli-1", 2, 940, "gum:test, pud:test"],
     ]
 
 
 def test_the_text_says_what_agrees_what_does_not_and_what_is_alone():
-    text = compare.text(compare.compare(mixed(), mixed(0.03, skip=[0])), "mini", "mine").splitlines()
+    text = contrasts.text(contrasts.compare(mixed(), mixed(0.03, skip=[0])), "mini", "mine").splitlines()
     assert text[0] == "mine less mini, 12 pairs of results: 0 agree, 0 are open, 12 differ; 1 more in mini only, 0 in mine only"  # fmt: skip
     assert "The clearest differences, 12 of 12" in text and "In one set only, the first being mini and the second mine" in text  # fmt: skip
     assert any(
@@ -259,19 +260,19 @@ def test_the_text_says_what_agrees_what_does_not_and_what_is_alone():
     )
     assert "+0.03  finetune: nli-1, weights relative_l2, layer 0" in text
     many = [exact(0.1, at) for at in range(30)]
-    text = compare.text(
-        compare.compare(tables.tidy(many), tables.tidy([one | {"value": 0.9} for one in many])), "a", "b"
+    text = contrasts.text(
+        contrasts.compare(tables.tidy(many), tables.tidy([one | {"value": 0.9} for one in many])), "a", "b"
     )
     assert "The clearest differences, 20 of 30" in text and text.count("+0.8  ") == 20
-    same = compare.text(compare.compare(mixed(), mixed()), "a", "b")
+    same = contrasts.text(contrasts.compare(mixed(), mixed()), "a", "b")
     assert "clearest" not in same and "only, the first" not in same
 
 
 def test_the_text_refuses_sets_that_have_nothing_in_common():
-    found = compare.compare(mixed(), tables.tidy([row(0.5, corpus="gum")]))
+    found = contrasts.compare(mixed(), tables.tidy([row(0.5, corpus="gum")]))
     message = "no result of mini measures what one of demo does, so there is nothing to compare: they were measured on ewt, and on gum"  # fmt: skip
     with pytest.raises(ValueError, match=message):
-        compare.text(found, "mini", "demo")
+        contrasts.text(found, "mini", "demo")
 
 
 def test_a_set_is_a_folder_or_a_study(tmp_path, monkeypatch):
@@ -279,21 +280,21 @@ def test_a_set_is_a_folder_or_a_study(tmp_path, monkeypatch):
         tables.write(tmp_path / place / "x.parquet", mixed(), {})
     monkeypatch.setattr(tables, "ROOT", tmp_path)
     for name, place in (("mine", "build/mine"), ("both", "results/both"), ("build/both", "build/both"), ("build/mine/tables", "build/mine")):  # fmt: skip
-        assert compare.folder(name) == tmp_path / place / "tables"
+        assert contrasts.folder(name) == tmp_path / place / "tables"
     monkeypatch.chdir(tmp_path / "build")
-    assert compare.folder("both").resolve() == tmp_path / "build/both/tables"
+    assert contrasts.folder("both").resolve() == tmp_path / "build/both/tables"
     message = (
         "no tables of 'nosuch': give a folder of tables, or a study with results/nosuch/tables or build/nosuch/tables"
     )
     with pytest.raises(FileNotFoundError, match=message):
-        compare.folder("nosuch")
+        contrasts.folder("nosuch")
 
 
 @pytest.mark.slow
 def test_the_published_results_agree_with_themselves_and_two_seeds_mostly_do():
-    table = tables.merge(compare.folder("mini"))
-    assert set(compare.compare(table, table)["finding"]) == {"agrees"}
-    found = compare.compare(table, table, model="nli-1", other_model="nli-2")
+    table = tables.merge(contrasts.folder("mini"))
+    assert set(contrasts.compare(table, table)["finding"]) == {"agrees"}
+    found = contrasts.compare(table, table, model="nli-1", other_model="nli-2")
     counts = found["finding"].value_counts()
     assert counts["agrees"] > counts["open"] > 0 and counts["differs"] > 0
     assert len(found) == sum((table["model"] == name).sum() for name in ("nli-1", "nli-2")) - counts[PAIRED].sum()
@@ -322,7 +323,7 @@ def test_the_chapter_shows_what_there_is_to_compare(tmp_path, request, second, e
         tables.write(tmp_path / name / "x.parquet", table, {"notebook": "finetune", "parameters": {"name": "x"}})
     given = {"first": str(tmp_path / "mine"), "second": str(tmp_path / ("mine" if one else "yours"))}
     given |= {} if "agree" in request.node.name else {"first_name": "mine", "second_name": "yours"}
-    execute.run(ROOT / "notebooks/chapters/compare.ipynb", tmp_path / "out.ipynb", given)
+    notebooks.run(ROOT / "notebooks/chapters/compare.ipynb", tmp_path / "out.ipynb", given)
     page = (tmp_path / "out.ipynb").read_text()
     assert [text for text in expected if text not in page] == []
     assert ("Neither set has both nli-1 and nli-2" in page) is not one

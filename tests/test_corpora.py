@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from test_readers import PAIRS, SMALL, file
 
-from bert_repro import corpora, readers
+from bert_repro import corpora
 from bert_repro.__main__ import main
-from bert_repro.sources import Origin, Source
-from bert_repro.study import CLONED, ROOT
+from bert_repro.corpora import readers
+from bert_repro.corpora.sources import Origin, Source
+from bert_repro.files import CLONED, ROOT
 
 
 @pytest.mark.parametrize(

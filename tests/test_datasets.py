@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from test_readers import PAIRS, SMALL, answer, file, load, squad
 
-from bert_repro import corpora, datasets
-from bert_repro.corpora import LABELS
+from bert_repro import corpora
+from bert_repro.corpora import LABELS, tfds
 
 TREES = SMALL.replace("\n\n1\tNew", "\n\n# sent_id = second\n1\tNew")
 UD, SQUAD, MNLI, WIKI = "universal_dependencies/en_ewt", "squad/v1.1", "glue/mnli", "wiki40b/en"
@@ -47,9 +47,9 @@ def test_what_was_not_fetched_is_told_with_the_command(name, home):
 
 def test_every_registered_dataset_is_known_to_the_library_and_readable():
     registered = {name: source.files for name, source in corpora.CORPORA.items() if source.home == "tfds"}
-    assert set(registered) == set(datasets._ROWS)
+    assert set(registered) == set(tfds._ROWS)
     for name in registered:
-        assert datasets._builder(name).info.full_name.startswith(f"{name}/")
+        assert tfds._builder(name).info.full_name.startswith(f"{name}/")
 
 
 # What they hold: prepared for real, of files of our own
@@ -70,7 +70,7 @@ def prepare(tmp_path, monkeypatch):
             (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / place).write_text(content)
         with monkeypatch.context() as patch:
-            patch.setattr(datasets, "_reach", lambda name, hosts: None)
+            patch.setattr(tfds, "_reach", lambda name, hosts: None)
             patch.setattr(tfds.download.DownloadManager, "download_and_extract", local)
             return corpora.fetch(name)
 
@@ -130,7 +130,7 @@ def test_questions_are_those_of_the_file(prepare, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("order", list(itertools.permutations(LABELS))[::2])
 def test_pairs_are_those_of_the_file_whatever_the_order_of_labels(prepare, tmp_path, monkeypatch, order):
-    monkeypatch.setattr(datasets._builder(MNLI).builder_config, "label_classes", order)
+    monkeypatch.setattr(tfds._builder(MNLI).builder_config, "label_classes", order)
     prepare(MNLI, pairs(train=PAIRS, dev_matched=PAIRS, dev_mismatched=PAIRS.replace("neutral", "entailment")))
     of_file = load(file(tmp_path, "p.tsv", PAIRS)).items
     for split, section in (("train", ""), ("matched", "matched")):
@@ -198,7 +198,7 @@ def test_a_broken_download_is_told_and_nothing_is_taken_for_the_dataset(home, mo
     def broken(manager, urls):
         raise tfds.download.DownloadError("HTTP code: 503.")
 
-    monkeypatch.setattr(datasets, "_reach", lambda name, hosts: None)
+    monkeypatch.setattr(tfds, "_reach", lambda name, hosts: None)
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", broken)
     with pytest.raises(OSError, match=f"dataset {SQUAD} could not be fetched: HTTP code: 503.. Run again"):
         corpora.fetch(SQUAD)
@@ -208,12 +208,12 @@ def test_a_broken_download_is_told_and_nothing_is_taken_for_the_dataset(home, mo
 
 
 def test_a_dataset_that_would_have_to_be_built_with_a_library_that_is_missing_is_told(home, monkeypatch):
-    builder = datasets._builder(WIKI)
+    builder = tfds._builder(WIKI)
 
     def build(self):
         raise ImportError("no module apache_beam")
 
-    monkeypatch.setattr(datasets, "_reach", lambda name, hosts: None)
+    monkeypatch.setattr(tfds, "_reach", lambda name, hosts: None)
     monkeypatch.setattr(type(builder), "download_and_prepare", build)
     with pytest.raises(
         OSError, match=f"dataset {WIKI} could not be fetched: no module apache_beam. Run again, or prepare"
@@ -231,7 +231,7 @@ def test_a_host_that_answers_at_all_is_there(monkeypatch):
         raise urllib.error.HTTPError(request.full_url, 403, "no", {}, None)
 
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
-    datasets._reach("x", ["https://a", "https://b", "https://c"])
+    tfds._reach("x", ["https://a", "https://b", "https://c"])
     assert asked == ["https://a", "https://b"]
 
 
@@ -265,7 +265,7 @@ def test_a_row_as_the_library_lays_it_out_becomes_an_item(name, row, expected):
         return tf.data.Dataset.from_generator(lambda: [row], output_signature=builder.info.features.get_tensor_spec())
 
     with tfds.testing.mock_data(as_dataset_fn=rows):
-        assert [record() for record in datasets.records(name, "train", {})] == [expected]
+        assert [record() for record in tfds.records(name, "train", {})] == [expected]
 
 
 ARTICLE = """
@@ -298,7 +298,7 @@ def test_articles_are_read_with_all_their_paragraphs_and_without_titles(home):
 
     left_out: dict[str, int] = {}
     with tfds.testing.mock_data(as_dataset_fn=rows):
-        items = [record() for record in datasets.records(WIKI, "train", left_out)]
+        items = [record() for record in tfds.records(WIKI, "train", left_out)]
     assert [(item.id, " ".join(item.words)) for item in items] == [
         ("Q1.1.1", "Glasswort grows low ."),
         ("Q1.1.2", "It is eaten !"),
@@ -314,7 +314,7 @@ def test_articles_are_streamed(home):
     import tensorflow_datasets as tfds
 
     with tfds.testing.mock_data(num_examples=200):
-        assert [record() for record in datasets.records(WIKI, "train", {})] == []
+        assert [record() for record in tfds.records(WIKI, "train", {})] == []
 
 
 def test_a_dataset_that_is_only_fetched_as_built_is_looked_for_in_the_bucket(home):

@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 from scipy.special import log_softmax, softmax
 
-from bert_repro import corpora, intervals, items, study
-from bert_repro.probes import description, edge, spans, treebank
+from bert_repro import corpora
+from bert_repro.corpora import items
+from bert_repro.probes import description_length, edge, spans, treebank
 from bert_repro.probes.edge import EdgeProbe
 from bert_repro.probes.spans import Labelled
+from bert_repro.results import intervals
+from bert_repro.workflow import study
 
 TAGS = ("DET", "NOUN", "VERB")
 
@@ -333,7 +336,7 @@ def test_wrong_probes_are_refused(wrong, message):
 
 def test_the_online_code_is_what_its_blocks_cost():
     probe = EdgeProbe([0, 1], epochs=4, batch_size=4)
-    code = description.online_code(probe, SPLITS[0], STATES[0], SPLITS[1], STATES[1])
+    code = description_length.online_code(probe, SPLITS[0], STATES[0], SPLITS[1], STATES[1])
     words = np.bincount(SPLITS[0].sentence)
     assert code.uniform == pytest.approx(words * np.log2(3))
     order = np.random.default_rng([1, 0]).permutation(400)
@@ -360,7 +363,7 @@ def test_the_online_code_is_what_its_blocks_cost():
 def test_labels_by_lot_are_dearer_than_planted_ones():
     lot = [spans.control(one, SPLITS[0], 1) for one in SPLITS]
     real, other = (
-        description.online_code(
+        description_length.online_code(
             EdgeProbe([1], epochs=4, batch_size=4), three[0], STATES[0], three[1], STATES[1]
         ).bits.sum()
         for three in (SPLITS, lot)
@@ -370,20 +373,20 @@ def test_labels_by_lot_are_dearer_than_planted_ones():
 
 def test_one_sentence_cannot_be_split():
     with pytest.raises(ValueError, match="1 sentence with labels cannot be split into blocks: at least two are needed"):
-        description.online_code(EdgeProbe([0]), SPLITS[0].of(np.array([3])), STATES[0], SPLITS[1], STATES[1])
+        description_length.online_code(EdgeProbe([0]), SPLITS[0].of(np.array([3])), STATES[0], SPLITS[1], STATES[1])
 
 
 def test_expected_layer_and_centre_of_gravity():
-    assert description.expected_layer(np.array([0.5, 0.6, 0.9])) == pytest.approx((1 * 0.1 + 2 * 0.3) / 0.4)
-    assert description.expected_layer(np.array([[0.2, 0.4, 0.4], [0.1, 0.1, 0.3]])) == pytest.approx([1, 2])
-    assert np.isnan(description.expected_layer(np.array([0.5, 0.5])))
-    assert np.isnan(description.expected_layer(np.array([0.5])))
-    assert description.expected_layer(np.array([0.5, 0.7]), [0, 3]) == pytest.approx(3)
-    assert description.centre_of_gravity(np.array([0.5, 0.5]), [2, 6]) == pytest.approx(4)
-    assert description.centre_of_gravity(np.array([0.25, 0.25, 0.5])) == pytest.approx(1.25)
+    assert description_length.expected_layer(np.array([0.5, 0.6, 0.9])) == pytest.approx((1 * 0.1 + 2 * 0.3) / 0.4)
+    assert description_length.expected_layer(np.array([[0.2, 0.4, 0.4], [0.1, 0.1, 0.3]])) == pytest.approx([1, 2])
+    assert np.isnan(description_length.expected_layer(np.array([0.5, 0.5])))
+    assert np.isnan(description_length.expected_layer(np.array([0.5])))
+    assert description_length.expected_layer(np.array([0.5, 0.7]), [0, 3]) == pytest.approx(3)
+    assert description_length.centre_of_gravity(np.array([0.5, 0.5]), [2, 6]) == pytest.approx(4)
+    assert description_length.centre_of_gravity(np.array([0.25, 0.25, 0.5])) == pytest.approx(1.25)
     # base BERT on EWT dependencies, from published cumulative scores: 2.52
     published = np.array([85.2, 90.2, 91.3, 92.6, 93.7, 94.1, 94.6, 94.9, 95.2, 95.2, 95.1, 95.3, 95.2])
-    assert description.expected_layer(published) == pytest.approx(2.52, abs=0.03)
+    assert description_length.expected_layer(published) == pytest.approx(2.52, abs=0.03)
 
 
 def test_a_study_knows_the_targets_by_name():

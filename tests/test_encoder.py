@@ -16,12 +16,13 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from bert_repro import architectures, backend, checkpoints, encoder
+from bert_repro import backend, checkpoints, encoder
 from bert_repro.alignment import Aligned
+from bert_repro.checkpoints import families
 
 DATA = Path(__file__).parent / "data"
 TOLERANCE = 1e-4
-FAMILIES = tuple(architectures.ARCHITECTURES)
+FAMILIES = tuple(families.ARCHITECTURES)
 DISTINCT = ("bert", "roberta", "distilbert", "electra")  # XLM-R and CamemBERT are RoBERTa under other names
 
 _spec = importlib.util.spec_from_file_location("parity", DATA.parents[1] / "benchmarks" / "parity.py")
@@ -33,7 +34,7 @@ _spec.loader.exec_module(parity)
 def recorded(family):
     """The config, and by kind of input what PyTorch was given and gave."""
     with safe_open(DATA / f"{family}.safetensors", "np") as opened:
-        config = architectures.from_raw(json.loads(opened.metadata()["config"]), family)
+        config = families.from_raw(json.loads(opened.metadata()["config"]), family)
     return config, parity.reference(DATA / f"{family}.safetensors")
 
 
@@ -58,7 +59,7 @@ def test_every_layer_is_that_of_pytorch(family, kind):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_references_are_drawn_wide_and_hold_every_weight(family):
     config, reference = recorded(family)
-    table = architectures.weight_table(config)
+    table = families.weight_table(config)
     assert {w.key: w.shape for w in table} == {key: array.shape for key, array in reference["weights"].items()}
     assert min(array.std() for array in reference["weights"].values() if array.size > 500) > 0.14
     assert reference["long"]["mask"].shape == (1, config.max_length) and config.max_length == 512
@@ -141,7 +142,7 @@ def test_positions_counted_from_another_row_show(family):
 @pytest.mark.parametrize("family", DISTINCT)
 def test_a_transposed_kernel_shows(family):
     config, reference = recorded(family)
-    square = [w for w in architectures.weight_table(config) if w.transposed and w.shape[0] == w.shape[1]]
+    square = [w for w in families.weight_table(config) if w.transposed and w.shape[0] == w.shape[1]]
     assert len(square) == 4 * config.num_hidden_layers
     model = encoder.build(config, reference["weights"])
     variables = {variable.path: variable for variable in model.weights}
@@ -160,7 +161,7 @@ def test_every_weight_counts(family):
     model = encoder.build(config, reference["weights"])
     variables = {variable.path: variable for variable in model.weights}
     generator = np.random.default_rng(0)
-    for weight in architectures.weight_table(config):
+    for weight in families.weight_table(config):
         if weight.variable.endswith("key/bias"):
             continue  # adds the same to all scores of a query: softmax takes it out
         target = variables[weight.variable]

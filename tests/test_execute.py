@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from bert_repro import execute
+from bert_repro.workflow import notebooks
 
 PARAMETERS = """\
 layers: list[int] = [0, 6]  # which layers, 0 = embeddings
@@ -46,7 +46,7 @@ def test_import_is_light():
 
 
 def test_parameters_are_read_with_type_default_and_help(tmp_path):
-    read = execute.parameters(write(tmp_path))
+    read = notebooks.parameters(write(tmp_path))
     assert read[0] == ("layers", "list[int]", [0, 6], "which layers, 0 = embeddings")
     assert [p.name for p in read] == ["layers", "words", "rate", "name", "fast", "corpora", "weights"]
     assert read[1].help == ""
@@ -67,7 +67,7 @@ def test_parameters_are_read_with_type_default_and_help(tmp_path):
 )
 def test_parameters_refuses_another_form(tmp_path, cell, message):
     with pytest.raises(ValueError, match=message):
-        execute.parameters(write(tmp_path, parameters=cell))
+        notebooks.parameters(write(tmp_path, parameters=cell))
 
 
 def test_parameters_refuses_none_two_and_what_is_no_notebook(tmp_path):
@@ -79,11 +79,11 @@ def test_parameters_refuses_none_two_and_what_is_no_notebook(tmp_path):
         with pytest.raises(
             ValueError, match=rf"small.ipynb: expected one code cell tagged `parameters`, found {found}"
         ):
-            execute.parameters(path)
+            notebooks.parameters(path)
     for content in ("not json", "[]", '{"nbformat": 3}'):
         path.write_text(content)
         with pytest.raises(ValueError, match=r"small.ipynb is not a Jupyter notebook of format 4"):
-            execute.parameters(path)
+            notebooks.parameters(path)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_parameters_refuses_none_two_and_what_is_no_notebook(tmp_path):
     ],
 )
 def test_check_accepts(tmp_path, given):
-    execute.check(write(tmp_path), given)
+    notebooks.check(write(tmp_path), given)
 
 
 @pytest.mark.parametrize(
@@ -117,32 +117,32 @@ def test_check_accepts(tmp_path, given):
 )
 def test_check_refuses_other_types(tmp_path, given, expected):
     with pytest.raises(ValueError, match=re.escape(expected)) as error:
-        execute.check(write(tmp_path), given)
+        notebooks.check(write(tmp_path), given)
     assert "small.ipynb" in str(error.value)
 
 
 def test_check_refuses_a_tuple_inside_a_free_value(tmp_path):
     path = write(tmp_path, parameters="extra: dict[str, object] = {}")
-    execute.check(path, {"extra": {"a": [1, None, "b"]}})
+    notebooks.check(path, {"extra": {"a": [1, None, "b"]}})
     with pytest.raises(ValueError, match="JSON has no such value"):
-        execute.check(path, {"extra": {"a": (1, 2)}})
+        notebooks.check(path, {"extra": {"a": (1, 2)}})
     with pytest.raises(ValueError, match="not JSON serializable"):
-        execute.check(path, {"extra": {"a": {1, 2}}})
+        notebooks.check(path, {"extra": {"a": {1, 2}}})
 
 
 def test_unknown_parameter_names_the_nearest(tmp_path):
     path = write(tmp_path)
     expected = r"small.ipynb has no parameter 'layer': did you mean 'layers'\? It has layers: list\[int\], words: int"
-    for refuse in (lambda: execute.check(path, {"layer": [0]}), lambda: execute.parse([("layer", "[0]")], path)):
+    for refuse in (lambda: notebooks.check(path, {"layer": [0]}), lambda: notebooks.parse([("layer", "[0]")], path)):
         with pytest.raises(ValueError, match=expected):
             refuse()
 
 
 def test_parse_goes_by_the_annotation(tmp_path):
     texts = [("layers", "[0, 12]"), ("rate", "1"), ("name", "12"), ("fast", "true"), ("weights", '{"a": 1}')]
-    parsed = execute.parse(texts, write(tmp_path))
+    parsed = notebooks.parse(texts, write(tmp_path))
     assert parsed == {"layers": [0, 12], "rate": 1, "name": "12", "fast": True, "weights": {"a": 1}}
-    assert execute.parse([("name", "true")], write(tmp_path)) == {"name": "true"}
+    assert notebooks.parse([("name", "true")], write(tmp_path)) == {"name": "true"}
 
 
 @pytest.mark.parametrize(
@@ -158,32 +158,32 @@ def test_parse_goes_by_the_annotation(tmp_path):
 )
 def test_parse_refuses(tmp_path, texts, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        execute.parse(texts, write(tmp_path))
+        notebooks.parse(texts, write(tmp_path))
 
 
 def test_find_by_name(tmp_path, monkeypatch):
     (tmp_path / "notebooks/chapters").mkdir(parents=True)
-    monkeypatch.setattr(execute, "ROOT", tmp_path)
+    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
     first = write(tmp_path / "notebooks")
     second = write(tmp_path / "notebooks/chapters").rename(tmp_path / "notebooks/chapters/story.ipynb")
-    assert execute.find("small") == execute.find(str(first)) == first
-    assert execute.find("story") == second
+    assert notebooks.find("small") == notebooks.find(str(first)) == first
+    assert notebooks.find("story") == second
     for name in ("smal", "other.ipynb"):
         with pytest.raises(
             ValueError, match=rf"no notebook '{name}': give a path to an .ipynb, or one of small, story"
         ):
-            execute.run(name, tmp_path / "out.ipynb", {})
+            notebooks.run(name, tmp_path / "out.ipynb", {})
 
 
 def test_run_refuses_before_it_runs(tmp_path):
     path = write(tmp_path, heading="no heading")
     for output in (path, tmp_path / "out.html"):
         with pytest.raises(ValueError, match=r"give another path that ends in .ipynb"):
-            execute.run(path, output, {})
+            notebooks.run(path, output, {})
     with pytest.raises(ValueError, match=r"no heading to put the title 'seed 1' behind"):
-        execute.run(path, tmp_path / "out.ipynb", {}, title="seed 1")
+        notebooks.run(path, tmp_path / "out.ipynb", {}, title="seed 1")
     with pytest.raises(ValueError, match="no parameter 'word'"):
-        execute.run(path, tmp_path / "out.ipynb", {"word": 1})
+        notebooks.run(path, tmp_path / "out.ipynb", {"word": 1})
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -221,11 +221,11 @@ def test_run_leaves_a_whole_stamped_notebook_and_page(tmp_path, monkeypatch, cap
         "figure = go.Figure(go.Scatter(y=[1, 2]))\n"
         "display({'application/vnd.plotly.v1+json': json.loads(figure.to_json()),"
         " 'text/html': figure.to_html(full_html=False, include_plotlyjs=False)}, raw=True)",
-        parameters=PARAMETERS + f"\ngiven: str = {str(execute.ROOT)!r}",
+        parameters=PARAMETERS + f"\ngiven: str = {str(notebooks.ROOT)!r}",
         heading="# Similarity\n\nWith $x^2$, and [a paper](https://example.org).\n\n## Later",
     )
     output = folder / "new/out.ipynb"
-    execute.run(path, output, {"corpora": [nasty], "name": sys.executable, "rate": 2}, html=True, title="base\nand 1")
+    notebooks.run(path, output, {"corpora": [nasty], "name": sys.executable, "rate": 2}, html=True, title="base\nand 1")
 
     assert [p.name for p in sorted(output.parent.iterdir())] == ["out.html", "out.ipynb"]
     assert "True True\n" in printed(output), "root as working folder, and a kernel of this Python"
@@ -260,13 +260,13 @@ def test_run_leaves_a_whole_stamped_notebook_and_page(tmp_path, monkeypatch, cap
 def test_a_failed_run_leaves_its_notebook_aside_until_one_succeeds(tmp_path, capfd):
     path = write(tmp_path, "print(words)", "if words == 0:\n    raise KeyError('no such\\nword')", "print('end')")
     output, failed = tmp_path / "out.ipynb", tmp_path / "out.failed.ipynb"
-    with pytest.raises(execute.NotebookError) as error:
-        execute.run(path, output, {"words": 0}, progress=False)
+    with pytest.raises(notebooks.NotebookError) as error:
+        notebooks.run(path, output, {"words": 0}, progress=False)
     assert str(error.value) == rf"small.ipynb, cell 4 of 5: KeyError: 'no such\nword' (see {failed})"
     assert sorted(tmp_path.iterdir()) == [failed, path]
     assert "0\n" in printed(failed)
 
-    execute.run(path, output, {"words": 1}, progress=False)
+    notebooks.run(path, output, {"words": 1}, progress=False)
     assert sorted(tmp_path.iterdir()) == [output, path]
     assert printed(output) == "1\nend\n"
     assert capfd.readouterr().err == "", "no bar, no log lines"
@@ -281,8 +281,8 @@ def test_a_failed_run_leaves_its_notebook_aside_until_one_succeeds(tmp_path, cap
 )
 def test_a_run_that_ends_early_is_a_failure(tmp_path, code, message):
     path = write(tmp_path, code, "print('end')")
-    with pytest.raises(execute.NotebookError, match=re.escape(message)):
-        execute.run(path, tmp_path / "out.ipynb", {}, progress=False)
+    with pytest.raises(notebooks.NotebookError, match=re.escape(message)):
+        notebooks.run(path, tmp_path / "out.ipynb", {}, progress=False)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.failed.ipynb", "small.ipynb"]
 
 
@@ -293,15 +293,15 @@ def test_a_kernel_takes_no_network_port_and_leaves_no_socket(tmp_path, monkeypat
         monkeypatch.setattr(tempfile, "tempdir", sockets)
         monkeypatch.setenv("SOCKETS", sockets)
         code = "import os\nprint(sorted(name[-6:] for name in os.listdir(os.environ['SOCKETS'])))"
-        execute.run(write(tmp_path, code), tmp_path / "out.ipynb", {}, progress=False)
+        notebooks.run(write(tmp_path, code), tmp_path / "out.ipynb", {}, progress=False)
         assert "-ipc-1" in printed(tmp_path / "out.ipynb")
         assert os.listdir(sockets) == []
 
 
 def test_a_kernel_that_does_not_start_is_a_failure(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(execute.NotebookError, match="before its first cell: the kernel does not answer: Kernel died"):
-        execute.run(write(tmp_path, "1"), tmp_path / "out.ipynb", {}, progress=False)
+    with pytest.raises(notebooks.NotebookError, match="before its first cell: the kernel does not answer: Kernel died"):
+        notebooks.run(write(tmp_path, "1"), tmp_path / "out.ipynb", {}, progress=False)
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
@@ -314,5 +314,5 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(papermill, "execute_notebook", interrupt)
     path = write(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        execute.run(path, tmp_path / "out.ipynb", {})
+        notebooks.run(path, tmp_path / "out.ipynb", {})
     assert list(tmp_path.iterdir()) == [path]

@@ -6,9 +6,10 @@ import json
 import pandas as pd
 import pytest
 
-from bert_repro import figures, tables
+from bert_repro import figures
 from bert_repro.figures import exhibits
-from bert_repro.study import ROOT
+from bert_repro.files import ROOT
+from bert_repro.results import tables
 
 NAMES = (
     ("states", "base", None),

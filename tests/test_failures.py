@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from bert_repro import report
+from bert_repro.workflow import report
 
 BLOCK = """[Fri Nov 27 05:26:03 2026]
 Error in rule {name}:

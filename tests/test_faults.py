@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bert_repro import checkpoints, corpora
-from bert_repro.study import ROOT, cache_folder
+from bert_repro.files import ROOT, cache_folder
 
 TINY = ["tiny", "ewt:dev[300]"]
 

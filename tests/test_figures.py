@@ -9,7 +9,8 @@ import pandas as pd
 import plotly.io as pio
 import pytest
 
-from bert_repro import figures, tables
+from bert_repro import figures
+from bert_repro.results import tables
 
 MODELS = [
     ("base", None, None),

@@ -19,14 +19,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from bert_repro import checkpoints, encoder, finetune, heads, provenance
-from bert_repro.architectures import Config
+from bert_repro import checkpoints, encoder, finetune
+from bert_repro.checkpoints.builtin import random_weights
+from bert_repro.checkpoints.families import Config
 from bert_repro.corpora import LABELS
-from bert_repro.finetune import run as running
-from bert_repro.finetune.examples import Examples
+from bert_repro.files import ROOT
+from bert_repro.finetune import loop as running
+from bert_repro.finetune.batches import Examples
+from bert_repro.finetune.heads.pairs import PairClassifier
+from bert_repro.finetune.heads.spans import SpanFinder
+from bert_repro.finetune.loop import Run, learn
 from bert_repro.finetune.network import LinearWarmup, Network
-from bert_repro.finetune.run import Run, learn
-from bert_repro.study import ROOT
+from bert_repro.results import provenance
 
 DATA = {
     "nli": ("mnli:train[24]", "mnli:dev[40]"),
@@ -44,8 +48,8 @@ def tune(task, data=None, model="tiny", **options):
 
 def small(frozen_layers=0):
     """Make a network of two narrow blocks that tells pairs apart."""
-    weights = checkpoints.random_weights(CONFIG, 0, 0.1)
-    return Network(CONFIG, weights, heads.PairClassifier(LABELS), frozen_layers)
+    weights = random_weights(CONFIG, 0, 0.1)
+    return Network(CONFIG, weights, PairClassifier(LABELS), frozen_layers)
 
 
 def batch(pieces=6):
@@ -472,7 +476,7 @@ def test_a_question_without_a_window_is_counted_and_wrong(tokenizer, tmp_path):
     assert examples.report["items left out"] == 1 and set(examples.owners) == {1}
     network = Network(
         checkpoints.read_config(checkpoints.resolve("tiny")),
-        checkpoints.read_weights(checkpoints.resolve("tiny")), heads.SpanFinder(()),
+        checkpoints.read_weights(checkpoints.resolve("tiny")), SpanFinder(()),
     )  # fmt: skip
     counts = network.score(examples)
     assert counts[0].tolist() == [[0, 1], [0, 1]] and counts[1, :, 1].tolist() == [1, 1]
@@ -948,7 +952,7 @@ def test_pytorch_finds_our_task_heads_and_gives_the_same_logits(made, tmp_path):
     )  # fmt: skip
     subprocess.run([python, "-c", LOGITS, tmp_path / "inputs.npz", pairs, spans], check=True, capture_output=True)
     for folder, head, extra in (
-        (pairs, heads.PairClassifier(LABELS), {}), (spans, heads.SpanFinder(()), {"allowed": inputs["mask"]}),
+        (pairs, PairClassifier(LABELS), {}), (spans, SpanFinder(()), {"allowed": inputs["mask"]}),
     ):  # fmt: skip
         weights = checkpoints.read_weights(folder)
         network = Network(checkpoints.read_config(folder), weights, head)

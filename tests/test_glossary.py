@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from bert_repro.study import ROOT
+from bert_repro.files import ROOT
 
 _TEXT = (ROOT / "book" / "glossary.md").read_text(encoding="utf-8")
 BODY = re.search(r"```\{glossary\}\n(.*)```", _TEXT, re.DOTALL)[1]

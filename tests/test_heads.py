@@ -9,10 +9,14 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_repro import heads
 from bert_repro.alignment import Aligned
-from bert_repro.items import LABELS, Pair, Question, Sentence
-from bert_repro.trees import arborescence
+from bert_repro.corpora.items import LABELS, Pair, Question, Sentence
+from bert_repro.finetune import heads
+from bert_repro.finetune.heads.pairs import PairClassifier
+from bert_repro.finetune.heads.parser import Biaffine, BiaffineParser
+from bert_repro.finetune.heads.spans import SpanFinder, exact_match, f1
+from bert_repro.finetune.heads.tagger import WordTagger
+from bert_repro.finetune.heads.trees import arborescence
 
 CLS, SEP = 101, 102
 
@@ -105,10 +109,10 @@ QUESTIONS = [
 QUESTION_INPUTS = [encode([1, 1], [1, 3, 1, 1, 1]), encode([1, 2], [1, 2, 1, 1, 1, 1, 2])]
 
 HEADS = [
-    (heads.PairClassifier, PAIRS, PAIR_INPUTS),
-    (heads.SpanFinder, QUESTIONS, QUESTION_INPUTS),
-    (heads.BiaffineParser, TREES, TREE_INPUTS),
-    (heads.WordTagger, TREES, TREE_INPUTS),
+    (PairClassifier, PAIRS, PAIR_INPUTS),
+    (SpanFinder, QUESTIONS, QUESTION_INPUTS),
+    (BiaffineParser, TREES, TREE_INPUTS),
+    (WordTagger, TREES, TREE_INPUTS),
 ]
 NAMES = [kind.__name__ for kind, _, _ in HEADS]
 every_head = pytest.mark.parametrize(("kind", "items", "inputs"), HEADS, ids=NAMES)
@@ -132,7 +136,7 @@ def test_padding_has_no_gradient(kind, items, inputs):
     gradient = np.asarray(tape.gradient(loss, watched))
     for one, mine in zip(inputs, gradient, strict=True):
         assert not mine[len(one.token_ids) :].any()
-        assert mine[0].any() or kind is heads.WordTagger  # [CLS] takes part in all others
+        assert mine[0].any() or kind is WordTagger  # [CLS] takes part in all others
 
 
 @every_head
@@ -142,7 +146,7 @@ def test_an_example_is_read_the_same_alone_and_in_a_batch(kind, items, inputs):
     together = read(head, reader, items, inputs)
     for item, one, found in zip(items, inputs, together, strict=True):
         (alone,) = read(head, reader, [item], [one])
-        if kind is heads.SpanFinder:
+        if kind is SpanFinder:
             assert alone == (pytest.approx(found[0], abs=1e-4), found[1])
         else:
             assert str(alone) == str(found)
@@ -179,26 +183,26 @@ def test_a_head_learns_two_examples_by_heart(kind, items, inputs):
     ("kind", "items", "said"),
     [
         (
-            heads.PairClassifier,
+            PairClassifier,
             [PAIRS[0], Pair("x", ("a",), ("b",))],
             "'x' has no label to learn from: a corpus of labelled pairs",
         ),
         (
-            heads.PairClassifier,
+            PairClassifier,
             [PAIRS[0], Pair("x", ("a",), ("b",), "maybe")],
             "'x' has the label 'maybe': expected one",
         ),
-        (heads.PairClassifier, [PAIRS[1]] * 2, "from item '2' on, every label is 'contradiction': at least two labels"),
+        (PairClassifier, [PAIRS[1]] * 2, "from item '2' on, every label is 'contradiction': at least two labels"),
         (
-            heads.SpanFinder,
+            SpanFinder,
             [QUESTIONS[0], question("ab", [])],
             "'q' has no answers to learn from: a corpus of questions with",
         ),
-        (heads.SpanFinder, PAIRS, "'1' has no answers to learn from"),
-        (heads.BiaffineParser, [TREES[0], Sentence("x", ("no",))], "'x' has no heads to learn from: a treebank"),
-        (heads.BiaffineParser, [Sentence("x", ("go",), (0,), ("root",))], "from item 'x' on, every label is 'root'"),
-        (heads.WordTagger, [TREES[0], Sentence("x", ("go",), (0,), ("root",))], "'x' has no upos to learn from"),
-        (heads.WordTagger, [Sentence("x", ("go",), upos=("VERB",))], "from item 'x' on, every label is 'VERB'"),
+        (SpanFinder, PAIRS, "'1' has no answers to learn from"),
+        (BiaffineParser, [TREES[0], Sentence("x", ("no",))], "'x' has no heads to learn from: a treebank"),
+        (BiaffineParser, [Sentence("x", ("go",), (0,), ("root",))], "from item 'x' on, every label is 'root'"),
+        (WordTagger, [TREES[0], Sentence("x", ("go",), (0,), ("root",))], "'x' has no upos to learn from"),
+        (WordTagger, [Sentence("x", ("go",), upos=("VERB",))], "from item 'x' on, every label is 'VERB'"),
     ],
 )
 def test_items_that_cannot_teach_are_refused(kind, items, said):
@@ -226,7 +230,7 @@ def test_biaffine_is_a_bilinear_form_with_biases():
     generator = np.random.default_rng(2)
     dependent = generator.standard_normal((2, 3, 4)).astype("float32")
     head = generator.standard_normal((2, 5, 6)).astype("float32")
-    layer = heads.Biaffine(7, every_pair=True)
+    layer = Biaffine(7, every_pair=True)
     found = np.asarray(layer(dependent, head))
     kernel = np.asarray(layer.kernel)
     assert found.shape == (2, 3, 5, 7)
@@ -241,7 +245,7 @@ def test_biaffine_is_a_bilinear_form_with_biases():
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_the_order_of_the_labels_in_the_output_layer_changes_nothing(order):
-    plain, permuted = heads.PairClassifier(LABELS), heads.PairClassifier([LABELS[i].upper() for i in order])
+    plain, permuted = PairClassifier(LABELS), PairClassifier([LABELS[i].upper() for i in order])
     logits = np.random.default_rng(0).standard_normal((3, 3))
     _, targets = plain.arrays(PAIRS, PAIR_INPUTS, 8)
     _, moved = permuted.arrays(PAIRS, PAIR_INPUTS, 8)
@@ -254,7 +258,7 @@ def test_the_order_of_the_labels_in_the_output_layer_changes_nothing(order):
 
 
 def test_pairs_count_in_their_section():
-    head = heads.PairClassifier(LABELS)
+    head = PairClassifier(LABELS)
     readings = ["entailment", "neutral", "neutral"]
     found = [head.score(item, [reading]) for item, reading in zip(PAIRS, readings, strict=True)]
     np.testing.assert_array_equal(found[0], [[1, 1], [1, 1], [0, 0]])  # matched, right
@@ -267,7 +271,7 @@ def test_pairs_count_in_their_section():
 )
 def test_label_names_that_tell_nothing_are_refused(names):
     with pytest.raises(ValueError) as caught:
-        heads.PairClassifier(names)
+        PairClassifier(names)
     assert str(list(names)) in str(caught.value) and "name them in `id2label`" in str(caught.value)
 
 
@@ -293,8 +297,8 @@ TEXT = st.text(alphabet="aAnthe .,!-–é_1\t\n", max_size=25)
     ],
 )
 def test_f1_and_exact_match_are_those_of_squad(prediction, reference, f1, exact):
-    assert heads.f1(prediction, reference) == pytest.approx(f1)
-    assert heads.exact_match(prediction, reference) == exact
+    assert f1(prediction, reference) == pytest.approx(f1)
+    assert exact_match(prediction, reference) == exact
 
 
 def naive_words(text: str) -> list[str]:
@@ -318,13 +322,13 @@ def naive_f1(prediction: str, reference: str) -> float:
 
 @given(TEXT, TEXT)
 def test_f1_and_exact_match_agree_with_a_naive_count(prediction, reference):
-    assert heads.f1(prediction, reference) == pytest.approx(naive_f1(prediction, reference))
-    assert heads.exact_match(prediction, reference) == (naive_words(prediction) == naive_words(reference))
+    assert f1(prediction, reference) == pytest.approx(naive_f1(prediction, reference))
+    assert exact_match(prediction, reference) == (naive_words(prediction) == naive_words(reference))
 
 
 def test_the_best_reference_counts_for_each_metric():
     item = question(("the", "big", "red", "dog"), ["big red dog", "red", "the big"])
-    score = heads.SpanFinder().score
+    score = SpanFinder().score
     np.testing.assert_allclose(score(item, [(-1.0, "red dog")]), [[0.8, 1], [0, 1]])
     np.testing.assert_allclose(score(item, [(-1.0, "The red")]), [[1, 1], [1, 1]])
 
@@ -332,13 +336,13 @@ def test_the_best_reference_counts_for_each_metric():
 def test_the_best_window_wins():
     item = question(("one", "two", "three"), ["two"])
     for readings in itertools.permutations([(-3.0, "one"), (-0.5, "two"), (-9.0, "three")]):
-        assert heads.SpanFinder().score(item, readings)[1, 0] == 1
-    assert heads.SpanFinder().score(item, [(-3.0, "one"), (-4.0, "two")])[1, 0] == 0
+        assert SpanFinder().score(item, readings)[1, 0] == 1
+    assert SpanFinder().score(item, [(-3.0, "one"), (-4.0, "two")])[1, 0] == 0
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=45), st.integers(1, 2), st.integers(0, 2**32 - 1))
 def test_the_best_span_is_the_best_of_all_spans(pieces, separators, seed):
-    head, generator = heads.SpanFinder(), np.random.default_rng(seed)
+    head, generator = SpanFinder(), np.random.default_rng(seed)
     item = question([f"w{i}" for i in range(len(pieces))], ["w0"], gap="\n ")
     aligned = encode([1, 2], pieces, separators=separators)
     first = aligned.starts[3 + separators : -1]
@@ -359,7 +363,7 @@ def test_no_span_is_longer_than_thirty_words():
     start, end = np.full(46, -9.0), np.full(46, -9.0)
     start[4], end[4 + 30] = 0, 0  # 31 words would be best
     end[4 + 29] = -1
-    _, text = heads.SpanFinder().read(question(words, ["w0"]), encode([1, 1], [1] * 40), {"start": start, "end": end})
+    _, text = SpanFinder().read(question(words, ["w0"]), encode([1, 1], [1] * 40), {"start": start, "end": end})
     assert text.split() == words[:30]
 
 
@@ -377,7 +381,7 @@ def test_an_answer_is_found_again_where_the_targets_say(data):
     if low >= high:
         low, high = 0, len(pieces)
     part, aligned = window(item, low, high), encode([1, 1], pieces[low:high])
-    head = heads.SpanFinder()
+    head = SpanFinder()
     extra, targets = head.arrays([part], [aligned], len(aligned.token_ids) + 2)
     found = [int(targets[name][0]) for name in ("start", "end")]
     assert all(extra["allowed"][0, place] for place in found)
@@ -393,14 +397,14 @@ def test_an_answer_is_found_again_where_the_targets_say(data):
 def test_a_window_learns_the_first_answer_that_lies_in_it(gap):
     item = question(("a", "b", "c", "d", "e"), [f"b{gap}c", "d", "e"], gap)
     whole, aligned = encode([1, 1], [2] * 5), encode([1, 1], [2] * 2)
-    head = heads.SpanFinder()
+    head = SpanFinder()
     _, targets = head.arrays([item, window(item, 2, 4), window(item, 0, 2)], [whole, aligned, aligned], 16)
     # the context starts at piece 4
     assert targets["start"].tolist() == [6, 6, 0] and targets["end"].tolist() == [9, 7, 0]
 
 
 def test_only_the_context_and_cls_have_a_probability():
-    head = heads.SpanFinder()
+    head = SpanFinder()
     trained, _ = connect(head)
     extra, _ = head.arrays(QUESTIONS, QUESTION_INPUTS, 16)
     outputs = trained({"states": np.full((2, 16, 8), 3, "float32")} | extra)
@@ -417,7 +421,7 @@ def test_a_window_that_was_cut_is_refused(separators, left):
     item = question(("a", "b", "c", "d", "e"), ["b"])
     sides = ([1, 1], [1] * left) if left else ([1],)
     with pytest.raises(ValueError, match="the window of question 'q' was cut: expected all of its 5 words"):
-        heads.SpanFinder().arrays([item], [encode(*sides, separators=separators)], 16)
+        SpanFinder().arrays([item], [encode(*sides, separators=separators)], 16)
 
 
 # Parsing
@@ -436,7 +440,7 @@ def test_word_vectors_are_the_means_of_their_pieces():
 
 
 def test_parser_targets_are_the_tree():
-    parser = heads.BiaffineParser(heads.BiaffineParser.labels(TREES))
+    parser = BiaffineParser(BiaffineParser.labels(TREES))
     extra, targets = parser.arrays(TREES, TREE_INPUTS, 16)
     np.testing.assert_array_equal(targets["arcs"][0], [-1, 2, 3, 0] + [-1] * 12)
     np.testing.assert_array_equal(targets["arcs"][1], [-1, 2, 0, 2, 5, 3, 2] + [-1] * 9)
@@ -448,7 +452,7 @@ def test_parser_targets_are_the_tree():
 @pytest.fixture(scope="module")
 def parsed():
     """Give a parser with its outputs for two sentences: in training, and what is read."""
-    parser = heads.BiaffineParser(heads.BiaffineParser.labels(TREES))
+    parser = BiaffineParser(BiaffineParser.labels(TREES))
     trained, reader = connect(parser)
     states = draw(TREE_INPUTS)
     extra, targets = parser.arrays(TREES, TREE_INPUTS, states.shape[1])
@@ -457,7 +461,7 @@ def parsed():
 
 
 def every_pair(parser, predicted) -> np.ndarray:
-    layer = heads.Biaffine(len(parser.names), every_pair=True)
+    layer = Biaffine(len(parser.names), every_pair=True)
     layer.build(predicted["dependents"].shape, predicted["heads"].shape)
     layer.kernel.assign(parser.biaffine.kernel)
     return np.asarray(layer(predicted["dependents"], predicted["heads"]))
@@ -512,7 +516,7 @@ RELATIONS = st.sampled_from(["punct", "nsubj", "nsubj:pass", "root"])
 def test_attachment_scores_are_a_naive_count(rows, tagged):
     gold_heads, gold_relations, tags, found_heads, found_relations = zip(*rows, strict=True)
     item = Sentence("x", ("w",) * len(rows), gold_heads, gold_relations, tags if tagged else ())
-    parser = heads.BiaffineParser(["a", "b"])
+    parser = BiaffineParser(["a", "b"])
     found = dict(zip(parser.metrics, parser.score(item, [(np.array(found_heads), list(found_relations))]), strict=True))
     expected = {name: [0, 0] for name in parser.metrics}
     for head, relation, tag, other_head, other_relation in rows:
@@ -526,7 +530,7 @@ def test_attachment_scores_are_a_naive_count(rows, tagged):
 
 
 def test_a_relation_that_training_never_saw_is_wrong_and_no_error():
-    parser = heads.BiaffineParser(heads.BiaffineParser.labels(TREES))
+    parser = BiaffineParser(BiaffineParser.labels(TREES))
     odd = Sentence("c", ("go", "!"), (0, 1), ("root", "discourse"))
     _, targets = parser.arrays([odd], [encode([1, 1])], 8)
     assert targets["arcs"][0].tolist() == [-1, 0, 1] + [-1] * 5
@@ -538,7 +542,7 @@ def test_a_relation_that_training_never_saw_is_wrong_and_no_error():
 
 
 def test_tags_are_learned_and_read_word_by_word():
-    tagger = heads.WordTagger(heads.WordTagger.labels(TREES))
+    tagger = WordTagger(WordTagger.labels(TREES))
     odd = Sentence("c", ("ouch", "now"), upos=("INTJ", "ADV"))
     _, targets = tagger.arrays([*TREES, odd], [*TREE_INPUTS, encode([1, 1])], 16)
     assert tuple(tagger.names[t] for t in targets["tags"][1, 1:7]) == TREES[1].upos
@@ -549,7 +553,7 @@ def test_tags_are_learned_and_read_word_by_word():
 
 
 def test_words_that_were_cut_off_are_wrong():
-    tagger = heads.WordTagger(heads.WordTagger.labels(TREES))
+    tagger = WordTagger(WordTagger.labels(TREES))
     cut = encode([1, 1, 1, 1])  # of six words
     _, targets = tagger.arrays([TREES[1]], [cut], 8)
     assert targets["tags"][0].tolist() == [-1, *(tagger.names.index(tag) for tag in TREES[1].upos[:4]), -1, -1, -1]

@@ -16,7 +16,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bert_repro import checkpoints, readers
+from bert_repro import checkpoints
+from bert_repro.checkpoints.builtin import random_weights
+from bert_repro.corpora import readers
 
 TREE = b"# sent_id = a\n1\tThe\tthe\tDET\tDT\t_\t2\tdet\t_\t_\n2\tdog\tdog\tNOUN\tNN\tNumber=Sing\t0\troot\t_\t_\n\n"
 ANSWERED = {"id": "1", "question": "Who barks?", "answers": [{"text": "dog", "answer_start": 4}]}
@@ -72,7 +74,7 @@ def test_weights_that_claim_to_be_huge_are_refused(tmp_path):
     folder = tmp_path / "huge"
     folder.mkdir()
     config = checkpoints.Config(50, 8, 1, 1, 8, 16)
-    checkpoints.write(folder, config, checkpoints.random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
+    checkpoints.write(folder, config, random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
     weights = folder / "model.safetensors"
     weights.write_bytes(struct.pack("<Q", 2**60) + weights.read_bytes()[8:])
     with pytest.raises(ValueError, match="model.safetensors"):
@@ -152,7 +154,7 @@ def test_mutated_checkpoints_are_read_or_refused_by_name(tmp_path, file):
     folder = tmp_path / "mutated"
     folder.mkdir()
     config = checkpoints.Config(50, 8, 1, 1, 8, 16)
-    checkpoints.write(folder, config, checkpoints.random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
+    checkpoints.write(folder, config, random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
     path, done = folder / file, time.monotonic() + seconds() / ((len(GOOD) + 1) * 3)
     good = path.read_bytes()
     if file == "tokenizer.json":

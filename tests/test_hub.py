@@ -15,7 +15,8 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
-from bert_repro import hub
+from bert_repro import files
+from bert_repro.checkpoints import hub
 
 WEIGHTS = bytes(range(256)) * 1000
 READ = {
@@ -447,10 +448,10 @@ def test_the_hub_is_asked_once_per_process(asked, own_cache):
 def test_a_file_is_hashed_again_when_it_has_changed(tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_bytes(b"one")
-    assert hub.sha256(path) == hashlib.sha256(b"one").hexdigest()
+    assert files.sha256(path) == hashlib.sha256(b"one").hexdigest()
     with monkeypatch.context() as patch:
         patch.setattr(hashlib, "file_digest", lambda *_: pytest.fail("read again"))
-        hub.sha256(path)
+        files.sha256(path)
     path.write_bytes(b"two")
     os.utime(path, ns=(1, 1))
-    assert hub.sha256(path) == hashlib.sha256(b"two").hexdigest()
+    assert files.sha256(path) == hashlib.sha256(b"two").hexdigest()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_repro import intervals
+from bert_repro.results import intervals
 
 
 @given(st.text(max_size=20), st.integers(2, 40), st.integers(1, 30))

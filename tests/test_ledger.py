@@ -3,8 +3,10 @@
 import json
 import re
 
-from bert_repro import corpora, ledger, provenance
-from bert_repro.study import ROOT
+from bert_repro import corpora
+from bert_repro.files import ROOT
+from bert_repro.results import provenance
+from bert_repro.workflow import ledger
 
 MADE = {
     "similarity-a": {

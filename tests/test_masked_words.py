@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bert_repro import backend, checkpoints, finetune, masked_words
-from bert_repro.architectures import ARCHITECTURES, Config
-from bert_repro.finetune.examples import Task
+from bert_repro import backend, checkpoints, finetune
+from bert_repro.checkpoints.builtin import random_weights
+from bert_repro.checkpoints.families import ARCHITECTURES, Config
+from bert_repro.files import ROOT
+from bert_repro.finetune.batches import Task
+from bert_repro.finetune.heads import masked_words
 from bert_repro.finetune.network import Network
 from bert_repro.finetune.running_text import RunningText
-from bert_repro.study import ROOT
 
 TASK: Task = finetune.TASKS["masked_words"]
 TORCH = ROOT / ".venv-torch" / "bin" / "python"
@@ -218,7 +220,7 @@ def test_head_of_goes_without_updates_and_with_an_encoder_of_the_same_shape(text
     with pytest.raises(ValueError, match="^head_of 'tiny' goes with 0 updates: training begins with a new task head$"):
         train(text, head_of="tiny")
     config = Config(40, 16, 1, 2, 32, 64)
-    checkpoints.write(tmp_path, config, checkpoints.random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
+    checkpoints.write(tmp_path, config, random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
     with pytest.raises(
         ValueError, match=r"^head_of .*: its vocab_size is 40, that of .* \d+; a task head reads the states of"
     ):
@@ -296,7 +298,7 @@ def test_logits_are_those_of_pytorch_transformers(family, tmp_path):
     narrow = {"embedding_size": 16} if family == "electra" else {}
     pad = {"pad_token_id": 1} if ARCHITECTURES[family].offset else {}
     config = Config(90, 32, 2, 2, 64, 70, model_type=family, initializer_range=0.3, **narrow, **pad)
-    weights = checkpoints.random_weights(config, 1, 0.3)
+    weights = random_weights(config, 1, 0.3)
     network = Network(config, weights, TASK.head())
     generator = np.random.default_rng(2)
     for variable in network.added:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_structural import States, bank_of, corpus
 
-from bert_repro.probes import evaluation, measure
+from bert_repro.probes import experiments, scores
 
 
 @pytest.fixture(scope="module")
@@ -14,13 +14,13 @@ def splits():
         bank = bank_of(corpus(count, (5, 9), seed=count))
         rows = int(bank.rows[-1]) + 20
         states = States(draw.normal(size=(3, rows, 8)).astype(np.float32))
-        made.append(measure.Split(bank, states, f"key {name}", {"corpus": "trees", "split": name}))
+        made.append(experiments.Split(bank, states, f"key {name}", {"corpus": "trees", "split": name}))
     return made
 
 
 def test_structural_probes_have_a_row_for_everything(splits):
     setting = {"ranks": [4, 2], "seeds": [1, 2], "epochs": 2, "shown": 2, "resamples": 100, "label": ""}
-    found = measure.structural_probes("distance", splits, [0, 2], **setting)
+    found = experiments.structural_probes("distance", splits, [0, 2], **setting)
     seen = {(r["split"], r["layer"], r["metric"], r["probe"], r["method"], r["probe_seed"]) for r in found.rows}
     assert seen == {
         (split, layer, metric, *probe)
@@ -31,11 +31,11 @@ def test_structural_probes_have_a_row_for_everything(splits):
     }
     assert len(found.rows) == len(seen) and found.dev_loss.shape == (2, 2)
     assert [len(tree["edges"]) for tree in found.trees] == [2, 2]
-    assert measure.structural_probes("depth", splits, [0], **setting).trees == []
+    assert experiments.structural_probes("depth", splits, [0], **setting).trees == []
 
 
 def test_baselines_are_scored_on_every_split(splits):
-    found = measure.baselines(["distance", "depth"], splits[1:], 100)
+    found = experiments.baselines(["distance", "depth"], splits[1:], 100)
     assert {(r["split"], r["target"], r["model"]) for r in found} == {
         (split, *one)
         for split in ("dev", "test")
@@ -44,9 +44,9 @@ def test_baselines_are_scored_on_every_split(splits):
 
 
 def test_edge_probes_stand_beside_their_controls(splits):
-    given = measure.labels("upos", splits)
+    given = experiments.labels("upos", splits)
     setting = {"resamples": 100, "label": "", "kind": "linear", "epochs": 2, "seed": 3}
-    rows = measure.edge_probes("upos", given, splits, [0, 1, 2], mixed=True, coded=True, **setting)
+    rows = experiments.edge_probes("upos", given, splits, [0, 1, 2], mixed=True, coded=True, **setting)
     counted = {}
     for row in rows:
         key = row["method"], row["metric"], row.get("split"), row.get("role")
@@ -54,11 +54,14 @@ def test_edge_probes_stand_beside_their_controls(splits):
     expected = {}
     for split in ("dev", "test"):
         expected |= {("single layer", "accuracy", split, None): 3, ("single layer", "selectivity", split, None): 3}
-        expected |= {("control task", "accuracy", split, "control"): 3, (measure.MIX, "accuracy", split, None): 3}
-        expected[measure.MIX, "expected layer", split, None] = 1
+        expected |= {("control task", "accuracy", split, "control"): 3, (experiments.MIX, "accuracy", split, None): 3}
+        expected[experiments.MIX, "expected layer", split, None] = 1
     for metric in ("kbits", "compression"):
         expected |= {("online code", metric, "train", None): 3, ("control task", metric, "train", "control"): 3}
-    expected |= {(measure.MIX, "mixing weight", None, None): 3, (measure.MIX, "centre of gravity", None, None): 1}
+    expected |= {
+        (experiments.MIX, "mixing weight", None, None): 3,
+        (experiments.MIX, "centre of gravity", None, None): 1,
+    }
     assert counted == expected
     value = {
         (r["method"], r["metric"], r["layer"]): r["value"] for r in rows if r.get("split") == "test" and "layer" in r
@@ -66,14 +69,14 @@ def test_edge_probes_stand_beside_their_controls(splits):
     for layer in range(3):
         gain = value["single layer", "accuracy", layer] - value["control task", "accuracy", layer]
         assert value["single layer", "selectivity", layer] == pytest.approx(gain)
-    plain = measure.edge_probes("upos", given, splits, [0, 1, 2], mixed=False, coded=False, **setting)
+    plain = experiments.edge_probes("upos", given, splits, [0, 1, 2], mixed=False, coded=False, **setting)
     assert {row["method"] for row in plain} == {"single layer", "control task"}
-    assert [r["model"] for r in measure.majority("upos", given, splits, 100)] == ["majority"] * 2
+    assert [r["model"] for r in experiments.majority("upos", given, splits, 100)] == ["majority"] * 2
 
 
 def test_one_layer_alone_has_no_expected_layer(splits):
-    given = measure.labels("upos", splits)
-    rows = measure.edge_probes(
+    given = experiments.labels("upos", splits)
+    rows = experiments.edge_probes(
         "upos", given, splits, [1], mixed=True, coded=False, resamples=20, label="", kind="linear", epochs=1
     )
     assert "expected layer" not in {row["metric"] for row in rows}
@@ -82,7 +85,7 @@ def test_one_layer_alone_has_no_expected_layer(splits):
 
 def test_the_earlier_notebooks_metric_does_not_see_the_gold_tree(splits):
     projected = (np.random.default_rng(n).normal(size=(1, n, 4)) for n in splits[2].bank.lengths.tolist())
-    for tree in evaluation.trees(splits[2].bank, projected):
-        gold, noise = evaluation.earlier_metric(tree, 0)
+    for tree in scores.trees(splits[2].bank, projected):
+        gold, noise = scores.earlier_metric(tree, 0)
         assert gold["earlier notebook"] == noise["earlier notebook"]
         assert gold["DSpr."] != noise["DSpr."]

@@ -6,8 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bert_repro import __main__, corpora, costs, execute, hub, plan, study
-from bert_repro.study import ROOT, Run
+from bert_repro import __main__, corpora, files
+from bert_repro.checkpoints import hub
+from bert_repro.files import ROOT
+from bert_repro.workflow import costs, notebooks, plan, study
+from bert_repro.workflow.study import Run
 
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
 MINI = study.load(ROOT / "studies" / "mini.yaml")
@@ -270,7 +273,7 @@ def estimated(path):
     measured = json.loads(path.read_text(encoding="utf-8"))
     setting, machine = measured["parameters"], measured["machine"]
     declared = {
-        parameter.name: parameter.default for parameter in execute.parameters(execute.find(measured["notebook"]))
+        parameter.name: parameter.default for parameter in notebooks.parameters(notebooks.find(measured["notebook"]))
     }
     if not set(setting) <= set(declared):
         return "the notebook has other parameters by now"
@@ -301,7 +304,7 @@ def test_most_runs_of_each_kind_are_met_well_within_a_factor_of_two():
 
 
 def test_stages_sum_up_the_jobs():
-    loaded = study.load(study.ROOT / "studies" / "demo.yaml")
+    loaded = study.load(files.ROOT / "studies" / "demo.yaml")
     planned = plan.jobs(loaded)
     stages = plan.stages(loaded)
     assert sum(count for count, *_ in stages.values()) == len(planned)

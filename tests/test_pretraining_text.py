@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from test_cli import fails
 from test_readers import file, line
 
-from bert_repro import corpora, pretraining_text
+from bert_repro import corpora
 from bert_repro.__main__ import main
-from bert_repro.pretraining_text import RUN, Runs, prepare
+from bert_repro.corpora import cleaning
+from bert_repro.corpora.cleaning import RUN, Runs, prepare
 
 WORDS = [f"w{n}" for n in range(RUN)]
 RUN_TEXT = " ".join(WORDS)
@@ -183,9 +184,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_another_order(texts, tmp
 
 def test_sources_are_named_as_files_may_be():
     named = [
-        name
-        for text in ("a/b.c.txt.gz", "t.conllu[20]", "wiki40b/en:train[-5]")
-        for name, _ in pretraining_text._sources(text)
+        name for text in ("a/b.c.txt.gz", "t.conllu[20]", "wiki40b/en:train[-5]") for name, _ in cleaning._sources(text)
     ]
     assert named == ["b.c", "t-20", "wiki40b-en-train--5"]
 
@@ -195,9 +194,9 @@ def test_shares_are_in_proportion(documents, count):
     total = sum(documents.values())
     if count >= total:
         with pytest.raises(ValueError, match=f"cannot hold out {count} of the {total} documents that are left"):
-            pretraining_text._shares(documents, count)
+            cleaning._shares(documents, count)
     else:
-        shares = pretraining_text._shares(documents, count)
+        shares = cleaning._shares(documents, count)
         assert sum(shares.values()) == count
         assert all(abs(share - count * documents[source] / total) < 1 for source, share in shares.items())
         assert all(0 <= share <= documents[source] for source, share in shares.items())
@@ -236,4 +235,4 @@ def test_the_command_prepares_and_counts(texts, capsys, tmp_path):
 @pytest.mark.slow
 def test_numbers_of_runs_do_not_collide():
     words = np.random.default_rng(0).integers(0, 50, 300_000).tolist()  # small numbers, as frequent words have
-    assert len(set(pretraining_text._runs(words))) == len(words) - RUN + 1
+    assert len(set(cleaning._runs(words))) == len(words) - RUN + 1

@@ -8,7 +8,7 @@ import sys
 import pytest
 import yaml
 
-from bert_repro.study import ROOT
+from bert_repro.files import ROOT
 
 PROFILES = sorted((ROOT / "profiles").glob("*/config.yaml"))
 SCRIPTS = sorted(path for path in (ROOT / "profiles").rglob("*") if path.is_file() and not path.suffix)

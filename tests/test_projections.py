@@ -9,7 +9,10 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import pdist
 
-from bert_repro import alignment, checkpoints, corpora, projections, readers, tables
+from bert_repro import alignment, checkpoints, corpora
+from bert_repro.corpora import readers
+from bert_repro.figures import planes
+from bert_repro.results import tables
 
 WORDS = 9
 
@@ -33,7 +36,7 @@ def test_a_plane_in_space_is_found_whole():
     flat = np.stack([cloud(seed=seed) for seed in range(3)])
     rotation = stats.ortho_group.rvs(16, random_state=1)
     shift = 5 * np.random.default_rng(2).normal(size=16)
-    places, shares = projections.plane((flat @ rotation[:2] + shift).astype(np.float32))
+    places, shares = planes.plane((flat @ rotation[:2] + shift).astype(np.float32))
     assert shares == pytest.approx(1)
     assert places.mean(1) == pytest.approx(0, abs=1e-5)
     for layer, expected in zip(places, flat, strict=True):
@@ -42,14 +45,14 @@ def test_a_plane_in_space_is_found_whole():
 
 def test_a_share_is_that_of_the_two_largest_variances():
     x = np.random.default_rng(3).normal(size=(2, 50, 6)) * np.array([5, 4, 3, 2, 1, 0.5])
-    for layer, share in zip(x, projections.plane(x)[1], strict=True):
+    for layer, share in zip(x, planes.plane(x)[1], strict=True):
         variances = np.linalg.eigvalsh(np.cov(layer.T))[::-1]
         assert share == pytest.approx(variances[:2].sum() / variances.sum())
 
 
 def test_signs_of_axes_are_not_left_to_chance():
     x = np.random.default_rng(4).normal(size=(1, WORDS, 6))
-    assert projections.plane(-x)[0] == pytest.approx(projections.plane(x)[0])
+    assert planes.plane(-x)[0] == pytest.approx(planes.plane(x)[0])
 
 
 # ---- turns
@@ -59,20 +62,20 @@ def test_signs_of_axes_are_not_left_to_chance():
 @pytest.mark.parametrize("angle", [0.0, 0.3, np.pi / 2, 3.0])
 @pytest.mark.parametrize("scale", [0.01, 1.0, 400.0])
 def test_turning_a_turned_copy_gives_the_copy_back(mirrored, angle, scale):
-    original = projections.turned(cloud())
-    assert projections.turned(scale * original @ turn(angle, mirrored), original) == pytest.approx(original)
+    original = planes.turned(cloud())
+    assert planes.turned(scale * original @ turn(angle, mirrored), original) == pytest.approx(original)
 
 
 def test_distances_stay_but_for_one_scale():
     x = cloud(seed=1)
-    for result in (projections.turned(x), projections.turned(x, cloud(seed=2))):
+    for result in (planes.turned(x), planes.turned(x, cloud(seed=2))):
         assert np.ptp(pdist(result) / pdist(x)) == pytest.approx(0, abs=1e-9)
         assert (result**2).sum(1).mean() == pytest.approx(1)
 
 
 def test_no_other_turn_lies_nearer():
-    x, onto = projections.turned(cloud(seed=1)), projections.turned(cloud(seed=2))
-    best = ((projections.turned(x, onto) - onto) ** 2).sum()
+    x, onto = planes.turned(cloud(seed=1)), planes.turned(cloud(seed=2))
+    best = ((planes.turned(x, onto) - onto) ** 2).sum()
     others = [((x @ turn(a, m) - onto) ** 2).sum() for a in np.linspace(0, 2 * np.pi, 720) for m in (False, True)]
     assert best <= min(others) + 1e-9 and min(others) == pytest.approx(best, rel=1e-3)
 
@@ -94,7 +97,7 @@ def seen(reference, hidden=8, layers=3, limit=512):
 
 
 def test_a_sentence_has_its_words_with_classes_and_tree():
-    (artefact,) = projections.project(*seen("ewt:test[1]"))
+    (artefact,) = planes.project(*seen("ewt:test[1]"))
     (item,) = corpora.load("ewt:test[1]").items
     content = artefact["content"]
     assert artefact["key"] == f"ewt/{item.id}" and content["id"] == item.id
@@ -112,15 +115,15 @@ def test_a_sentence_has_its_words_with_classes_and_tree():
 
 def test_places_are_those_of_the_plane_in_four_digits():
     reference, rows, read = seen("ewt:test[1]")
-    (artefact,) = projections.project(reference, rows, read)
-    places, shares = projections.plane(read(rows.index[~rows["special"]].to_numpy()))
+    (artefact,) = planes.project(reference, rows, read)
+    places, shares = planes.plane(read(rows.index[~rows["special"]].to_numpy()))
     assert np.array(artefact["content"]["places"]) == pytest.approx(places, rel=1e-3)
     assert artefact["content"]["shares"] == pytest.approx(shares, abs=1e-3)
     assert len(json.dumps(artefact["content"]["places"])) < 10 * places.size + 4 * places.shape[1] * len(places)
 
 
 def test_a_question_has_its_answer_marked_in_the_text():
-    (artefact,) = projections.project(*seen("squad:dev[1]"))
+    (artefact,) = planes.project(*seen("squad:dev[1]"))
     (item,) = corpora.load("squad:dev[1]").items
     words, classes = artefact["content"]["words"], artefact["content"]["classes"]
     of = {name: [w for w, c in zip(words, classes, strict=True) if c == name] for name in set(classes)}
@@ -134,7 +137,7 @@ def test_a_pair_has_two_sides_and_each_item_its_own_picture(tmp_path):
     path.write_text(
         "premise\thypothesis\tlabel\nIt rains.\tIt is wet.\tneutral\nShe left.\tShe is here.\tcontradiction\n"
     )
-    artefacts = projections.project(*seen(str(path)))
+    artefacts = planes.project(*seen(str(path)))
     assert len({artefact["key"] for artefact in artefacts}) == 2
     for artefact, item in zip(artefacts, corpora.load(str(path)).items, strict=True):
         sides = ["first"] * len(item.first) + ["second"] * len(item.second)
@@ -144,29 +147,29 @@ def test_a_pair_has_two_sides_and_each_item_its_own_picture(tmp_path):
 def test_a_text_without_tags_or_a_registered_name_has_neither_class_nor_credit(tmp_path):
     path = tmp_path / "own.txt"
     path.write_text("one two three four\n")
-    (artefact,) = projections.project(*seen(str(path)))
+    (artefact,) = planes.project(*seen(str(path)))
     assert artefact["content"]["classes"] == ["other"] * 4 and artefact["content"]["credit"] == ""
 
 
 def test_many_examples_at_once_are_refused():
     with pytest.raises(ValueError, match=r"ewt:dev\[6\] has 6 items, at most 5 are shown; draw some"):
-        projections.project(*seen("ewt:dev[6]"))
+        planes.project(*seen("ewt:dev[6]"))
 
 
 def test_a_text_that_may_not_be_shown_is_refused():
     with pytest.raises(
         ValueError, match=r"texts of mnli may not be shown \(MultiNLI.*: take an example from ewt, pud, squad,"
     ):
-        projections.project(*seen("mnli:dev[1]"))
+        planes.project(*seen("mnli:dev[1]"))
 
 
 def test_two_words_and_half_a_text_are_refused(tmp_path):
     path = tmp_path / "own.txt"
     path.write_text("one two\n")
     with pytest.raises(ValueError, match=r"2 words are there, expected all, and at least 3; take another draw"):
-        projections.project(*seen(str(path)))
+        planes.project(*seen(str(path)))
     with pytest.raises(ValueError, match=r"of squad:dev\[1\] is no example to look at: \d+ words are there"):
-        projections.project(*seen("squad:dev[1]", limit=40))
+        planes.project(*seen("squad:dev[1]", limit=40))
 
 
 # ---- pairs of models
@@ -187,7 +190,7 @@ LAYERS = [cloud(seed=seed) * 10.0**seed for seed in range(3)]
 
 def test_a_tuned_model_that_only_turned_and_grew_lies_on_the_base():
     other = [5 * x @ turn(1 + k, mirrored=k == 1) for k, x in enumerate(LAYERS)]
-    (pairing,) = projections.beside_base(table(base=LAYERS, nli_1=other))
+    (pairing,) = planes.beside_base(table(base=LAYERS, nli_1=other))
     assert (pairing.task, pairing.model) == ("nli", "nli-1") and pairing.base["words"] == list("abcdefghi")
     for one, two in zip(pairing.base["places"], pairing.tuned["places"], strict=True):
         assert one == pytest.approx(two)
@@ -195,7 +198,7 @@ def test_a_tuned_model_that_only_turned_and_grew_lies_on_the_base():
 
 def test_a_layer_that_is_the_one_before_turned_does_not_move():
     still = [LAYERS[0], LAYERS[0] @ turn(2.0), 7 * LAYERS[0] @ turn(0.5, mirrored=True)]
-    (pairing,) = projections.beside_base(table(base=still, squad_2=LAYERS))
+    (pairing,) = planes.beside_base(table(base=still, squad_2=LAYERS))
     assert pairing.base["places"][1] == pytest.approx(pairing.base["places"][0])
     assert pairing.base["places"][2] == pytest.approx(pairing.base["places"][0])
 
@@ -203,14 +206,14 @@ def test_a_layer_that_is_the_one_before_turned_does_not_move():
 def test_the_lowest_seed_of_each_task_stands_beside_the_base():
     several = table(base=LAYERS, tagging_1=LAYERS, squad_10=LAYERS, squad_9=LAYERS, nli_kept4_1=LAYERS,
                     parsing_3=LAYERS, untrained=LAYERS, nli_2=LAYERS)  # fmt: skip
-    assert [pairing.model for pairing in projections.beside_base(several)] == ["nli-2", "squad-9", "parsing-3"]
-    assert [pairing.task for pairing in projections.beside_base(several, most=1)] == ["nli"]
+    assert [pairing.model for pairing in planes.beside_base(several)] == ["nli-2", "squad-9", "parsing-3"]
+    assert [pairing.task for pairing in planes.beside_base(several, most=1)] == ["nli"]
 
 
 def test_without_projections_or_the_base_there_is_nothing_to_pair(tmp_path):
-    assert projections.beside_base(tables.merge_artefacts(tmp_path, "projection")) == []
-    assert projections.beside_base(table(nli_1=LAYERS, nli_2=LAYERS)) == []
-    assert projections.beside_base(table(base=LAYERS, untrained=LAYERS)) == []
+    assert planes.beside_base(tables.merge_artefacts(tmp_path, "projection")) == []
+    assert planes.beside_base(table(nli_1=LAYERS, nli_2=LAYERS)) == []
+    assert planes.beside_base(table(base=LAYERS, untrained=LAYERS)) == []
 
 
 def test_other_words_under_the_same_name_are_refused():
@@ -219,6 +222,6 @@ def test_other_words_under_the_same_name_are_refused():
     with pytest.raises(
         ValueError, match=r"base and nli-1 show other words or layers of corpus/one: expected tables of"
     ):
-        projections.beside_base(two)
+        planes.beside_base(two)
     with pytest.raises(ValueError, match=r"other words or layers"):
-        projections.beside_base(table(base=LAYERS, nli_1=LAYERS[:2]))
+        planes.beside_base(table(base=LAYERS, nli_1=LAYERS[:2]))

@@ -6,8 +6,8 @@ import os
 import nbformat
 import pytest
 
-from bert_repro import machine, provenance, tables
-from bert_repro.study import ROOT
+from bert_repro.files import ROOT
+from bert_repro.results import provenance, tables
 
 
 def small():
@@ -101,7 +101,7 @@ def test_recorder_writes_table_manifest_and_artefacts(project, capsys):
     assert manifest["commit"] == "unknown"  # the folder is no repository
     assert manifest["machine"]["cores"] == os.cpu_count() and manifest["machine"]["cpu"]
     assert 1 < manifest["machine"]["gflops"] < 1e5
-    assert manifest["machine"]["gpus"] == machine.gpus() and manifest["backend"] == "tensorflow"
+    assert manifest["machine"]["gpus"] == provenance.gpus() and manifest["backend"] == "tensorflow"
     assert {"numpy", "pandas", "bert_repro"} <= set(manifest["packages"]) and manifest["seconds"] >= 0
     provenance.commit.cache_clear()
 
@@ -125,4 +125,4 @@ def test_recorder_refuses_a_notebook_that_lost_a_parameter(project):
 
 
 def test_the_processor_has_a_name():
-    assert machine.cpu_model()
+    assert provenance.cpu_model()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_repro import items, readers
+from bert_repro.corpora import items, readers
 
 SMALL = """\
 # sent_id = first

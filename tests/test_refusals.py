@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bert_repro.__main__ import main
-from bert_repro.study import ROOT
+from bert_repro.files import ROOT
 
 DEMO = (ROOT / "studies" / "demo.yaml").read_text()
 TREE = "1\tword\t_\tX\tX\t_\t0\troot\t_\t_\n\n"

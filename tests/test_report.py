@@ -20,8 +20,9 @@ import pytest
 from filelock import FileLock
 
 from bert_repro import checkpoints
-from bert_repro import study as studies
-from bert_repro.study import ROOT
+from bert_repro.checkpoints.builtin import random_weights
+from bert_repro.files import ROOT
+from bert_repro.workflow import study as studies
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +67,7 @@ class Clone:
         tiny = checkpoints.resolve("tiny")
         config = checkpoints.read_config(tiny)
         self.base.mkdir()
-        checkpoints.write(self.base, config, checkpoints.random_weights(config, 7, 0.1), tiny, {})
+        checkpoints.write(self.base, config, random_weights(config, 7, 0.1), tiny, {})
         self.name = studies.load(self.study, str(self.base)).name  # a base of one's own makes it another study
         self.out = self.root / "build" / self.name
         self.book = self.out / "book" / "_build" / "html"
@@ -149,7 +150,7 @@ def test_hidden_states_were_read_out_in_parts_before_what_reads_them(clone):
 
 
 def test_tables_hold_the_study_and_its_models(clone):
-    from bert_repro import tables
+    from bert_repro.results import tables
 
     table = tables.merge(clone.out / "tables")
     assert list(table.columns) == [*tables.COLUMNS, "replicates"]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bert_repro import provenance, rerun, tables
 from bert_repro.__main__ import main
-from bert_repro.study import ROOT
+from bert_repro.files import ROOT
+from bert_repro.results import provenance, tables
+from bert_repro.workflow.notebooks import rerun
 
 SMOKE = {
     "structural_probe-base": ("structural_probe", {"model": "tiny", "name": "base", "layers": [], "rank": 4, "epochs": 1, "resamples": 100}),

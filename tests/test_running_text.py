@@ -3,7 +3,8 @@
 import pytest
 from test_readers import SMALL, file, load
 
-from bert_repro import corpora, readers, sources
+from bert_repro import corpora
+from bert_repro.corpora import readers, sources
 
 TEXT = "\n\nOne two. Three!\nFour.\n\n \nFive.\n"
 

@@ -4,7 +4,8 @@ import re
 
 import pandas as pd
 
-from bert_repro import claims, scorecard
+from bert_repro.figures import scorecard
+from bert_repro.results import claims
 
 
 def judged(*verdicts, study="mini"):

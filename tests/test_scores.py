@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bert_repro import intervals, scores, tables
+from bert_repro.results import intervals, scores, tables
 
 ITEMS = 400
 

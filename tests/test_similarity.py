@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy import linalg, stats
 
-from bert_repro import intervals, similarity
+from bert_repro import similarity
+from bert_repro.results import intervals
 from bert_repro.similarity import MEASURES, Sample, kernels
 
 LENGTHS = (3, 1, 5, 2, 4, 6, 1, 3)

@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 import smoke_tables
 
-from bert_repro import provenance, similarity, staleness, tables
-from bert_repro.study import ROOT
+from bert_repro import similarity
+from bert_repro.files import ROOT
+from bert_repro.results import provenance, tables
+from bert_repro.workflow import staleness
 
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 HOMES = sorted(path.parent for path in (ROOT / "results").glob("*/tables"))

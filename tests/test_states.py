@@ -13,9 +13,12 @@ import pytest
 import yaml
 from jaxtyping import TypeCheckError
 
-from bert_repro import alignment, checkpoints, corpora, intervals, similarity, states, store, study
+from bert_repro import alignment, checkpoints, corpora, files, similarity, states
 from bert_repro.__main__ import main
-from bert_repro.probes import evaluation, structural, treebank
+from bert_repro.checkpoints.builtin import random_weights
+from bert_repro.probes import scores, structural, treebank
+from bert_repro.results import intervals
+from bert_repro.states import store
 
 EXACT = states.Setting(dtype="float32")
 
@@ -23,7 +26,7 @@ EXACT = states.Setting(dtype="float32")
 @pytest.fixture
 def own_store(tmp_path, monkeypatch):
     """A cache with the common weights, and an empty store."""
-    common = study.cache_folder()
+    common = files.cache_folder()
     checkpoints.resolve("tiny")
     for path in common.iterdir():
         if path.name == "made":
@@ -112,11 +115,11 @@ def test_half_precision_costs_less_than_a_thousandth(own_store, apart):
     bank = treebank.treebank(corpora.treebank(reference).items, exact.rows)
     probe = structural.StructuralProbe("distance", [0, 1, 2], rank=16)
     probe.scale, probe.projection = np.ones(3), np.random.default_rng(0).standard_normal((3, 32, 16))
-    one, other = (evaluation.score_distances(bank, probe.predict(bank, read))[0] for read in (half, exact))
+    one, other = (scores.score_distances(bank, probe.predict(bank, read))[0] for read in (half, exact))
     assert np.abs((one.right - other.right).sum(1)).max() / one.all.sum() < 1e-3
 
 
-def files(folder):
+def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in (".lock", ".readers")}
 
 
@@ -140,7 +143,7 @@ def encoded(monkeypatch):
 def test_a_killed_job_goes_on_at_its_shard_to_the_same_bytes(own_store, apart, encoded, monkeypatch):
     reference = "ewt:dev[35]"
     folder = states.get("tiny", reference, EXACT).folder
-    before, positions = files(folder), encoded.copy()
+    before, positions = contents(folder), encoded.copy()
     assert len(before) == 3 * len(positions) + 1 and len(positions) >= 4
     store.Entry(folder.name).remove()
     encoded.clear()
@@ -156,7 +159,7 @@ def test_a_killed_job_goes_on_at_its_shard_to_the_same_bytes(own_store, apart, e
         states.get("tiny", reference, EXACT)
     assert encoded == positions[:3] and states.stored()["state"].tolist() == ["partial"]
     states.get("tiny", reference, EXACT)
-    assert encoded == [*positions[:3], *positions[2:]] and files(folder) == before
+    assert encoded == [*positions[:3], *positions[2:]] and contents(folder) == before
 
 
 @pytest.mark.slow
@@ -164,14 +167,14 @@ def test_a_killed_job_goes_on_at_its_shard_to_the_same_bytes(own_store, apart, e
 def test_parts_by_several_processes_are_the_bytes_of_the_whole(own_store, apart, encoded, order):
     reference = "ewt:dev[35]"
     folder = states.get("tiny", reference, EXACT).folder
-    before, positions = files(folder), encoded.copy()
+    before, positions = contents(folder), encoded.copy()
     store.Entry(folder.name).remove()
     for count, part in enumerate(order, start=1):
         encoded.clear()
         states.compute("tiny", [reference], EXACT, part, 3)
         assert encoded == positions[part - 1 :: 3]
         assert states.stored()["state"].tolist() == ["complete" if count == 3 else "partial"]
-    assert {name: held for name, held in files(folder).items() if "lock" not in name} == before
+    assert {name: held for name, held in contents(folder).items() if "lock" not in name} == before
     encoded.clear()
     states.get("tiny", reference, EXACT)
     assert encoded == []
@@ -188,7 +191,7 @@ def test_a_part_that_is_missing_is_made_by_whoever_needs_the_states(own_store, a
 @pytest.mark.slow
 def test_a_damaged_shard_alone_is_computed_again(own_store, apart, encoded, capsys):
     read = states.get("tiny", "ewt:dev[35]")
-    before, positions, vectors = files(read.folder), encoded.copy(), read.vectors(np.arange(len(read.rows)))
+    before, positions, vectors = contents(read.folder), encoded.copy(), read.vectors(np.arange(len(read.rows)))
     for name, change in (("00001.npy", "damaged"), ("00002.parquet", "missing")):
         path = read.folder / name
         path.unlink() if change == "missing" else path.write_bytes(path.read_bytes()[:-1] + b"?")
@@ -196,7 +199,7 @@ def test_a_damaged_shard_alone_is_computed_again(own_store, apart, encoded, caps
         again = states.get("tiny", "ewt:dev[35]")
         assert f"states {read.folder.name}: {name} is {change}" in (said := capsys.readouterr().err)
         assert said.count("it will be computed again") == 1 and encoded[-1] == positions[int(name[:5])]
-        assert files(read.folder) == before and (again.vectors(np.arange(len(read.rows))) == vectors).all()
+        assert contents(read.folder) == before and (again.vectors(np.arange(len(read.rows))) == vectors).all()
     assert len(encoded) == len(positions) + 2
 
 
@@ -300,7 +303,7 @@ def test_inputs_as_long_as_the_last_position_are_read(own_store, apart, tmp_path
     tiny = checkpoints.resolve("tiny")
     config = checkpoints.Config(checkpoints.read_config(tiny).vocab_size, 8, 1, 2, 8, 21)
     (tmp_path / "short").mkdir()
-    weights = checkpoints.random_weights(config, seed=0, deviation=0.1)
+    weights = random_weights(config, seed=0, deviation=0.1)
     checkpoints.write(tmp_path / "short", config, weights, tokenizer_from=tiny, record={})
     read = states.get(str(tmp_path / "short"), "mnli:dev[20]", states.Setting(21))
     assert read.report.truncated_items and read.rows["pieces"].groupby(read.rows["sentence"]).sum().max() == 21
@@ -397,7 +400,7 @@ def test_an_encoder_with_fewer_positions_is_read_to_its_own_limit(own_store, apa
     tiny = checkpoints.resolve("tiny")
     config = replace(checkpoints.read_config(tiny), max_position_embeddings=20)
     (tmp_path / "short").mkdir()
-    weights = checkpoints.random_weights(config, seed=0, deviation=0.1)
+    weights = random_weights(config, seed=0, deviation=0.1)
     checkpoints.write(tmp_path / "short", config, weights, tokenizer_from=tiny, record={})
     read = states.get(str(tmp_path / "short"), "mnli:dev[20]")
     assert read.report.truncated_items and read.rows["pieces"].groupby(read.rows["sentence"]).sum().max() == 20
@@ -484,7 +487,7 @@ def test_what_is_stored_is_listed_verified_and_removed(own_store, apart, capsys)
 
 
 def test_the_states_of_a_study_are_removed_together(own_store, apart, tmp_path):
-    content = yaml.safe_load((study.ROOT / "studies" / "demo.yaml").read_text()) | {"base": "tiny"}
+    content = yaml.safe_load((files.ROOT / "studies" / "demo.yaml").read_text()) | {"base": "tiny"}
     content["similarity"]["corpora"] = ["wiki[5]"]
     (tmp_path / "mine.yaml").write_text(yaml.dump(content))
     for model, corpus in (("tiny", "wiki[5]"), ("untrained:tiny", "wiki[5]"), ("tiny", "wiki[6]")):

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_repro import figures, tables
+from bert_repro import figures
 from bert_repro.figures.exhibits import as_page
-from bert_repro.figures.still import still
+from bert_repro.figures.svg import still
+from bert_repro.results import tables
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bert_repro import store
-from bert_repro.store import Entry
+from bert_repro.states import store
+from bert_repro.states.store import Entry
 
 SHARDS = 3
 

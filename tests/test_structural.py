@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ortho_group, spearmanr
 
-from bert_repro import corpora, intervals
-from bert_repro.probes import evaluation, treebank
-from bert_repro.probes.evaluation import baselines, score_depths, score_distances, spanning_tree
+from bert_repro import corpora
+from bert_repro.probes import scores as probe_scores
+from bert_repro.probes import treebank
+from bert_repro.probes.scores import baselines, score_depths, score_distances, spanning_tree
 from bert_repro.probes.structural import TARGETS, Batch, StructuralProbe, loss
 from bert_repro.probes.treebank import tree_depths, tree_distances
+from bert_repro.results import intervals
 
 
 def random_heads(n, generator):
@@ -238,7 +240,7 @@ def trained():
         probe = StructuralProbe(target, [0, 1], rank=16, epochs=30)
         probe.fit(*splits[0], *splits[1])
         bank, states = splits[2]
-        for one in evaluation.SCORES[target](bank, probe.predict(bank, states)):
+        for one in probe_scores.SCORES[target](bank, probe.predict(bank, states)):
             for row in one.rows([0, 1], "key", 200):
                 values[row["layer"], row["metric"]] = row["value"]
     return SimpleNamespace(values=values, splits=splits)
@@ -468,7 +470,7 @@ def test_a_random_tree_has_right_what_random_distances_have_on_average():
 
 def test_the_likely_root_is_a_verb_else_a_noun_else_the_first_word():
     for tags, root in ((("NOUN", "VERB", "VERB"), 1), (("ADV", "ADJ", "PROPN"), 1), (("ADV", "X", "INTJ"), 0)):
-        assert evaluation._likely_roots(tags).argmin() == root
+        assert probe_scores._likely_roots(tags).argmin() == root
 
 
 @pytest.mark.parametrize(
@@ -498,7 +500,7 @@ def test_decoded_trees_are_those_that_are_scored():
     draw = np.random.default_rng(0)
     projected = [draw.normal(size=(2, n, 4)) for n in bank.lengths]
     squares = [((z[:, :, None] - z[:, None]) ** 2).sum(-1) for z in projected]
-    found = list(evaluation.trees(bank, projected))
+    found = list(probe_scores.trees(bank, projected))
     assert [one["id"] for one in found] == ["s0", "s2", "s5"] and json.loads(json.dumps(found)) is not None
     uuas = score_distances(bank, squares)[0].right
     for number, one in enumerate(found):

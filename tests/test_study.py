@@ -10,9 +10,10 @@ from typing import get_args
 import pytest
 import yaml
 
-from bert_repro import execute, study
+from bert_repro import files
+from bert_repro.workflow import notebooks, study
 
-STUDIES = sorted((study.ROOT / "studies").glob("*.yaml"))
+STUDIES = sorted((files.ROOT / "studies").glob("*.yaml"))
 SMALL = {
     "name": "small",
     "title": "a small study",
@@ -49,7 +50,7 @@ def test_a_study_is_called_as_its_file(path):
 
 def test_every_run_is_one_its_notebook_accepts(runs):
     for run in runs:
-        execute.check(execute.find(run.notebook), run.parameters)
+        notebooks.check(notebooks.find(run.notebook), run.parameters)
 
 
 def test_only_the_base_encoder_is_probed_with_more_ranks_and_seeds(tmp_path):
@@ -112,7 +113,7 @@ def test_what_layers_are_good_for_is_asked_of_the_first_seed_alone(tmp_path):
         own |= {"nli-frozen1-3": {"frozen_layers": 1}, "nli-frozen2-3": {"frozen_layers": 2}}
         assert asked == dict.fromkeys(asked, 0) | own.get(name, {}) | saved
         assert {"reverted_layers", "keep_at"} <= run.parameters.keys()  # or the notebook's smoke defaults would hold
-        execute.check(execute.find(run.notebook), run.parameters)
+        notebooks.check(notebooks.find(run.notebook), run.parameters)
     lower = tuning["nli-kept1-3"]  # the tuned encoder without its top
     assert lower.needs == ("finetune-nli-3",) and lower.parameters["model"] == tuning["nli-3"].parameters["save"]
     assert {run.parameters["model"] for name, run in tuning.items() if name != "nli-kept1-3"} == {"tiny"}
@@ -178,7 +179,7 @@ def test_chapters_are_those_of_what_a_study_asks_for(tmp_path):
     ]  # fmt: skip
     assert study.load(write(tmp_path, examples=["f[1]"])).chapters == [*usual, "look_inside"]
     for chapter in get_args(study.Chapter):
-        assert (study.ROOT / "notebooks" / "chapters" / f"{chapter}.ipynb").is_file()
+        assert (files.ROOT / "notebooks" / "chapters" / f"{chapter}.ipynb").is_file()
 
 
 def test_another_base(tmp_path):
@@ -297,7 +298,7 @@ def test_a_missing_file_is_answered_with_those_there_are(tmp_path):
 
 def test_the_tasks_a_study_knows_are_those_of_finetune():
     """Read from the source, as importing finetune would start TensorFlow."""
-    tree = ast.parse((study.ROOT / "bert_repro" / "finetune" / "__init__.py").read_text(encoding="utf-8"))
+    tree = ast.parse((files.ROOT / "bert_repro" / "finetune" / "__init__.py").read_text(encoding="utf-8"))
     (tasks,) = (
         node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TASKS"
     )
@@ -312,25 +313,25 @@ def test_the_measures_a_study_knows_are_those_of_similarity():
 
 def test_cache_folder_is_the_users_or_the_one_given(monkeypatch, tmp_path):
     monkeypatch.setenv("BERT_REPRO_CACHE", str(tmp_path))
-    assert study.cache_folder() == tmp_path
+    assert files.cache_folder() == tmp_path
     monkeypatch.setenv("BERT_REPRO_CACHE", "")
-    assert study.cache_folder() == Path.home() / ".cache" / "bert_repro"
+    assert files.cache_folder() == Path.home() / ".cache" / "bert_repro"
 
 
 def test_an_added_data_folder_must_exist(monkeypatch, tmp_path):
     monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path))
-    assert study.added_data() == tmp_path
+    assert files.added_data() == tmp_path
     monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path / "absent"))
     with pytest.raises(FileNotFoundError, match=r"the data folder '.*absent' does not exist: correct DATA=... or BERT"):
-        study.added_data()
+        files.added_data()
     monkeypatch.setenv("BERT_REPRO_DATA", "")
-    assert study.added_data() is None
+    assert files.added_data() is None
 
 
 @pytest.mark.parametrize("reference", ["mnli:dev[1]", "glue/mnli:matched[1]", "gum:dev[1]", "squadshifts-reddit[1]"])
 def test_examples_that_may_not_be_shown_are_refused(tmp_path, reference):
     path = tmp_path / "study.yaml"
-    content = (study.ROOT / "studies" / "demo.yaml").read_text()
+    content = (files.ROOT / "studies" / "demo.yaml").read_text()
     path.write_text(content.replace('["ewt:test[1]", "squad:dev[1]"]', f'["ewt:test[1]", "{reference}"]'))
     name = reference.partition(":")[0].partition("[")[0]
     with pytest.raises(
@@ -347,9 +348,9 @@ def test_reading_a_study_is_light():
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path):
-    study.atomically(tmp_path / "x", lambda path: path.write_text("whole"))
+    files.atomically(tmp_path / "x", lambda path: path.write_text("whole"))
     with pytest.raises(ZeroDivisionError):
-        study.atomically(tmp_path / "x", lambda path: path.write_text("half") / 0)
+        files.atomically(tmp_path / "x", lambda path: path.write_text("half") / 0)
     assert (tmp_path / "x").read_text() == "whole" and sorted(p.name for p in tmp_path.iterdir()) == ["x"]
 
 
@@ -359,8 +360,8 @@ def test_a_folder_is_made_once_and_whole_or_not_at_all(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        study.made_once(tmp_path / "x", half)
+        files.made_once(tmp_path / "x", half)
     assert [p.name for p in tmp_path.iterdir()] == [".x.lock"]
-    assert study.made_once(tmp_path / "x", lambda partial: (partial / "whole").touch()) == tmp_path / "x"
-    study.made_once(tmp_path / "x", half)
+    assert files.made_once(tmp_path / "x", lambda partial: (partial / "whole").touch()) == tmp_path / "x"
+    files.made_once(tmp_path / "x", half)
     assert [p.name for p in (tmp_path / "x").iterdir()] == ["whole"]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bert_repro import intervals, tables
+from bert_repro.results import intervals, tables
 
 NOISE = np.random.default_rng(0).normal(size=(4, 200))
 

@@ -6,7 +6,7 @@ import networkx
 import numpy as np
 import pytest
 
-from bert_repro import trees
+from bert_repro.finetune.heads import trees
 
 
 def is_one_tree(found) -> bool:

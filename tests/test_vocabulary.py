@@ -10,8 +10,9 @@ from test_cli import fails
 from test_readers import file
 from tokenizers import Tokenizer
 
-from bert_repro import checkpoints, vocabulary
+from bert_repro import checkpoints
 from bert_repro.__main__ import main
+from bert_repro.checkpoints import vocabulary
 
 STEMS = ["walk", "talk", "jump", "play", "look", "climb", "paint", "wander"]
 ENDINGS = ["", "s", "ed", "ing", "er", "ers"]

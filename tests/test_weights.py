@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save, save_file
 
-from bert_repro import weights
+from bert_repro.checkpoints import formats
 
 DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).parents[1]
@@ -82,7 +82,7 @@ def write_tf1(folder, arrays, name="bert_model.ckpt"):
 
 def refused(folder, message):
     with pytest.raises(ValueError, match=message):
-        weights.read(folder)
+        formats.read(folder)
 
 
 IN_ORDER = [
@@ -106,29 +106,29 @@ def test_one_format_is_chosen_and_pickles_come_last():
         "bert_model.ckpt.meta",
     ]
     for files in IN_ORDER:
-        assert weights.choose([*others, *sorted(rest, reverse=True)]) == sorted(files) == weights.choose(files)
+        assert formats.choose([*others, *sorted(rest, reverse=True)]) == sorted(files) == formats.choose(files)
         rest -= set(files)
-    assert weights.choose(others) == []
+    assert formats.choose(others) == []
 
 
 def test_parts_without_the_file_that_names_them_are_nothing():
     for files in IN_ORDER:
-        assert weights.choose([name for name in files if "-0000" in name]) == []
+        assert formats.choose([name for name in files if "-0000" in name]) == []
 
 
 def test_checkpoints_that_carry_their_step_are_found():
     files = ["model.ckpt-1000.data-00000-of-00001", "model.ckpt-1000.index"]
-    assert weights.choose([*files, "model.ckpt-1000.meta", "checkpoint"]) == files
+    assert formats.choose([*files, "model.ckpt-1000.meta", "checkpoint"]) == files
 
 
 def test_what_is_written_is_read_bit_by_bit(tmp_path, arrays):
     save_file(arrays, tmp_path / "model.safetensors")
-    assert equal(weights.read(tmp_path), arrays)
+    assert equal(formats.read(tmp_path), arrays)
 
 
 def test_shards_are_one_checkpoint(tmp_path, arrays):
     write_shards(tmp_path, arrays)
-    assert equal(weights.read(tmp_path), arrays)
+    assert equal(formats.read(tmp_path), arrays)
 
 
 def test_tf1_variables_get_their_names_and_orientation_in_pytorch(tmp_path, arrays):
@@ -140,12 +140,12 @@ def test_tf1_variables_get_their_names_and_orientation_in_pytorch(tmp_path, arra
         "output_weights/Adam_1": np.ones(3),
     }
     write_tf1(tmp_path, stored | slots | {"global_step": np.int64(7), "note": np.array(b"text")})
-    assert equal(weights.read(tmp_path), arrays)
+    assert equal(formats.read(tmp_path), arrays)
 
 
 def test_h5_of_transformers_is_read_as_transformers_does(tmp_path):
     shutil.copy(DATA / "tf_model.h5", tmp_path)
-    found, expected = weights.read(tmp_path), load_file(DATA / "tf_model.safetensors")
+    found, expected = formats.read(tmp_path), load_file(DATA / "tf_model.safetensors")
     assert equal(found, expected)
     assert {"bert.encoder.layer.0.intermediate.dense.weight", "cls.seq_relationship.weight"} < found.keys()
 
@@ -155,7 +155,7 @@ def test_other_precisions_are_read_as_float32(tmp_path, arrays, dtype):
     given = {name: array.astype(dtype) for name, array in arrays.items()}
     save_file(given | {"scalar": np.array(2, dtype)}, tmp_path / "model.safetensors")
     expected = {name: array.astype(np.float32) for name, array in given.items()}
-    assert equal(weights.read(tmp_path), expected | {"scalar": np.float32(2)})
+    assert equal(formats.read(tmp_path), expected | {"scalar": np.float32(2)})
 
 
 def test_bfloat16_is_read_where_nothing_else_has_taught_it_to_numpy(tmp_path):
@@ -168,7 +168,7 @@ def test_bfloat16_is_read_where_nothing_else_has_taught_it_to_numpy(tmp_path):
 def test_what_has_no_floating_point_is_no_weight(tmp_path, arrays):
     others = {"embeddings.position_ids": np.arange(4)[None], "mask": np.ones(3, bool), "step": np.array(3, np.uint8)}
     save_file(arrays | others, tmp_path / "model.safetensors")
-    assert equal(weights.read(tmp_path), arrays)
+    assert equal(formats.read(tmp_path), arrays)
 
 
 def test_norms_have_one_name_and_other_names_stay(tmp_path):
@@ -180,13 +180,13 @@ def test_norms_have_one_name_and_other_names_stay(tmp_path):
         "my_gamma": "my_gamma",
     }
     save_file({name: draw(name) for name in names}, tmp_path / "model.safetensors")
-    assert equal(weights.read(tmp_path), {name: draw(stored) for stored, name in names.items()})
+    assert equal(formats.read(tmp_path), {name: draw(stored) for stored, name in names.items()})
 
 
 def test_one_weight_has_one_value(tmp_path):
     one = np.array([1, np.nan], np.float32)
     save_file({"norm.gamma": one, "norm.weight": one.copy()}, tmp_path / "model.safetensors")
-    assert equal(weights.read(tmp_path), {"norm.weight": one})
+    assert equal(formats.read(tmp_path), {"norm.weight": one})
     save_file({"norm.gamma": one, "norm.weight": one + 1}, tmp_path / "model.safetensors")
     refused(tmp_path, "model.safetensors has two different weights 'norm.weight': one of them is wrong; fetch")
 
@@ -255,7 +255,7 @@ def read_bytes(folder, content):
     """Give the shapes of what a file of these bytes holds, or None where it is refused."""
     (folder / "model.safetensors").write_bytes(content)
     try:
-        found = weights.read(folder)
+        found = formats.read(folder)
     except ValueError as error:
         assert f"{folder / 'model.safetensors'}" in str(error)
         return None
@@ -328,7 +328,7 @@ def command_for(folder):
         pytest.raises(ValueError, match="Either install torch here, or") as caught,
     ):
         patch.setattr(importlib.util, "find_spec", lambda name: None)
-        weights.read(folder)
+        formats.read(folder)
     return shlex.split(str(caught.value).splitlines()[-1])
 
 
@@ -405,7 +405,7 @@ def test_pytorch_reads_its_pickles_and_the_command_converts_them(tmp_path, torch
             assert equal(dict(read), pickles)
         command = command_for(tmp_path / name)
         subprocess.run([torch_python, *command[1:]], check=True)
-        assert equal(weights.read(tmp_path / name), pickles)
+        assert equal(formats.read(tmp_path / name), pickles)
 
 
 @pytest.mark.slow

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from plotly.offline import get_plotlyjs
 
-from bert_repro import figures, projections
-from bert_repro.figures import words
+from bert_repro import figures
+from bert_repro.figures import planes, words
 from bert_repro.figures.exhibits import as_page
 
 WORDS = ["The", "<b>dog</b>", "barks", "<script>window.ran = true</script>"]
@@ -72,7 +72,7 @@ def test_classes_are_told_apart_by_marker_and_colour_and_are_those_that_projecti
     )]  # fmt: skip
     assert [len(some) for some in looks] == [4, 3, 2]
     assert {symbol for some in looks for _, symbol in some} >= {"circle", "diamond", "x"}
-    assert set(projections._CLASS_OF.values()) <= set(words.CLASSES)
+    assert set(planes._CLASS_OF.values()) <= set(words.CLASSES)
 
 
 def test_a_question_is_the_heading_and_its_passage_speaks_under_the_pointer():

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 import pandas as pd
 import plotly.graph_objects as go
 
-from bert_repro import tables
-from bert_repro.figures.look import (
+from bert_repro.figures.theme import (
     ASIDE,
     DASHES,
     EMPTY,
@@ -27,6 +26,7 @@ from bert_repro.figures.look import (
     stacked,
     turn_of,
 )
+from bert_repro.results import tables
 
 
 def layer_curves(

@@ -9,7 +9,7 @@ import textwrap
 import pandas as pd
 import plotly.graph_objects as go
 
-from bert_repro.figures.look import (
+from bert_repro.figures.theme import (
     ASIDE,
     CATEGORY_WIDTH,
     DOT,

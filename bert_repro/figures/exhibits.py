@@ -15,9 +15,9 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.io._base_renderers import MimetypeRenderer
 
-from bert_repro import provenance
-from bert_repro.figures.look import OURS
-from bert_repro.figures.still import still
+from bert_repro.figures.svg import still
+from bert_repro.figures.theme import OURS
+from bert_repro.results import provenance
 
 _SPOKEN = 8  # lines that an alternative text tells one by one
 _LISTED = 6  # runs that a source names before it only counts

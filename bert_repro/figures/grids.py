@@ -6,7 +6,7 @@ It refuses an empty table, and two values for one cell.
 import pandas as pd
 import plotly.graph_objects as go
 
-from bert_repro.figures.look import EMPTY, INK, finish, numbers, short, stacked
+from bert_repro.figures.theme import EMPTY, INK, finish, numbers, short, stacked
 
 _CELL, _LEAST = 26, 260  # pixels: height of a row of cells, of a panel
 # from white through one blue to near-black: equal steps of lightness, whatever eyes see of colours

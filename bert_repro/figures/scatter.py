@@ -8,7 +8,7 @@ import html
 import pandas as pd
 import plotly.graph_objects as go
 
-from bert_repro.figures.look import (
+from bert_repro.figures.theme import (
     DASHES,
     EMPTY,
     INK,

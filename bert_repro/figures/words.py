@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from bert_repro.figures.look import ASIDE, EMPTY, INK, finish, short, stacked
+from bert_repro.figures.theme import ASIDE, EMPTY, INK, finish, short, stacked
 
 # colours that stand for no model, each with a marker of its own
 CLASSES = {

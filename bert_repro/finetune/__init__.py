@@ -8,22 +8,26 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from bert_repro import backend, checkpoints, corpora, heads, intervals, masked_words, provenance
-from bert_repro.architectures import Config
-from bert_repro.finetune.examples import Examples, Task
+from bert_repro import backend, checkpoints, corpora
+from bert_repro.checkpoints.families import Config
+from bert_repro.files import ROOT, cache_folder, replaced
+from bert_repro.finetune.batches import Examples, Task
+from bert_repro.finetune.heads import masked_words
+from bert_repro.finetune.heads.pairs import PairClassifier
+from bert_repro.finetune.heads.parser import BiaffineParser
+from bert_repro.finetune.heads.spans import SpanFinder
+from bert_repro.finetune.heads.tagger import WordTagger
+from bert_repro.finetune.loop import Run, evaluate, learn
 from bert_repro.finetune.network import Network
-from bert_repro.finetune.run import Run, evaluate, learn
 from bert_repro.finetune.running_text import RunningText
-from bert_repro.study import ROOT, cache_folder
+from bert_repro.results import intervals, provenance
 
 
 def _tree(item: Any) -> bool:
@@ -33,18 +37,18 @@ def _tree(item: Any) -> bool:
 TASKS = {
     "nli": Task(
         "natural language inference", "labelled pairs, such as mnli:train",
-        lambda item: isinstance(item, corpora.Pair) and bool(item.label), heads.PairClassifier, 128, "cut",
+        lambda item: isinstance(item, corpora.Pair) and bool(item.label), PairClassifier, 128, "cut",
     ),
     "squad": Task(
         "question answering", "questions with answers, such as squad:train",
-        lambda item: isinstance(item, corpora.Question), heads.SpanFinder, 384, "windows",
+        lambda item: isinstance(item, corpora.Question), SpanFinder, 384, "windows",
     ),
     "parsing": Task(
-        "dependency parsing", "trees, such as ewt:train", _tree, heads.BiaffineParser, 256, "left out",
+        "dependency parsing", "trees, such as ewt:train", _tree, BiaffineParser, 256, "left out",
     ),
     "tagging": Task(
         "part-of-speech tagging", "tagged sentences, such as ewt:train",
-        lambda item: _tree(item) and bool(item.upos), heads.WordTagger, 256, "left out",
+        lambda item: _tree(item) and bool(item.upos), WordTagger, 256, "left out",
     ),
     # what pre-training is, begun from an untrained encoder: a text is read once or twice, so nothing is dropped
     "masked_words": Task(
@@ -175,7 +179,7 @@ def train(
         inputs["weights of the task head"] = checkpoints.weights_digest(source)
 
     def keep(target: str, made: dict[str, object]) -> None:
-        _replace(ROOT / target, lambda new: checkpoints.write(new, config, network.export(), folder, made, labels))
+        replaced(ROOT / target, lambda new: checkpoints.write(new, config, network.export(), folder, made, labels))
 
     if updates:
         network.compile(learning_rate, head_learning_rate, updates)
@@ -311,15 +315,3 @@ def _sanity(network: Network, dev: Examples, source: Path) -> None:
             f"the task head of {source} is right in {found:.2f} of {n:.0f} items of {dev.reference} ({chance:.2f} by chance)"
             f"{better}: are the label names in its config.json (id2label) {names} in the wrong order?"
         )
-
-
-def _replace(target: Path, write: Callable[[Path], object]) -> None:
-    """Have a folder written beside its place, and put it there once it is complete; the old one stays until then."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
-        partial = Path(temporary) / target.name
-        partial.mkdir()
-        write(partial)
-        if target.exists():  # folders cannot be replaced in one step
-            os.replace(target, Path(temporary) / "old")
-        os.replace(partial, target)

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 
 from bert_repro import backend, encoder
-from bert_repro.architectures import Config, weight_table
-from bert_repro.finetune.examples import Examples
+from bert_repro.checkpoints.families import Config, weight_table
+from bert_repro.finetune.batches import Examples
 
 
 class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):

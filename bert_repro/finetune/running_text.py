@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from bert_repro import corpora, encoder, masked_words
+from bert_repro import corpora, encoder
 from bert_repro.alignment import Aligned
-from bert_repro.architectures import Config
-from bert_repro.finetune.examples import Task
-from bert_repro.study import cache_folder, made_once
+from bert_repro.checkpoints.families import Config
+from bert_repro.files import cache_folder, made_once
+from bert_repro.finetune.batches import Task
+from bert_repro.finetune.heads import masked_words
 
 SHARE = 0.15  # of the pieces of an input that are masked
 SHORT = 128  # wordpieces of an input, until the last part of the updates, which reads inputs of the task's full length

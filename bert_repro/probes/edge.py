@@ -15,9 +15,9 @@ from jaxtyping import Float, Int
 from scipy.sparse import csr_array
 from scipy.special import expit, log_expit, log_softmax
 
-from bert_repro import intervals
 from bert_repro.probes.spans import Labelled, averages
 from bert_repro.probes.training import Fit, fit
+from bert_repro.results import intervals
 
 KINDS = ("linear", "low-rank", "mlp")
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from bert_repro import intervals
+from bert_repro.results import intervals
 from bert_repro.similarity import crossproducts, kernels
 from bert_repro.similarity.geometry import dominating as dominating
 from bert_repro.similarity.geometry import geometry as geometry
@@ -24,6 +24,7 @@ from bert_repro.similarity.samples import Sample, check, varied
 from bert_repro.similarity.samples import check_in_step as check_in_step
 from bert_repro.similarity.samples import draw as draw
 from bert_repro.similarity.samples import draw_like as draw_like
+from bert_repro.similarity.samples import sample as sample
 from bert_repro.similarity.samples import shuffled as shuffled
 
 ACROSS = "similarity across layers"  # the metric of a grid's rows, apart from curves of a layer with the same one
@@ -108,8 +109,8 @@ def compare(
         ValueError: An unknown measure, or vectors that cannot be compared.
     """
     rows = []
-    for sample in samples:
-        sample, there = varied(sample, layers)
+    for whole in samples:
+        sample, there = varied(whole, layers)
         x, y = sample.vectors
         check(x, y, sample.sentence)
         pairs = [(layer, len(x) + layer) for layer in range(len(x))]

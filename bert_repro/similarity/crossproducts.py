@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import linalg
 
-from bert_repro import intervals
+from bert_repro.results import intervals
 from bert_repro.similarity.kernels import Pairs, Result, Sentences, Vectors, Weights
 
 KEPT = 0.99  # of the variance, in the directions that SVCCA looks at

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from bert_repro import intervals
+from bert_repro.results import intervals
 
 Vectors = Float[np.ndarray, "words _hidden"]
 Sentences = Int[np.ndarray, " words"]

@@ -3,20 +3,36 @@
 It refuses more words than there are, classes of words that a corpus does not tell apart, and two stores out of step.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from bert_repro import intervals
+from bert_repro.results import intervals
 
 SENTENCES = 500  # most sentences of a sample
 CONTENT = ("ADJ", "ADV", "INTJ", "NOUN", "PROPN", "VERB")
 FUNCTION = ("ADP", "AUX", "CCONJ", "DET", "NUM", "PART", "PRON", "SCONJ")
 """Open and closed classes of Universal Dependencies."""
 CLASSES = {"content": CONTENT, "function": FUNCTION, "punctuation": ("PUNCT",)}
+
+
+class States(Protocol):
+    """What is read of hidden states, of which `states.HiddenStates` has more."""
+
+    corpus: str
+    split: str
+    setting: Any
+    inputs: dict[str, Any]
+
+    @property
+    def rows(self) -> pd.DataFrame: ...
+
+    def vectors(
+        self, rows: Int[np.ndarray, " rows"], layers: Sequence[int] | None = None
+    ) -> Float[np.ndarray, "layers rows hidden"]: ...
 
 
 class Sample(NamedTuple):
@@ -44,6 +60,58 @@ class Sample(NamedTuple):
         """Make a table row of what was measured on it."""
         where = {"corpus": self.corpus, "split": self.split, "rows": self.rows or None}
         return where | {"method": method, "metric": metric, "n": len(self.sentence)} | intervals.row(value, replicates)
+
+
+def sample(
+    models: Sequence[Mapping[str, States]],
+    wanted: Sequence[str],
+    *,
+    words: int,
+    seed: int,
+    layers: Sequence[int] | None = None,
+    of: Sequence[str] = ("words",),
+    part: int = 0,
+    like: str = "",
+) -> list[Sample]:
+    """Draw words of several corpora, and read their vectors under one model or more.
+
+    Args:
+        models: The hidden states of each model, by corpus; all of them see the same words.
+        wanted: Corpora, of those.
+        words: How many words to draw from each, in whole sentences, of which there are at most 500.
+        seed: Of the draw.
+        layers: Layers to read, all by default.
+        of: Classes of words, a sample each, see `draw`.
+        part: Which of the draws that share no sentence, the first being 0.
+        like: One of the corpora; sentences are drawn that are as long as those which would be drawn from it.
+
+    Raises:
+        ValueError: Fewer words than asked for, models that were given different words, or a layer out of range.
+    """
+    lengths = None
+    if like:
+        pattern = models[0][like].rows
+        lengths = pattern.loc[draw(pattern, words, seed)].groupby("sentence").size().to_numpy()
+    samples = []
+    for of_models in ([states[reference] for states in models] for reference in wanted):
+        first, *others = of_models
+        for other in others:
+            check_in_step(first.rows, other.rows)
+        apart = first.setting.pairs == "apart"
+        remarks = {"second sample": part, f"as long as {like}": like, "sides apart": apart}
+        for words_of in of:
+            if lengths is None:
+                drawn = draw(first.rows, words, seed, words_of, part)
+            else:
+                drawn = draw_like(first.rows, lengths, seed)
+            name = ", ".join(
+                [words_of] * (words_of != "words") + [remark for remark, holds in remarks.items() if holds]
+            )
+            key = "/".join(map(str, [first.inputs["corpus"], words, seed, *([name] if name else [])]))
+            sentence = np.unique(first.rows["sentence"].to_numpy()[drawn], return_inverse=True)[1]
+            vectors = tuple(states.vectors(drawn, layers) for states in of_models)
+            samples.append(Sample(first.corpus, first.split, key, sentence, vectors, name))
+    return samples
 
 
 def draw(rows: pd.DataFrame, words: int, seed: int, of: str = "words", part: int = 0) -> Int[np.ndarray, " rows"]:

@@ -1,0 +1,144 @@
+"""Hub: hides where a published model lies, what of it is fetched, and the cache; gives a folder that works without a network.
+
+It refuses names that are no hub ids, repositories it finds no readable weights in, and files whose checksum is not the hub's.
+"""
+
+import os
+import re
+from functools import cache
+from json import JSONDecodeError
+from pathlib import Path
+
+from bert_repro.checkpoints import formats
+from bert_repro.files import sha256
+
+CONFIG_FILES = ("config.json", "bert_config.json")
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json",
+    "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "bpe.codes",
+)  # fmt: skip
+
+_ID = re.compile(r"(?!.*(--|\.\.))\w([\w.-]*\w)?(/\w([\w.-]*\w)?)?", re.ASCII)
+_REVISION = re.compile(r"(?!.*\.\.)\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
+
+
+def is_id(name: str) -> bool:
+    """Tell whether a name has the form of a hub id: name or org/name."""
+    return _ID.fullmatch(name) is not None
+
+
+@cache
+def fetch(name: str, revision: str | None) -> Path:
+    """Give the folder of a model on the hub: config, tokenizer and weights in one format; what is missing is downloaded.
+
+    The hub is asked once per process, so that a model does not change under a run; where it does not answer, the copy in
+    the cache is used. Weights are checked against the SHA-256 that the hub stores them under, however long ago they came.
+
+    Args:
+        name: A hub id, such as bert-base-uncased or org/name.
+        revision: A branch, tag or commit; the default branch if None.
+
+    Returns:
+        The snapshot's folder in the hub's cache.
+
+    Raises:
+        ValueError: A malformed id or revision, a model or revision that the hub does not have or does not show and the
+            cache neither, or one without config, tokenizer or readable weights.
+        OSError: The hub is out of reach and the model is not in the cache, or only a part of it is; a download that
+            broke off; a wrong checksum.
+    """
+    if not is_id(name):
+        raise ValueError(f"{name!r} is no hub id: expected one such as bert-base-uncased or org/name")
+    if revision is not None and not _REVISION.fullmatch(revision):
+        raise ValueError(f"{revision!r} is no revision of {name}: expected a branch, a tag or a commit, such as main")
+    from huggingface_hub import HfApi, constants, hf_hub_download  # half a second to import, and only needed here
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        # of the client's ways to list a repository, this one takes a time limit; the others wait for ever
+        listed = HfApi().model_info(name, revision=revision, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
+    except (HTTPError, OSError, JSONDecodeError) as error:
+        folder = _cached(name, revision, error)
+    else:
+        first, *others = _wanted(name, [file.rfilename for file in listed.siblings or []])
+        try:
+            # the first by the name of the revision, so that the cache notes its commit; the others from that commit
+            folder = Path(hf_hub_download(name, first, revision=revision)).parent
+            for other in others:
+                hf_hub_download(name, other, revision=folder.name)
+        except (HTTPError, OSError, RuntimeError) as error:  # the last from hf_xet, whatever went wrong
+            raise _failure(name, revision, error) from None
+    _verify(folder, _wanted(name, [path.name for path in folder.iterdir() if path.is_file()]))
+    return folder
+
+
+def _wanted(name: str, names: list[str]) -> list[str]:
+    """Choose the files to read of those a repository has, in the order to fetch them."""
+    config, tokenizer = ([file for file in files if file in names] for files in (CONFIG_FILES, TOKENIZER_FILES))
+    chosen = formats.choose(names)
+    needed = {"config.json": config, "weights in a readable format": chosen, "tokenizer files": tokenizer}
+    if missing := [what for what, files in needed.items() if not files]:
+        raise ValueError(f"model {name!r} has no {missing[0]}: found {sorted(names)}")
+    # an index sorts behind its shards: where the download breaks off, those that came are not taken for a whole checkpoint
+    return config + tokenizer + chosen
+
+
+def _cached(name: str, revision: str | None, error: Exception) -> Path:
+    """Find a model in the cache, given why the hub could not be asked."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        # no patterns: the client is not to miss any file; which are needed is decided below
+        folder = Path(snapshot_download(name, revision=revision, local_files_only=True, allow_patterns=[]))
+    except LocalEntryNotFoundError:
+        raise _failure(name, revision, error) from None
+    try:
+        _wanted(name, [path.name for path in folder.iterdir() if path.is_file()])
+    except ValueError as missing:
+        raise OSError(
+            f"{missing} in the cache, and the hub could not be asked for the rest: {_reason(error)}. "
+            "Connect to the network and run again"
+        ) from None
+    return folder
+
+
+def _failure(name: str, revision: str | None, error: Exception) -> ValueError | OSError:
+    """Say what an error of the hub's client means and what to do."""
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, RevisionNotFoundError
+
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    if isinstance(error, RevisionNotFoundError):
+        return ValueError(f"model {name!r} has no revision {revision!r}: see its branches, tags and commits on the hub")
+    if isinstance(error, GatedRepoError):
+        return ValueError(f"model {name!r} is gated: accept its terms on the hub, then `hf auth login` or set HF_TOKEN")
+    if status in (401, 404) and not isinstance(error, EntryNotFoundError):
+        return ValueError(f"unknown model {name!r}: not on the hub, or private; correct the name or `hf auth login`")
+    return OSError(
+        f"model {name!r} could not be fetched from the hub: {_reason(error)}. Run again when the hub can be reached; "
+        "without a network, give a folder with config.json, the weights and the tokenizer files"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Give the first line of an error of the hub's client, or of what it hides behind a general one."""
+    error = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _verify(folder: Path, names: list[str]) -> None:
+    """Compare files of a snapshot with their checksums, and remove those that are wrong.
+
+    A snapshot consists of links to files named by the hub's tag: for large files their SHA-256, for small ones a git hash.
+    Small ones, and any in a cache that was told to have no links, were checked by the client for their size only.
+    """
+    for path in (folder / name for name in names):
+        # one link only: the file named by its tag may itself be a link, into a store shared by all models
+        blob = folder / os.readlink(path) if path.is_symlink() else path
+        if re.fullmatch("[0-9a-f]{64}", blob.name) and (found := sha256(path)) != blob.name:
+            for part in (path.resolve(), blob, path):
+                part.unlink(missing_ok=True)
+            raise OSError(
+                f"{path.name} of {folder} has the checksum {found}, expected {blob.name}: the download or the disk "
+                "damaged it; the file is removed, run again to fetch it anew"
+            )

@@ -1,0 +1,94 @@
+"""The plan of a new encoder: hides how a vocabulary is learned from text; gives config and tokenizer, to start training from.
+
+It refuses a text that has fewer pieces than are asked for, sizes no encoder has, and a folder that holds something already.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from bert_repro import corpora
+from bert_repro.checkpoints.families import Config, from_raw, to_raw
+from bert_repro.checkpoints.folder import SPECIAL, wordpiece, write_config, write_tokenizer
+from bert_repro.files import made_new
+
+ALPHABET = 160
+"""Characters that get pieces of their own: those of ASCII, and the most frequent of a text; words with others become [UNK]."""
+ASCII = frozenset(letter for letter in map(chr, range(33, 127)) if not letter.isupper())
+"""Printed prose has few of `@ # < > ~ |`, which the web is full of."""
+
+
+def make(texts: Iterable[str], folder: Path, config: Config) -> None:
+    """Write what an encoder is before it has weights: `untrained:FOLDER` draws them.
+
+    Args:
+        texts: References of running text, see `corpora.paragraphs`.
+        folder: To be made: config.json, tokenizer.json, tokenizer_config.json, vocab.txt.
+        config: The shape of the encoder; its `vocab_size` is that of the vocabulary to be learned.
+
+    Raises:
+        ValueError: An impossible shape, or a text too small for so many pieces; and what `corpora.paragraphs` raises.
+        OSError: The folder is not empty or cannot be written, or a text is not there.
+    """
+    from_raw(to_raw(config), "the encoder asked for")
+    texts = list(texts)
+
+    def make(partial: Path) -> None:
+        write_tokenizer(partial, learn(texts, config.vocab_size), config.max_length)
+        write_config(partial, config)
+
+    made_new(folder, make)
+
+
+def learn(texts: Iterable[str], size: int) -> list[str]:
+    """Learn an uncased WordPiece vocabulary: merges of the most frequent neighbours; two runs give the same.
+
+    Args:
+        texts: As in `make`; read twice.
+        size: How many pieces, special tokens included.
+
+    Returns:
+        The pieces in the order of their numbers, special tokens first.
+
+    Raises:
+        ValueError: The text has not so many; and what `corpora.paragraphs` raises.
+    """
+    from tokenizers import trainers
+
+    texts = list(texts)
+    pieces = list(SPECIAL.values())
+    tokenizer = wordpiece(pieces)
+    characters: Counter[str] = Counter()
+    for paragraph in _paragraphs(texts):
+        characters.update(tokenizer.normalizer.normalize_str(paragraph))
+    ranked = sorted((c for c in characters if not c.isspace()), key=lambda c: (-characters[c], c))
+    others = [letter for letter in ranked if letter not in ASCII]
+    letters = sorted({*ASCII, *others[: ALPHABET - len(ASCII)]})
+    # the trainer would number what goes on inside words as it meets it, in no fixed order, and break ties by these numbers;
+    # what it is given as special tokens keeps its place
+    pieces += letters + [f"##{letter}" for letter in letters if not _punctuation(letter)]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
+        special_tokens=pieces,
+        initial_alphabet=letters,
+        limit_alphabet=len(letters),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_paragraphs(texts), trainer)
+    number = tokenizer.get_vocab()
+    if len(number) != size:
+        raise ValueError(
+            f"the text gives {len(number)} pieces, special tokens and single letters included, where {size} were asked for: "
+            + ("give more text, or ask for fewer" if len(number) < size else "ask for at least as many")
+        )
+    return sorted(number, key=lambda piece: number[piece])
+
+
+def _paragraphs(texts: Iterable[str]) -> Iterator[str]:
+    return (paragraph for text in texts for _, paragraph in corpora.paragraphs(text))
+
+
+def _punctuation(letter: str) -> bool:
+    """Tell whether a character is a word of its own to BERT, so that no word goes on with it."""
+    return unicodedata.category(letter)[0] == "P" or letter.isascii() and not letter.isalnum()

@@ -1,0 +1,100 @@
+"""Files: hides where the project, its texts and its cache lie, and how a file or a folder is written whole or not at all.
+
+It refuses a folder of texts that is not there, and to write a new folder over an old one.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The folder that holds notebooks/, studies/ and book/."""
+CLONED = ROOT / "data"
+"""The texts that come with the clone."""
+
+
+def cache_folder() -> Path:
+    """Give the folder of weights and hidden states: BERT_REPRO_CACHE, or ~/.cache/bert_repro."""
+    return Path(os.environ.get("BERT_REPRO_CACHE") or Path.home() / ".cache" / "bert_repro")
+
+
+def added_data() -> Path | None:
+    """Give the folder of further corpora that BERT_REPRO_DATA names (`make report DATA=...`), or None.
+
+    Raises:
+        FileNotFoundError: It is no folder.
+    """
+    setting = os.environ.get("BERT_REPRO_DATA", "")
+    if setting and not Path(setting).is_dir():
+        raise FileNotFoundError(f"the data folder {setting!r} does not exist: correct DATA=... or BERT_REPRO_DATA")
+    return Path(setting) if setting else None
+
+
+def atomically(path: Path, save: Callable[[Path], object]) -> None:
+    """Have a file written beside its place, and put it there once it is complete."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """Have a folder made, by one process, or find it; it appears once it is complete, and then nothing need be written."""
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            if not folder.is_dir():
+                _make_whole(folder, make)
+    return folder
+
+
+def made_new(folder: Path, make: Callable[[Path], object]) -> None:
+    """Have a folder made that a user has named; it appears once it is complete.
+
+    Raises:
+        FileExistsError: It is there and not empty, which is told before anything is made.
+    """
+    folder = folder.resolve()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there and not empty: name a new folder, or remove that one")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _make_whole(folder, make)
+
+
+def replaced(folder: Path, make: Callable[[Path], object]) -> None:
+    """Have a folder written beside its place, and put it there once it is complete; the old one stays until then."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        partial = Path(temporary) / folder.name
+        partial.mkdir()
+        make(partial)
+        if folder.exists():  # folders cannot be replaced in one step
+            os.replace(folder, Path(temporary) / "old")
+        os.replace(partial, folder)
+
+
+def _make_whole(folder: Path, make: Callable[[Path], object]) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        partial = Path(temporary) / folder.name
+        partial.mkdir()
+        make(partial)
+        os.replace(partial, folder)
+
+
+def sha256(path: Path) -> str:
+    """Give the SHA-256 of a file, read once per process as long as its size and time stay as they are."""
+    stat = path.stat()
+    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _sha256(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

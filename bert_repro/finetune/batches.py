@@ -1,0 +1,127 @@
+"""Examples: hides how the items of a corpus become encoder inputs and batches; each input knows the item it belongs to.
+
+It refuses corpora that hold an item of no use to the task, or none that fits; what is cut or left out is counted.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from bert_repro import alignment, corpora, encoder
+from bert_repro.checkpoints.families import Config
+
+
+class Task(NamedTuple):
+    """What it takes to tune an encoder on something."""
+
+    title: str
+    needs: str  # what it learns from, in words, with an example
+    usable: Callable[[Any], bool]  # whether an item is such
+    head: Any  # one of the classes of `heads`
+    max_length: int
+    too_long: str = ""  # what becomes of an item beyond that: it is "cut", "left out", or read through "windows"
+    reader: Any = None  # what makes encoder inputs of a corpus; without it, `Examples`
+    dropout: bool = True  # whether training drops features, as the checkpoint's config says
+
+
+STRIDE = 128  # wordpieces from the start of one window to the next
+POOL = 50  # batches among which inputs of similar length are brought together
+
+
+class Examples:
+    """The encoder inputs of a corpus.
+
+    Args:
+        task: The task that reads it.
+        reference: A corpus, see `corpora.stream`.
+        tokenizer: A fast tokenizer.
+        positions: Most wordpieces that the encoder takes.
+
+    Raises:
+        ValueError: An item is of no use to the task, or none fits.
+    """
+
+    def __init__(self, task: Task, reference: str, tokenizer: Any, positions: int):
+        corpus = corpora.load(reference)
+        self.reference, self.items, self.digest = reference, corpus.items, corpus.digest
+        for item in self.items:
+            if not task.usable(item):
+                raise ValueError(f"{reference}: item {item.id!r} cannot be used: {task.title} needs {task.needs}")
+        self.limit = min(task.max_length, positions)
+        parts = list(enumerate(self.items))
+        if task.too_long == "windows":
+            windows = alignment.windows(tokenizer, self.items, self.limit, STRIDE)
+            parts = [
+                (n, dataclasses.replace(item, second=item.second[start:end], offsets=item.offsets[start:end]))
+                for (n, item), some in zip(parts, windows, strict=True)
+                for start, end in some
+            ]
+        # where no window fits, the items themselves are tried, and found to be too long
+        inputs, places, cut = alignment.inputs(tokenizer, [part for _, part in parts] or self.items, self.limit)
+        fits = np.flatnonzero((cut == 0) | (task.too_long == "cut"))
+        if not len(fits):
+            raise ValueError(f"no item of {reference} fits into {self.limit} wordpieces")
+        self.inputs = [inputs[i] for i in fits]
+        kept = [parts[place] for place in places[fits]]
+        self.owners, self.parts = [owner for owner, _ in kept], [part for _, part in kept]
+        self.lengths = np.array([len(one.token_ids) for one in self.inputs])
+        self.report = {
+            "corpus": reference,
+            "items": len(self.items),
+            "encoder inputs": len(self.inputs),
+            "inputs cut at the length limit": int((cut[fits] > 0).sum()),
+            "items left out": len(self.items) - len(set(self.owners)),
+        }
+
+    def arrays(self, head: Any, chosen: np.ndarray) -> tuple[dict, dict]:
+        """Pad some inputs to arrays: what the encoder and the task head read, and the targets."""
+        inputs = [self.inputs[i] for i in chosen]
+        token_ids, mask = encoder.pad([one.token_ids for one in inputs], self.limit)
+        segment_ids, _ = encoder.pad([one.segment_ids for one in inputs], self.limit)
+        extra, targets = head.arrays([self.parts[i] for i in chosen], inputs, token_ids.shape[1])
+        return {"token_ids": token_ids, "segment_ids": segment_ids, "mask": mask} | extra, targets
+
+    def batches(self, size: int, generator: np.random.Generator, updates: int = 0) -> Iterator[np.ndarray]:
+        """Draw batches for ever: shuffled, then of similar length within pools of batches."""
+        while True:
+            order = generator.permutation(len(self.inputs))
+            order = order[: len(order) - len(order) % size] if len(order) > size else order
+            for start in range(0, len(order), size * POOL):
+                pool = order[start : start + size * POOL]
+                pool = pool[np.argsort(self.lengths[pool], kind="stable")]
+                batches = [pool[i : i + size] for i in range(0, len(pool), size)]
+                for i in generator.permutation(len(batches)):
+                    yield batches[i]
+
+    def check(self, config: Config) -> None:
+        """Make sure that the encoder has an embedding for everything in the inputs; see `encoder.check`."""
+        encoder.check(self.inputs, config)
+
+    def counts(self, head: Any, predict: Callable, items: int | None = None) -> Float[np.ndarray, "items metrics 2"]:
+        """Count what is right, and all there is, of each metric for each item (of the first so many)."""
+        items = len(self.items) if items is None else min(items, len(self.items))
+        readings: list[list] = [[] for _ in range(items)]
+        wanted = np.array(self.owners) < items
+        for chosen in self.by_length():
+            chosen = chosen[wanted[chosen]]
+            if not len(chosen):
+                continue
+            filled = np.resize(chosen, encoder.step(len(chosen)))  # few shapes occur; what is read twice counts once
+            inputs, _ = self.arrays(head, filled)
+            outputs = predict(inputs)
+            for place, i in enumerate(chosen):
+                mine = {name: array[place] for name, array in outputs.items()}
+                readings[self.owners[i]].append(head.read(self.parts[i], self.inputs[i], mine))
+        scored = zip(self.items[:items], readings, strict=True)
+        return np.array([head.score(item, some) for item, some in scored], float)
+
+    def by_length(self, pieces: int = 8192) -> Iterator[np.ndarray]:
+        """Give every input once, the longest first, in batches of about so many wordpieces."""
+        order = np.argsort(self.lengths, kind="stable")
+        while len(order):
+            count = max(1, pieces // encoder.step(int(self.lengths[order[-1]])))
+            yield order[-count:]
+            order = order[:-count]

@@ -1,0 +1,193 @@
+"""What the probe notebooks measure: hides the order of fits, splits and controls; gives table rows.
+
+It refuses what the probes refuse.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bert_repro.probes import description_length, edge, spans, structural
+from bert_repro.probes import scores as probe_scores
+from bert_repro.probes.treebank import Treebank, treebank
+from bert_repro.results import intervals
+
+Rows = list[dict[str, Any]]
+MIX = "mix of the layers up to this one"
+
+
+class Split(NamedTuple):
+    """A part of a treebank with its states."""
+
+    bank: Treebank
+    states: Any  # with `vectors(rows, layers)` and `hidden`
+    key: str  # what its sentences are of, see `intervals.draws`
+    about: dict[str, object]  # columns that name it: corpus, split
+
+
+def split(texts: Sequence[Any], stored: Sequence[Any], **options: Any) -> list[Split]:
+    """Bring three corpora and their stored states together as train, dev and test.
+
+    Args:
+        texts: `corpora.Corpus` of each.
+        stored: `states.HiddenStates` of each.
+        options: Of `treebank.treebank`.
+    """
+    return [
+        Split(
+            treebank(text.items, one.rows, **options), one, one.inputs["corpus"], {"corpus": text.name, "split": used}
+        )
+        for text, one, used in zip(texts, stored, ("train", "dev", "test"), strict=True)
+    ]
+
+
+class Measured(NamedTuple):
+    """What structural probes of one target came to."""
+
+    rows: Rows
+    dev_loss: np.ndarray  # epochs layers, of the first rank and seed
+    trees: list[dict[str, Any]]  # decoded, of distances
+
+
+def baselines(targets: Sequence[str], splits: Sequence[Split], resamples: int) -> Rows:
+    """Score what knows nothing of the encoder, on every split."""
+    return [
+        row | {"target": target, "model": name, "method": name, **split.about}
+        for split in splits
+        for target in targets
+        for name, scores in probe_scores.baselines(target, split.bank).items()
+        for one in scores
+        for row in one.rows([None], split.key, resamples)
+    ]
+
+
+def structural_probes(
+    target: str,
+    splits: Sequence[Split],
+    layers: Sequence[int],
+    *,
+    ranks: Sequence[int],
+    seeds: Sequence[int],
+    epochs: int,
+    shown: int,
+    resamples: int,
+    label: str,
+) -> Measured:
+    """Train structural probes on the first split, stop them by the second, and score them on all but the first.
+
+    Args:
+        target: A name from `structural.TARGETS`.
+        splits: Train, dev, test.
+        layers: Numbers of the layers.
+        ranks: Of the map; those behind the first are a sweep, with the first seed.
+        seeds: Each is a probe of its own.
+        epochs: Most passes over train.
+        shown: Sentences of test, the first of 6 to 12 words, whose trees are decoded.
+        resamples: Bootstrap resamples.
+        label: Shown beside the progress bars.
+    """
+    train, dev, test = splits
+    few = test.bank.of([n for n, length in enumerate(test.bank.lengths) if 6 <= length <= 12][:shown])
+    rows, losses, trees = [], np.zeros(0), []
+    for rank, seed in [*((ranks[0], seed) for seed in seeds), *((rank, seeds[0]) for rank in ranks[1:])]:
+        probe = structural.StructuralProbe(target, layers, rank, seed, epochs=epochs)
+        fitted = probe.fit(train.bank, train.states, dev.bank, dev.states, label=label)
+        kind = "structural" if rank == ranks[0] else "structural, rank sweep"
+        about = {"target": target, "probe": kind, "probe_seed": seed, "method": f"rank {rank}"}
+        for part in (dev, test):
+            for one in probe_scores.SCORES[target](part.bank, probe.predict(part.bank, part.states)):
+                rows += [row | about | part.about for row in one.rows(layers, part.key, resamples)]
+        if (rank, seed) == (ranks[0], seeds[0]):
+            losses = fitted.dev_loss
+            trees = list(probe_scores.trees(few, probe.project(few, test.states))) if target == "distance" else []
+    return Measured(rows, losses, trees)
+
+
+def labels(target: str, splits: Sequence[Split]) -> list[spans.Labelled]:
+    """Read the labelled spans of every split, the first being training; errors as in `spans.labelled`."""
+    first = spans.labelled(target, splits[0].bank)
+    return [first, *(spans.labelled(target, split.bank, first.labels) for split in splits[1:])]
+
+
+def majority(target: str, given: Sequence[spans.Labelled], splits: Sequence[Split], resamples: int) -> Rows:
+    """Score the label that is most frequent in training; nothing where spans have several labels."""
+    about = {"target": target, "model": "majority", "method": "majority"}
+    return [
+        row | about | split.about
+        for one, split in zip(given[1:], splits[1:], strict=True)
+        if not one.several
+        for row in edge.majority(one, given[0]).rows([None], False, split.key, resamples)
+    ]
+
+
+def edge_probes(
+    target: str,
+    given: Sequence[spans.Labelled],
+    splits: Sequence[Split],
+    layers: Sequence[int],
+    *,
+    mixed: bool,
+    coded: bool,
+    resamples: int,
+    label: str,
+    **options: Any,
+) -> Rows:
+    """Probe single layers with their control task, and, where wanted, mixes of layers and description lengths.
+
+    Args:
+        target: What is read off.
+        given: The labelled spans of the splits, see `labels`.
+        splits: Train, dev, test.
+        layers: Numbers of the layers.
+        mixed: Whether to probe mixes of the layers up to each one.
+        coded: Whether to measure description lengths.
+        resamples: Bootstrap resamples.
+        label: Shown beside the progress bars.
+        options: Of `edge.EdgeProbe`.
+    """
+    lot = [spans.control(one, given[0], options.get("seed", 1)) for one in given]
+    rows: Rows = []
+
+    def scored(three: Sequence[spans.Labelled], mix: bool = False) -> tuple[edge.EdgeProbe, list[Rows]]:
+        probe = edge.EdgeProbe(layers, mixed=mix, **options)
+        probe.fit(three[0], splits[0].states, three[1], splits[1].states, label=label)
+        tested = zip(three[1:], splits[1:], strict=True)
+        return probe, [probe.read(one, s.states).rows(layers, one.several, s.key, resamples) for one, s in tested]
+
+    for (real, other), split in zip(zip(scored(given)[1], scored(lot)[1], strict=True), splits[1:], strict=True):
+        here = {"target": target, **split.about}
+        rows += [row | here | {"method": "single layer"} for row in real]
+        rows += [row | here | {"method": "control task", "role": "control"} for row in other]
+        rows += [
+            a | {"metric": "selectivity"} | intervals.less(a, b) | here | {"method": "single layer"}
+            for a, b in zip(real, other, strict=True)
+            if a["metric"] == "accuracy"
+        ]
+    if mixed:
+        probe, found = scored(given, mix=True)
+        for some, split in zip(found, splits[1:], strict=True):
+            here = {"target": target, "method": MIX, **split.about}
+            accuracy = [row for row in some if row["metric"] == "accuracy"]
+            rows += [row | here for row in some]
+            value = description_length.expected_layer(np.array([row["value"] for row in accuracy]), layers)
+            drawn = description_length.expected_layer(np.stack([row["replicates"] for row in accuracy], -1), layers)
+            if np.isfinite(value):  # else no layer adds to the first, and there is none to expect
+                expected = {"metric": "expected layer", "n": accuracy[0]["n"]} | intervals.row(float(value), drawn)
+                rows.append(expected | here)
+        weights, here = probe.mix[-1], {"target": target, "method": MIX}
+        rows += [
+            {"metric": "mixing weight", "layer": n, "value": float(w)} | here
+            for n, w in zip(layers, weights, strict=True)
+        ]
+        rows.append(
+            {"metric": "centre of gravity", "value": float(description_length.centre_of_gravity(weights, layers))}
+            | here
+        )
+    for method, used in (("online code", given), ("control task", lot)) if coded else ():
+        probe = edge.EdgeProbe(layers, **options)
+        sent = description_length.online_code(probe, used[0], splits[0].states, used[1], splits[1].states, label=label)
+        here = {"target": target, "method": method, **splits[0].about}
+        here |= {"role": "control"} if method == "control task" else {}
+        rows += [row | here for row in sent.rows(layers, len(used[0].gold), splits[0].key, resamples)]
+    return rows

@@ -1,0 +1,219 @@
+"""How structural probes are scored: hides decoding, ranking and the trivial baselines; gives rows with intervals.
+
+It refuses a split with nothing to score.
+
+Reference:
+    Hewitt and Manning 2019, section 3.2, and their released code (reporter.py).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, Real
+from scipy.sparse.csgraph import minimum_spanning_tree
+from scipy.stats import rankdata, spearmanr
+
+from bert_repro.probes.treebank import Treebank, tree_distances
+from bert_repro.results import intervals
+
+LENGTHS = range(5, 51)  # sentence lengths that enter DSpr. and NSpr., punctuation counted
+
+Predictions = Iterable[Float[np.ndarray, "layers words ..."]]
+
+
+class Scores(NamedTuple):
+    """Sums of each sentence, from which a metric and its interval follow."""
+
+    metric: str
+    right: Float[np.ndarray, "layers sentences"]
+    all: Float[np.ndarray, " sentences"]
+    lengths: Int[np.ndarray, " sentences"] | None = None  # where the metric is a mean over lengths
+
+    def rows(self, layers: Sequence[int | None], key: str, resamples: int) -> list[dict[str, object]]:
+        """Give a table row a layer, with its interval by resampling sentences.
+
+        Args:
+            layers: Numbers of the layers; None for what has none.
+            key: What the sentences are of, see `intervals.draws`.
+            resamples: Bootstrap resamples.
+
+        Raises:
+            ValueError: Nothing to score.
+        """
+        counted = self.all > 0
+        if self.lengths is not None:
+            counted &= np.isin(self.lengths, LENGTHS)
+        if not counted.any():
+            raise ValueError(f"nothing to score: no sentence counts for {self.metric}")
+        weights = intervals.draws(key, len(self.all), resamples)
+        if self.lengths is None:
+            value, drawn = intervals.ratio(self.right, self.all, weights)
+        else:
+            value, drawn = self._mean_over_lengths(self.lengths, weights)
+        about: dict[str, object] = {"metric": self.metric, "n": int(self.all[counted].sum())}
+        return [
+            ({} if layer is None else {"layer": layer}) | about | intervals.row(value[i], drawn[i])
+            for i, layer in enumerate(layers)
+        ]
+
+    def _mean_over_lengths(self, lengths: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        values, draws = [], []
+        for length in sorted(set(lengths.tolist()) & set(LENGTHS)):
+            at = lengths == length
+            value, drawn = intervals.ratio(self.right[:, at], self.all[at], weights[:, at])
+            values.append(value)
+            # A length that a resample did not draw keeps its value: left out, it would take the long sentences, which are
+            # few and hard, away from most resamples, and shift the whole interval upwards.
+            draws.append(np.where(np.isnan(drawn), value[:, None], drawn))
+        return np.mean(values, axis=0), np.mean(draws, axis=0)
+
+
+def score_distances(bank: Treebank, predictions: Predictions) -> list[Scores]:
+    """Compare predicted with tree distances.
+
+    Returns:
+        UUAS: the share of the edges of the gold tree that are in the minimum spanning tree of the predictions, punctuation
+        taken out of both. DSpr.: the Spearman correlation of each word's predicted and gold distances, its own zero included,
+        averaged over the words of all sentences of a length, then over lengths.
+    """
+    right, edges, spearman = [], [], []
+    for gold, punctuation, predicted in zip(bank.distances, bank.punctuation, predictions, strict=True):
+        kept = np.flatnonzero(~punctuation)
+        expected = spanning_tree(gold[np.ix_(kept, kept)])
+        edges.append(len(expected))
+        right.append([len(expected & spanning_tree(one[np.ix_(kept, kept)])) for one in predicted])
+        spearman.append(_spearman(predicted, gold).sum(-1))
+    return [
+        Scores("uuas", np.array(right, float).T, np.array(edges, float)),
+        Scores("dspr", np.array(spearman).T, bank.lengths.astype(float), bank.lengths),
+    ]
+
+
+def score_depths(bank: Treebank, predictions: Predictions) -> list[Scores]:
+    """Compare predicted with tree depths.
+
+    Returns:
+        Root accuracy: the share of sentences whose root is the word of least depth, punctuation left out; a sentence of
+        punctuation alone does not count. NSpr.: the Spearman correlation of the depths of a sentence, averaged over the
+        sentences of a length, then over lengths.
+    """
+    right, spearman = [], []
+    for gold, punctuation, predicted in zip(bank.depths, bank.punctuation, predictions, strict=True):
+        least = np.where(punctuation, np.inf, predicted).argmin(-1)
+        right.append((gold[least] == 0) & (not punctuation.all()))
+        spearman.append(_spearman(predicted, gold))
+    counted = np.array([not punctuation.all() for punctuation in bank.punctuation], float)
+    return [
+        Scores("root_accuracy", np.array(right, float).T, counted),
+        Scores("nspr", np.array(spearman).T, np.ones(len(bank.rows)), bank.lengths),
+    ]
+
+
+SCORES: dict[str, Callable[[Treebank, Predictions], list[Scores]]] = {
+    "distance": score_distances,
+    "depth": score_depths,
+}
+"""How the predictions of each target are scored."""
+
+
+def spanning_tree(distances: Float[np.ndarray, "words words"] | Int[np.ndarray, "words words"]) -> set[tuple[int, int]]:
+    """Give the edges of the minimum spanning tree, each as (lower, higher) word."""
+    if len(distances) < 2:
+        return set()
+    # scipy takes 0 for "no edge"; adding a constant to all edges leaves the tree as it is (in float64, however short they are)
+    tree = minimum_spanning_tree(np.triu(distances.astype(float) + (1 - min(0, distances.min())), 1)).tocoo()
+    return {(int(min(i, j)), int(max(i, j))) for i, j in zip(tree.row, tree.col, strict=True)}
+
+
+def _spearman(predicted: Real[np.ndarray, "... words"], gold: Int[np.ndarray, "... words"]) -> np.ndarray:
+    one, other = rankdata(predicted, axis=-1), rankdata(gold, axis=-1)
+    one, other = one - one.mean(-1, keepdims=True), other - other.mean(-1, keepdims=True)
+    scale = np.sqrt((one**2).sum(-1) * (other**2).sum(-1))
+    # constant predictions rank nothing: they count as no correlation
+    return np.divide((one * other).sum(-1), scale, out=np.zeros_like(scale), where=scale > 0)
+
+
+def baselines(target: str, bank: Treebank) -> dict[str, list[Scores]]:
+    """Score what knows nothing of the encoder.
+
+    Returns:
+        By name. Of distances: `linear chain`, how far apart two words stand; `random tree`, what a tree drawn at random has
+        right on average. Of depths: `word position`; `first verb`, the root by part of speech alone
+        (the first verb, else the first noun, name or adjective, else the first word).
+    """
+    if target == "distance":
+        words = np.array([(~punctuation).sum() for punctuation in bank.punctuation], float)
+        # each of the n (n - 1) / 2 pairs is one of the n - 1 edges as often as any other
+        random = Scores("uuas", np.maximum(2 - 2 / np.maximum(words, 1), 0)[None], np.maximum(words - 1, 0))
+        return {"linear chain": score_distances(bank, map(_chain, bank.lengths.tolist())), "random tree": [random]}
+    positions = (np.arange(n, dtype=float)[None] for n in bank.lengths)
+    verbs = (_likely_roots(one.upos)[None] for one in bank.sentences)
+    return {"word position": score_depths(bank, positions), "first verb": score_depths(bank, verbs)[:1]}
+
+
+def _chain(length: int) -> Float[np.ndarray, "1 words words"]:
+    position = np.arange(length, dtype=float)
+    return np.abs(position[:, None] - position)[None]
+
+
+def _likely_roots(upos: Sequence[str]) -> Float[np.ndarray, " words"]:
+    kinds = ({"VERB"}, {"NOUN", "PROPN", "ADJ"})
+    rank = [next((n for n, kind in enumerate(kinds) if tag in kind), len(kinds)) for tag in upos]
+    return np.array(rank) + np.arange(len(rank)) / len(rank)
+
+
+def trees(bank: Treebank, projected: Iterable[Float[np.ndarray, "layers words rank"]]) -> Iterator[dict[str, Any]]:
+    """Decode the tree of every sentence, with its words in the plane in which a layer's projections vary most.
+
+    Args:
+        bank: The sentences.
+        projected: Their words, as a distance probe projects them.
+
+    Returns:
+        Of each sentence its id, words, gold heads and mask of punctuation; and of each layer the decoded edges (between words
+        that are no punctuation, counted from 0) and two coordinates a word.
+    """
+    for sentence, punctuation, z in zip(bank.sentences, bank.punctuation, projected, strict=True):
+        kept = np.flatnonzero(~punctuation)
+        left, size, _ = np.linalg.svd(z - z.mean(1, keepdims=True), full_matrices=False)
+        places = np.zeros((*z.shape[:2], 2))
+        places[..., : size.shape[-1]] = (left * size[:, None])[..., :2]
+        squares = ((z[:, :, None] - z[:, None]) ** 2).sum(-1)
+        edges = [spanning_tree(one[np.ix_(kept, kept)]) for one in squares]
+        yield {
+            "id": sentence.id,
+            "words": list(sentence.words),
+            "heads": list(sentence.heads),
+            "punctuation": punctuation.tolist(),
+            "edges": [sorted((int(kept[i]), int(kept[j])) for i, j in some) for some in edges],
+            "places": np.round(places, 3).tolist(),
+        }
+
+
+def earlier_metric(tree: Mapping[str, Any], layer: int) -> list[dict[str, object]]:
+    """Compute the "Spearman" of the notebook that this project grew out of beside DSpr., for a decoded tree.
+
+    It handed `spearmanr` two matrices, which correlates columns, and kept the block in which predictions meet predictions.
+
+    Args:
+        tree: As `trees` gives it.
+        layer: Which of its layers, by place.
+
+    Returns:
+        Two rows: compared with the gold distances, and with the same numbers in random order.
+    """
+    places = np.array(tree["places"][layer])
+    predicted, gold = np.square(places[:, None] - places).sum(-1), tree_distances(tree["heads"])
+    noise = np.random.default_rng(0).permutation(gold.ravel()).reshape(gold.shape)
+    # a column of noise may be constant: it dropped what is undefined, and so it is done here
+    with np.errstate(invalid="ignore"):
+        return [
+            {
+                "sentence": tree["id"],
+                "compared with": name,
+                "earlier notebook": np.nanmean(spearmanr(predicted, given)[0][: len(gold), : len(gold)]),
+                "DSpr.": _spearman(predicted, given).mean(),
+            }
+            for name, given in (("the gold tree", gold), ("noise", noise))
+        ]

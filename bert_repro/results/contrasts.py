@@ -1,0 +1,226 @@
+"""Two sets of results side by side: hides which rows measure the same thing, and when two numbers count as equal.
+
+It refuses to drop anything: what only one set has is listed beside what could be compared.
+
+A difference is taken resample by resample. Resamples are seeded by the corpus, so that on the same sentences the chance of
+which of them were drawn cancels out; on others the interval is that of two independent samples. Numbers without resamples
+(changes of weights, grids of layers) are compared by value. Intervals are of sentences, each for itself, and leave seeds out.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bert_repro.results import intervals, tables
+
+TOLERANCE = 0.02
+"""How much two results may differ and still agree: that much of a share, a correlation or a similarity, and as a share of
+the larger of two values above 1, such as norms, layers or kilobits."""
+FINDINGS = ("agrees", "open", "differs", "first only", "second only")
+"""The whole interval of a difference lies within the tolerance, across its edge, or outside; or a row has no partner."""
+REPEATED = 1e-4  # within which a measurement that several tables hold is one measurement
+_MEASURED = [c for c in tables.COLUMNS if c not in ("study", "base", "value", "ci_low", "ci_high", "n")]
+_OF_MODEL = ["role", "model", "task", "seed", "updates", "layers_changed"]
+
+
+def compare(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    *,
+    model: str | None = None,
+    other_model: str | None = None,
+    tolerance: float = TOLERANCE,
+) -> pd.DataFrame:
+    """Pair the rows of two sets that measure the same thing, and say which agree.
+
+    Rows are paired where every column is equal but the names of study and base encoder, which tell the sets apart.
+
+    Args:
+        first: Tidy rows, as `tables.merge` gives them.
+        second: Those of the other set; the same one, to compare two of its models.
+        model: Only this model of the first set, whatever it was tuned on and for how long; what it is compared with
+            (`reference_model`) stays the same.
+        other_model: Its partner in the second set; of the same name where not given.
+        tolerance: At least 0, see `TOLERANCE`.
+
+    Returns:
+        Tidy rows with their replicates, those of a pair as the second set has them: `value`, `ci_low` and `ci_high` are of
+        the difference, second less first. Beside them `first` and `second` (both values), `tolerance` (in the metric's own
+        unit) and `finding`, one of `FINDINGS`.
+
+    Raises:
+        ValueError: A negative tolerance, no such model, or rows of one set that measure the same thing and differ.
+    """
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance must be at least 0, got {tolerance}: {TOLERANCE} is two points of a share")
+    if other_model is not None and model is None:
+        raise ValueError(f"other_model {other_model!r} was given without model: say what it is compared with")
+    same = _MEASURED
+    if model is not None:
+        same = [*(column for column in _MEASURED if column not in _OF_MODEL), "along"]
+        first, second = _of(first, model, "first"), _of(second, other_model or model, "second")
+    first, second = _once(first, same, "first"), _once(second, same, "second")
+    known = first[[*same, "value", "replicates"]].rename(columns={"value": "first", "replicates": "drawn"})
+    found = second.assign(second=second["value"]).merge(known, on=same, how="left")  # pandas takes NA to equal NA here
+    left = first.assign(first=first["value"]).merge(second[same], on=same, how="left", indicator="side")
+    left = left[left["side"] == "left_only"].drop(columns="replicates")
+    found = _less(pd.concat([left, found], ignore_index=True))
+    allowed = tolerance * found[["first", "second"]].abs().max(axis=1).clip(lower=1)
+    low, high = (found[end].fillna(found["value"]) for end in ("ci_low", "ci_high"))
+    cases = {
+        "first only": found["second"].isna(),
+        "second only": found["first"].isna(),
+        "agrees": (low >= -allowed) & (high <= allowed),
+        "differs": (low > allowed) | (high < -allowed),
+    }
+    finding = np.select([case.fillna(False).to_numpy(bool) for case in cases.values()], list(cases), "open")
+    found = found.assign(tolerance=allowed, finding=pd.Series(finding, dtype="string"))
+    return found[[*tables.COLUMNS, "replicates", "first", "second", "tolerance", "finding"]]
+
+
+def _of(table: pd.DataFrame, model: str, which: str) -> pd.DataFrame:
+    """Take the rows of a model; what it was during training stays apart from what it became."""
+    rows = table[table["model"] == model]
+    if rows.empty:
+        known = ", ".join(sorted(table["model"].dropna().unique()))
+        raise ValueError(f"the {which} set has no model {model!r}: it has {known}")
+    return rows.assign(along=rows["updates"].mask(rows["updates"] == rows["updates"].max()))
+
+
+def _once(table: pd.DataFrame, same: list[str], which: str) -> pd.DataFrame:
+    """Take once what several tables of a set hold: a baseline, or the base encoder with itself."""
+    repeated = table[table.duplicated(same, keep=False)].groupby(same, dropna=False)["value"]
+    apart = repeated.agg(lambda values: values.max() - values.min())
+    if (apart > REPEATED).any():
+        raise ValueError(
+            f"{(apart > REPEATED).sum()} results of the {which} set occur twice and differ, by up to {apart.max():.3g}: "
+            "do tables of two studies, or of an older run, lie in its folder?"
+        )
+    return table.drop_duplicates(same)
+
+
+def _less(found: pd.DataFrame) -> pd.DataFrame:
+    """Subtract the first value from the second; where both have replicates, these too, which gives the interval."""
+    both = found[found[["replicates", "drawn"]].notna().all(axis=1)]
+    sides = zip(*(both[column] for column in ("second", "replicates", "first", "drawn")), strict=True)
+    ends = pd.DataFrame(
+        [intervals.difference(*four)[1:] for four in sides], both.index, ["ci_low", "ci_high"], "Float64"
+    )
+    return found.assign(
+        value=found["second"] - found["first"],
+        ci_low=ends["ci_low"],
+        ci_high=ends["ci_high"],
+        replicates=both["replicates"] - both["drawn"],
+    )
+
+
+def _name(row: pd.Series) -> str:
+    """Say in words what a row measures."""
+    known = {column: "" if pd.isna(row[column]) else str(row[column]) for column in _MEASURED}
+    target = "" if known["target"] == known["task"] else known["target"]
+    words = [
+        " and ".join(filter(None, [known["model"], known["reference_model"]])),
+        " ".join(filter(None, [known["method"], target, known["metric"]])),
+        known["layer"]
+        and f"layer {known['layer']}" + (known["reference_layer"] and f" with {known['reference_layer']}"),
+        ":".join(filter(None, [known["corpus"], known["split"]])),
+        known["rows"],
+        known["probe_seed"] and f"probe seed {known['probe_seed']}",
+    ]
+    return ", ".join(filter(None, words))
+
+
+def summary(found: pd.DataFrame) -> pd.DataFrame:
+    """Count the findings of each metric.
+
+    Returns:
+        Rows by notebook and metric; the columns `FINDINGS`, and the largest difference, with its sign, empty without a pair.
+    """
+    of_metric = ["notebook", "metric"]
+    counts = found.groupby([*of_metric, "finding"]).size().unstack(fill_value=0).reindex(columns=FINDINGS, fill_value=0)
+    by_size = found.sort_values("value", key=abs, na_position="first", kind="stable")
+    return counts.assign(largest=by_size.groupby(of_metric)["value"].last().astype(float))
+
+
+def largest(found: pd.DataFrame, most: int = 20) -> pd.DataFrame:
+    """Take the rows that differ, the clearest first, and say in `what` what each measures.
+
+    How clear: how far the near end of the interval lies from 0, in tolerances, so that metrics of all units compare.
+    """
+    rows = found[found["finding"] == "differs"]
+    near = rows[["ci_low", "ci_high"]].abs().min(axis=1).fillna(rows["value"].abs())
+    order = (near / rows["tolerance"]).sort_values(ascending=False, kind="stable").index
+    rows = rows.loc[order[:most]]
+    return rows.assign(what=[_name(row) for _, row in rows.iterrows()])
+
+
+def alone(found: pd.DataFrame) -> pd.DataFrame:
+    """List what only one set has: rows counted by side, notebook and model, with the updates and corpora they are of."""
+    rows = found[found["finding"].isin(["first only", "second only"])]
+    text = (rows["corpus"] + ":" + rows["split"]).fillna("")
+    of_side = rows.assign(text=text).groupby(["finding", "notebook", "model"], sort=False)
+    return of_side.agg(rows=("metric", "size"), updates=("updates", "max"), corpora=("text", _listed)).reset_index()
+
+
+def _listed(texts: pd.Series) -> str:
+    return ", ".join(filter(None, texts.unique()))
+
+
+def folder(which: str) -> Path:
+    """Find the tables of a set: a folder, or the name of a study, published (`results`) or built here (`build`).
+
+    Raises:
+        FileNotFoundError: No tables in any of these places.
+    """
+    homes = Path(which), tables.ROOT / which, tables.ROOT / "results" / which, tables.ROOT / "build" / which
+    for home in homes:
+        for place in (home, home / "tables"):
+            if any(place.glob("*.parquet")):
+                return place
+    raise FileNotFoundError(
+        f"no tables of {which!r}: give a folder of tables, or a study with results/{which}/tables or build/{which}/tables; "
+        "`make report` makes them"
+    )
+
+
+def headline(found: pd.DataFrame, first: str, second: str) -> str:
+    """Say in a sentence how many results of two sets, of these names, agree."""
+    count = found["finding"].value_counts().reindex(FINDINGS, fill_value=0)
+    pairs = count["agrees"] + count["open"] + count["differs"]
+    if pairs == 0:
+        texts = [_listed(rows["corpus"].dropna()) or "no text" for _, rows in found.groupby("finding")]
+        return (
+            f"no result of {first} measures what one of {second} does, so there is nothing to compare: they were measured on "
+            f"{', and on '.join(texts)}"
+        )
+    return (
+        f"{second} less {first}, {pairs:,} pairs of results: {count['agrees']:,} agree, {count['open']:,} are open, "
+        f"{count['differs']:,} differ; {count['first only']:,} more in {first} only, {count['second only']:,} in {second} only"
+    )
+
+
+def text(found: pd.DataFrame, first: str, second: str) -> str:
+    """Say for a terminal what was found: the summary, the clearest differences, and what only one side has.
+
+    Args:
+        found: What `compare` gives.
+        first: What the first set is called.
+        second: What the second one is called.
+
+    Raises:
+        ValueError: Nothing could be paired.
+    """
+    if found["value"].isna().all():
+        raise ValueError(headline(found, first, second))
+    lines = [headline(found, first, second), "", summary(found).to_string(float_format="{:+.4g}".format, na_rep="")]
+    clearest = largest(found)
+    if len(clearest):
+        lines += ["", f"The clearest differences, {len(clearest)} of {(found['finding'] == 'differs').sum():,}"]
+    for row in clearest.itertuples():
+        interval = "" if pd.isna(row.ci_low) else f" [{row.ci_low:+.4g}, {row.ci_high:+.4g}]"
+        lines.append(f"{row.value:+.4g}{interval}  {row.notebook}: {row.what}")
+    left = alone(found)
+    if len(left):
+        lines += ["", f"In one set only, the first being {first} and the second {second}", left.to_string(index=False)]
+    return "\n".join(lines)

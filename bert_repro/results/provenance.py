@@ -1,0 +1,166 @@
+"""Provenance: hides what a run's manifest says, what the machine is, and which files a notebook's code lies in.
+
+It refuses a notebook without a parameters cell, as nobody could say with which setting that ran.
+"""
+
+import ast
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bert_repro.files import ROOT
+
+PACKAGE = "bert_repro"
+_VERSIONS = (
+    "numpy",
+    "scipy",
+    "pandas",
+    "keras",
+    "tensorflow-cpu",
+    "tensorflow",
+    "jax",
+    "torch",
+    "transformers",
+    "tokenizers",
+)
+
+
+def manifest(notebook: str, parameters: Mapping[str, object], seconds: float) -> dict[str, object]:
+    """Say what ran, from which code, where and how long."""
+    return {
+        "notebook": notebook,
+        "parameters": dict(parameters),
+        "commit": commit(),
+        "packages": {name: v for name in (PACKAGE, *_VERSIONS) if (v := _version(name))},
+        "backend": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "python": platform.python_version(),
+        "machine": {
+            "cpu": cpu_model(),
+            "cores": os.cpu_count(),
+            "gpus": gpus(),
+            "gflops": round(speed()),
+            "system": f"{platform.system()} {platform.machine()}",
+        },
+        "seconds": round(seconds, 1),
+    }
+
+
+def declared(notebook: Path) -> list[str]:
+    """List the names assigned in a notebook's parameters cell."""
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        if "parameters" in cell["metadata"].get("tags", []):
+            return [
+                ast.unparse(n.target) for n in ast.parse("".join(cell["source"])).body if isinstance(n, ast.AnnAssign)
+            ]
+    raise ValueError(f"{notebook} has no cell tagged `parameters`")
+
+
+def sources(notebook: Path, drawing: bool = False) -> list[Path]:
+    """List a notebook and every module of the package that it imports, directly or through another one.
+
+    Args:
+        notebook: The notebook.
+        drawing: Whether to count the figures, which show what a run computed but do not change it: for a new colour
+            no table need be made again.
+    """
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    found: set[Path] = set()
+    waiting = _imported(code)
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting |= _imported(path.read_text(encoding="utf-8"))
+    parts = {path: path.relative_to(ROOT / PACKAGE).with_suffix("").parts for path in found}
+    drawn = {
+        path for path, (room, *rest) in parts.items() if room == "figures" and rest != ["planes"]
+    }  # these are computed
+    return [notebook, *sorted(found if drawing else found - drawn)]
+
+
+def _imported(code: str) -> set[Path]:
+    """Find the files of the package's modules that a piece of code imports, inside functions too."""
+    stems = [ROOT.joinpath(*name.split(".")) for name in _names(code)]
+    return {p for stem in stems for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()}
+
+
+@cache
+def _names(code: str) -> frozenset[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(name for name in names if name.split(".")[0] == PACKAGE)
+
+
+def manifests(folder: Path | str) -> dict[str, dict[str, Any]]:
+    """Read what made the tables of a folder: manifests by the names of the runs."""
+    found = sorted(Path(folder).glob("*.manifest.json"))
+    return {path.name.removesuffix(".manifest.json"): json.loads(path.read_text(encoding="utf-8")) for path in found}
+
+
+@cache
+def commit() -> str:
+    """Give the commit of the project, marked `+changes` where files differ from it; `unknown` outside git."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        head = git("rev-parse", "HEAD")
+        return f"{head}+changes" if head and git("status", "--porcelain", "--untracked-files=no") else head or "unknown"
+    except FileNotFoundError:  # no git on this machine
+        return "unknown"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def cpu_model() -> str:
+    """Name the processor, as far as the system tells."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def gpus() -> list[str]:
+    """Name NVIDIA's graphics processors, as far as Linux tells."""
+    told = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    return [
+        line.split(":", 1)[1].strip()
+        for path in told
+        for line in path.read_text().splitlines()
+        if line.startswith("Model")
+    ]
+
+
+@cache
+def speed() -> float:
+    """Measure what this process multiplies at the moment, in GFLOP/s of float32: seconds on one machine say little of another."""
+    square = np.ones((1024, 1024), np.float32)
+    taken = []
+    for _ in range(4):  # the first one starts the threads
+        begin = time.perf_counter()
+        square @ square
+        taken.append(time.perf_counter() - begin)
+    return 2 * 1024**3 / min(taken) / 1e9

@@ -1,0 +1,296 @@
+"""Scores of tuned encoders: hides which rows of the fine-tuning tables belong together, how seeds and twins meet, and how
+what changed in a layer is set against what that layer does.
+
+It refuses to average or subtract what was not measured on the same text.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from bert_repro.results import intervals, provenance, tables
+
+ENOUGH = 5  # seeds, from which on their spread enters the interval of a mean
+PUBLISHED = (
+    {"task": "nli", "corpus": "mnli", "metric": "accuracy_matched", "value": 0.8468, "method": "BERT base, published"},
+    {"task": "squad", "corpus": "squad", "metric": "f1", "value": 0.8841, "method": "BERT base, published"},
+    {"task": "squad", "corpus": "squad", "metric": "exact_match", "value": 0.8125, "method": "BERT base, published"},
+    {"task": "parsing", "corpus": "ewt", "metric": "las", "value": 0.899, "method": "BERT base cased, published"},
+    {"task": "parsing", "corpus": "ewt", "metric": "uas", "value": 0.918, "method": "BERT base cased, published"},
+    {"task": "tagging", "corpus": "ewt", "metric": "accuracy", "value": 0.970, "method": "BERT base cased, published"},
+    {"task": "nli", "metric": "accuracy", "value": 1 / 3, "method": "guessing one of three"},
+)
+"""What other models score, and guessing; the chapter of the models says where each number stands."""
+NOTES = ("best update", "training seconds", "wordpieces a second")
+"""What a manifest of fine-tuning notes beside its table, as no other run could repeat it to the digit."""
+MEASURE = "rsa"  # the paper's, of the change in a layer
+SAME = {"glue/mnli": "mnli", "squad/v1.1": "squad", "universal_dependencies/en_ewt": "ewt"}
+"""Other names of the corpora in PUBLISHED."""
+
+
+def held_out(table: pd.DataFrame) -> pd.DataFrame:
+    """Give the final scores: on a model's test corpora, which were scored once, or on dev where it has none."""
+    scores = table[table["method"] == "fine-tuning"]
+    text = scores["corpus"] + ":" + scores["split"]
+    texts = text.groupby(scores["model"])
+    # a model's rows stand in the order in which its corpora were scored, dev first
+    return scores[(texts.transform("nunique") == 1) | (text != texts.transform("first"))]
+
+
+def main(scores: pd.DataFrame) -> pd.DataFrame:
+    """Give the rows of each task's first metric, which chose the weights that were kept."""
+    return scores[scores["metric"] == scores.groupby("task")["metric"].transform("first")]
+
+
+def whole(table: pd.DataFrame) -> pd.DataFrame:
+    """Give the rows of encoders of which every layer was tuned."""
+    return table[table["layers_changed"] == "all"]
+
+
+def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
+    """Average over the seeds of a task, where it has several.
+
+    Args:
+        scores: Rows of several models; those of a task that have text, words, method, layer and metric in common are
+            averaged.
+
+    Returns:
+        Tidy rows without a seed, `model` being the task. The interval is of the items (pairs, questions, sentences),
+        and from ENOUGH seeds on of the seeds too.
+
+    Raises:
+        ValueError: Rows without replicates.
+    """
+    alike = ["task", "corpus", "split", "rows", "method", "layer", "metric"]
+    rows = [
+        group.iloc[0].to_dict() | {"model": task, "seed": pd.NA, "updates": pd.NA} | _mean(group, f"seeds of {task}")
+        for (task, *_), group in scores.groupby(alike, sort=False, dropna=False)
+        if len(group) > 1
+    ]
+    return tables.tidy(rows) if rows else scores[:0]
+
+
+def over_probe_seeds(scores: pd.DataFrame) -> pd.DataFrame:
+    """Average over the seeds of a probe; a row of one seed stays as it is.
+
+    Args:
+        scores: Rows of probes; those that have everything but the seed of the probe in common are averaged.
+
+    Returns:
+        Tidy rows, those that are means without a seed of the probe. Intervals as in `over_seeds`.
+
+    Raises:
+        ValueError: Rows without replicates.
+    """
+    alike = [c for c in tables.COLUMNS if c not in ("probe_seed", "value", "ci_low", "ci_high", "n")]
+    rows = [
+        group.iloc[0].to_dict() | ({} if len(group) == 1 else {"probe_seed": pd.NA} | _mean(group, "seeds of probes"))
+        for _, group in scores.groupby(alike, sort=False, dropna=False)
+    ]
+    return tables.tidy(rows) if rows else scores[:0]
+
+
+def _mean(group: pd.DataFrame, key: str) -> dict[str, object]:
+    """Average rows resample by resample; where there are ENOUGH, each resample draws among the rows too."""
+    if group["replicates"].isna().any():
+        raise ValueError("rows without replicates have no mean: are the .replicates.parquet files beside the tables?")
+    replicates = np.stack(list(group["replicates"]))  # seeds resamples
+    weights = np.ones(replicates.T.shape)
+    if len(group) >= ENOUGH:
+        weights = intervals.draws(key, len(group), replicates.shape[1])
+    return intervals.row(group["value"].mean(), (replicates.T * weights).mean(1))
+
+
+def published(scores: pd.DataFrame) -> pd.DataFrame:
+    """Give the rows of PUBLISHED that have task, metric and corpus (if any) in common with some scores, beside these."""
+    known = tables.tidy(PUBLISHED, role="baseline")
+    there = scores[["task", "metric", "corpus", "split"]].drop_duplicates()
+    both = known.drop(columns="split").merge(there, on=["task", "metric"], suffixes=("_known", ""))
+    name = both["corpus"].str.split(":").str[0].replace(SAME)
+    return both[both["corpus_known"].isna() | (both["corpus_known"] == name)][known.columns]
+
+
+def differences(table: pd.DataFrame) -> pd.DataFrame:
+    """Subtract the score of the wholly tuned encoder from those with layers frozen, cut off or put back.
+
+    Args:
+        table: Tidy rows of fine-tuning. A layer put back (method `layer reverted`) is compared with the model that it
+            was put back in, another encoder with the wholly tuned one of its task and seed; without such a twin it has
+            no difference.
+
+    Returns:
+        Tidy rows, `value` and interval being the paired difference, on the same items and resamples; below 0 where the
+        task suffers.
+
+    Raises:
+        ValueError: Rows without replicates, or two twins.
+    """
+    scores = table[table["method"].isin(["fine-tuning", "layer reverted"])]
+    reverted = scores["layer"].notna()
+    twins = whole(scores[~reverted])[["task", "seed", "model"]].drop_duplicates()
+    changed = scores[reverted | (scores["layers_changed"] != "all")]
+    changed = changed.merge(twins.rename(columns={"model": "twin"}), on=["task", "seed"], how="left")
+    changed["twin"] = changed["twin"].mask(changed["layer"].notna(), changed["model"])
+    found = [scores[:0]]
+    for twin, group in changed.groupby("twin", sort=False):
+        # what was measured is the same, whichever layer was put back: the layer steps aside while rows are paired
+        aside = group.assign(
+            model=group["model"] + " changed", reference_layer=group["layer"], layer=pd.NA, method="fine-tuning"
+        )
+        both = pd.concat([scores[~reverted & (scores["model"] == twin)], aside[scores.columns]])
+        pairs = tables.paired(both.astype(tables.COLUMNS), str(twin))
+        layer = pairs["reference_layer"]
+        method = pairs["method"].mask(layer.notna(), "layer reverted")
+        model = pairs["model"].str.removesuffix(" changed")
+        found.append(pairs.assign(model=model, layer=layer, reference_layer=pd.NA, method=method))
+    return pd.concat(found, ignore_index=True).astype(tables.COLUMNS)
+
+
+def by_learning(scores: pd.DataFrame) -> pd.DataFrame:
+    """Order rows by how much of the encoder learned: all of it, ever fewer blocks, none, and last the cut ones."""
+    changed = scores["layers_changed"]
+    blocks = changed.str.extract(r"^top_(\d+)_")[0].astype("Float64")
+    blocks = blocks.mask(changed == "all", np.inf).mask(changed == "head_only", 0).fillna(-1)
+    order = blocks.sort_values(ascending=False, kind="stable").index
+    return scores.assign(layers_changed=changed.str.replace("_", " ")).loc[order]
+
+
+def weights(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Find how far the weights of wholly tuned encoders moved.
+
+    Returns:
+        The rows of the weights that were kept, and rows after the first, the middle and the last evaluation.
+    """
+    kept, along = (whole(table[table["method"] == name]) for name in ("weights", "weights along the way"))
+    points = sorted(along["updates"].unique())
+    shown = {points[0], points[(len(points) - 1) // 2], points[-1]} if points else set()
+    return kept, along[along["updates"].isin(list(shown))].sort_values("updates", kind="stable")
+
+
+def learning_curves(folder: Path | str, table: pd.DataFrame) -> pd.DataFrame:
+    """Read the learning curves of the models of a table.
+
+    Returns:
+        Columns `model`, `task`, `seed`, `layers_changed`, `updates`, `metric` (`loss`, or a score on dev) and `value`.
+    """
+    curves = tables.merge_artefacts(folder, "learning curve")
+    points = pd.DataFrame(curves["content"].tolist(), columns=["updates", "metric", "value"])
+    models = table[["model", "task", "seed", "layers_changed"]].drop_duplicates("model")
+    points = points.assign(model=curves["model"]).explode(["updates", "metric", "value"])
+    return models.merge(points, on="model").astype({"updates": "Int64", "metric": "string", "value": "Float64"})
+
+
+def training(folder: Path | str) -> pd.DataFrame:
+    """Read from the manifests what each training took, and when dev was best: rows by model, columns NOTES."""
+    finetuned = [m for m in provenance.manifests(folder).values() if m["notebook"] == "finetune"]
+    notes = {m["parameters"]["name"]: m["training"] for m in finetuned if "training" in m}
+    names = pd.Index(list(notes), dtype="string", name="model")
+    return pd.DataFrame(list(notes.values()), index=names, columns=list(NOTES), dtype=float)
+
+
+def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFrame:
+    """Say of each layer of a tuned encoder how much it changed, and what came of that.
+
+    Args:
+        table: Merged tables of a study, with replicates.
+        model: The tuned encoder, e.g. `parsing-1`.
+        base: The one that it was tuned from.
+
+    Returns:
+        Tidy rows by layer, in [0, 2]. Target `change`: 1 - RSA with the base on the study's first text. Target
+        `probe_change`, a probe each: |tuned - base| of UUAS and of edge probes' accuracy, on test. Target `restored_layer`:
+        how much the task's score on dev falls when that layer's first weights are put back.
+
+    Raises:
+        ValueError: No similarity of the model, or neither probes nor layers put back.
+    """
+    similar = table[
+        (table["notebook"] == "similarity") & (table["metric"] == "similarity") & (table["role"] == "score")
+    ]
+    similar = similar[
+        (similar["model"] == model) & (similar["reference_model"] == base) & (similar["method"] == MEASURE)
+    ]
+    similar = similar[similar["rows"].isna()]
+    if similar.empty:
+        raise ValueError(f"no {MEASURE} of {model!r} with {base!r} in the tables: run its similarity first")
+    text = similar[["corpus", "split"]].iloc[0]
+    similar = similar[(similar[["corpus", "split"]] == text).all(axis=1)]
+    found = [_plain(similar, "change", MEASURE, less=1.0)]
+    probed = table[table["model"].isin([model, base]) & (table["split"] == "test") & (table["role"] == "score")]
+    uuas = probed[(probed["metric"] == "uuas") & (probed["probe"] == "structural")]
+    both = uuas.groupby("probe_seed")["model"].nunique()
+    uuas = uuas[uuas["probe_seed"] == both[both == 2].index.min()]  # the first seed that both were probed with
+    edges = probed[
+        (probed["notebook"] == "edge_probe") & (probed["method"] == "single layer") & (probed["metric"] == "accuracy")
+    ]
+    for one in (uuas, edges):
+        if one["model"].nunique() == 2:
+            moved = tables.paired(one, base)
+            for target, rows in moved.groupby("target", sort=False):
+                found.append(_plain(rows, "probe_change", f"UUAS, {target}" if one is uuas else f"accuracy, {target}"))
+    tuned = table[table["notebook"] == "finetune"]
+    if (tuned["layer"].notna() & (tuned["method"] == "layer reverted") & (tuned["model"] == model)).any():
+        changed = differences(tuned[tuned["model"] == model])
+        metric = main(tuned[tuned["model"] == model])["metric"].iloc[0]
+        fallen = changed[changed["layer"].notna() & (changed["metric"] == metric)]
+        found.append(_plain(fallen, "restored_layer", str(metric), less=0.0))
+    if len(found) == 1:
+        raise ValueError(f"neither probes nor layers put back of {model!r} in the tables: run those first")
+    known = similar.iloc[0]
+    same = {c: known[c] for c in ("model", "task", "seed", "updates", "layers_changed", "reference_model")}
+    return tables.tidy(pd.concat(found).to_dict("records"), role="score", **same)
+
+
+def _plain(rows: pd.DataFrame, target: str, probe: str, less: float | None = None) -> pd.DataFrame:
+    """Take `less - value`, or the value's size, with its replicates and interval."""
+    made = []
+    for row in rows.sort_values("layer").itertuples():
+        value, replicates = (np.asarray(one, float) for one in (row.value, row.replicates))
+        value, replicates = (less - value, less - replicates) if less is not None else (abs(value), abs(replicates))
+        made.append(
+            {
+                "layer": row.layer,
+                "target": target,
+                "probe": probe,
+                "metric": target,
+                **intervals.row(float(value), replicates),
+            }
+        )
+    return pd.DataFrame(made)
+
+
+def rank_correlations(layers: pd.DataFrame) -> Iterator[dict[str, object]]:
+    """Correlate the change of layers with each thing that came of it: Spearman's rho over layers.
+
+    With seven layers rho is coarse: it takes few values, and its interval says how far sampled text alone would move it.
+
+    Args:
+        layers: What `by_layer` gives.
+
+    Yields:
+        A row for each target and probe: `spearman` in [-1, 1] with its interval; replicate i of one side meets replicate
+        i of the other, which were drawn from different texts.
+    """
+    change = layers[layers["target"] == "change"].set_index("layer")
+    for (target, probe), rows in layers[layers["target"] != "change"].groupby(["target", "probe"], sort=False):
+        effect = rows.set_index("layer")
+        both = change.index.intersection(effect.index)
+        sides = [one.loc[both] for one in (change, effect)]
+        value = spearman(*(np.array([one["value"]], float) for one in sides))[0]
+        replicates = spearman(*(np.stack(list(one["replicates"])).T for one in sides))
+        yield {
+            "target": target, "probe": probe, "method": MEASURE, "metric": "spearman", "n": len(both), **intervals.row(value, replicates)
+        }  # fmt: skip
+
+
+def spearman(
+    left: Float[np.ndarray, "resamples layers"], right: Float[np.ndarray, "resamples layers"]
+) -> Float[np.ndarray, " resamples"]:
+    """Give Spearman's rho of each row, ties sharing their mean rank; 0 where a side has no order, all its values being equal."""
+    ranks = [pd.DataFrame(side).rank(axis=1).to_numpy() for side in (left, right)]
+    centred = [one - one.mean(1, keepdims=True) for one in ranks]
+    norms = np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
+    return np.divide((centred[0] * centred[1]).sum(1), norms, out=np.zeros_like(norms), where=norms > 0)

@@ -1,0 +1,307 @@
+"""Tidy results: hides one schema, and the files a table consists of.
+
+It refuses rows outside the schema; a result that has no number in it belongs to the artefacts, not to the table.
+
+A table is four files side by side: `X.parquet` for machines, `X.csv` for people, `X.replicates.parquet` with bootstrap
+replicates (draws seeded by the corpus, so that any two rows can be paired), and `X.manifest.json`, which says what made
+it. Where a run also made something that is no number (trees, learning curves), `X.artefacts.parquet` holds that.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
+
+from bert_repro.files import ROOT, atomically
+from bert_repro.results import intervals, provenance
+
+TaskName = Literal["nli", "squad", "parsing", "tagging", "masked_words"]
+TASKS: tuple[str, ...] = get_args(TaskName)
+"""The names of `finetune.TASKS` (a test holds them equal), known here so that they are to be had without TensorFlow."""
+_TEXT, _INT, _FLOAT = "string", "Int64", "Float64"
+
+COLUMNS = {
+    "study": _TEXT, "notebook": _TEXT, "role": _TEXT, "model": _TEXT, "base": _TEXT, "task": _TEXT, "seed": _INT,
+    "updates": _INT, "layers_changed": _TEXT, "reference_model": _TEXT, "layer": _INT, "reference_layer": _INT,
+    "corpus": _TEXT, "split": _TEXT, "rows": _TEXT, "target": _TEXT, "probe": _TEXT, "probe_seed": _INT,
+    "method": _TEXT, "metric": _TEXT, "value": _FLOAT, "ci_low": _FLOAT, "ci_high": _FLOAT, "n": _INT,
+}  # fmt: skip
+"""Columns of every table and their pandas types; a column that does not apply to a row is empty (NA)."""
+ROLES = ("score", "control", "baseline", "floor")
+ARTEFACTS = {
+    "study": _TEXT,
+    "notebook": _TEXT,
+    "model": _TEXT,
+    "kind": _TEXT,
+    "key": _TEXT,
+    "layer": _INT,
+    "content": _TEXT,
+}
+"""Columns of what is no number; `content` is JSON."""
+
+
+def tidy(rows: Iterable[Mapping[str, object]], **constants: object) -> pd.DataFrame:
+    """Make a table from rows, with the same constants in each.
+
+    Args:
+        rows: Mappings of column names to values; `replicates` may hold an array of bootstrap replicates.
+        constants: Columns that are equal in all rows.
+
+    Returns:
+        A frame with every column of `COLUMNS`, in that order and type, and `replicates`.
+
+    Raises:
+        ValueError: No rows, an unknown column, an unknown role, or a value that is missing or not finite.
+    """
+    table = pd.DataFrame([{**constants, **row} for row in rows])
+    if table.empty:
+        raise ValueError("a table needs at least one row: nothing was measured")
+    unknown = sorted(set(table.columns) - set(COLUMNS) - {"replicates"})
+    if unknown:
+        raise ValueError(f"unknown table columns {unknown}: the schema has {list(COLUMNS)}")
+    table = table.reindex(columns=[*COLUMNS, "replicates"]).astype(COLUMNS)
+    strange = sorted(set(table["role"].dropna()) - set(ROLES))
+    if strange:
+        raise ValueError(f"unknown roles {strange}: expected one of {list(ROLES)}")
+    bad = ~np.isfinite(table["value"].to_numpy(dtype=float, na_value=np.nan))
+    if bad.any():
+        raise ValueError(
+            f"{int(bad.sum())} of {len(table)} values are missing or not finite, the first in\n{table[bad].iloc[0]}"
+        )
+    return table
+
+
+def artefacts(rows: Iterable[Mapping[str, object]], **constants: object) -> pd.DataFrame:
+    """Make a frame of things that are no numbers; `content` may be any JSON value.
+
+    Raises:
+        ValueError: An unknown column.
+    """
+    frame = pd.DataFrame([{**constants, **row} for row in rows])
+    unknown = sorted(set(frame.columns) - set(ARTEFACTS))
+    if unknown:
+        raise ValueError(f"unknown artefact columns {unknown}: the schema has {list(ARTEFACTS)}")
+    frame["content"] = [json.dumps(content) for content in frame["content"]]
+    return frame.reindex(columns=list(ARTEFACTS)).astype(ARTEFACTS)
+
+
+def write(
+    path: Path | str, table: pd.DataFrame, manifest: Mapping[str, object], extra: pd.DataFrame | None = None
+) -> None:
+    """Write a table and what lies beside it; the table itself appears last and only when complete."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    numbers = table.drop(columns="replicates").reset_index(drop=True)
+    kept = table["replicates"].reset_index(drop=True).dropna()
+    packed = pd.DataFrame([_packed(one) for one in kept], columns=_PACKED).assign(row=kept.index)
+    atomically(
+        path.with_suffix(".manifest.json"),
+        lambda p: p.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n"),
+    )
+    atomically(path.with_suffix(".csv"), lambda p: numbers.to_csv(p, index=False, float_format="%.7g"))
+    # small integers byte by byte: the upper bytes are all alike and cost next to nothing
+    _store(path.with_suffix(".replicates.parquet"), packed, use_byte_stream_split=["steps.list.element"])
+    if extra is not None:
+        _store(path.with_suffix(".artefacts.parquet"), extra)
+    _store(path, numbers.dropna(axis="columns", how="all"), use_dictionary=True)
+
+
+def _store(path: Path, frame: pd.DataFrame, **how: Any) -> None:
+    # a study has some hundred small files: half of each would be descriptions of its columns
+    arrow = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
+    how = {"compression": "zstd", "compression_level": 12, "use_dictionary": False, "write_statistics": False} | how
+    atomically(path, lambda p: parquet.write_table(arrow, p, write_page_checksum=True, **how))
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Read what `_store` wrote, its checksums compared."""
+    try:
+        return parquet.read_table(path, page_checksum_verification=True).to_pandas()
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None):  # it could not be read at all, and the message says why
+            raise
+        table = path.with_name(f"{path.name.partition('.')[0]}.parquet")
+        raise OSError(
+            f"{path} is damaged: `git checkout` restores a published table; remove {table}, and `make report` makes one of "
+            f"yours again ({error})"
+        ) from None
+
+
+_PACKED = ["unit", "start", "steps"]
+_UNDEFINED = np.iinfo(np.uint16).max
+
+
+def _packed(replicates: np.ndarray) -> tuple[float, int, np.ndarray]:
+    """Round replicates to a sixteenth of their spread or finer: digits below that are noise, and most of a file.
+
+    Returns:
+        A unit, a power of two; the least replicate in units; and of all replicates the steps up from there.
+    """
+    exact = np.asarray(replicates, float)
+    defined = exact[np.isfinite(exact)]
+    least, spread = (defined.min(), defined.std()) if len(defined) else (0.0, 0.0)
+    unit = float(2.0 ** np.floor(np.log2(spread / 16))) if spread else abs(float(least)) or 1.0
+    start = round(least / unit)
+    steps = np.round(exact / unit) - start
+    return unit, start, np.where(np.isfinite(exact), steps, _UNDEFINED).astype(np.uint16)
+
+
+def read(path: Path | str) -> pd.DataFrame:
+    """Read a table with its replicates.
+
+    Raises:
+        FileNotFoundError: No table there; the message says how tables are made.
+        OSError: A file of it is damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no table at {path}: `make report` makes the tables of a study")
+    table = _read(path).reindex(columns=list(COLUMNS)).astype(COLUMNS)
+    table["replicates"] = None
+    beside = path.with_suffix(".replicates.parquet")
+    if beside.is_file():
+        stored = _read(beside)
+        unpacked = [
+            np.where(steps == _UNDEFINED, np.nan, (start + steps.astype(np.int64)) * unit).astype(np.float32)
+            for unit, start, steps in zip(*(stored[name] for name in _PACKED), strict=True)
+        ]
+        table["replicates"] = pd.Series(unpacked, index=stored["row"], dtype=object).reindex(table.index)
+    return table
+
+
+def merge(folder: Path | str, notebook: str | None = None) -> pd.DataFrame:
+    """Read all tables of a study as one, in the order of their names.
+
+    Args:
+        folder: The folder of the tables.
+        notebook: Only rows that this notebook wrote.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    paths = [p for p in sorted(Path(folder).glob("*.parquet")) if len(p.suffixes) == 1]
+    if notebook is not None:  # told by the manifests, so that no other table is read
+        made = provenance.manifests(folder)
+        paths = [p for p in paths if made.get(p.stem, {}).get("notebook") == notebook]
+    merged = list(map(read, paths))
+    if not merged:
+        what = f"tables of {notebook}" if notebook else "tables"
+        raise FileNotFoundError(f"no {what} in {folder}: `make report` makes them")
+    return pd.concat(merged, ignore_index=True)
+
+
+def merge_artefacts(folder: Path | str, kind: str) -> pd.DataFrame:
+    """Read all artefacts of one kind, `content` decoded."""
+    frames = [_read(p) for p in sorted(Path(folder).glob("*.artefacts.parquet"))]
+    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(ARTEFACTS))
+    frame = frame[frame["kind"] == kind].reset_index(drop=True)
+    return frame.assign(content=[json.loads(content) for content in frame["content"]])
+
+
+def paired(table: pd.DataFrame, reference: str, by: str = "model", same: Sequence[str] = ()) -> pd.DataFrame:
+    """Subtract one model's rows from the others', or one corpus's or task's, row by row and resample by resample.
+
+    Args:
+        table: Rows with replicates; those of a side differ in what is measured (layer, metric, corpus, split, ...).
+        reference: The side that is subtracted.
+        by: The column that tells the sides apart.
+        same: Columns in which a row must equal what is subtracted from it, beside those that say what is measured.
+
+    Returns:
+        The other sides' rows with `value`, `ci_low`, `ci_high` and `replicates` of the difference. Rows of different
+        corpora were drawn apart: their interval is that of two independent samples.
+
+    Raises:
+        ValueError: Nothing to pair, several rows of the reference fit, or rows without replicates.
+    """
+    keys = ["notebook", "layer", "corpus", "split", "rows", "target", "probe", "probe_seed", "method", "metric"]
+    keys = [*dict.fromkeys([*(key for key in keys if key != by), *same])]
+    base = table[table[by] == reference]
+    if base.duplicated(keys).any():
+        raise ValueError(f"several rows of {reference!r} measure the same thing: filter the table first")
+    others = table[table[by] != reference].reset_index(drop=True)
+    # NA equals NA here, as pandas merges it
+    both = others.merge(base[[*keys, "value", "replicates"]], on=keys, suffixes=("", "_reference"))
+    if both.empty:
+        raise ValueError(f"no row can be paired with one of {reference!r}")
+    if both[["replicates", "replicates_reference"]].isna().any(axis=None):
+        raise ValueError(
+            "rows without replicates cannot be paired: are the .replicates.parquet files beside the tables?"
+        )
+    sides = zip(both["value"], both["replicates"], both["value_reference"], both["replicates_reference"], strict=True)
+    both[["value", "ci_low", "ci_high"]] = [intervals.difference(*four) for four in sides]
+    both["replicates"] = both["replicates"] - both["replicates_reference"]
+    both = both.assign(reference_model=reference) if by == "model" else both
+    return both[[*COLUMNS, "replicates"]].astype(COLUMNS)
+
+
+def at_once(differences: pd.DataFrame, over: str = "layer") -> pd.DataFrame:
+    """Widen intervals so that those of all layers of a curve hold at once, see `intervals.together`.
+
+    Args:
+        differences: Rows with replicates.
+        over: The column whose values are looked at together.
+    """
+    known = [c for c in COLUMNS if c not in (over, "value", "ci_low", "ci_high", "n")]
+    result = differences.copy()
+    for _, group in differences.groupby(known, dropna=False, sort=False):
+        replicates = np.stack(list(group["replicates"])).astype(float)
+        ends = intervals.together(group["value"].to_numpy(float), replicates)
+        result.loc[group.index, ["ci_low", "ci_high"]] = np.stack(ends, -1)
+    return result
+
+
+class Recorder:
+    """What a run notebook keeps to be able to say, at its end, what made its table.
+
+    Args:
+        notebook: The notebook's name, e.g. `similarity`.
+        namespace: The notebook's `globals()`. The parameters are read off its parameters cell, so that the manifest
+            can neither forget nor misname one.
+        some: Parameters that are lists and must not be empty.
+
+    Raises:
+        ValueError: One of them is empty.
+    """
+
+    def __init__(self, notebook: str, namespace: Mapping[str, object], some: Sequence[str] = ()):
+        self.notebook, self.started = notebook, time.time()
+        self.parameters = {
+            name: namespace[name] for name in provenance.declared(ROOT / "notebooks" / f"{notebook}.ipynb")
+        }
+        for name in some:
+            if not self.parameters[name]:
+                raise ValueError(f"{name} is empty: at least one is needed")
+
+    def write(
+        self,
+        table: pd.DataFrame,
+        inputs: Mapping[str, object],
+        extra: pd.DataFrame | None = None,
+        **notes: object,
+    ) -> None:
+        """Write the run's table to its `output` parameter, or say that none was asked for.
+
+        Args:
+            table: Rows made by `tidy`.
+            inputs: Checksums of weights, tokenizer and data that went in.
+            extra: Artefacts of the run, if any.
+            notes: More for the manifest: what no other run could repeat, such as a speed.
+        """
+        output = str(self.parameters["output"])
+        if not output:
+            print(f"{len(table)} rows; no `output` parameter was given, so nothing was written")
+            return
+        target = ROOT / output
+        table = table.assign(study=str(self.parameters["study"]), notebook=self.notebook).astype(COLUMNS)
+        if extra is not None:
+            extra = extra.assign(study=str(self.parameters["study"]), notebook=self.notebook).astype(ARTEFACTS)
+        made = provenance.manifest(self.notebook, self.parameters, time.time() - self.started)
+        write(target, table, made | {"inputs": dict(inputs)} | notes, extra)
+        print(f"{len(table)} rows written to {output}")

@@ -1,0 +1,238 @@
+"""Hidden states: hides the encoder pass and the store; gives, for every word of a corpus, its vector in every layer.
+
+It refuses to compute anything twice, or to hold a corpus in memory. States are kept under a key of everything they depend
+on, in shards of some thousand sentences; a killed job goes on at the shard it was at. Reading needs no TensorFlow: where
+states are missing, `get` has them made by a process of its own and then maps the files.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from bert_repro import alignment, checkpoints, corpora
+from bert_repro.states import store
+
+FORMAT = 4  # what a layer is, and what lies in a shard
+SHARD = 32_768  # words: counted in sentences, a shard of long texts would take ten times the memory
+CHOICES = {"pooling": ("mean", "first"), "dtype": ("float16", "float32"), "pairs": ("together", "apart")}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything the states depend on beside weights, tokenizer and corpus."""
+
+    max_length: int = 512
+    pooling: str = "mean"  # or "first": the first piece of a word
+    dtype: str = "float16"  # or "float32"
+    pairs: str = "together"  # or "apart": each side of a pair is an input of its own
+
+    def __post_init__(self) -> None:
+        for name, (usual, other) in CHOICES.items():
+            if getattr(self, name) not in (usual, other):
+                raise ValueError(f"{name} must be {usual!r} or {other!r}, got {getattr(self, name)!r}")
+
+
+class HiddenStates:
+    """The states of one corpus under one checkpoint: `layers x words x hidden`, mapped from disk.
+
+    Attributes:
+        corpus: Its name.
+        split: Of the corpus.
+        setting: How they were computed.
+        layers: The number of states: blocks + 1.
+        hidden: The width of a state.
+        report: What became of the words, an `alignment.Report`.
+        left_out: What the reader of the corpus left out, and how often.
+        inputs: Checksums of weights, tokenizer and corpus, for manifests.
+    """
+
+    def __init__(self, entry: store.Entry, reference: str, setting: Setting):
+        about, where = entry.open(), corpora.locate(reference)
+        self.corpus, self.split, self.setting = where.name, where.split, setting
+        self._entry, self.folder = entry, entry.folder
+        self.layers, self.hidden = int(about["layers"]), int(about["hidden"])
+        self.report, self.inputs = alignment.Report(**about["report"]), dict(about["digests"])
+        self.left_out = dict(about["left_out"])
+        self._starts = np.cumsum([0, *(shard["rows"] for shard in entry.shards())])  # first row of every shard
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """One line per word or special token, in order; columns as `alignment.align` gives them."""
+        return pd.concat([self._entry.table(number) for number in range(len(self._starts) - 1)], ignore_index=True)
+
+    @cached_property
+    def bounds(self) -> Int[np.ndarray, " boundaries"]:
+        """First row of every encoded sentence, and the number of rows at the end."""
+        sentence = self.rows["sentence"].to_numpy()
+        return np.flatnonzero(np.r_[True, sentence[1:] != sentence[:-1], True])
+
+    @cached_property
+    def _maps(self) -> list[np.ndarray]:
+        return [self._entry.array(number) for number in range(len(self._starts) - 1)]
+
+    def check_layers(self, layers: Sequence[int] | None) -> list[int]:
+        """Give the layers asked for, all where none are named.
+
+        Raises:
+            ValueError: One that this encoder does not have.
+        """
+        chosen = list(range(self.layers)) if not layers else list(layers)
+        wrong = [layer for layer in chosen if not 0 <= layer < self.layers]
+        if wrong:
+            raise ValueError(f"layers {wrong} are out of range: this encoder has 0 (embeddings) to {self.layers - 1}")
+        return chosen
+
+    def vectors(
+        self, rows: Int[np.ndarray, " rows"], layers: Sequence[int] | None = None
+    ) -> Float[np.ndarray, "layers rows hidden"]:
+        """Read the vectors of some rows, in their order, as float32.
+
+        Args:
+            rows: Row numbers, ascending, each once.
+            layers: Layers to read, all by default.
+
+        Raises:
+            ValueError: A layer or row that is not there, or rows out of order.
+        """
+        chosen = self.check_layers(layers)
+        total = self._starts[-1]
+        if len(rows) and (rows[0] < 0 or rows[-1] >= total or (np.diff(rows) <= 0).any()):
+            raise ValueError(f"rows must ascend, each once, between 0 and {total - 1}; got {rows[0]} .. {rows[-1]}")
+        result = np.empty((len(chosen), len(rows), self.hidden), np.float32)
+        ends = np.searchsorted(rows, self._starts)
+        for array, start, low, high in zip(self._maps, self._starts, ends, ends[1:], strict=False):
+            if low == high:
+                continue
+            if rows[high - 1] - rows[low] == high - 1 - low:  # one stretch: a slice instead of a gather
+                wanted: slice | np.ndarray = slice(rows[low] - start, rows[high - 1] - start + 1)
+            else:
+                wanted = rows[low:high] - start
+            for i, layer in enumerate(chosen):
+                result[i, low:high] = array[layer, wanted]
+        return result
+
+    def sentences(
+        self, first: int, stop: int, layers: Sequence[int] | None = None
+    ) -> tuple[Float[np.ndarray, "layers rows hidden"], pd.DataFrame]:
+        """Read a range of encoded sentences, special tokens included.
+
+        Args:
+            first: The first of them, counted from 0 among the encoded ones, as in `bounds`.
+            stop: The one behind the last.
+            layers: Layers to read, all by default.
+
+        Returns:
+            The vectors as float32, and what each row is: a part of `rows`, its index kept.
+
+        Raises:
+            ValueError: A layer that is not there, or no range of sentences.
+        """
+        if not 0 <= first <= stop < len(self.bounds):
+            raise ValueError(f"sentences {first} to {stop} are no range within 0 and {len(self.bounds) - 1}")
+        low, high = self.bounds[[first, stop]]
+        return self.vectors(np.arange(low, high), layers), self.rows[low:high]
+
+
+def usual(model: str) -> Setting:
+    """Give the setting that is used where none is given: inputs of up to 512 wordpieces, or as many as the encoder takes."""
+    return Setting(min(512, checkpoints.read_config(checkpoints.resolve(model)).max_length))
+
+
+def get(model: str, corpus: str, setting: Setting | None = None) -> HiddenStates:
+    """Give the states of a corpus under a checkpoint, computed now if nobody did before.
+
+    Args:
+        model: A checkpoint reference, see `checkpoints.resolve`.
+        corpus: A corpus reference, see `corpora.load`.
+        setting: Length limit, pooling, precision and what is done with pairs; `usual(model)` where not given.
+    """
+    return get_all(model, [corpus], setting)[0]
+
+
+def get_all(model: str, wanted: Sequence[str], setting: Setting | None = None) -> list[HiddenStates]:
+    """Give the states of several corpora; those missing or damaged are computed by one process."""
+    setting = setting or usual(model)
+    places = entries(model, wanted, setting)
+    missing = [reference for reference, entry in zip(wanted, places, strict=True) if not entry.mend()]
+    if missing:
+        options = [
+            text for name, value in asdict(setting).items() for text in (f"--{name.replace('_', '-')}", str(value))
+        ]
+        _compute_apart([model, *missing, *options])
+    return [HiddenStates(entry, reference, setting) for entry, reference in zip(places, wanted, strict=True)]
+
+
+def _compute_apart(arguments: list[str]) -> None:
+    """Run `compute` in a process of its own, its progress passed on, so that the reader stays free of TensorFlow."""
+    command = [sys.executable, "-m", "bert_repro", "states", "compute", *arguments]
+    said = b""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}) as child:
+        assert child.stderr is not None
+        while chunk := os.read(child.stderr.fileno(), 4096):
+            sys.stderr.write(chunk.decode(errors="replace"))
+            said = (said + chunk)[-4000:]
+    if child.returncode:
+        reasons = [line for line in said.decode(errors="replace").splitlines() if line.startswith("bert_repro: ")]
+        reason = (
+            reasons[-1].removeprefix("bert_repro: ")
+            if reasons
+            else f"the encoder's process ended with {child.returncode}"
+        )
+        raise RuntimeError(reason)
+
+
+def entries(model: str, wanted: Sequence[str], setting: Setting) -> list[store.Entry]:
+    """Find the places of states, and keep them from being removed."""
+    folder, places = checkpoints.resolve(model), []
+    for reference in wanted:
+        parts = [*digests(folder, reference).values(), repr(setting), FORMAT, SHARD]
+        places.append(store.Entry(hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:20]))
+        places[-1].hold()
+    return places
+
+
+def digests(folder: Path, reference: str) -> dict[str, str]:
+    weights, tokenizer = checkpoints.weights_digest(folder), checkpoints.tokenizer_digest(folder)
+    return {"weights": weights, "tokenizer": tokenizer, "corpus": corpora.digest(reference)}
+
+
+def stored() -> pd.DataFrame:
+    """List what the store holds: one line an entry, its size in megabytes, its setting where it is not the default."""
+    listed = []
+    for entry in store.entries():
+        for shard in entry.shards()[:1]:  # none where nothing was computed yet
+            model, corpus, given = shard["origin"].values()
+            setting = ", ".join(f"{name}={value}" for name, value in given.items() if value != getattr(Setting, name))
+            words = sum(one["report"]["words"] for one in entry.shards())
+            used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
+            state = "complete" if entry.about else "partial"
+            listed.append((entry.key, model, corpus, setting, words, round(entry.size / 1e6, 1), used, state))
+    return pd.DataFrame(listed, columns=["key", "model", "corpus", "setting", "words", "MB", "used", "state"])
+
+
+def remove(which: str) -> tuple[int, float]:
+    """Remove entries of the store, and tell how many, and how many megabytes, went.
+
+    Args:
+        which: A key, or `all`.
+
+    Raises:
+        ValueError: No such entry.
+        BlockingIOError: A process reads or writes one of them.
+    """
+    known = [entry.key for entry in store.entries()]
+    if which != "all":
+        if which not in known:
+            raise ValueError(f"the store has no entry {which!r}: `python -m bert_repro states ls` lists them")
+        known = [which]
+    return len(known), sum(store.Entry(key).remove() for key in known) / 1e6

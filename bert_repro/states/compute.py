@@ -1,0 +1,127 @@
+"""Computing hidden states: hides the encoder pass; writes what the store lacks, shard by shard.
+
+It refuses limits that the encoder does not have, and values that the precision asked for cannot hold.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from bert_repro import alignment, checkpoints, corpora, states
+from bert_repro.states import store
+
+
+def compute(model: str, wanted: Sequence[str], setting: states.Setting, part: int = 1, of: int = 1) -> None:
+    """Compute and store the states of corpora under a checkpoint; what is there already is left alone.
+
+    A second process that wants the same states waits, and then finds them. To share a large corpus out among processes or
+    machines with one store, give each a part of its own: whoever is last completes the entry.
+
+    Args:
+        model: A checkpoint reference.
+        wanted: Corpus references.
+        setting: Length limit, pooling, precision and what is done with pairs.
+        part: Which part of the shards is computed, from 1.
+        of: How many parts there are.
+
+    Raises:
+        ValueError: A corpus of which no sentence fits the length limit, a limit the encoder does not have, values that
+            the precision asked for cannot hold, or a part that there is not.
+        OSError: The disk is full, or the store would outgrow its cap.
+    """
+    if not 1 <= part <= of:
+        raise ValueError(f"part {part} of {of} there is not: give the first as 1/{max(of, 1)}")
+    encoder = _Encoder(model, setting)
+    for reference, entry in zip(wanted, states.entries(model, wanted, setting), strict=True):
+        with entry.lock_of(part, of):
+            if not entry.mend():
+                _complete(entry, encoder, reference, part, of)
+
+
+class _Encoder:
+    """A checkpoint that turns items into vectors; TensorFlow starts with the first of them."""
+
+    def __init__(self, model: str, setting: states.Setting):
+        self.model, self.setting, self.folder = model, setting, checkpoints.resolve(model)
+        self.config = checkpoints.read_config(self.folder)
+        most = self.config.max_length
+        if not 4 <= setting.max_length <= most:
+            raise ValueError(f"max_length must lie between 4 and {most} for {model}, got {setting.max_length}")
+        self.tokenizer = checkpoints.load_tokenizer(self.folder)
+
+    @cached_property
+    def network(self) -> Any:
+        from bert_repro import encoder
+
+        network = encoder.build(self.config, checkpoints.read_weights(self.folder))
+        network.compile(jit_compile=False)
+        for size in (2, 3):  # shapes of no input: a graph kept for the first one met would give that other last bits
+            ones = np.ones((size, size), np.int32)
+            network.predict_on_batch({"token_ids": ones, "segment_ids": ones * 0, "mask": ones})
+        return network
+
+    def encode(self, items: list[Any], position: int) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
+        """Give the vectors of a shard, what its rows are, and what is to be recorded of it."""
+        from bert_repro.encoder import read_out
+
+        inputs, rows, report = alignment.align(self.tokenizer, items, self.setting.max_length)
+        vectors = read_out(self.network, inputs, self.setting.pooling, self.setting.dtype)
+        for layer, of_layer in enumerate(vectors):
+            if not np.isfinite(of_layer).all():
+                raise ValueError(
+                    f"layer {layer} of {self.model} has values that {self.setting.dtype} cannot hold: use dtype float32, "
+                    "or other weights where that is of no help"
+                )
+        rows["sentence"] += position
+        return vectors, rows, {"items": len(items), "inputs": len(inputs), "report": asdict(report)}
+
+
+def _complete(entry: store.Entry, encoder: _Encoder, reference: str, part: int, of: int) -> None:
+    """Write what an entry lacks, or the part of it that is this process's."""
+    model, setting, census = encoder.model, encoder.setting, corpora.census(reference)
+    origin = {"model": model, "corpus": reference, "setting": asdict(setting)}
+    layers, hidden = encoder.config.num_hidden_layers + 1, encoder.config.hidden_size
+    entry.expect(census.words * layers * hidden * np.dtype(setting.dtype).itemsize)
+    there, position, number = {shard["number"] for shard in entry.shards()}, 0, -1
+    with tqdm(total=census.words, unit=" words", unit_scale=True, desc=f"{model} {reference}", mininterval=1) as bar:
+        for number, items in enumerate(_shards(reference, setting)):
+            if number not in there and number % of == part - 1:
+                vectors, rows, facts = encoder.encode(items, position)
+                entry.write(number, vectors, rows, facts | {"origin": origin})
+                del vectors, rows  # before there are those of the next shard
+            position += len(items)
+            bar.update(sum(map(corpora.size, items)))
+    shards = entry.shards()
+    if len(shards) <= number:  # other processes are at the rest
+        return
+    totals = {name: sum(shard[name] for shard in shards) for name in ("items", "inputs", "rows")}
+    if not totals["inputs"]:
+        raise ValueError(f"no item of {reference} fits into {setting.max_length} pieces")
+    about: dict[str, Any] = {"layers": layers, "hidden": hidden, "origin": origin}
+    report = sum((alignment.Report(**shard["report"]) for shard in shards), alignment.Report())
+    about |= {
+        "digests": states.digests(encoder.folder, reference),
+        "left_out": census.left_out,
+        "report": asdict(report),
+    }
+    entry.finish(len(shards), about | totals)
+
+
+def _shards(reference: str, setting: states.Setting) -> Iterator[list[Any]]:
+    """Cut a corpus into shards, while reading it."""
+    items: list[Any] = []
+    words = 0
+    for item in corpora.stream(reference):
+        apart = setting.pairs == "apart" and isinstance(item, corpora.Pair)
+        items += corpora.sides(item) if apart else [item]
+        words += corpora.size(item)
+        if words >= states.SHARD:
+            yield items
+            items, words = [], 0
+    if items:
+        yield items

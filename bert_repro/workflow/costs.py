@@ -1,0 +1,290 @@
+"""What a run costs: minutes, memory and disk of each notebook under a setting, by a model made of measured speeds.
+
+Nothing is fetched, and no TensorFlow started: sizes of encoders and corpora that nobody has told are refused.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bert_repro import checkpoints, corpora, states
+from bert_repro.checkpoints import hub
+from bert_repro.checkpoints.families import Config, weight_table
+from bert_repro.files import ROOT
+from bert_repro.results import intervals
+
+ENCODERS = {
+    "tiny": Config(3058, 32, 2, 2, 64, 512),
+    "minilm": Config(30_522, 384, 6, 12, 1536, 512),
+    "bert-base-uncased": Config(30_522, 768, 12, 12, 3072, 512),
+}
+"""Shapes of encoders that need not be there to be planned with; any other one does."""
+
+
+class Size(NamedTuple):
+    """How much there is of a corpus."""
+
+    items: float
+    words: float
+
+    def pieces(self, limit: int = 512) -> float:
+        """Estimate the mean number of wordpieces of an item, special tokens included."""
+        # within 5 % for BERT's vocabulary on MNLI, SQuAD, EWT and Wikipedia
+        return min(limit, 1.08 * self.words / self.items + 3)
+
+
+SIZES = {
+    "mnli:train": Size(26_542, 924_729), "mnli:dev": Size(7_727, 289_216),
+    "squad:train": Size(11_877, 1_740_837), "squad:dev": Size(3_327, 531_155),
+    "ewt:train": Size(12_544, 204_577), "ewt:dev": Size(2_001, 25_147), "ewt:test": Size(2_077, 25_094),
+    "wiki": Size(8_974, 235_814), "gum:dev": Size(1_575, 28_119), "pud": Size(1_000, 21_180),
+    "squadshifts-amazon": Size(2_038, 370_372), "squadshifts-reddit": Size(2_061, 372_300),
+    # as published; their words by the mean length of the parts above, EWT's release differing by little
+    "glue/mnli:train": Size(392_702, 13_700_000), "glue/mnli:dev": Size(19_647, 735_000),
+    "glue/mnli:matched": Size(9_815, 367_000), "glue/mnli:mismatched": Size(9_832, 368_000),
+    "squad/v1.1:train": Size(87_599, 12_800_000), "squad/v1.1:dev": Size(10_570, 1_690_000),
+    "universal_dependencies/en_ewt:train": Size(12_544, 204_577),
+    "universal_dependencies/en_ewt:dev": Size(2_001, 25_147),
+    "universal_dependencies/en_ewt:test": Size(2_077, 25_094),
+    # articles as published, each taken to have 16 sentences as long as those of our part of Wikipedia
+    "wiki40b/en:train": Size(46_824_000, 1_230_000_000), "wiki40b/en:dev": Size(2_617_000, 68_800_000),
+    "wiki40b/en:test": Size(2_596_000, 68_200_000),
+}  # fmt: skip
+"""Corpora that need not be there to be planned with; any other one is counted."""
+LARGEST = "wiki40b/en:train"
+
+LIMITS = {"nli": 128, "squad": 384, "parsing": 256, "tagging": 256, "masked_words": 384}
+"""Most wordpieces of an input, as in `finetune.TASKS` (a test holds them equal)."""
+
+# Seconds are those of one core (AMD EPYC, two cores, no GPU) while other work runs beside, as in `make report`; bytes are
+# of resident memory at its peak. Fitted to steps of 640 to 6,144 wordpieces with 0 to 6 of 6 blocks frozen, which the tests
+# list, and to whole jobs, whose manifests lie in results/mini: all of minilm. BERT base took a fifth less than this says.
+GFLOPS = 170  # of float32, that one core of that machine multiplies: on another one, seconds grow or shrink about as that does
+SOFTMAX = 3  # times that attention between two wordpieces takes longer than its products alone
+FORWARD, TRAINING = 200e9, 166e9  # FLOP a second in matrix products, predicting and learning
+MASKED, SPELT = 0.15, 1.4  # of wordpieces, those that are masked; wordpieces a word, of a vocabulary of 8,192
+ADAM = 2.7e-9  # seconds an update and weight that learns
+START, START_ENCODER = 6.0, 18.0  # seconds until a notebook works: without TensorFlow; with, its graphs compiled
+ALIGN = 20e-6  # seconds a word to read and cut into wordpieces
+HEAD = {
+    "nli": 0.0,
+    "squad": 0.0,
+    "parsing": 8e-5,
+    "tagging": 2e-5,
+    "masked_words": 0.0,
+}  # seconds a wordpiece that a task head learns from
+# seconds an item from outputs to a score
+SCORE = {"nli": 0.15e-3, "squad": 0.8e-3, "parsing": 1e-3, "tagging": 0.15e-3, "masked_words": 0.0}
+EVALUATION = 40e-9  # seconds a weight: its change, and the state of the run on disk
+STORE = 40e-9  # seconds a number of a hidden state: mean of pieces, conversion, checksum, disk
+KERNELS_OF = {
+    "rsa": 1,
+    "rsa_centred": 1,
+    "rsa_standardised": 1,
+    "cka_debiased": 1.4,
+    "cka_biased": 1.4,
+    "neighbours": 2,
+}
+"""Measures that form kernels, and their work a kernel beside that of RSA."""
+JACKKNIFED = ("procrustes", "svcca", "pwcca")
+KERNEL = 8e-12  # seconds a pair of words and column of a kernel, of which half is formed
+PAIR = 1.5e-9  # seconds a pair of words, of a kernel or of two that are compared
+DECOMPOSE = 8e-10  # seconds a number of columns cubed
+PROBE = 5.2e-11  # seconds a word, epoch, layer and weight; reading a state costs as much as 64 columns of the map
+EDGE = 4.5e-9  # seconds a word, epoch, and number of its hidden states, of one span
+BOOK = 120.0  # seconds: chapters and Jupyter Book
+RUNTIME, NOTEBOOK = 0.55e9, 0.35e9  # bytes: TensorFlow in a process; a process without
+WORD, ITEM = 500, 6_000  # bytes of a corpus in memory, read and cut
+COPIES = 3  # of a weight: as read, at the start, now
+LEARNING = 5  # more of one that learns: gradient, two moments, best, being saved
+ACTIVATIONS = 28  # numbers a wordpiece and column that a block keeps for the gradient
+ATTENTION = 2.3  # numbers a pair of wordpieces and attention head, likewise
+ROW = 90  # bytes a word of the table that says what the rows of hidden states are
+SHARD = 5.6  # bytes a number of a shard of hidden states: as float32, and a part of it in half precision
+KERNELS, BATCHES = 0.5e9, 0.5e9  # bytes: what RSA works on at a time; batches of the probe
+PAGES = 1e6  # bytes a job: table, executed notebook, page
+
+# A scheduler ends what outgrows its request, so that there has to be room: for slower machines, for estimates that are off.
+MORE_TIME, SETTLE = 3, 10  # times the minutes, and more of them until a job on a busy file system has begun
+MORE_MEMORY, ENGINE = 1.5, 1e9  # times the bytes, and those of Snakemake and papermill around the notebook
+GPU = 8  # times that a GPU was faster than a core: 99 s for 780 (MNLI), 173 s for 1,430 (SQuAD), both in results/mini
+CUDA = 4e9  # bytes of the machine's own memory that its libraries may take: not measured
+
+
+class Cost(NamedTuple):
+    """What a job takes."""
+
+    seconds: float
+    memory: float  # bytes, at the peak
+    disk: float = PAGES  # bytes that stay
+    scratch: float = 0.0  # bytes on disk while it runs
+    flop: float = 0.0  # of training and prediction in the encoder
+
+
+CHAPTERS = Cost(BOOK, 4 * NOTEBOOK, 30 * PAGES)
+"""What all chapters and the book take: no more for a chapter, or for the book, alone."""
+
+
+def encoder(base: str) -> Config:
+    """Give the shape of an encoder: a known one, or that of a folder or of the hub's cache.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    base, _ = checkpoints.untrained(base) or (base, 1)  # as large as what was trained
+    if base in ENCODERS:
+        return ENCODERS[base]
+    folders = [folder for folder in (Path(base).expanduser(), ROOT / base) if folder.is_dir()]
+    name, _, revision = base.partition("@")
+    if not folders and hub.is_id(name):
+        from huggingface_hub import try_to_load_from_cache
+
+        found = [try_to_load_from_cache(name, file, revision=revision or None) for file in hub.CONFIG_FILES]
+        folders = [Path(one).parent for one in found if isinstance(one, str)]
+    if not folders:
+        raise ValueError(
+            f"the size of encoder {base!r} is not known: fetch it first with `python -m bert_repro fetch {base}`, "
+            f"or plan with a folder or one of {sorted(ENCODERS)}"
+        )
+    return checkpoints.read_config(folders[0])
+
+
+def size(reference: str) -> Size:
+    """Give the size of a corpus, from the table or by counting; errors as in `corpora.census`."""
+    name, _, drawn = reference.rstrip("]").partition("[")
+    if name not in SIZES:
+        return Size(*corpora.census(reference)[1:3])
+    items = int(drawn or SIZES[name].items) + (SIZES[name].items if drawn.startswith("-") else 0)
+    return Size(items, SIZES[name].words * items / SIZES[name].items)
+
+
+def running(reference: str) -> Size:
+    """Give the size of running text as the task masked_words reads it: packed into inputs of one length; errors as above."""
+    name = reference.partition("[")[0]
+    known = SIZES.get(name)
+    words = (
+        known.words
+        if known and name == reference
+        else sum(len(text.split()) for _, text in corpora.paragraphs(reference))
+    )
+    inputs = SPELT * words / 126
+    return Size(inputs, inputs * 125 / 1.08)  # of 128 wordpieces each, as `pieces` counts them
+
+
+def _flop(config: Config, pieces: float) -> float:
+    """Count the operations of one wordpiece, in an input of so many, on its way through the encoder."""
+    hidden = config.hidden_size
+    matrices = 2 * (4 * hidden**2 + 2 * hidden * config.intermediate_size)
+    return config.num_hidden_layers * (matrices + 4 * pieces * hidden)
+
+
+def _weights(config: Config, frozen: int = 0) -> int:
+    """Count the weights of an encoder that are not frozen: with a block, the embeddings are too."""
+    counts = {weight.variable: math.prod(weight.shape) for weight in weight_table(config)}
+    block = sum(count for variable, count in counts.items() if variable.startswith("block_1/"))
+    return (config.num_hidden_layers - frozen) * block if frozen else sum(counts.values())
+
+
+def _read(some: Size, limit: int, config: Config) -> tuple[float, float]:
+    """Count operations and seconds of one pass of the encoder over a corpus."""
+    length = some.pieces(limit)
+    pieces = some.items * length
+    return pieces * _flop(config, length), pieces * _flop(config, SOFTMAX * length) / FORWARD
+
+
+def _finetune(setting: Mapping[str, Any], config: Config) -> Cost:
+    task, updates, frozen = setting["task"], setting["updates"], setting.get("frozen_layers", 0)
+    config = replace(config, num_hidden_layers=setting.get("kept_layers") or config.num_hidden_layers)
+    weights, learning, blocks = _weights(config), _weights(config, frozen), config.num_hidden_layers
+    count = running if task == "masked_words" else size
+    train, dev, *test = (count(reference) for reference in (setting["train"], setting["dev"], *setting["test"]))
+    read = [train, dev, *test]
+
+    mean = train.pieces(LIMITS[task])
+    pieces = updates * setting["batch_size"] * mean
+    decoding = MASKED * 2 * config.vocab_size * config.hidden_size if task == "masked_words" else 0.0
+    passes = 1 + 2 * (blocks - frozen) / blocks  # forward, and twice as much backward through what learns
+    flop = pieces * passes * (_flop(config, mean) + decoding)
+    seconds = START_ENCODER + ALIGN * sum(some.words for some in read) + updates * learning * ADAM
+    seconds += pieces * (passes * _flop(config, SOFTMAX * mean) / TRAINING + HEAD[task])
+    looks = setting["evaluations"] + len(setting.get("reverted_layers", ()))
+    for some, times in [(dev, looks), *((some, 1) for some in test)]:
+        operations, reading = _read(some, LIMITS[task], config)
+        flop += times * operations
+        seconds += times * (reading + some.items * SCORE[task])
+    seconds += setting["evaluations"] * weights * EVALUATION
+
+    longest = min(LIMITS[task], 4 * mean)  # inputs of similar length go together: this batch is all of long ones
+    numbers = ACTIVATIONS * config.hidden_size + ATTENTION * config.num_attention_heads * longest
+    memory = COPIES * weights + LEARNING * learning + setting["batch_size"] * longest * (blocks - frozen) * numbers
+    texts = 0.0 if task == "masked_words" else sum(WORD * some.words + ITEM * some.items for some in read)
+    saved = (1 + len(setting.get("keep_at", ()))) if setting.get("save") else 0
+    return Cost(
+        seconds,
+        RUNTIME + 4 * memory + texts,
+        PAGES + 4 * saved * weights,
+        scratch=4 * (weights + 3 * learning),
+        flop=flop,
+    )
+
+
+def _states(setting: Mapping[str, Any], config: Config) -> Cost:
+    numbers = (config.num_hidden_layers + 1) * config.hidden_size  # of a word, in half precision
+    seconds, disk, flop = START + START_ENCODER, PAGES, 0.0
+    for some in map(size, [*setting["corpora"], *setting["apart"]]):
+        operations, reading = _read(some, 512, config)
+        flop += operations
+        seconds += reading + some.words * (ALIGN + numbers * STORE)
+        disk += 2 * numbers * (some.words + 2 * some.items)
+    memory = NOTEBOOK + RUNTIME + 4 * _weights(config) + SHARD * states.SHARD * numbers
+    return Cost(seconds, memory, disk, flop=flop)
+
+
+def _similarity(setting: Mapping[str, Any], config: Config) -> Cost:
+    layers, hidden, words = config.num_hidden_layers + 1, config.hidden_size, setting["words"]
+    paired = setting["lengths_of"] != ""
+    texts = len(setting["corpora"]) + 1 + setting["second_sample"] + paired * (1 + len(setting["as_long"]))
+    texts += bool(setting["classes"])  # of one text, all together
+
+    def seconds(methods: Sequence[str], stack: int, compared: int) -> float:
+        kernels = sum(KERNELS_OF.get(one, 0.0) for one in methods) * stack * words**2 * hidden * KERNEL
+        kernels += sum(one in KERNELS_OF for one in methods) * (stack + compared) * words**2 * PAIR
+        return kernels + sum(one in JACKKNIFED for one in methods) * compared * intervals.GROUPS * hidden**3 * DECOMPOSE
+
+    total = START + texts * seconds(setting["methods"], 2 * layers, layers)
+    total += seconds(setting["more_methods"], 2 * layers, layers)
+    total += seconds(setting["grid_methods"], 2 * layers, layers * (2 * layers + 1))
+    tables = ROW * sum(some.words + 2 * some.items for some in map(size, setting["corpora"]))
+    return Cost(total, NOTEBOOK + 8 * len(setting["corpora"]) * layers * words * hidden + tables + KERNELS)
+
+
+def _probe(setting: Mapping[str, Any], config: Config) -> Cost:
+    layers, hidden = config.num_hidden_layers + 1, config.hidden_size
+    train, dev = size(setting["train"]), size(setting["dev"])
+    words = setting["epochs"] * (train.words + dev.words / 2)
+    # of two targets; depths cost little beside distances but for reading the states
+    columns = sum(rank + 2 * 64 + 64 for rank in [setting["rank"]] * len(setting["seeds"]) + setting["more_ranks"])
+    return Cost(START + words * layers * hidden * columns * PROBE, NOTEBOOK + BATCHES + _held(train, dev))
+
+
+def _edges(setting: Mapping[str, Any], config: Config) -> Cost:
+    numbers = (config.num_hidden_layers + 1) * config.hidden_size
+    train, dev = size(setting["train"]), size(setting["dev"])
+    words = setting["epochs"] * (train.words + dev.words)
+    fits = 2 + setting["mixed"] + 2 * setting["description"]  # labels, lot, mixes, and the code of the first two
+    spans = sum(2 if target in ("relation", "arc") else 1 for target in setting["targets"])
+    return Cost(START + fits * spans * words * numbers * EDGE, NOTEBOOK + BATCHES + _held(train, dev))
+
+
+def _held(*texts: Size) -> float:
+    """Give the bytes of corpora that a probe holds: the trees, and the tables of their hidden states."""
+    return sum((WORD + ROW) * some.words + (ITEM + 2 * ROW) * some.items for some in texts)
+
+
+COSTS: dict[str, Callable[[Mapping[str, Any], Config], Cost]] = {
+    "finetune": _finetune, "hidden_states": _states, "similarity": _similarity, "structural_probe": _probe,
+    "edge_probe": _edges, "change_and_function": lambda setting, config: Cost(START, NOTEBOOK),
+}  # fmt: skip
+"""What a run costs, by its notebook."""

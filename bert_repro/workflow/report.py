@@ -1,0 +1,146 @@
+"""A report: hides Snakemake, which runs a study's notebooks here or on a cluster, and how the two of them tell that a job failed.
+
+It refuses to start with a study, data or an encoder that a run could not use, or beside another report in the same folder.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bert_repro import checkpoints, corpora
+from bert_repro.files import ROOT
+from bert_repro.results import provenance
+from bert_repro.workflow import staleness
+from bert_repro.workflow import study as studies
+
+
+def make(
+    study: Path,
+    base: str = "",
+    jobs: int = 0,
+    archive: bool = False,
+    profile: Path | None = None,
+    gpu: bool = False,
+    parts: int = 1,
+) -> None:
+    """Run a study through Snakemake, build its book and say where to open it.
+
+    What is wrong with the study, its data or its base encoder is told before anything runs. A lock that ends with this process
+    and Snakemake's keeps a second run out of the folder, so that nothing needs unlocking after a kill.
+
+    Args:
+        study: A study file.
+        base: Another base encoder than the study's.
+        jobs: Notebooks side by side; 2, or 1 on one core, or what the profile says, where not given.
+        archive: Also pack the whole site into one file, `build/<study>/<study>.zip`.
+        profile: A folder with Snakemake's options for a cluster, e.g. profiles/slurm; on this machine where not given.
+        gpu: On a cluster, ask for a GPU for every job that computes in the encoder.
+        parts: Jobs among which the reading out of each encoder's hidden states is shared.
+
+    Raises:
+        ValueError: The study cannot be run as it is.
+        OSError: Data or weights are missing.
+        RuntimeError: A notebook or the book failed, or another report runs in this folder.
+        KeyboardInterrupt: Ctrl-C, once Snakemake has ended its jobs.
+    """
+    loaded = studies.load(study, base)
+    # Snakemake works in the project's folder, its user in any
+    study = study.absolute().relative_to(ROOT) if study.absolute().is_relative_to(ROOT) else study.absolute()
+    if base and Path(base).is_dir() and not (ROOT / base).is_dir():
+        base = str(Path(base).absolute())
+    if profile and not (profile / "config.yaml").is_file():
+        raise ValueError(f"--profile takes a folder with Snakemake's config.yaml, e.g. profiles/slurm, got {profile}")
+    cores = os.cpu_count() or 1
+    if jobs < 0 or (jobs > cores and not profile):
+        raise ValueError(f"--jobs must lie between 1 and the {cores} cores of this machine, got {jobs}")
+    if parts < 1:
+        raise ValueError(f"--parts must be at least 1, got {parts}")
+    for reference in loaded.corpora():
+        corpora.locate(reference)
+    checkpoints.check(loaded.base)
+    if profile:  # one core a job, as the plan reckons; "rules" would keep quiet about jobs that the cluster ended
+        threads, where = 1, ["reason", "--profile", str(profile.absolute()), *(["--jobs", str(jobs)] if jobs else [])]
+    else:
+        jobs = jobs or min(2, cores)
+        threads, where = cores // jobs, ["rules", "--cores", str(cores - cores % jobs)]
+    snakemake = [sys.executable, "-m", "snakemake"]
+    options = [
+        "--nolock", "--rerun-incomplete", "--keep-going", "--quiet", *where,
+        "--config", f"study={study}", f"base={base}", f"threads={threads}", f"parts={parts}", *(["gpu=1"] if gpu else []),
+    ]  # fmt: skip
+    (ROOT / "build").mkdir(exist_ok=True)
+    known = {run.name: run.parameters for run in studies.runs(loaded)}
+    with open(ROOT / "build" / ".report.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            why = "another report is running in this folder, or what it started still is"
+            raise RuntimeError(f"{why}: wait for it, or work in another clone") from None
+        built = ROOT / "build" / loaded.name
+        for left in [*(built / "runs").glob("*"), *(built / "tables").glob("*")]:
+            if left.name.lstrip(".").partition(".")[0] not in known:  # of a run that the study no longer has
+                left.unlink()
+        for name, made in provenance.manifests(built / "tables").items():
+            # Snakemake sees that as well, but not where its notes were removed
+            if staleness.changed(made, known[name]):
+                (built / "tables" / f"{name}.parquet").unlink(missing_ok=True)
+        if parts > 1:  # what fails here the rest goes without, or makes up for
+            _run([*snakemake, "read_out", *options], lock.fileno())
+        failed = _run([*snakemake, "all", *options], lock.fileno())
+    if failed:
+        ended = failures(ROOT / ".snakemake" / "log") if profile else []
+        first = ended[0] if ended else "the first error stands above"
+        others = f"; {len(ended) - 1} more failed, see above" if ended[1:] else ""
+        raise RuntimeError(f"the report is not complete: {first}{others}; what was finished is kept")
+    site = Path("build", loaded.name, "book", "_build", "html")
+    print(f"\nopen {site / 'index.html'}")
+    if archive:
+        packed = shutil.make_archive(str(built / loaded.name), "zip", ROOT / site)
+        print(f"the same in one file: {Path(packed).relative_to(ROOT)}")
+
+
+def _run(command: Sequence[str], lock: int) -> int:
+    """Run Snakemake, which keeps the lock were this process killed; give its exit status.
+
+    Ctrl-C is for Snakemake, which hears it as well, and ends its jobs before itself; only then is it passed on.
+    """
+    interrupts: list[int] = []
+    with subprocess.Popen(command, cwd=ROOT, pass_fds=[lock]) as running:
+        before = signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
+        try:
+            status = running.wait()
+        finally:
+            signal.signal(signal.SIGINT, before)
+    if interrupts:
+        raise KeyboardInterrupt
+    return status
+
+
+def failures(folder: Path) -> list[str]:
+    """Say in a line for every failed job which one it was, how the scheduler saw it end, and what its notebook said last.
+
+    Args:
+        folder: Where Snakemake keeps its logs: the newest one is read. Where its words are not understood, there is no line.
+    """
+    lines: dict[str, str] = {}
+    log = max(folder.glob("*.log"), key=lambda path: path.stat().st_mtime, default=None)
+    if log is None:
+        return []
+    for block in log.read_text(encoding="utf-8", errors="replace").split("\nError in rule ")[1:]:
+        name, _, rest = block.partition(":")
+        ended = re.search(r"message: (.+?, SLURM status is: '(\w+)')?", rest)
+        status = (ended and ended[2]) or "failed"
+        own = re.search(r"^    log: (\S+)", rest, re.MULTILINE)
+        said = []
+        if own and Path(own[1]).is_file():
+            text = Path(own[1]).read_text(encoding="utf-8", errors="replace")
+            said = re.findall(r"bert_repro: (.*)|error: (.*(?:CANCELLED|memory|oom).*)", text)
+        last = "".join(said[-1]).strip() if said else ""
+        lines.setdefault(name, f"{name}: {status}" + (f", {last}" if last else "") + (f"; see {own[1]}" if own else ""))
+    return list(lines.values())

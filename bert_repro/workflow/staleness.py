@@ -1,0 +1,59 @@
+"""Staleness: hides how a table that today's study or code would make otherwise is told from a fresh one.
+
+Code is judged by what it computes. Beside the tables of a published study lie the *smoke tables* of its notebooks: what each made,
+run with its default parameters, by the code that the study's tables count as made by. Where that run makes another table today,
+the study's tables of that notebook are stale. Code that moves, or computes the same in other words, makes nothing stale.
+`tests/smoke_tables.py` compares, and leaves the outcome in `staleness.json` beside the tables. It refuses nothing.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bert_repro.files import ROOT
+from bert_repro.results import provenance
+from bert_repro.workflow import notebooks
+from bert_repro.workflow.study import load, runs
+
+EQUAL = "equal"
+
+
+def outcomes(folder: Path) -> dict[str, dict[str, str]]:
+    """Read what was found of each notebook behind published tables: `today` (EQUAL, or what differs), `within` and `because`.
+
+    Tables of one's own have no such file, and need none: `make report` makes them again when their code has changed.
+    """
+    path = folder.parent / "staleness.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def changed(made: Mapping[str, Any], asked: Mapping[str, object]) -> list[str]:
+    """Name the parameters of a run that its study has other values of now.
+
+    Args:
+        made: The manifest of its table. A parameter that the notebook did not have then counts as its default.
+        asked: The run's parameters as the study has them now.
+    """
+    path = ROOT / "notebooks" / f"{made['notebook']}.ipynb"
+    then = ({one.name: one.default for one in notebooks.parameters(path)} if path.is_file() else {}) | made[
+        "parameters"
+    ]
+    return [name for name, value in asked.items() if name not in then or then[name] != value]
+
+
+def stale_tables(folder: Path) -> dict[str, str]:
+    """Name the tables of a folder that are stale, and say why."""
+    made, known = provenance.manifests(folder), outcomes(folder)
+    asked: dict[str, Mapping[str, object]] = {}
+    for study in {str(one["parameters"]["study"]) for one in made.values()}:
+        path = ROOT / "studies" / f"{study}.yaml"
+        asked |= {run.name: run.parameters for run in runs(load(path))} if path.is_file() else {}
+    reasons = {}
+    for name, one in made.items():
+        today = known.get(one["notebook"], {"today": "none was kept"})["today"] if known else EQUAL
+        if others := changed(one, asked.get(name, {})):
+            reasons[name] = f"other values in the study now: {' and '.join(others)}"
+        elif today != EQUAL:
+            reasons[name] = f"the smoke table of {one['notebook']}: {today}"
+    return reasons

@@ -1,0 +1,341 @@
+"""A study: hides how one YAML file becomes the settings of every notebook run.
+
+It refuses a study it does not understand in full: unknown keys, tasks or ill-typed values end the run before it starts.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from bert_repro.corpora.sources import refuse_to_show
+from bert_repro.files import ROOT
+from bert_repro.results.tables import TaskName
+
+Chapter = Literal[
+    "models", "hidden_states", "similarity", "out_of_domain", "structural_probe", "edge_probe", "layer_ablation", "look_inside",
+]  # fmt: skip
+EdgeTarget = Literal["upos", "xpos", "number", "tense", "relation", "arc", "direction", "spans"]
+MeasureName = Literal[
+    "rsa", "rsa_centred", "rsa_standardised", "rsa_spearman", "cka_debiased", "cka_biased", "procrustes", "svcca", "pwcca",
+    "neighbours", "cosine", "cosine_centred", "cosine_standardised",
+]  # fmt: skip
+"""The names of `similarity.MEASURES` (a test holds them equal)."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class FinetuneTask(_Strict):
+    """One fine-tuning task of a study: the data it learns from, for how many updates, and which layers take part."""
+
+    task: TaskName
+    train: str
+    dev: str
+    test: list[str] = []
+    updates: int = Field(ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    head_learning_rate: float = Field(default=1e-3, gt=0)
+    evaluations: int = Field(default=4, ge=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[1, 2], min_length=1)
+    frozen_layers: list[Annotated[int, Field(ge=1)]] = []
+    kept_layers: list[Annotated[int, Field(ge=1)]] = []
+    reverted_layers: list[Annotated[int, Field(ge=0)]] = []
+    keep_at: list[Annotated[int, Field(ge=1)]] = []
+
+    @field_validator("seeds", "frozen_layers", "kept_layers", "reverted_layers", "keep_at")
+    @classmethod
+    def _nothing_comes_twice(cls, numbers: list[int]) -> list[int]:
+        if len(set(numbers)) < len(numbers):
+            raise ValueError("expected different numbers")
+        return numbers
+
+    @model_validator(mode="after")
+    def _checkpoints_lie_on_the_way(self) -> "FinetuneTask":
+        if self.keep_at and max(self.keep_at) > self.updates:
+            raise ValueError(f"keep_at: {max(self.keep_at)} lies behind the last of {self.updates} updates")
+        return self
+
+
+class SimilaritySetting(_Strict):
+    """What representations are compared on, and how; see notebooks/similarity.ipynb for each."""
+
+    corpora: list[str] = Field(min_length=1)
+    words: int = Field(default=5000, ge=10)
+    methods: list[MeasureName] = Field(default=["rsa", "cka_debiased", "cosine"], min_length=1)
+    more_methods: list[MeasureName] = []
+    # for the first seed of a task alone
+    grid_methods: list[MeasureName] = []
+    classes_corpus: str = ""
+    classes: list[str] = []
+    lengths_of: str = ""
+    as_long: list[str] = []
+
+    @model_validator(mode="after")
+    def _what_needs_a_corpus_has_one(self) -> "SimilaritySetting":
+        if bool(self.classes) != bool(self.classes_corpus):
+            raise ValueError("classes and classes_corpus: expected both or neither")
+        if self.as_long and not self.lengths_of:
+            raise ValueError("as_long: lengths_of names no corpus to be as long as")
+        return self
+
+
+class ProbeSetting(_Strict):
+    """The treebank and size of the structural probes."""
+
+    train: str
+    dev: str
+    test: str
+    rank: int = Field(default=128, ge=1)
+    more_ranks: list[Annotated[int, Field(ge=1)]] = []  # for the base encoder alone
+    epochs: int = Field(default=10, ge=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[1], min_length=1)
+    more_seeds: list[Annotated[int, Field(ge=0)]] = []  # for the base encoder alone: what the probe's seed does
+    shown: int = Field(default=3, ge=0)  # sentences whose decoded trees are kept
+
+    @model_validator(mode="after")
+    def _nothing_is_probed_twice(self) -> "ProbeSetting":
+        for name, given in (("seeds", self.seeds + self.more_seeds), ("ranks", [self.rank, *self.more_ranks])):
+            if len(set(given)) < len(given):
+                raise ValueError(f"expected different {name}, got {given}")
+        return self
+
+
+class EdgeSetting(_Strict):
+    """What edge probes read off, and how; mixes and description lengths are measured for first seeds and untuned encoders."""
+
+    train: str
+    dev: str
+    test: str
+    targets: list[EdgeTarget] = Field(default=["upos", "relation"], min_length=1)
+    probe: Literal["linear", "low-rank", "mlp"] = "linear"
+    size: int = Field(default=64, ge=1)
+    epochs: int = Field(default=5, ge=1)
+    seed: int = Field(default=1, ge=0)
+    description: bool = True
+    mixed: bool = True
+
+
+class Study(_Strict):
+    """A study file, validated. See studies/demo.yaml for a commented example."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    title: str
+    banner: str = ""
+    base: str
+    tasks: list[FinetuneTask] = Field(min_length=1)
+    similarity: SimilaritySetting
+    structural_probe: ProbeSetting
+    edge_probe: EdgeSetting | None = None
+    examples: list[str] = []  # texts whose words are shown moving through the layers
+    resamples: int = Field(default=1000, ge=100)
+    chapters: list[Chapter]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _chapters_are_those_of_what_there_is(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "chapters" not in given:
+            asked = {"edge_probe": given.get("edge_probe"), "look_inside": given.get("examples")}
+            there = [one for one in get_args(Chapter) if asked.get(one, True)]
+            given = given | {"chapters": there}
+        return given
+
+    @field_validator("examples")
+    @classmethod
+    def _examples_may_be_shown(cls, references: list[str]) -> list[str]:
+        for reference in references:
+            refuse_to_show(reference)
+        return references
+
+    @model_validator(mode="after")
+    def _tasks_are_distinct(self) -> "Study":
+        names = [task.task for task in self.tasks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"each task may be given once, got {names}")
+        return self
+
+    def corpora(self) -> list[str]:
+        """List every corpus that the study reads."""
+        tasks = [reference for task in self.tasks for reference in (task.train, task.dev, *task.test)]
+        return list(dict.fromkeys([*tasks, *self.read_out()]))
+
+    def read_out(self) -> list[str]:
+        """List the corpora whose hidden states are read."""
+        return list(dict.fromkeys([*self.measured(), *self.examples]))
+
+    def measured(self) -> list[str]:
+        """List the corpora on which representations are compared or probed: all that are read but examples."""
+        similar = self.similarity
+        named = [similar.classes_corpus, similar.lengths_of, *similar.as_long]
+        for probe in (self.structural_probe, self.edge_probe):
+            named += [probe.train, probe.dev, probe.test] if probe else []
+        return list(dict.fromkeys(one for one in [*similar.corpora, *named] if one))
+
+
+class Run(NamedTuple):
+    """One notebook with one setting: what Snakemake schedules."""
+
+    name: str  # unique in the study, names its table and its page
+    notebook: str
+    parameters: dict[str, object]
+    needs: tuple[str, ...]  # names of the runs whose output it reads
+    title: str
+
+
+class _KeysOnce(yaml.SafeLoader):
+    """Refuses a key that comes twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        if twice := {key for key in keys if keys.count(key) > 1}:
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {', '.join(sorted(twice))} comes twice")
+        return super().construct_mapping(node, deep)
+
+
+def load(path: Path | str, base: str = "") -> Study:
+    """Read and validate a study file.
+
+    Args:
+        path: A YAML file, e.g. studies/demo.yaml.
+        base: Another base encoder (hub id, folder or alias), as in `make report BASE=...`.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: Not YAML, or not a study; the message names file, key and what was expected.
+    """
+    path = Path(path)
+    if not path.is_file():
+        known = ", ".join(sorted(str(p.relative_to(ROOT)) for p in (ROOT / "studies").glob("*.yaml")))
+        raise FileNotFoundError(f"no study file {path}: there are {known}")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _KeysOnce)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not a study: expected `key: value` lines, got {type(content).__name__}")
+    if base and base != content.get("base"):
+        # a study of its own: it must neither overwrite the results of the file's encoder nor borrow what is said of that
+        own = base.rstrip("/").rpartition("/")[2]
+        content["name"] = f"{content.get('name')}_{re.sub('[^a-z0-9]+', '_', own.lower()).strip('_')}"
+        content["banner"] = (
+            f"The study {path.name} with another base encoder, {own}, on the same data: not the paper's setting."
+        )
+        content["base"] = base
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "study"
+        raise ValueError(f"{path}: {where}: {first['msg']} (got {first['input']!r})") from None
+
+
+def runs(study: Study, folder: str | None = None) -> list[Run]:
+    """List every run of a study, in an order in which they could be executed.
+
+    Args:
+        study: The study.
+        folder: Where it is built, relative to the project root; `build/<study>` by default.
+    """
+    folder = folder or f"build/{study.name}"
+    models = {"base": study.base, "untrained": f"untrained:{study.base}"}
+    tuned: dict[str, FinetuneTask] = {}
+    result: list[Run] = []
+    common = {"study": study.name}
+
+    def add(name: str, notebook: str, title: str, needs: tuple[str, ...], /, **parameters: object) -> None:
+        output = {"output": f"{folder}/tables/{name}.parquet"}
+        result.append(Run(name, notebook, {**parameters, **common, **output}, needs, title))
+
+    def tune(task: FinetuneTask, name: str, seed: int, needs: tuple[str, ...] = (), /, **changed: object) -> None:
+        lists = {"seeds", "frozen_layers", "kept_layers", "reverted_layers", "keep_at"}
+        setting = task.model_dump(exclude=lists) | {"model": study.base, "resamples": study.resamples}
+        setting |= {"reverted_layers": [], "keep_at": []}
+        title = f"{task.task}, seed {seed}" if name in models else name
+        add(f"finetune-{name}", "finetune", title, needs, **setting | changed, seed=seed, name=name)
+
+    for task in study.tasks:
+        for seed in task.seeds:
+            name = f"{task.task}-{seed}"
+            models[name], tuned[name] = f"{folder}/models/{name}", task
+            first = {"reverted_layers": task.reverted_layers, "keep_at": task.keep_at} if seed == task.seeds[0] else {}
+            tune(task, name, seed, save=models[name], **first)
+        # what the layers are good for costs one training each: with the first seed alone
+        seed = task.seeds[0]
+        for frozen in task.frozen_layers:
+            tune(task, f"{task.task}-frozen{frozen}-{seed}", seed, frozen_layers=frozen)
+        for kept in task.kept_layers:  # the tuned encoder without its top, as it is, under a new task head
+            name = f"{task.task}-{seed}"
+            lower = {"model": models[name], "kept_layers": kept, "frozen_layers": kept}
+            tune(task, f"{task.task}-kept{kept}-{seed}", seed, (f"finetune-{name}",), **lower)
+
+    for name, model in models.items():
+        needs = (f"finetune-{name}",) if name in tuned else ()
+        add(
+            f"states-{name}",
+            "hidden_states",
+            name,
+            needs,
+            model=model,
+            name=name,
+            corpora=study.measured(),
+            examples=study.examples,
+            apart=[study.similarity.lengths_of] if study.similarity.lengths_of else [],
+            words=study.similarity.words,
+            resamples=study.resamples,
+        )
+
+    first_seeds = {f"{task.task}-{task.seeds[0]}" for task in study.tasks}
+    whole = study.similarity.model_dump()
+    short = whole | {"grid_methods": [], "classes": [], "lengths_of": "", "as_long": []}
+
+    def compare(name: str, reference: str, role: str) -> None:
+        add(
+            f"similarity-{reference}-{name}", "similarity", f"{reference} and {name}",
+            (f"states-{reference}", f"states-{name}"),
+            model=models[name], name=name, reference_model=models[reference], reference_name=reference, role=role,
+            resamples=study.resamples, second_sample=name in first_seeds, **(whole if name in first_seeds else short),
+        )  # fmt: skip
+
+    for name in tuned:
+        compare(name, "base", "score")
+    compare("untrained", "base", "floor")
+    for task in study.tasks:  # what two seeds of one fine-tuning differ by: the noise in "changed"
+        if len(task.seeds) > 1:
+            compare(f"{task.task}-{task.seeds[1]}", f"{task.task}-{task.seeds[0]}", "floor")
+    structural, edges = study.structural_probe, study.edge_probe
+
+    def probe(notebook: str, name: str, setting: dict[str, object], seed: int | None = None) -> None:
+        called, title = (name, name) if seed is None else (f"{name}-probe{seed}", f"{name}, probe seed {seed}")
+        add(
+            f"{notebook}-{called}", notebook, title, (f"states-{name}",), model=models[name], name=name,
+            role="control" if name == "untrained" else "score", resamples=study.resamples, **setting,
+        )  # fmt: skip
+
+    lists = {"seeds", "more_seeds", "more_ranks"}
+    for name in models:
+        one, *others = structural.seeds + (structural.more_seeds if name == "base" else [])
+        ranks = structural.more_ranks if name == "base" else []
+        plain = structural.model_dump(exclude=lists) | {"seeds": [one], "more_ranks": ranks}
+        probe("structural_probe", name, plain)
+        for seed in others:  # a job each, of its scores alone
+            probe("structural_probe", name, plain | {"seeds": [seed], "more_ranks": [], "shown": 0}, seed)
+    for name in models:
+        short = {"description": False, "mixed": False} if name in set(tuned) - first_seeds else {}
+        if edges:
+            probe("edge_probe", name, edges.model_dump() | short)
+    for task in study.tasks:
+        if task.reverted_layers:
+            name = f"{task.task}-{task.seeds[0]}"
+            probes = [
+                run.name
+                for run in result
+                if run.notebook.endswith("_probe") and run.parameters["name"] in ("base", name)
+            ]
+            needed = (f"finetune-{name}", f"similarity-base-{name}", *probes)
+            setting = {"name": name, "reference_name": "base", "tables_folder": f"{folder}/tables"}
+            add(f"change_and_function-{name}", "change_and_function", name, needed, **setting)
+    return result
