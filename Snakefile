@@ -1,12 +1,13 @@
 # A study as a graph: which notebook runs with which setting, and what it reads and writes.
-# Called by `make report` (python -m bert_repro report); the settings themselves come from bert_repro/study.py.
+# Called by `make report` (python -m bert_repro report); the settings themselves come from bert_repro/workflow/study.py.
 import functools
 import json
 import sys
 
-from bert_repro import study as studies
-from bert_repro import plan, provenance
-from bert_repro.study import ROOT
+from bert_repro.files import ROOT
+from bert_repro.results import provenance
+from bert_repro.workflow import plan
+from bert_repro.workflow import study as studies
 
 STUDY = studies.load(config["study"], str(config.get("base") or ""))
 OUT = f"build/{STUDY.name}"

@@ -91,7 +91,8 @@ def peak_memory() -> float:
 def notebook(words: int) -> float:
     """Time the similarity notebook, on states that are there."""
     models, corpora = ["minilm", "untrained:minilm"], ["wiki[240]"]
-    states.sample(models, corpora, words=words, seed=1)
+    read = [dict(zip(corpora, states.get_all(model, corpora), strict=True)) for model in models]
+    similarity.sample(read, corpora, words=words, seed=1)
     with tempfile.TemporaryDirectory() as folder:
         setting = {
             "model": models[1], "reference_model": models[0], "corpora": f'["{corpora[0]}"]', "words": str(words),

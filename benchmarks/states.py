@@ -25,7 +25,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from bert_repro import alignment, checkpoints, corpora, states
 from bert_repro.checkpoints.builtin import random_weights
+from bert_repro.checkpoints.families import Config
 from bert_repro.files import ROOT
+from bert_repro.states import compute
 
 TORCH = ROOT / ".venv-torch" / "bin" / "python"
 PLAIN_LOOP = """
@@ -86,7 +88,7 @@ def speed(model: str, corpus: str, rounds: int) -> None:
             os.environ["BERT_REPRO_CACHE"] = cache
             source = Path(cache) / path.name
             source.write_bytes(text)
-            states.compute(str(folder), [str(source)], states.usual(str(folder)))
+            compute.compute(str(folder), [str(source)], states.usual(str(folder)))
 
     def read_out(some) -> None:
         for first in range(0, len(inputs), 2000):  # about a shard
@@ -142,14 +144,15 @@ def speed(model: str, corpus: str, rounds: int) -> None:
 PEAK_MEMORY = """
 import resource, sys
 from bert_repro import states
-states.compute(sys.argv[1], [sys.argv[2]], states.usual(sys.argv[1]))
+from bert_repro.states import compute
+compute.compute(sys.argv[1], [sys.argv[2]], states.usual(sys.argv[1]))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
 def memory() -> None:
     """Print the peak resident memory for 2,000 and 20,000 sentences, with the demo encoder and one of BERT base's size."""
-    base = checkpoints.Config(30522, 768, 12, 12, 3072, 512)
+    base = Config(30522, 768, 12, 12, 3072, 512)
     minilm = checkpoints.resolve("minilm")
     with tempfile.TemporaryDirectory() as folder:
         shaped = Path(folder) / "base"

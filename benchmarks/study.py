@@ -27,6 +27,7 @@ from table import Row, seconds, write
 from bert_repro import files, states
 from bert_repro.__main__ import main as main_of_package
 from bert_repro.files import ROOT
+from bert_repro.states import compute
 from bert_repro.workflow import notebooks, study
 
 
@@ -83,14 +84,14 @@ def main() -> None:
     given = parser.parse_args()
     states._compute_apart = _compute_here
     # one process reads an encoder once, whatever it keeps of its states
-    networks, build = {}, states._Encoder.network.func
+    networks, build = {}, compute._Encoder.network.func
 
     def network(encoder):
         if encoder.model not in networks:
             networks[encoder.model] = build(encoder)
         return networks[encoder.model]
 
-    states._Encoder.network = property(network)
+    compute._Encoder.network = property(network)
     loaded = study.load(given.study)
     runs = {run.name: run for run in study.runs(loaded, "build/bench")}
     wanted = "states-untrained", "similarity-base-untrained", "structural_probe-untrained", "edge_probe-untrained"

@@ -289,7 +289,7 @@ def test_a_cut_pair_keeps_the_beginning_of_both_sides(tokenizer, first, second, 
 
 def test_limits_baked_into_a_tokenizer_file_are_not_obeyed(tmp_path):
     source = checkpoints.resolve("tiny")
-    for name in checkpoints.TOKENIZER_FILES:
+    for name in hub.TOKENIZER_FILES:
         if (source / name).exists():
             (tmp_path / name).write_bytes((source / name).read_bytes())
     baked = json.loads((source / "tokenizer.json").read_text())

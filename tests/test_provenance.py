@@ -74,7 +74,7 @@ def test_sources_follow_imports_inside_functions_and_packages(project):
 def test_every_notebook_of_this_project_reads_tables_and_no_test():
     for path in sorted((ROOT / "notebooks").rglob("*.ipynb")):
         found = names(provenance.sources(path))
-        assert "tables" in found and "intervals" in found and not {"look", "curves"} & set(found)
+        assert "tables" in found and "intervals" in found and not {"theme", "curves"} & set(found)
 
 
 def test_declared_lists_the_parameters(project):

@@ -16,9 +16,11 @@ from jaxtyping import TypeCheckError
 from bert_repro import alignment, checkpoints, corpora, files, similarity, states
 from bert_repro.__main__ import main
 from bert_repro.checkpoints.builtin import random_weights
+from bert_repro.checkpoints.families import Config
 from bert_repro.probes import scores, structural, treebank
 from bert_repro.results import intervals
-from bert_repro.states import store
+from bert_repro.states import compute, store
+from bert_repro.workflow import plan
 
 EXACT = states.Setting(dtype="float32")
 
@@ -35,7 +37,15 @@ def own_store(tmp_path, monkeypatch):
     return tmp_path / "states"
 
 
-NEW_NETWORK, NETWORKS = states._Encoder.__dict__["network"], {}
+def sample(models, wanted, setting=None, **options):
+    """Draw from what is computed now."""
+    read = [*wanted, *([options["like"]] if "like" in options else [])]
+    return similarity.sample(
+        [dict(zip(read, states.get_all(one, read, setting), strict=True)) for one in models], wanted, **options
+    )
+
+
+NEW_NETWORK, NETWORKS = compute._Encoder.__dict__["network"], {}
 
 
 def shared_network(encoder):
@@ -49,17 +59,17 @@ def shared_network(encoder):
 def apart(monkeypatch):
     """Compute in this process, with a network for each checkpoint; what was asked is recorded."""
     asked = []
-    monkeypatch.setattr(states._Encoder, "network", property(shared_network))
+    monkeypatch.setattr(compute._Encoder, "network", property(shared_network))
 
-    def compute(arguments):
+    def here(arguments):
         asked.append(arguments)
         at = arguments.index("--max-length")
         options = dict(zip(arguments[at::2], arguments[at + 1 :: 2], strict=True))
         given = {name.removeprefix("--"): value for name, value in options.items() if name != "--max-length"}
         setting = states.Setting(int(options["--max-length"]), **given)
-        states.compute(arguments[0], arguments[1:at], setting)
+        compute.compute(arguments[0], arguments[1:at], setting)
 
-    monkeypatch.setattr(states, "_compute_apart", compute)
+    monkeypatch.setattr(states, "_compute_apart", here)
     return asked
 
 
@@ -127,15 +137,15 @@ def contents(folder):
 def encoded(monkeypatch):
     """The positions of the shards that were encoded, shards being small; every job has a network of its own."""
     monkeypatch.setattr(states, "SHARD", 100)
-    monkeypatch.setattr(states._Encoder, "network", NEW_NETWORK)
+    monkeypatch.setattr(compute._Encoder, "network", NEW_NETWORK)
     seen = []
-    encode = states._Encoder.encode
+    encode = compute._Encoder.encode
 
     def remembering(self, items, position):
         seen.append(position)
         return encode(self, items, position)
 
-    monkeypatch.setattr(states._Encoder, "encode", remembering)
+    monkeypatch.setattr(compute._Encoder, "encode", remembering)
     return seen
 
 
@@ -171,7 +181,7 @@ def test_parts_by_several_processes_are_the_bytes_of_the_whole(own_store, apart,
     store.Entry(folder.name).remove()
     for count, part in enumerate(order, start=1):
         encoded.clear()
-        states.compute("tiny", [reference], EXACT, part, 3)
+        compute.compute("tiny", [reference], EXACT, part, 3)
         assert encoded == positions[part - 1 :: 3]
         assert states.stored()["state"].tolist() == ["complete" if count == 3 else "partial"]
     assert {name: held for name, held in contents(folder).items() if "lock" not in name} == before
@@ -182,7 +192,7 @@ def test_parts_by_several_processes_are_the_bytes_of_the_whole(own_store, apart,
 
 @pytest.mark.slow
 def test_a_part_that_is_missing_is_made_by_whoever_needs_the_states(own_store, apart, encoded):
-    states.compute("tiny", ["ewt:dev[35]"], EXACT, 2, 2)
+    compute.compute("tiny", ["ewt:dev[35]"], EXACT, 2, 2)
     done = encoded.copy()
     read = states.get("tiny", "ewt:dev[35]", EXACT)
     assert set(encoded[len(done) :]).isdisjoint(done) and len(encoded) == len(list(read.folder.glob("*.npy")))
@@ -276,7 +286,7 @@ def test_states_are_computed_once(own_store, apart, monkeypatch):
         assert one.vectors(rows).tobytes() == other.vectors(rows).tobytes()
         assert one.inputs == other.inputs and one.report == other.report
     stamp = (first[0].folder / "about.json").stat().st_mtime_ns
-    states.compute("tiny", ["ewt:dev[5]"], states.Setting())  # as a second process that had to wait
+    compute.compute("tiny", ["ewt:dev[5]"], states.Setting())  # as a second process that had to wait
     assert (first[0].folder / "about.json").stat().st_mtime_ns == stamp
 
 
@@ -292,7 +302,7 @@ def test_the_key_follows_everything_the_states_depend_on(own_store, monkeypatch)
     wanted += [("untrained:tiny", "ewt:dev[5]", settings[0]), ("tiny", "ewt:dev[6]", settings[0])]
 
     def keys():
-        return [states._entries(model, [reference], setting)[0].key for model, reference, setting in wanted]
+        return [states.entries(model, [reference], setting)[0].key for model, reference, setting in wanted]
 
     before = keys()
     monkeypatch.setattr(states, "FORMAT", "next")
@@ -301,7 +311,7 @@ def test_the_key_follows_everything_the_states_depend_on(own_store, monkeypatch)
 
 def test_inputs_as_long_as_the_last_position_are_read(own_store, apart, tmp_path):
     tiny = checkpoints.resolve("tiny")
-    config = checkpoints.Config(checkpoints.read_config(tiny).vocab_size, 8, 1, 2, 8, 21)
+    config = Config(checkpoints.read_config(tiny).vocab_size, 8, 1, 2, 8, 21)
     (tmp_path / "short").mkdir()
     weights = random_weights(config, seed=0, deviation=0.1)
     checkpoints.write(tmp_path / "short", config, weights, tokenizer_from=tiny, record={})
@@ -390,10 +400,10 @@ def test_an_unknown_setting_is_refused(values, message):
 def test_limits_that_the_encoder_cannot_keep_are_refused(own_store, tmp_path):
     for limit in (3, 513, 4000):
         with pytest.raises(ValueError, match=f"max_length must lie between 4 and 512 for tiny, got {limit}"):
-            states.compute("tiny", ["ewt:dev[60]"], states.Setting(limit))
+            compute.compute("tiny", ["ewt:dev[60]"], states.Setting(limit))
     (tmp_path / "long.txt").write_text("qqqqqq qqqqqq.")
     with pytest.raises(ValueError, match="no item of .*long.txt fits into 5 pieces"):
-        states.compute("tiny", [str(tmp_path / "long.txt")], states.Setting(5))
+        compute.compute("tiny", [str(tmp_path / "long.txt")], states.Setting(5))
 
 
 def test_an_encoder_with_fewer_positions_is_read_to_its_own_limit(own_store, apart, tmp_path):
@@ -492,8 +502,8 @@ def test_the_states_of_a_study_are_removed_together(own_store, apart, tmp_path):
     (tmp_path / "mine.yaml").write_text(yaml.dump(content))
     for model, corpus in (("tiny", "wiki[5]"), ("untrained:tiny", "wiki[5]"), ("tiny", "wiki[6]")):
         states.get(model, corpus, EXACT)
-    count, megabytes = states.remove(str(tmp_path / "mine.yaml"))
-    assert count == 2 and megabytes > 0 and states.remove(str(tmp_path / "mine.yaml"), base="minilm") == (0, 0)
+    count, megabytes = plan.forget(str(tmp_path / "mine.yaml"))
+    assert count == 2 and megabytes > 0 and plan.forget(str(tmp_path / "mine.yaml"), base="minilm") == (0, 0)
     assert states.stored()["corpus"].tolist() == ["wiki[6]"]
 
 
@@ -507,8 +517,8 @@ def test_a_key_that_is_none_removes_nothing(own_store, key):
 
 def test_all_models_see_the_same_words(own_store, apart):
     options = {"words": 60, "seed": 3}
-    (one,) = states.sample(["tiny", "untrained:tiny"], ["ewt:dev[40]"], **options, layers=[0, 2])
-    (again,) = states.sample(["untrained:tiny"], ["ewt:dev[40]"], **options)
+    (one,) = sample(["tiny", "untrained:tiny"], ["ewt:dev[40]"], **options, layers=[0, 2])
+    (again,) = sample(["untrained:tiny"], ["ewt:dev[40]"], **options)
     assert [x.shape for x in one.vectors] == [(2, len(one.sentence), 32)] * 2
     assert one.key == again.key and (one.sentence == again.sentence).all()
     assert (one.vectors[1] == again.vectors[0][[0, 2]]).all() and not np.allclose(*one.vectors)
@@ -518,19 +528,19 @@ def test_all_models_see_the_same_words(own_store, apart):
     usable = set(map(bytes, store.vectors(np.flatnonzero(~store.rows["special"]), [2])[0]))
     assert set(map(bytes, one.vectors[0][1])) <= usable  # whole words, no special tokens
     with pytest.raises(ValueError, match=r"layers \[3\] are out of range"):
-        states.sample(["tiny"], ["ewt:dev[40]"], **options, layers=[3])
+        sample(["tiny"], ["ewt:dev[40]"], **options, layers=[3])
     with pytest.raises(ValueError, match="99999 words were asked for, the corpus has"):
-        states.sample(["tiny"], ["ewt:dev[40]"], words=99999, seed=3)
+        sample(["tiny"], ["ewt:dev[40]"], words=99999, seed=3)
 
 
 def test_samples_say_what_was_drawn_and_have_draws_of_their_own(own_store, apart):
     trees, options = "ewt:dev[60]", {"words": 100, "seed": 3}
-    plain, verbs = states.sample(["tiny"], [trees], **options, of=["words", "VERB"])
-    (second,) = states.sample(["tiny"], [trees], **options, part=1)
-    (pairs,) = states.sample(["tiny"], ["mnli:dev[15]"], words=50, seed=3)
+    plain, verbs = sample(["tiny"], [trees], **options, of=["words", "VERB"])
+    (second,) = sample(["tiny"], [trees], **options, part=1)
+    (pairs,) = sample(["tiny"], ["mnli:dev[15]"], words=50, seed=3)
     setting = states.Setting(states.usual("tiny").max_length, pairs="apart")
-    (sides,) = states.sample(["tiny"], ["mnli:dev[15]"], words=50, seed=3, setting=setting)
-    (as_long,) = states.sample(["tiny"], ["wiki[60]"], words=50, seed=3, like="mnli:dev[15]")
+    (sides,) = sample(["tiny"], ["mnli:dev[15]"], words=50, seed=3, setting=setting)
+    (as_long,) = sample(["tiny"], ["wiki[60]"], words=50, seed=3, like="mnli:dev[15]")
     rows = ["", "VERB", "second sample", "", "sides apart", "as long as mnli:dev[15]"]
     drawn = [plain, verbs, second, pairs, sides, as_long]
     assert [sample.rows for sample in drawn] == rows
@@ -555,9 +565,9 @@ def test_models_out_of_step_are_detected(own_store, apart, tmp_path):
     models, some = ["tiny", str(tmp_path / "letters")], ["ewt:dev[40]"]
     cut = states.Setting(20)
     with pytest.raises(ValueError, match=r"have \d+ and \d+ rows: their tokenizers dropped different words"):
-        states.sample(models, some, words=60, seed=3, setting=cut)
-    (sample,) = states.sample(models, some, words=60, seed=3)  # without a cut all words are there under both
-    assert sample.vectors[0].shape == sample.vectors[1].shape
+        sample(models, some, words=60, seed=3, setting=cut)
+    (whole,) = sample(models, some, words=60, seed=3)  # without a cut all words are there under both
+    assert whole.vectors[0].shape == whole.vectors[1].shape
 
 
 PEAK = """

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from bert_repro import files
+from bert_repro.results import tables
 from bert_repro.workflow import notebooks, study
 
 STUDIES = sorted((files.ROOT / "studies").glob("*.yaml"))
@@ -302,7 +303,7 @@ def test_the_tasks_a_study_knows_are_those_of_finetune():
     (tasks,) = (
         node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TASKS"
     )
-    assert tuple(ast.literal_eval(key) for key in tasks.keys) == study.TASKS
+    assert tuple(ast.literal_eval(key) for key in tasks.keys) == tables.TASKS
 
 
 def test_the_measures_a_study_knows_are_those_of_similarity():

@@ -162,7 +162,7 @@ def tokenizer_digest(folder: Path) -> str:
 
 def _digest(folder: Path, names: Iterable[str]) -> str:
     there = (name for name in names if (folder / name).is_file())
-    return hashlib.sha256("".join(f"{name} {files.sha256(folder / name)}\n" for name in there).encode()).hexdigest()
+    return hashlib.sha256("".join(f"{name} {sha256(folder / name)}\n" for name in there).encode()).hexdigest()
 
 
 def load_tokenizer(folder: Path) -> Any:
