@@ -34,7 +34,7 @@ def read_config(folder: Path) -> Config:
     """Read the config of a checkpoint folder.
 
     Raises:
-        ValueError: No config.json, or not that of a supported encoder; see `architectures.from_raw`.
+        ValueError: No config.json, or not that of a supported encoder; see `families.from_raw`.
     """
     path, raw = _raw_config(folder)
     return from_raw(raw, path)

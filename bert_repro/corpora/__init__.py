@@ -22,7 +22,8 @@ from bert_repro.corpora import readers, tfds
 from bert_repro.corpora.items import LABELS as LABELS
 from bert_repro.corpora.items import Pair, Sentence
 from bert_repro.corpora.items import Question as Question
-from bert_repro.corpora.sources import CORPORA, SUCCESSORS, named
+from bert_repro.corpora.reference import Reference, named
+from bert_repro.corpora.sources import CORPORA, SUCCESSORS
 from bert_repro.corpora.sources import credit as credit
 from bert_repro.corpora.sources import refuse_to_show as refuse_to_show
 from bert_repro.files import CLONED, added_data, sha256
@@ -71,9 +72,6 @@ class Census(NamedTuple):
     left_out: Mapping[str, int]
 
 
-_REFERENCE = re.compile(r"(?P<name>[^:\[\]]+)(:(?P<split>\w+))?(\[(?P<count>-?\d+)\])?")
-
-
 class Located(NamedTuple):
     """Where a corpus reference points."""
 
@@ -91,12 +89,8 @@ def locate(reference: str) -> Located:
         ValueError: An unknown name or split, or the name of a corpus that is gone.
         OSError: The file or the added folder is missing, the dataset was not fetched, or a file of the clone has changed.
     """
-    match = _REFERENCE.fullmatch(reference)
-    if not match:
-        raise ValueError(
-            f"cannot read the corpus reference {reference!r}: write name, name:split, name:split[500] or name:split[-500]"
-        )
-    name, split, count = match["name"], match["split"], int(match["count"]) if match["count"] else None
+    parsed = Reference.parse(reference)
+    name, split, count = parsed.name, parsed.split, parsed.drawn
     if name in SUCCESSORS:
         successor = SUCCESSORS[name]
         raise ValueError(
@@ -204,7 +198,7 @@ def stream(reference: str) -> Stream:
     records = itertools.chain([first], records)
     split = place.split
     if place.drawn is not None:
-        chosen = _chosen(reference, place.drawn, _items(reference.rpartition("[")[0]), "items")
+        chosen = _chosen(reference, place.drawn, _items(str(Reference.parse(reference).whole)), "items")
         records = (record for number, record in enumerate(records) if number in chosen)
         split = f"{split}[{place.drawn}]"
     return Stream(place.name, split, (record() for record in records), left_out)
@@ -235,15 +229,15 @@ def paragraphs(reference: str) -> Iterator[tuple[str, str]]:
         ValueError: Pairs, questions or an edge-probing file, a folder without text; and what `stream` raises.
         FileNotFoundError: See `locate`.
     """
-    match = _REFERENCE.fullmatch(reference)
-    if match and match["count"]:
-        whole, count = reference.rpartition("[")[0], int(match["count"])
-        there = sum(1 for _ in documents(paragraphs(whole)))
-        chosen = _chosen(reference, count, there, "documents")
-        return (text for number, part in enumerate(documents(paragraphs(whole))) if number in chosen for text in part)
     if Path(reference).is_dir() and not registered(reference):
         files = text_files(Path(reference))
         return ((f"{path.name}/{name}", text) for path in files for name, text in paragraphs(str(path)))
+    parsed = Reference.parse(reference)
+    if parsed.drawn is not None:
+        whole = str(parsed.whole)
+        there = sum(1 for _ in documents(paragraphs(whole)))
+        chosen = _chosen(reference, parsed.drawn, there, "documents")
+        return (text for number, part in enumerate(documents(paragraphs(whole))) if number in chosen for text in part)
     items = stream(reference)
     first = next(items)
     if not isinstance(first, Sentence) or first.spans:

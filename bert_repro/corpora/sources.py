@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from bert_repro.corpora.reference import named
+
 
 class Origin(NamedTuple):
     """Whose texts they are, and where they come from: what has to be said where they are shown."""
@@ -141,11 +143,6 @@ CORPORA = {
 
 SUCCESSORS = {"sample-trees": "ewt", "sample-nli": "mnli", "sample-questions": "squad", "sample-text": "wiki"}
 """What took the place of the corpora that a grammar once generated."""
-
-
-def named(reference: str) -> str:
-    """Give the name that a corpus reference begins with: "ewt" of "ewt:dev[60]"; a file's is its path."""
-    return reference.partition("[")[0].partition(":")[0]
 
 
 def may_show(reference: str) -> bool:

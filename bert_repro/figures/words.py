@@ -39,7 +39,7 @@ def words_through_layers(
     same one in all panels and layers.
 
     Args:
-        pictures: As `projections.beside_base` gives them: the same words and layers in each.
+        pictures: As `planes.beside_base` gives them: the same words and layers in each.
         names: Of the models.
         title: Heading of the figure; the sentence, or the question, by default.
         silent: Classes whose words are written only where the pointer is.

@@ -4,7 +4,7 @@ It refuses more words than there are, classes of words that a corpus does not te
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ FUNCTION = ("ADP", "AUX", "CCONJ", "DET", "NUM", "PART", "PRON", "SCONJ")
 CLASSES = {"content": CONTENT, "function": FUNCTION, "punctuation": ("PUNCT",)}
 
 
+@runtime_checkable
 class States(Protocol):
     """What is read of hidden states, of which `states.HiddenStates` has more."""
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from bert_repro import checkpoints, corpora, states
 from bert_repro.checkpoints import hub
 from bert_repro.checkpoints.families import Config, weight_table
+from bert_repro.corpora.reference import Reference
 from bert_repro.files import ROOT
 from bert_repro.results import intervals
 
@@ -153,22 +154,19 @@ def encoder(base: str) -> Config:
 
 def size(reference: str) -> Size:
     """Give the size of a corpus, from the table or by counting; errors as in `corpora.census`."""
-    name, _, drawn = reference.rstrip("]").partition("[")
-    if name not in SIZES:
+    parsed = Reference.parse(reference)
+    whole = SIZES.get(str(parsed.whole))
+    if whole is None:
         return Size(*corpora.census(reference)[1:3])
-    items = int(drawn or SIZES[name].items) + (SIZES[name].items if drawn.startswith("-") else 0)
-    return Size(items, SIZES[name].words * items / SIZES[name].items)
+    drawn = whole.items if parsed.drawn is None else parsed.drawn
+    items = drawn if drawn >= 0 else whole.items + drawn
+    return Size(items, whole.words * items / whole.items)
 
 
 def running(reference: str) -> Size:
     """Give the size of running text as the task masked_words reads it: packed into inputs of one length; errors as above."""
-    name = reference.partition("[")[0]
-    known = SIZES.get(name)
-    words = (
-        known.words
-        if known and name == reference
-        else sum(len(text.split()) for _, text in corpora.paragraphs(reference))
-    )
+    known = SIZES.get(reference)
+    words = known.words if known else sum(len(text.split()) for _, text in corpora.paragraphs(reference))
     inputs = SPELT * words / 126
     return Size(inputs, inputs * 125 / 1.08)  # of 128 wordpieces each, as `pieces` counts them
 
