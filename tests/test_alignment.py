@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 from bert_repro import alignment, checkpoints, corpora
+from bert_repro.checkpoints import hub
 from bert_repro.corpora import Pair, Sentence
 
 ODD = ["a", "cat", "Zürich", "İstanbul", "ﬁ", "한국어", "字漢", "👩‍👩‍👧", "\u0301", "e\u0301", "\u200b", "\x07", "\ufeff", "\xad", "\ufffd"]  # fmt: skip

@@ -12,8 +12,9 @@ from bert_repro.files import ROOT
 SCRIPT = """
 import sys
 import numpy as np
-from bert_repro import encoder, heads
-from bert_repro.architectures import Config
+from bert_repro import encoder
+from bert_repro.checkpoints.families import Config
+from bert_repro.finetune.heads.pairs import PairClassifier
 from bert_repro.finetune.network import Network
 
 draw = np.random.default_rng(0)
@@ -21,7 +22,7 @@ config = Config(50, 16, 3, 2, 32, 96, hidden_dropout_prob=0.0, attention_probs_d
 # not what Keras draws: every backend has its own
 start = {k: draw.normal(size=v.shape).astype("f4") / 4 for k, v in encoder.export(encoder.build(config), config).items()}
 names = ["contradiction", "entailment", "neutral"]
-network = Network(config, start, heads.PairClassifier(names), frozen_layers=1)
+network = Network(config, start, PairClassifier(names), frozen_layers=1)
 for variable in network.added:
     variable.assign(draw.normal(size=variable.shape).astype("f4") / 4)
 network.compile(1e-3, 1e-2, 12)

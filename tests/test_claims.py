@@ -419,6 +419,6 @@ def test_unreadable_files_are_refused(tmp_path):
 
 @pytest.mark.slow
 def test_claims_start_without_tensorflow_and_plotly():
-    code = "import sys; from bert_repro import claims; claims.load(); print({'tensorflow', 'keras', 'plotly'} & set(sys.modules))"
+    code = "import sys; from bert_repro.results import claims; claims.load(); print({'tensorflow', 'keras', 'plotly'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -281,7 +281,7 @@ def test_ctrl_c_reaches_snakemake_which_ends_its_jobs_before_the_report_ends(tmp
     whole = f"""
 import signal
 from pathlib import Path
-from bert_repro import report
+from bert_repro.workflow import report
 from bert_repro.__main__ import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, where it is ignored
 report.ROOT = Path({str(tmp_path)!r})

@@ -41,7 +41,7 @@ def printed(path: Path) -> str:
 
 def test_import_is_light():
     heavy = "{'papermill', 'tensorflow', 'nbconvert', 'plotly', 'pandas'}"
-    code = f"import sys, bert_repro.execute; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, bert_repro.workflow.notebooks; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

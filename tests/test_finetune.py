@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from bert_repro import checkpoints, encoder, finetune
+from bert_repro import checkpoints, encoder, files, finetune
 from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.checkpoints.families import Config
 from bert_repro.corpora import LABELS

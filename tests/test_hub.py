@@ -141,7 +141,7 @@ def ask(server, tmp_path):
         url = f"http://127.0.0.1:{server.server_port}"
         ours = {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_TELEMETRY": "1"}
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
-        code = "import sys\nfrom bert_repro import hub\nprint(hub.fetch(sys.argv[1], sys.argv[2] or None))"
+        code = "import sys\nfrom bert_repro.checkpoints import hub\nprint(hub.fetch(sys.argv[1], sys.argv[2] or None))"
         command = [sys.executable, "-c", code, name, revision]
         done = subprocess.run(command, capture_output=True, text=True, env=kept | ours | settings, timeout=120)
         return (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()[-1]

@@ -10,8 +10,7 @@ from typing import get_args
 import pytest
 import yaml
 
-from bert_repro import files
-from bert_repro.results import tables
+from bert_repro import files, results
 from bert_repro.workflow import notebooks, study
 
 STUDIES = sorted((files.ROOT / "studies").glob("*.yaml"))
@@ -303,7 +302,7 @@ def test_the_tasks_a_study_knows_are_those_of_finetune():
     (tasks,) = (
         node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TASKS"
     )
-    assert tuple(ast.literal_eval(key) for key in tasks.keys) == tables.TASKS
+    assert tuple(ast.literal_eval(key) for key in tasks.keys) == results.TASKS
 
 
 def test_the_measures_a_study_knows_are_those_of_similarity():
@@ -344,7 +343,7 @@ def test_examples_that_may_not_be_shown_are_refused(tmp_path, reference):
 
 
 def test_reading_a_study_is_light():
-    code = "import sys, bert_repro.study; print(sorted({'tensorflow', 'keras', 'numpy', 'pandas'} & set(sys.modules)))"
+    code = "import sys, bert_repro.workflow.study; print(sorted({'tensorflow', 'keras', 'numpy', 'pandas'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -82,7 +82,7 @@ def test_an_encoder_is_drawn_from_the_plan(plan):
 
 
 def test_two_processes_learn_the_same(plan, text):
-    code = f"from bert_repro import vocabulary; print(*vocabulary.learn([{text!r}], 170), sep='\\n')"
+    code = f"from bert_repro.checkpoints import vocabulary; print(*vocabulary.learn([{text!r}], 170), sep='\\n')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == (plan / "vocab.txt").read_text()
 

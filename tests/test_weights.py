@@ -160,7 +160,7 @@ def test_other_precisions_are_read_as_float32(tmp_path, arrays, dtype):
 
 def test_bfloat16_is_read_where_nothing_else_has_taught_it_to_numpy(tmp_path):
     save_file({"one": np.array([1, -2.5], ml_dtypes.bfloat16)}, tmp_path / "model.safetensors")
-    code = "import pathlib, sys; from bert_repro import weights; print(weights.read(pathlib.Path(sys.argv[1])))"
+    code = "import pathlib, sys; from bert_repro.checkpoints import formats; print(formats.read(pathlib.Path(sys.argv[1])))"
     done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str({"one": np.array([1, -2.5], np.float32)})
 
@@ -381,8 +381,8 @@ for shard in set(places.values()):
 READ_THERE = """
 import pathlib, sys
 import numpy
-from bert_repro import weights
-numpy.savez(sys.argv[2], **weights.read(pathlib.Path(sys.argv[1])))
+from bert_repro.checkpoints import formats
+numpy.savez(sys.argv[2], **formats.read(pathlib.Path(sys.argv[1])))
 """
 
 

@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 from bert_repro.checkpoints import formats
 from bert_repro.checkpoints.families import Config, from_raw, to_raw, weight_table
 from bert_repro.checkpoints.hub import CONFIG_FILES, TOKENIZER_FILES
+from bert_repro.files import sha256
 
 # in a notebook, tqdm would ask for Jupyter widgets as soon as transformers or the hub import it; bars are plain text here
 warnings.filterwarnings("ignore", message="IProgress not found")

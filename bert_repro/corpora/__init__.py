@@ -101,7 +101,7 @@ def locate(reference: str) -> Located:
         source = CORPORA[name]
         if split is None and len(source.files) == 1:
             (split,) = source.files
-        if split not in source.files:
+        if split is None or split not in source.files:
             raise ValueError(
                 f"corpus {name!r} has no split {split!r}: write one of {[f'{name}:{s}' for s in source.files]}"
             )

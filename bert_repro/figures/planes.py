@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from bert_repro import corpora
-from bert_repro.results.tables import TASKS
+from bert_repro.results import TASKS
 from bert_repro.similarity.samples import CLASSES
 
 MOST = 5  # examples of a reference
@@ -137,7 +137,7 @@ def beside_base(projections: pd.DataFrame, most: int = 3) -> list[Pairing]:
 
     Args:
         projections: Artefacts of the kind `projection`, as `tables.merge_artefacts` gives them.
-        most: Tasks an example, in the order of `tables.TASKS`.
+        most: Tasks an example, in the order of `results.TASKS`.
 
     Returns:
         Pairings, those of an example one after the other; none where the base encoder has no projections.

@@ -22,7 +22,7 @@ def tree_arcs(tree: Mapping[str, Any], layers: Sequence[int], shown: Sequence[in
     words, dashed, edges that the probe has and the treebank has not.
 
     Args:
-        tree: As `probes.evaluation.trees` gives it.
+        tree: As `probes.scores.trees` gives it.
         layers: Numbers of its layers.
         shown: Which of them, by place.
         title: Heading of the figure.
@@ -61,7 +61,7 @@ def tree_plane(tree: Mapping[str, Any], layers: Sequence[int], shown: Sequence[i
     Edges that the probe decodes are drawn through, the others dotted. The plane is that in which the projected words vary most.
 
     Args:
-        tree: As `probes.evaluation.trees` gives it.
+        tree: As `probes.scores.trees` gives it.
         layers: Numbers of its layers.
         shown: Which of them, by place.
         title: Heading of the figure.

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +21,6 @@ from pyarrow import parquet
 from bert_repro.files import ROOT, atomically
 from bert_repro.results import intervals, provenance
 
-TaskName = Literal["nli", "squad", "parsing", "tagging", "masked_words"]
-TASKS: tuple[str, ...] = get_args(TaskName)
-"""The names of `finetune.TASKS` (a test holds them equal), known here so that they are to be had without TensorFlow."""
 _TEXT, _INT, _FLOAT = "string", "Int64", "Float64"
 
 COLUMNS = {
