@@ -24,6 +24,7 @@ MODULES = {
     "near": "import bert_repro.lazy\nimport numpy\n",
     "figures/__init__": "from bert_repro import paint\nfrom bert_repro.figures.look import RED\n",
     "figures/look": "RED = 1\n",
+    "figures/planes": "X = 1\n",
     "paint": "BLUE = 2\n",
     "other": "Y = 2\n",
     "parts/__init__": '"""Parts."""\n',
@@ -65,6 +66,7 @@ def test_sources_follow_imports_inside_functions_and_packages(project):
     assert names(provenance.sources(path, drawing=True)) == [
         "measure", "__init__", "core", "__init__", "look", "lazy", "near", "paint",
     ]  # fmt: skip
+    assert names(provenance.sources(notebook(project, "from bert_repro.figures import planes")))[1:] == ["planes", "paint"]
     parts = provenance.sources(notebook(project, "from bert_repro.parts import one"))
     assert [p.relative_to(project).as_posix() for p in parts[1:]] == [
         "bert_repro/core.py", "bert_repro/parts/__init__.py", "bert_repro/parts/one.py",

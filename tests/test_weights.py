@@ -381,7 +381,8 @@ for shard in set(places.values()):
 READ_THERE = """
 import pathlib, sys
 import numpy
-from bert_repro.checkpoints import formats
+sys.path.insert(0, "bert_repro/checkpoints")  # alone: that environment has not all that the package needs
+import formats
 numpy.savez(sys.argv[2], **formats.read(pathlib.Path(sys.argv[1])))
 """
 
