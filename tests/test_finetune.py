@@ -217,7 +217,7 @@ def test_the_change_of_a_layer_is_its_distance_from_the_start():
 class Number:
     """A network of one weight that depends on every batch it saw, in their order; dev scores are planted."""
 
-    head = SimpleNamespace(metrics=("right",))
+    head = SimpleNamespace(metrics=("right",), lower_is_better=False)
 
     def __init__(self, scores=lambda update: update):
         self.weight, self.updates, self.scores, self.dies_at = np.zeros(1), 0, scores, math.inf
@@ -251,7 +251,7 @@ class Number:
 class Batches:
     """Batches of a growing number of wordpieces, drawn with the seed."""
 
-    def batches(self, size, generator):
+    def batches(self, size, generator, updates):
         while True:
             yield generator.integers(1, 100, size)
 
@@ -591,7 +591,7 @@ def test_only_a_run_with_equal_arguments_and_code_takes_up_a_state(monkeypatch, 
 @pytest.mark.parametrize(
     ("task", "data", "options", "message"),
     [
-        ("squadd", "nli", {}, r"^unknown task 'squadd': expected one of \['nli', 'parsing', 'squad', 'tagging'\]$"),
+        ("squadd", "nli", {}, r"^unknown task 'squadd': expected one of \['masked_words', 'nli', 'parsing', 'squad', 'tagging'\]$"),
         ("nli", "nli", {"updates": -1}, "^updates must be at least 0, got -1$"),
         ("nli", "nli", {"batch_size": 0}, "^batch_size must be at least 1, got 0$"),
         ("nli", "nli", {"evaluations": 0}, "^evaluations must be at least 1, got 0$"),

@@ -93,7 +93,7 @@ TABLE = (  # a command, variables of the environment before it; its exit code; w
     ("report broken.yaml", 1, 'broken.yaml is not valid YAML: while parsing a flow sequence in "<unicode string>", line 1, column'),
     ("report key.yaml", 1, "key.yaml: resample: Extra inputs are not permitted (got 1000)"),
     ("report type.yaml", 1, "type.yaml: resamples: Input should be a valid integer (got 'many')"),
-    ("report task.yaml", 1, "task.yaml: tasks.1.task: Input should be 'nli', 'squad', 'parsing' or 'tagging' (got 'translation')"),
+    ("report task.yaml", 1, "task.yaml: tasks.1.task: Input should be 'nli', 'squad', 'parsing', 'tagging' or 'masked_words' (got 'translation')"),
     ("report seeds.yaml", 1, "seeds.yaml: tasks.0.seeds: List should have at least 1 item after validation, not 0 (got [])"),
     ("report name.yaml", 1, "name.yaml: name: String should match pattern '^[a-z][a-z0-9_]*$' (got '../demo')"),
     ("report measure.yaml", 1, "measure.yaml: similarity.methods.0: Input should be 'rsa', 'rsa_centred', 'rsa_standardised',"),

@@ -62,7 +62,9 @@ def test_a_text_and_a_table_are_given_raw(tmp_path):
 
 def test_a_registered_table_is_filtered_as_its_sentences_are(tmp_path, monkeypatch):
     file(tmp_path, "p.tsv", "source\tparagraph\na\tOne.\nb\tTwo.\n")
-    source = sources.Source("data", {"all": "p.tsv"}, "none", False, where={"all": {"source": "b"}})
+    source = sources.Source(
+        "data", {"all": "p.tsv"}, "none", False, sources.Origin("nobody", "nowhere"), where={"all": {"source": "b"}}
+    )
     monkeypatch.setitem(corpora.CORPORA, "mine", source)
     monkeypatch.setenv("BERT_REPRO_DATA", str(tmp_path))
     assert list(corpora.paragraphs("mine")) == [("3", "Two.")]

@@ -150,9 +150,8 @@ def train(
         _within("reverted_layers", layer, 0, config.num_hidden_layers)
     tokenizer = checkpoints.load_tokenizer(folder)
     read = TASKS[task].reader or Examples
-    scored = [read(TASKS[task], text, tokenizer, config.max_length) for text in (dev, *test)]
-    examples = read(TASKS[task], train, tokenizer, config.max_length) if updates else scored[0]
-    texts = [examples, *scored] if updates else scored
+    texts = [read(TASKS[task], text, tokenizer, config.max_length) for text in ([train] * bool(updates) + [dev, *test])]
+    examples, scored = texts[0], texts[bool(updates) :]
     for text in texts:
         text.check(config)
 
