@@ -511,14 +511,14 @@ def test_a_disk_that_is_full_leaves_the_old_checkpoint_and_nothing_half_made(tmp
     def write(folder):
         checkpoints.write(folder, CONFIG, network.export(), checkpoints.resolve("tiny"), {}, LABELS)
 
-    finetune._replace(target, write)
+    files.replaced(target, write)
     before = {path.name: path.read_bytes() for path in target.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(before)
     with (
         full_disk(4000),
         pytest.raises(OSError, match=r"cannot write .*model.safetensors \(0 MB\): .*; free space there, or") as caught,
     ):
-        finetune._replace(target, write)
+        files.replaced(target, write)
     assert "\n" not in str(caught.value)
     assert {path.name: path.read_bytes() for path in target.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
@@ -526,7 +526,7 @@ def test_a_disk_that_is_full_leaves_the_old_checkpoint_and_nothing_half_made(tmp
 
 def test_saving_again_replaces_the_folder_whole(tmp_path):
     for name in ("first", "second"):
-        finetune._replace(tmp_path / "a" / "model", lambda folder, name=name: (folder / name).touch())
+        files.replaced(tmp_path / "a" / "model", lambda folder, name=name: (folder / name).touch())
         assert [path.name for path in (tmp_path / "a").rglob("*")] == ["model", name]
 
 

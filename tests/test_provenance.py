@@ -66,7 +66,11 @@ def test_sources_follow_imports_inside_functions_and_packages(project):
     assert names(provenance.sources(path, drawing=True)) == [
         "measure", "__init__", "core", "__init__", "look", "lazy", "near", "paint",
     ]  # fmt: skip
-    assert names(provenance.sources(notebook(project, "from bert_repro.figures import planes")))[1:] == ["planes", "paint"]
+    assert names(provenance.sources(notebook(project, "from bert_repro.figures import planes")))[1:] == [
+        "__init__",
+        "planes",
+        "paint",
+    ]
     parts = provenance.sources(notebook(project, "from bert_repro.parts import one"))
     assert [p.relative_to(project).as_posix() for p in parts[1:]] == [
         "bert_repro/core.py", "bert_repro/parts/__init__.py", "bert_repro/parts/one.py",
