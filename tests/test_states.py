@@ -333,7 +333,7 @@ def read(tmp_path_factory):
         for number, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
             entry.write(number, everything[:, start:stop], rows[start:stop], {})
         entry.finish(5, {"layers": 4, "hidden": 6, "report": {}, "digests": {}, "left_out": {}})
-        return states.HiddenStates(entry), everything.astype(np.float32)
+        return states.HiddenStates(entry, "wiki[2]", states.Setting()), everything.astype(np.float32)
 
 
 ROWS = [
