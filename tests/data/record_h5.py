@@ -1,4 +1,4 @@
-"""Record a checkpoint of transformers' TensorFlow classes, for tests/test_weights.py; run once, in an environment of its own:
+"""Record a checkpoint of transformers' TensorFlow classes, for tests/test_formats.py; run once, in an environment of its own:
 
     pip install 'transformers==4.57.6' tf-keras tensorflow-cpu torch 'safetensors<0.6'
     python tests/data/record_h5.py tests/data
