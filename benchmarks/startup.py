@@ -18,6 +18,7 @@ import nbformat
 from table import Row, seconds, write
 
 from bert_repro.files import ROOT
+from bert_repro.workflow import notebooks
 
 
 def start_up(notebook: Path) -> float:
@@ -41,14 +42,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="the first also warms up")
     given = parser.parse_args()
-    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    best = dict.fromkeys([*notebooks, None], float("inf"))
+    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    best = dict.fromkeys([*paths, None], float("inf"))
     for _ in range(given.rounds):
         for notebook in best:
             took = tensorflow() if notebook is None else start_up(notebooks.find(notebook))
             best[notebook] = min(best[notebook], took)
     beside = "Python importing TensorFlow and transformers"
-    write("start-up", [Row(f"notebook {path.stem}", best[path], beside, best[None]) for path in notebooks])
+    write("start-up", [Row(f"notebook {path.stem}", best[path], beside, best[None]) for path in paths])
 
 
 if __name__ == "__main__":
