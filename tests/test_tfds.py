@@ -23,9 +23,9 @@ UD, SQUAD, MNLI, WIKI = "universal_dependencies/en_ewt", "squad/v1.1", "glue/mnl
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     """Keep what is prepared apart, and everything off the network."""
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets
 
-    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path / "tfds"))
+    monkeypatch.setattr(tensorflow_datasets.core.constants, "DATA_DIR", str(tmp_path / "tfds"))
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     return tmp_path / "tfds"
@@ -58,7 +58,7 @@ def test_every_registered_dataset_is_known_to_the_library_and_readable():
 @pytest.fixture
 def prepare(tmp_path, monkeypatch):
     """Have a dataset prepared by the library from given files, named as those that it would download."""
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets
 
     def local(manager, urls):
         if isinstance(urls, dict):
@@ -71,7 +71,7 @@ def prepare(tmp_path, monkeypatch):
             (tmp_path / place).write_text(content)
         with monkeypatch.context() as patch:
             patch.setattr(tfds, "_reach", lambda name, hosts: None)
-            patch.setattr(tfds.download.DownloadManager, "download_and_extract", local)
+            patch.setattr(tensorflow_datasets.download.DownloadManager, "download_and_extract", local)
             return corpora.fetch(name)
 
     return go
@@ -193,13 +193,13 @@ def test_what_cannot_be_reached_is_told_and_nothing_is_left(home):
 
 @pytest.mark.slow
 def test_a_broken_download_is_told_and_nothing_is_taken_for_the_dataset(home, monkeypatch):
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets
 
     def broken(manager, urls):
-        raise tfds.download.DownloadError("HTTP code: 503.")
+        raise tensorflow_datasets.download.DownloadError("HTTP code: 503.")
 
     monkeypatch.setattr(tfds, "_reach", lambda name, hosts: None)
-    monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", broken)
+    monkeypatch.setattr(tensorflow_datasets.download.DownloadManager, "download_and_extract", broken)
     with pytest.raises(OSError, match=f"dataset {SQUAD} could not be fetched: HTTP code: 503.. Run again"):
         corpora.fetch(SQUAD)
     assert not [*home.rglob("*3.0.0*")]
@@ -259,12 +259,12 @@ def test_a_host_that_answers_at_all_is_there(monkeypatch):
 def test_a_row_as_the_library_lays_it_out_becomes_an_item(name, row, expected):
     """The library's own mock, with its real features and an example that it could hold."""
     import tensorflow as tf
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets
 
     def rows(builder, *_, **__):
         return tf.data.Dataset.from_generator(lambda: [row], output_signature=builder.info.features.get_tensor_spec())
 
-    with tfds.testing.mock_data(as_dataset_fn=rows):
+    with tensorflow_datasets.testing.mock_data(as_dataset_fn=rows):
         assert [record() for record in tfds.records(name, "train", {})] == [expected]
 
 
@@ -287,7 +287,7 @@ Redshanks nest here."""
 def test_articles_are_read_with_all_their_paragraphs_and_without_titles(home):
     """The library's own mock, with the features of the real dataset."""
     import tensorflow as tf
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets
 
     articles = [{"wikidata_id": "Q1", "text": ARTICLE, "version_id": "7"},
                 {"wikidata_id": "Q2", "text": "\n_START_ARTICLE_\nNothing\n", "version_id": "8"}]  # fmt: skip
@@ -297,7 +297,7 @@ def test_articles_are_read_with_all_their_paragraphs_and_without_titles(home):
         return tf.data.Dataset.from_generator(lambda: iter(articles), output_signature=spec)
 
     left_out: dict[str, int] = {}
-    with tfds.testing.mock_data(as_dataset_fn=rows):
+    with tensorflow_datasets.testing.mock_data(as_dataset_fn=rows):
         items = [record() for record in tfds.records(WIKI, "train", left_out)]
     assert [(item.id, " ".join(item.words)) for item in items] == [
         ("Q1.1.1", "Glasswort grows low ."),
@@ -311,9 +311,9 @@ def test_articles_are_read_with_all_their_paragraphs_and_without_titles(home):
 @pytest.mark.slow
 def test_articles_are_streamed(home):
     """What the library makes up for text has no marker: nothing is read, and no article is held."""
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets
 
-    with tfds.testing.mock_data(num_examples=200):
+    with tensorflow_datasets.testing.mock_data(num_examples=200):
         assert [record() for record in tfds.records(WIKI, "train", {})] == []
 
 
