@@ -440,10 +440,7 @@ def test_a_process_that_dies_without_a_word_is_told(own_store, monkeypatch):
         states.get("tiny", "ewt:dev[5]")
 
 
-LIGHT = (
-    "states, store, similarity, figures, claims, tables, study, execute, __main__, corpora, checkpoints, hub, weights, "
-    "architectures, alignment, intervals, page"
-)
+LIGHT = "alignment, checkpoints, corpora, figures, probes, results, similarity, states, workflow, __main__"
 
 
 @pytest.mark.slow
@@ -453,6 +450,8 @@ def test_reading_needs_no_tensorflow(own_store, tmp_path, monkeypatch):
 import sys
 from bert_repro import {LIGHT}
 from bert_repro.probes import structural
+from bert_repro.results import claims, tables
+from bert_repro.workflow import notebooks, study
 import numpy as np
 read = states.get("tiny", "mine.txt")
 assert len(read.rows) == 2 + 4, read.rows
