@@ -37,6 +37,7 @@ DATA = {
     "squad": ("squad:train[12]", "squad:dev[6]"),
     "parsing": ("ewt:test[8]", "ewt:dev[6]"),
     "tagging": ("ewt:test[8]", "ewt:dev[6]"),
+    "masked_words": ("wiki[8]", "ewt:dev[12]"),
 }
 SMALL = {"updates": 4, "batch_size": 8, "learning_rate": 1e-3, "resamples": 100}
 CONFIG = Config(50, 8, 2, 2, 12, 16)

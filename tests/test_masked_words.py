@@ -324,8 +324,8 @@ def test_logits_are_those_of_pytorch_transformers(family, tmp_path):
 KILLED = """
 import os, sys
 from bert_repro import finetune
-from bert_repro.finetune import run
-run.SECONDS = 0  # the state is saved after every update
+from bert_repro.finetune import loop
+loop.SECONDS = 0  # the state is saved after every update
 def stop(self, *given, _step=finetune.Network.step):
     loss = _step(self, *given)
     stop.updates += 1
