@@ -197,11 +197,9 @@ def train(
         run = Run()
         evaluate(run, network, scored[0])
     if precision != "float32" and updates:  # trained so; scored like any other
-        learned_weights, network = (
-            network.export(),
-            Network(config, network.export(), TASKS[task].head(labels), base=weights),
-        )
-        network.take_head(learned_weights, folder)
+        trained = network.export()
+        network = Network(config, trained, TASKS[task].head(labels), base=weights)
+        network.take_head(trained, folder)
         run.counts = network.score(scored[0])
     rows: list[dict[str, object]] = []
     for some in scored:
