@@ -184,7 +184,7 @@ def _list(what: str) -> None:
     elif what == "targets":
         from bert_repro.probes.spans import EDGE_TARGETS
 
-        lines = [f"{name:20} {title}" for name, (title, _) in EDGE_TARGETS.items()]
+        lines = [f"{name:20} {target.description}" for name, target in EDGE_TARGETS.items()]
     elif what == "measures":
         from bert_repro.similarity import MEASURES
 

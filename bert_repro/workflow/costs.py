@@ -4,17 +4,17 @@ Nothing is fetched, and no TensorFlow started: sizes of encoders and corpora tha
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bert_repro import checkpoints, corpora, states
+from bert_repro import checkpoints, corpora, similarity, states
 from bert_repro.checkpoints import hub
 from bert_repro.checkpoints.families import Config, weight_table
 from bert_repro.corpora.reference import Reference
 from bert_repro.files import ROOT
-from bert_repro.results import intervals
+from bert_repro.probes.spans import named as edge_target
 
 ENCODERS = {
     "tiny": Config(3058, 32, 2, 2, 64, 512),
@@ -80,19 +80,6 @@ HEAD = {
 SCORE = {"nli": 0.15e-3, "squad": 0.8e-3, "parsing": 1e-3, "tagging": 0.15e-3, "masked_words": 0.0}
 EVALUATION = 40e-9  # seconds a weight: its change, and the state of the run on disk
 STORE = 40e-9  # seconds a number of a hidden state: mean of pieces, conversion, checksum, disk
-KERNELS_OF = {
-    "rsa": 1,
-    "rsa_centred": 1,
-    "rsa_standardised": 1,
-    "cka_debiased": 1.4,
-    "cka_biased": 1.4,
-    "neighbours": 2,
-}
-"""Measures that form kernels, and their work a kernel beside that of RSA."""
-JACKKNIFED = ("procrustes", "svcca", "pwcca")
-KERNEL = 8e-12  # seconds a pair of words and column of a kernel, of which half is formed
-PAIR = 1.5e-9  # seconds a pair of words, of a kernel or of two that are compared
-DECOMPOSE = 8e-10  # seconds a number of columns cubed
 PROBE = 5.2e-11  # seconds a word, epoch, layer and weight; reading a state costs as much as 64 columns of the map
 EDGE = 4.5e-9  # seconds a word, epoch, and number of its hidden states, of one span
 BOOK = 120.0  # seconds: chapters and Jupyter Book
@@ -105,6 +92,7 @@ ATTENTION = 2.3  # numbers a pair of wordpieces and attention head, likewise
 ROW = 90  # bytes a word of the table that says what the rows of hidden states are
 SHARD = 5.6  # bytes a number of a shard of hidden states: as float32, and a part of it in half precision
 KERNELS, BATCHES = 0.5e9, 0.5e9  # bytes: what RSA works on at a time; batches of the probe
+RANKED = 8  # kernels beside those that a measure holds, while it works on two
 PAGES = 1e6  # bytes a job: table, executed notebook, page
 
 # A scheduler ends what outgrows its request, so that there has to be room: for slower machines, for estimates that are off.
@@ -246,16 +234,18 @@ def _similarity(setting: Mapping[str, Any], config: Config) -> Cost:
     texts = len(setting["corpora"]) + 1 + setting["second_sample"] + paired * (1 + len(setting["as_long"]))
     texts += bool(setting["classes"])  # of one text, all together
 
-    def seconds(methods: Sequence[str], stack: int, compared: int) -> float:
-        kernels = sum(KERNELS_OF.get(one, 0.0) for one in methods) * stack * words**2 * hidden * KERNEL
-        kernels += sum(one in KERNELS_OF for one in methods) * (stack + compared) * words**2 * PAIR
-        return kernels + sum(one in JACKKNIFED for one in methods) * compared * intervals.GROUPS * hidden**3 * DECOMPOSE
-
-    total = START + texts * seconds(setting["methods"], 2 * layers, layers)
-    total += seconds(setting["more_methods"], 2 * layers, layers)
-    total += seconds(setting["grid_methods"], 2 * layers, layers * (2 * layers + 1))
+    asked = [
+        (setting["methods"], texts, layers),
+        (setting["more_methods"], 1, layers),
+        (setting["grid_methods"], 1, layers * (2 * layers + 1)),
+    ]
+    seconds, held = START, 0.0
+    for names, times, compared in asked:
+        for measure in similarity.named(names).values():
+            seconds += times * measure.seconds(words, hidden, 2 * layers, compared)
+            held = max(held, measure.held * words**2 * (2 * layers + RANKED))
     tables = ROW * sum(some.words + 2 * some.items for some in map(size, setting["corpora"]))
-    return Cost(total, NOTEBOOK + 8 * len(setting["corpora"]) * layers * words * hidden + tables + KERNELS)
+    return Cost(seconds, NOTEBOOK + 8 * len(setting["corpora"]) * layers * words * hidden + tables + KERNELS + held)
 
 
 def _probe(setting: Mapping[str, Any], config: Config) -> Cost:
@@ -272,7 +262,7 @@ def _edges(setting: Mapping[str, Any], config: Config) -> Cost:
     train, dev = size(setting["train"]), size(setting["dev"])
     words = setting["epochs"] * (train.words + dev.words)
     fits = 2 + setting["mixed"] + 2 * setting["description"]  # labels, lot, mixes, and the code of the first two
-    spans = sum(2 if target in ("relation", "arc") else 1 for target in setting["targets"])
+    spans = sum(edge_target(name).spans for name in setting["targets"])
     return Cost(START + fits * spans * words * numbers * EDGE, NOTEBOOK + BATCHES + _held(train, dev))
 
 
