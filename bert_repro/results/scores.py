@@ -109,7 +109,7 @@ def published(scores: pd.DataFrame) -> pd.DataFrame:
     known = tables.tidy(PUBLISHED, role="baseline")
     there = scores[["task", "metric", "corpus", "split"]].drop_duplicates()
     both = known.drop(columns="split").merge(there, on=["task", "metric"], suffixes=("_known", ""))
-    name = both["corpus"].str.split(":").str[0].replace(SAME)
+    name = both["corpus"].replace(SAME)
     return both[both["corpus_known"].isna() | (both["corpus_known"] == name)][known.columns]
 
 
@@ -219,7 +219,7 @@ def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFram
     text = similar[["corpus", "split"]].iloc[0]
     similar = similar[(similar[["corpus", "split"]] == text).all(axis=1)]
     found = [_plain(similar, "change", MEASURE, less=1.0)]
-    probed = table[table["model"].isin([model, base]) & (table["split"] == "test") & (table["role"] == "score")]
+    probed = table[table["model"].isin([model, base]) & tables.of_split(table, "test") & (table["role"] == "score")]
     uuas = probed[(probed["metric"] == "uuas") & (probed["probe"] == "structural")]
     both = uuas.groupby("probe_seed")["model"].nunique()
     uuas = uuas[uuas["probe_seed"] == both[both == 2].index.min()]  # the first seed that both were probed with

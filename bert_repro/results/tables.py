@@ -201,6 +201,16 @@ def merge_artefacts(folder: Path | str, kind: str) -> pd.DataFrame:
     return frame.assign(content=[json.loads(content) for content in frame["content"]])
 
 
+def whole_split(table: pd.DataFrame) -> pd.Series:
+    """Give the split that each row's draw is of: `test` where that is `test[500]`."""
+    return table["split"].str.extract(r"^([^\[]*)", expand=False)
+
+
+def of_split(table: pd.DataFrame, name: str) -> pd.Series:
+    """Tell which rows are of a split, or of a draw from it."""
+    return (whole_split(table) == name).fillna(False).astype(bool)
+
+
 def paired(table: pd.DataFrame, reference: str, by: str = "model", same: Sequence[str] = ()) -> pd.DataFrame:
     """Subtract one model's rows from the others', or one corpus's or task's, row by row and resample by resample.
 
