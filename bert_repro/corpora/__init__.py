@@ -125,6 +125,14 @@ def locate(reference: str) -> Located:
     return Located(path.name, split or "", path, functools.partial(readers.records, path, {}), count)
 
 
+def columns(reference: str) -> dict[str, str]:
+    """Give the table columns that name a corpus, or a folder of running text; errors as in `locate`."""
+    if Path(reference).is_dir() and not registered(reference):
+        return {"corpus": Path(reference).name, "split": ""}
+    place = locate(reference)
+    return {"corpus": place.name, "split": place.part}
+
+
 def _file(reference: str, name: str) -> Path:
     """Find a file of the real corpora by its path: in the clone's `data/`, or else in the folder that DATA= adds."""
     cloned, added = CLONED / name, added_data()
