@@ -36,10 +36,11 @@ def split(texts: Sequence[Any], stored: Sequence[Any], **options: Any) -> list[S
     """
     return [
         Split(
-            treebank(text.items, one.rows, **options), one, one.inputs["corpus"], {"corpus": text.name, "split": used}
+            treebank(text.items, one.rows, **options), one, one.inputs["corpus"],
+            {"corpus": text.name, "split": used + "".join(text.split.partition("[")[1:])},  # by its use, with its draw
         )
         for text, one, used in zip(texts, stored, ("train", "dev", "test"), strict=True)
-    ]
+    ]  # fmt: skip
 
 
 class Measured(NamedTuple):
@@ -161,7 +162,8 @@ def edge_probes(
         rows += [row | here | {"method": "single layer"} for row in real]
         rows += [row | here | {"method": "control task", "role": "control"} for row in other]
         rows += [
-            a | {"metric": "selectivity"} | intervals.less(a, b) | here | {"method": "single layer"}
+            a | {"metric": "selectivity"} | here | {"method": "single layer"}
+            | intervals.row(a["value"] - b["value"], a["replicates"] - b["replicates"], a["units"])
             for a, b in zip(real, other, strict=True)
             if a["metric"] == metric
         ]
@@ -174,7 +176,9 @@ def edge_probes(
             value = description_length.expected_layer(np.array([row["value"] for row in scores]), layers)
             drawn = description_length.expected_layer(np.stack([row["replicates"] for row in scores], -1), layers)
             if np.isfinite(value):  # else no layer adds to the first, and there is none to expect
-                expected = {"metric": "expected layer", "n": scores[0]["n"]} | intervals.row(float(value), drawn)
+                expected = {"metric": "expected layer", "n": scores[0]["n"]} | intervals.row(
+                    float(value), drawn, scores[0]["units"]
+                )
                 rows.append(expected | here)
         weights, here = probe.mix[-1], {"target": target, "method": MIX}
         rows += [

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bert_repro.files import renamed
 from bert_repro.results import intervals, tables
 
 TOLERANCE = 0.02
@@ -20,7 +21,7 @@ the larger of two values above 1, such as norms, layers or kilobits."""
 FINDINGS = ("agrees", "open", "differs", "first only", "second only")
 """The whole interval of a difference lies within the tolerance, across its edge, or outside; or a row has no partner."""
 REPEATED = 1e-4  # within which a measurement that several tables hold is one measurement
-_MEASURED = [c for c in tables.COLUMNS if c not in ("study", "base", "value", "ci_low", "ci_high", "n")]
+_MEASURED = [c for c in tables.COLUMNS if c not in ("study", "base", *tables.NUMBERS)]
 _OF_MODEL = ["role", "model", "task", "seed", "updates", "layers_changed"]
 
 
@@ -180,7 +181,7 @@ def folder(which: str) -> Path:
                 return place
     raise FileNotFoundError(
         f"no tables of {which!r}: give a folder of tables, or a study with results/{which}/tables or build/{which}/tables; "
-        "`make report` makes them"
+        f"`make report` makes them{renamed(which)}"
     )
 
 

@@ -13,7 +13,6 @@ from jaxtyping import Float
 
 from bert_repro.results import intervals, provenance, tables
 
-ENOUGH = 5  # seeds, from which on their spread enters the interval of a mean
 PUBLISHED = (
     {"task": "nli", "corpus": "mnli", "metric": "accuracy_matched", "value": 0.8468, "method": "BERT base, published"},
     {"task": "squad", "corpus": "squad", "metric": "f1", "value": 0.8841, "method": "BERT base, published"},
@@ -58,15 +57,15 @@ def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
             averaged.
 
     Returns:
-        Tidy rows without a seed, `model` being the task. The interval is of the items (pairs, questions, sentences),
-        and from ENOUGH seeds on of the seeds too.
+        Tidy rows without a seed, `model` being the task. The interval is that of `intervals.Estimate`: of the units, and
+        of the seeds.
 
     Raises:
         ValueError: Rows without replicates.
     """
     alike = ["task", "corpus", "split", "rows", "method", "layer", "metric"]
     rows = [
-        group.iloc[0].to_dict() | {"model": task, "seed": pd.NA, "updates": pd.NA} | _mean(group, f"seeds of {task}")
+        group.iloc[0].to_dict() | {"model": task, "seed": pd.NA, "updates": pd.NA} | _mean(group)
         for (task, *_), group in scores.groupby(alike, sort=False, dropna=False)
         if len(group) > 1
     ]
@@ -85,23 +84,22 @@ def over_probe_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: Rows without replicates.
     """
-    alike = [c for c in tables.COLUMNS if c not in ("probe_seed", "value", "ci_low", "ci_high", "n")]
+    alike = [c for c in tables.COLUMNS if c not in ("probe_seed", *tables.NUMBERS)]
     rows = [
-        group.iloc[0].to_dict() | ({} if len(group) == 1 else {"probe_seed": pd.NA} | _mean(group, "seeds of probes"))
+        group.iloc[0].to_dict() | ({} if len(group) == 1 else {"probe_seed": pd.NA} | _mean(group))
         for _, group in scores.groupby(alike, sort=False, dropna=False)
     ]
     return tables.tidy(rows) if rows else scores[:0]
 
 
-def _mean(group: pd.DataFrame, key: str) -> dict[str, object]:
-    """Average rows resample by resample; where there are ENOUGH, each resample draws among the rows too."""
+def _mean(group: pd.DataFrame) -> dict[str, object]:
+    """Average rows of several seeds; the replicates of the mean are of the units alone."""
     if group["replicates"].isna().any():
         raise ValueError("rows without replicates have no mean: are the .replicates.parquet files beside the tables?")
-    replicates = np.stack(list(group["replicates"]))  # seeds resamples
-    weights = np.ones(replicates.T.shape)
-    if len(group) >= ENOUGH:
-        weights = intervals.draws(key, len(group), replicates.shape[1])
-    return intervals.row(group["value"].mean(), (replicates.T * weights).mean(1))
+    repeats = intervals.Repeats(tuple(range(len(group))), group["value"].to_numpy(float), np.stack(list(group["replicates"])))
+    estimate = intervals.mean(repeats)
+    low, high = estimate.interval
+    return {"value": estimate.value, "ci_low": low, "ci_high": high, "replicates": repeats.replicates.mean(0)}
 
 
 def published(scores: pd.DataFrame) -> pd.DataFrame:
@@ -109,7 +107,7 @@ def published(scores: pd.DataFrame) -> pd.DataFrame:
     known = tables.tidy(PUBLISHED, role="baseline")
     there = scores[["task", "metric", "corpus", "split"]].drop_duplicates()
     both = known.drop(columns="split").merge(there, on=["task", "metric"], suffixes=("_known", ""))
-    name = both["corpus"].str.split(":").str[0].replace(SAME)
+    name = both["corpus"].replace(SAME)
     return both[both["corpus_known"].isna() | (both["corpus_known"] == name)][known.columns]
 
 
@@ -130,23 +128,18 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
     """
     scores = table[table["method"].isin(["fine-tuning", "layer reverted"])]
     reverted = scores["layer"].notna()
-    twins = whole(scores[~reverted])[["task", "seed", "model"]].drop_duplicates()
-    changed = scores[reverted | (scores["layers_changed"] != "all")]
-    changed = changed.merge(twins.rename(columns={"model": "twin"}), on=["task", "seed"], how="left")
+    tuned = whole(scores[~reverted])
+    twins = tuned[["task", "seed", "model"]].drop_duplicates().rename(columns={"model": "twin"})
+    changed = scores[reverted | (scores["layers_changed"] != "all")].merge(twins, on=["task", "seed"], how="left")
     changed["twin"] = changed["twin"].mask(changed["layer"].notna(), changed["model"])
-    found = [scores[:0]]
-    for twin, group in changed.groupby("twin", sort=False):
-        # what was measured is the same, whichever layer was put back: the layer steps aside while rows are paired
-        aside = group.assign(
-            model=group["model"] + " changed", reference_layer=group["layer"], layer=pd.NA, method="fine-tuning"
-        )
-        both = pd.concat([scores[~reverted & (scores["model"] == twin)], aside[scores.columns]])
-        pairs = tables.paired(both.astype(tables.COLUMNS), str(twin))
-        layer = pairs["reference_layer"]
-        method = pairs["method"].mask(layer.notna(), "layer reverted")
-        model = pairs["model"].str.removesuffix(" changed")
-        found.append(pairs.assign(model=model, layer=layer, reference_layer=pd.NA, method=method))
-    return pd.concat(found, ignore_index=True).astype(tables.COLUMNS)
+    # the same was measured, whichever layer was put back, of which `layer` and `method` speak here
+    on = [column for column in tables.MEASURED if column not in ("layer", "method")]
+    made = [
+        tables.subtract(group, tuned[tuned["model"] == twin], str(twin), on).assign(reference_model=twin)
+        for twin, group in changed.groupby("twin", sort=False)
+        if len(tuned[tuned["model"] == twin])
+    ]
+    return pd.concat([scores[:0], *made], ignore_index=True).astype(tables.COLUMNS)
 
 
 def by_learning(scores: pd.DataFrame) -> pd.DataFrame:
@@ -219,7 +212,7 @@ def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFram
     text = similar[["corpus", "split"]].iloc[0]
     similar = similar[(similar[["corpus", "split"]] == text).all(axis=1)]
     found = [_plain(similar, "change", MEASURE, less=1.0)]
-    probed = table[table["model"].isin([model, base]) & (table["split"] == "test") & (table["role"] == "score")]
+    probed = table[table["model"].isin([model, base]) & tables.of_split(table, "test") & (table["role"] == "score")]
     uuas = probed[(probed["metric"] == "uuas") & (probed["probe"] == "structural")]
     both = uuas.groupby("probe_seed")["model"].nunique()
     uuas = uuas[uuas["probe_seed"] == both[both == 2].index.min()]  # the first seed that both were probed with
