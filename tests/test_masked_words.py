@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_repro import backend, checkpoints, finetune
+from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.checkpoints.families import ARCHITECTURES, Config
 from bert_repro.files import ROOT
@@ -41,7 +42,7 @@ def text(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return checkpoints.load_tokenizer(checkpoints.resolve("tiny"))
+    return checkpoints.open("tiny").tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +221,7 @@ def test_head_of_goes_without_updates_and_with_an_encoder_of_the_same_shape(text
     with pytest.raises(ValueError, match="^head_of 'tiny' goes with 0 updates: training begins with a new task head$"):
         train(text, head_of="tiny")
     config = Config(40, 16, 1, 2, 32, 64)
-    checkpoints.write(tmp_path, config, random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
+    Checkpoint.write(tmp_path, config, random_weights(config, 0, 0.02), checkpoints.open("tiny"))
     with pytest.raises(
         ValueError, match=r"^head_of .*: its vocab_size is 40, that of .* \d+; a task head reads the states of"
     ):
@@ -303,7 +304,7 @@ def test_logits_are_those_of_pytorch_transformers(family, tmp_path):
     generator = np.random.default_rng(2)
     for variable in network.added:
         variable.assign(generator.standard_normal(variable.shape) * 0.3)
-    checkpoints.write(tmp_path, config, network.export(), None, {})
+    Checkpoint.write(tmp_path, config, network.export())
     ids = generator.integers(5, 90, (3, 20)).astype(np.int32)
     np.save(tmp_path / "ids.npy", ids.astype(np.int64))
     done = subprocess.run(

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from bert_repro import backend, checkpoints, corpora
+from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.families import Config
 from bert_repro.files import ROOT, cache_folder, replaced
 from bert_repro.finetune.batches import Examples, Task
@@ -99,7 +100,7 @@ def train(
     A run that was killed goes on from its last evaluation when it is started again with the same arguments.
 
     Args:
-        model: The checkpoint to start from, see `checkpoints.resolve`.
+        model: The checkpoint to start from, see `checkpoints.open`.
         task: A name from TASKS.
         train: A corpus to learn from.
         dev: A corpus to watch and to choose the weights by; never learned from.
@@ -140,45 +141,44 @@ def train(
         raise ValueError(f"head_of {head_of!r} goes with 0 updates: training begins with a new task head")
     if keep_at and not save:
         raise ValueError("keep_at needs `save`, the folder beside which the checkpoints are kept")
-    folder = checkpoints.resolve(model)
-    config = checkpoints.read_config(folder)
+    start = checkpoints.open(model)
+    config = start.config
     blocks = config.num_hidden_layers
     _within("kept_layers", kept_layers, 0, blocks)
     config = dataclasses.replace(config, num_hidden_layers=kept_layers or blocks)
     _within("frozen_layers", frozen_layers, 0, config.num_hidden_layers)
     for layer in reverted_layers:
         _within("reverted_layers", layer, 0, config.num_hidden_layers)
-    tokenizer = checkpoints.load_tokenizer(folder)
     read = TASKS[task].reader or Examples
-    texts = [read(TASKS[task], text, tokenizer, config.max_length) for text in ([train] * bool(updates) + [dev, *test])]
+    texts = [
+        read(TASKS[task], text, start.tokenizer, config.max_length) for text in ([train] * bool(updates) + [dev, *test])
+    ]
     examples, scored = texts[0], texts[bool(updates) :]
     for text in texts:
         text.check(config)
 
     backend.deterministic(seed)
-    weights = checkpoints.read_weights(folder)
-    source = _partner(head_of, folder, config) if head_of else folder
-    base = checkpoints.read_weights(source) if head_of else weights
+    weights = start.weights()
+    source = _partner(head_of, start, config) if head_of else start
+    base = source.weights() if head_of else weights
     learned = TASKS[task].head.labels(examples.items)
-    labels = learned if updates else checkpoints.labels(source)
+    labels = learned if updates else source.labels
     if learned and not labels:
         raise ValueError(
-            f"{source} does not name the labels of its task head (id2label in config.json), and {TASKS[task].title} needs them; "
+            f"{source.folder} does not name the labels of its task head (id2label in config.json), and {TASKS[task].title} needs them; "
             "with at least one update a new head is trained"
         )
     head = TASKS[task].head(labels, tied=False) if head_of and task == "masked_words" else TASKS[task].head(labels)
     network = Network(_to_train(config, task), weights, head, frozen_layers, precision if updates else "float32", base)
-    record = checkpoints.record(folder)
+    record = start.record
     origin: dict[str, object] = {"base": record.get("base", model), "task": task, "seed": seed, "updates": updates}
     origin |= {"layers_changed": _changed(blocks, frozen_layers, kept_layers)} if updates else record
-    inputs = {"weights": checkpoints.weights_digest(folder), "tokenizer": checkpoints.tokenizer_digest(folder)} | {
-        text.reference: text.digest for text in texts
-    }
+    inputs = start.digests | {text.reference: text.digest for text in texts}
     if head_of:
-        inputs["weights of the task head"] = checkpoints.weights_digest(source)
+        inputs["weights of the task head"] = source.weights_digest
 
     def keep(target: str, made: dict[str, object]) -> None:
-        replaced(ROOT / target, lambda new: checkpoints.write(new, config, network.export(), folder, made, labels))
+        replaced(ROOT / target, lambda new: Checkpoint.write(new, config, network.export(), start, made, labels))
 
     if updates:
         network.compile(learning_rate, head_learning_rate, updates)
@@ -192,14 +192,14 @@ def train(
             keep=lambda update: keep(f"{save}-{update}", origin | {"updates": update}), keep_at=keep_at, state=state, label=f"{task}, seed {seed}",
         )  # fmt: skip
     else:
-        network.take_head(base, source)
-        _sanity(network, scored[0], source)
+        network.take_head(base, source.folder)
+        _sanity(network, scored[0], source.folder)
         run = Run()
         evaluate(run, network, scored[0])
     if precision != "float32" and updates:  # trained so; scored like any other
         trained = network.export()
         network = Network(config, trained, TASKS[task].head(labels), base=weights)
-        network.take_head(trained, folder)
+        network.take_head(trained, start.folder)
         run.counts = network.score(scored[0])
     rows: list[dict[str, object]] = []
     for some in scored:
@@ -251,18 +251,18 @@ def _to_train(config: Config, task: str) -> Config:
     )  # fmt: skip
 
 
-def _partner(reference: str, folder: Path, config: Config) -> Path:
+def _partner(reference: str, start: Checkpoint, config: Config) -> Checkpoint:
     """Find the checkpoint whose task head another one is read by: of the same shape, and the same pieces."""
-    partner = checkpoints.resolve(reference)
-    theirs = checkpoints.read_config(partner)
+    partner = checkpoints.open(reference)
+    theirs = partner.config
     for name in ("model_type", "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size"):
         if getattr(theirs, name) != getattr(config, name):
             raise ValueError(
-                f"head_of {reference!r}: its {name} is {getattr(theirs, name)}, that of {folder} {getattr(config, name)}; "
+                f"head_of {reference!r}: its {name} is {getattr(theirs, name)}, that of {start.folder} {getattr(config, name)}; "
                 "a task head reads the states of its own encoder or of one tuned from that"
             )
-    if checkpoints.load_tokenizer(partner).get_vocab() != checkpoints.load_tokenizer(folder).get_vocab():
-        raise ValueError(f"head_of {reference!r}: its vocabulary is another than that of {folder}")
+    if partner.tokenizer.get_vocab() != start.tokenizer.get_vocab():
+        raise ValueError(f"head_of {reference!r}: its vocabulary is another than that of {start.folder}")
     return partner
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
-from bert_repro.checkpoints.folder import save_arrays
+from bert_repro.checkpoints import formats
 from bert_repro.files import atomically
 from bert_repro.finetune.batches import Examples
 from bert_repro.finetune.network import Network
@@ -50,7 +50,7 @@ class Run:
         )
         notes = {name: value for name, value in vars(self).items() if name not in ("counts", "weights")}
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomically(path, lambda new: save_arrays(arrays, new, {"run": json.dumps(notes)}))
+        atomically(path, lambda new: formats.write(arrays, new, {"run": json.dumps(notes)}))
 
     @classmethod
     def read(cls, path: Path, network: Network) -> "Run":
