@@ -1,4 +1,4 @@
-# make report|plan|publish|pretrain [STUDY=studies/mini.yaml DATA=/path/to/data BASE=bert-base-uncased JOBS=2 PROFILE=profiles/slurm GPU=1 PARTS=8] · test · staleness · renew · lint · bench · lab · clean
+# make report|plan|publish|pretrain [STUDY=studies/minilm.yaml DATA=/path/to/data BASE=bert-base-uncased JOBS=2 PROFILE=profiles/slurm GPU=1 PARTS=8] · test · staleness · renew · lint · bench · lab · clean
 STUDY ?= studies/demo.yaml
 UV ?= $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN = $(UV) run --frozen --no-sync

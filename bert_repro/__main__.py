@@ -26,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--json", default="{}", help="parameters as one JSON object; -p wins")
 
     again = commands.add_parser("rerun", help="run again what made a table, with other parameters where some are given")
-    again.add_argument("table", type=Path, help="e.g. results/mini/tables/structural_probe-base")
+    again.add_argument("table", type=Path, help="e.g. results/minilm/tables/structural_probe-base")
     again.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
 
     report = commands.add_parser("report", help="run a study and build its book")
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--jobs", type=int, default=2, help="notebooks side by side, one core each")
 
     compare = commands.add_parser("compare", help="lay two sets of results side by side, or two models of one")
-    compare.add_argument("first", help="a folder of tables, or a study's name, e.g. mini")
+    compare.add_argument("first", help="a folder of tables, or a study's name, e.g. minilm")
     compare.add_argument("second", nargs="?", help="the other set; not needed for two models of one")
     compare.add_argument("--model", help="only this model of the first set, e.g. nli-1")
     compare.add_argument("--other-model", help="its partner in the second set, e.g. nli-2; by default that of its name")

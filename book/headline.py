@@ -10,7 +10,7 @@ from bert_repro.results import scores, tables
 
 PANELS = {"rsa": "RSA with the untuned encoder (Wikipedia)", "uuas": "UUAS of distance probes (EWT test)"}
 
-table = tables.merge(tables.ROOT / "results" / "mini" / "tables")
+table = tables.merge(tables.ROOT / "results" / "minilm" / "tables")
 rsa = table[(table["method"] == "rsa") & (table["metric"] == "similarity") & (table["role"] == "score")]
 rsa = rsa[rsa["rows"].isna() & (rsa["corpus"] == "wiki")]
 uuas = table[(table["metric"] == "uuas") & (table["split"] == "test") & (table["probe"] == "structural")]

@@ -34,7 +34,7 @@ class Clone:
         if not root.exists():
             subprocess.run(["git", "clone", "-q", ROOT, root], check=True)
             shutil.rmtree(
-                root / "results" / "mini"
+                root / "results" / "minilm"
             )  # the published chapters only read tables: they take time and show nothing
 
     def start(self) -> subprocess.Popen:

@@ -1,7 +1,7 @@
 """Compare the smoke tables of today's code with those kept beside published tables, and say which of these are stale.
 
     make staleness                            # or: python tests/smoke_tables.py --write, once `make smoke` has run
-    make renew STUDY=studies/mini.yaml
+    make renew STUDY=studies/minilm.yaml
 
 A smoke table is what a run notebook makes with its default parameters. `make test` ends with 1 where `staleness.json` of a
 published study says something else than is found; that tables are stale, and said to be, is no error. `make renew` keeps today's

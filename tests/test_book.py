@@ -1,6 +1,6 @@
 """A book of made-up executed notebooks: complete, free of warnings, whole in a browser without a network.
 
-It shows two studies: a published one, `mini`, and the reader's own.
+It shows two studies: a published one, `minilm`, and the reader's own.
 """
 
 import html
@@ -94,7 +94,7 @@ def executed(tmp_path_factory):
     (folder / "tables" / "similarity-base-nli-1.manifest.json").write_text(json.dumps(MANIFEST))
     figure = pio.renderers["bert_repro"].to_mimebundle(dots().to_dict())
     (folder / "staleness.json").write_text('{"similarity": {"today": "rows gone: 3"}}')
-    with_caption = shown(ROOT / "results" / "mini" / "tables")
+    with_caption = shown(ROOT / "results" / "minilm" / "tables")
     wide = pd.DataFrame({f"a wide column {k}": [EVIL] for k in range(8)})
     sentence = {"text/html": wide.to_html(), "text/plain": "a table"}
     formula = "As {cite:t}`merchant2020` asked, see {doc}`similarity`, $d = \\lVert B h \\rVert^2$:\n\n$$\\min_B \\sum_l \\frac{1}{|s_l|^2}$$"
@@ -116,7 +116,7 @@ def executed(tmp_path_factory):
             ("runs", "Runs"),
         )
     }
-    pages = {f"chapters/{part}/{name}": page for part in ("mini", "yours") for name, page in chapters.items()}
+    pages = {f"chapters/{part}/{name}": page for part in ("minilm", "yours") for name, page in chapters.items()}
     pages |= {f"chapters/{name}": ran(name.title()) for name in ("compare", "reproduce", "parity")}
     pages["chapters/index"] = ran("The question", with_caption, text=formula)
     pages["runs/structural_probe-base"] = ran(
@@ -133,9 +133,9 @@ def executed(tmp_path_factory):
 
 
 def assembled(executed, out, repository="", banner=True):
-    mine, mini = study.load(executed / "demo.yaml"), study.load(ROOT / "studies" / "mini.yaml")
+    mine, minilm = study.load(executed / "demo.yaml"), study.load(ROOT / "studies" / "minilm.yaml")
     parts = [
-        book.Part("mini", mini, ROOT / "results" / "mini" / "tables"),
+        book.Part("minilm", minilm, ROOT / "results" / "minilm" / "tables"),
         book.Part("yours", mine if banner else mine.model_copy(update={"banner": ""}), executed / "tables"),
     ]
     book.assemble(parts, executed / "chapters", executed / "runs", out, repository)
@@ -151,28 +151,28 @@ def test_contents_follow_the_studies_the_published_one_first(executed, tmp_path)
     contents = (out / "_toc.yml").read_text()
     listed = re.findall(r"file: (\S+)", contents)
     chapters = [*get_args(study.Chapter), "claims", "runs", "extra"]
-    assert listed[: 2 * len(chapters)] == [f"{part}/{chapter}" for part in ("mini", "yours") for chapter in chapters]
+    assert listed[: 2 * len(chapters)] == [f"{part}/{chapter}" for part in ("minilm", "yours") for chapter in chapters]
     assert listed[2 * len(chapters) :] == [
         "compare", "reproduce", "deviations", "glossary", "references",
         "parity", "yours/runs/similarity-base-nli-1", "yours/runs/similarity-base-nli-2", "yours/runs/structural_probe-base",
     ]  # fmt: skip
-    assert "title: 'Structural probe: base'" in contents and "Published study mini, real text" in contents
+    assert "title: 'Structural probe: base'" in contents and "Published study minilm, real text" in contents
     assert not list(out.rglob("*.py")) and list(out.rglob("plotly*.js")) == [out / "_static" / "plotly.min.js"]
 
 
 def test_every_page_of_a_study_says_whose_it_is(executed, tmp_path):
     out = assembled(executed, tmp_path / "book")
     for path in [
-        *out.glob("mini/*.ipynb"),
+        *out.glob("minilm/*.ipynb"),
         *out.glob("yours/*.ipynb"),
         *out.glob("yours/runs/*.ipynb"),
         out / "index.ipynb",
     ]:
         text = heading(path)
-        mine, published = "Your run: study demo" in text, "Published study mini" in text
+        mine, published = "Your run: study demo" in text, "Published study minilm" in text
         assert (mine, published) == (
             path.parent.name in ("yours", "runs", "book"),
-            path.parent.name in ("mini", "book"),
+            path.parent.name in ("minilm", "book"),
         ), path
         assert (BANNER in text) == mine and text.startswith("# ")
     assert "banner" not in heading(out / "reproduce.ipynb")
@@ -189,7 +189,7 @@ def test_stale_tables_are_told_on_every_page_of_their_study(executed, tmp_path):
 
 def test_a_figure_has_its_number_data_notebook_and_runs(executed, tmp_path):
     out = assembled(executed, tmp_path / "book")
-    for part, run in (("mini", "runs.html#similarity-base-nli-1"), ("yours", "runs/similarity-base-nli-1.html")):
+    for part, run in (("minilm", "runs.html#similarity-base-nli-1"), ("yours", "runs/similarity-base-nli-1.html")):
         cells = nbformat.read(out / part / "similarity.ipynb", as_version=4).cells
         pages = [cell.outputs[0].data for cell in cells if cell.cell_type == "code"]
         assert "text/csv" not in pages[0]
@@ -205,8 +205,8 @@ def test_a_figure_has_its_number_data_notebook_and_runs(executed, tmp_path):
     ).read_bytes()
     front = nbformat.read(out / "index.ipynb", as_version=4)
     assert 'href="data/index-rsa.csv"' in front.cells[1].outputs[0].data["text/html"]
-    assert 'href="mini/runs.html#similarity-base-nli-1"' in front.cells[1].outputs[0].data["text/html"]
-    assert "{doc}`/mini/similarity`" in front.cells[0].source  # a page of no study leads to the first
+    assert 'href="minilm/runs.html#similarity-base-nli-1"' in front.cells[1].outputs[0].data["text/html"]
+    assert "{doc}`/minilmlm/similarity`" in front.cells[0].source  # a page of no study leads to the first
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_figure_has_its_number_data_notebook_and_runs(executed, tmp_path):
 def test_pages_offer_their_notebook_and_where_to_run_it(executed, tmp_path, repository):
     out = assembled(executed, tmp_path / "book", repository)
     text, run = (
-        heading(out / "mini" / "similarity.ipynb"),
+        heading(out / "minilm" / "similarity.ipynb"),
         heading(out / "yours" / "runs" / "structural_probe-base.ipynb"),
     )
     assert '<a href="../notebooks/chapters/similarity.ipynb" download>' in text
@@ -231,11 +231,11 @@ def test_what_a_study_does_not_have_is_named_and_not_linked(executed, tmp_path):
     copy = shutil.copytree(executed, tmp_path / "executed")
     (copy / "chapters" / "yours" / "similarity.ipynb").unlink()
     page = ran("Trees", text="See {doc}`similarity`, {doc}`models` and {doc}`reproduce`.")
-    for part in ("mini", "yours"):
+    for part in ("minilm", "yours"):
         nbformat.write(page, copy / "chapters" / part / "structural_probe.ipynb")
     out = assembled(copy, tmp_path / "book")
-    assert "See {doc}`/mini/similarity`, {doc}`/mini/models` and {doc}`/reproduce`." in heading(
-        out / "mini" / "structural_probe.ipynb"
+    assert "See {doc}`/minilmlm/similarity`, {doc}`/minilmlm/models` and {doc}`/reproduce`." in heading(
+        out / "minilm" / "structural_probe.ipynb"
     )
     assert "See *similarity*, {doc}`/yours/models` and" in heading(out / "yours" / "structural_probe.ipynb")
 
@@ -253,7 +253,7 @@ def test_a_page_that_is_gone_leaves_the_book(executed, tmp_path):
 def test_a_book_of_the_readers_study_alone(executed, tmp_path):
     part = book.Part("yours", study.load(executed / "demo.yaml"), executed / "tables")
     book.assemble([part], executed / "chapters", tmp_path / "no runs", tmp_path / "book")
-    assert "mini/" not in (tmp_path / "book" / "_toc.yml").read_text()
+    assert "minilm/" not in (tmp_path / "book" / "_toc.yml").read_text()
     assert "{doc}`/yours/similarity`" in heading(tmp_path / "book" / "index.ipynb")
 
 
@@ -288,7 +288,7 @@ def site(executed, tmp_path_factory):
     for path in sorted((ROOT / "notebooks" / "chapters").glob("*.ipynb")):
         alone = path.stem in ("index", "compare", "reproduce", "parity")
         notebooks.run(
-            path, folder / "executed" / "chapters" / ("" if alone else "mini") / path.name, {}, progress=False
+            path, folder / "executed" / "chapters" / ("" if alone else "minilm") / path.name, {}, progress=False
         )
     source = assembled(folder / "executed", folder / "book")
     command = [Path(sys.executable).with_name("jupyter-book"), "build", source, "-n", "-W", "--keep-going"]
@@ -447,7 +447,7 @@ CONTRAST = """element => {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["light", "dark"])
-@pytest.mark.parametrize("name", ["index", "mini/claims", "mini/similarity", "mini/runs", "compare"])
+@pytest.mark.parametrize("name", ["index", "minilm/claims", "minilm/similarity", "minilm/runs", "compare"])
 def test_text_stands_out_by_day_and_by_night(site, visit, mode, name):
     page = visit(site / f"{name}.html", color_scheme=mode)
     assert page.locator("html").get_attribute("data-theme") == mode
@@ -482,5 +482,5 @@ def test_from_the_front_page_to_the_table_the_notebook_and_the_command(site, vis
     assert (site / link).read_bytes() == (ROOT / "notebooks" / "similarity.ipynb").read_bytes()
     command = figure.locator("code").last.inner_text()
     assert re.fullmatch(
-        r'python -m bert_repro rerun results/mini/tables/similarity-base-\S+ -p layers "\[0, 3\]"', command
+        r'python -m bert_repro rerun results/minilm/tables/similarity-base-\S+ -p layers "\[0, 3\]"', command
     )

@@ -252,9 +252,9 @@ def test_what_one_set_has_alone_is_listed():
 
 
 def test_the_text_says_what_agrees_what_does_not_and_what_is_alone():
-    text = contrasts.text(contrasts.compare(mixed(), mixed(0.03, skip=[0])), "mini", "mine").splitlines()
-    assert text[0] == "mine less mini, 12 pairs of results: 0 agree, 0 are open, 12 differ; 1 more in mini only, 0 in mine only"  # fmt: skip
-    assert "The clearest differences, 12 of 12" in text and "In one set only, the first being mini and the second mine" in text  # fmt: skip
+    text = contrasts.text(contrasts.compare(mixed(), mixed(0.03, skip=[0])), "minilm", "mine").splitlines()
+    assert text[0] == "mine less minilm, 12 pairs of results: 0 agree, 0 are open, 12 differ; 1 more in minilm only, 0 in mine only"  # fmt: skip
+    assert "The clearest differences, 12 of 12" in text and "In one set only, the first being minilm and the second mine" in text  # fmt: skip
     assert any(
         line.startswith("+0.03 [+0.03, +0.03]  structural_probe: nli-1, uuas, layer 5, ewt:test") for line in text
     )
@@ -270,9 +270,9 @@ def test_the_text_says_what_agrees_what_does_not_and_what_is_alone():
 
 def test_the_text_refuses_sets_that_have_nothing_in_common():
     found = contrasts.compare(mixed(), tables.tidy([row(0.5, corpus="gum")]))
-    message = "no result of mini measures what one of demo does, so there is nothing to compare: they were measured on ewt, and on gum"  # fmt: skip
+    message = "no result of minilm measures what one of demo does, so there is nothing to compare: they were measured on ewt, and on gum"  # fmt: skip
     with pytest.raises(ValueError, match=message):
-        contrasts.text(found, "mini", "demo")
+        contrasts.text(found, "minilm", "demo")
 
 
 def test_a_set_is_a_folder_or_a_study(tmp_path, monkeypatch):
@@ -292,7 +292,7 @@ def test_a_set_is_a_folder_or_a_study(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_published_results_agree_with_themselves_and_two_seeds_mostly_do():
-    table = tables.merge(contrasts.folder("mini"))
+    table = tables.merge(contrasts.folder("minilm"))
     assert set(contrasts.compare(table, table)["finding"]) == {"agrees"}
     found = contrasts.compare(table, table, model="nli-1", other_model="nli-2")
     counts = found["finding"].value_counts()
@@ -312,7 +312,7 @@ def test_the_published_results_agree_with_themselves_and_two_seeds_mostly_do():
             mixed(0.05, skip=[0]),
             ["The clearest differences", "0.05", "1 more in mine only", "No claim could be tested"],
         ),
-        (mixed(), ["mini, second set less mini, 13 pairs of results: 13 agree", "None differ"]),
+        (mixed(), ["minilm, second set less minilm, 13 pairs of results: 13 agree", "None differ"]),
         (tables.tidy([row(0.5, corpus="gum")], study="two"), ["so there is nothing to compare", "gum"]),
     ],
     ids=["one set", "two that differ", "two that agree", "two of other corpora"],

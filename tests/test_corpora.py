@@ -308,5 +308,5 @@ def test_checksums_are_those_of_the_files_that_are_read(clone, tmp_path, monkeyp
 @pytest.mark.slow
 def test_the_files_behind_the_published_numbers_are_those_listed(monkeypatch, capsys, real_data):
     monkeypatch.setenv("BERT_REPRO_DATA", str(real_data))
-    assert main(["study", str(ROOT / "studies" / "mini.yaml"), "--files"]) == 0
-    assert capsys.readouterr().out == (ROOT / "results" / "mini" / "files.sha256").read_text()
+    assert main(["study", str(ROOT / "studies" / "minilm.yaml"), "--files"]) == 0
+    assert capsys.readouterr().out == (ROOT / "results" / "minilm" / "files.sha256").read_text()

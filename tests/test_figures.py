@@ -216,14 +216,14 @@ def test_a_mean_and_another_model_are_told_from_seeds_by_their_look():
 def test_dots_of_two_sets_are_told_apart_by_colour_and_marker():
     both = [
         one.assign(set=name)
-        for name, one in ((n, tables.tidy(scored("accuracy", 0.7, 0.8))) for n in ("<mini>", "yours"))
+        for name, one in ((n, tables.tidy(scored("accuracy", 0.7, 0.8))) for n in ("<minilm>", "yours"))
     ]
     figure = figures.dots(pd.concat(both, ignore_index=True), "metric", each="set")
     first, second = drawn_dots(figure).values()
-    assert (first.name, second.name) == ("&lt;mini&gt;", "yours") and list(first.x) == list(second.x) == [0.7, 0.8]
+    assert (first.name, second.name) == ("&lt;minilm&gt;", "yours") and list(first.x) == list(second.x) == [0.7, 0.8]
     assert first.marker.color != second.marker.color and first.marker.symbol != second.marker.symbol
     legend = {trace.name: trace.marker for trace in figure.data if trace.showlegend is not False}
-    assert legend == {"&lt;mini&gt;": first.marker, "yours": second.marker}
+    assert legend == {"&lt;minilm&gt;": first.marker, "yours": second.marker}
 
 
 @pytest.mark.parametrize("zero", [False, True])

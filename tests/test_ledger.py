@@ -28,9 +28,9 @@ def test_overview_has_a_row_a_run_with_machine_time_and_why_it_is_stale():
 
 
 def test_details_hold_parameters_command_and_manifest():
-    page = ledger.details(MADE, {"states-a": "x"}, "results/mini/tables")
+    page = ledger.details(MADE, {"states-a": "x"}, "results/minilm/tables")
     assert re.findall(r'id="([^"]+)"', page) == list(MADE)
-    assert "python -m bert_repro rerun results/mini/tables/similarity-a<" in page and "states-a: stale" in page
+    assert "python -m bert_repro rerun results/minilm/tables/similarity-a<" in page and "states-a: stale" in page
     assert (
         "<td>layers</td><td>[0, 3]</td>" in page
         and "&lt;script&gt;" in page
@@ -40,7 +40,7 @@ def test_details_hold_parameters_command_and_manifest():
 
 
 def test_every_published_run_can_be_shown():
-    made = provenance.manifests(ROOT / "results" / "mini" / "tables")
+    made = provenance.manifests(ROOT / "results" / "minilm" / "tables")
     assert len(made) > 50 and ledger.overview(made, {}).count("<tr><td>") == len(made)
     assert json.loads(json.dumps(list(made))) == re.findall(
         r'<details class="run" id="([^"]+)"', ledger.details(made, {}, "x")
@@ -101,5 +101,5 @@ def test_a_model_with_two_copies_is_told_from_one_that_was_the_same_everywhere()
 
 
 def test_every_published_text_was_the_same_in_all_runs():
-    texts = ledger.texts(provenance.manifests(ROOT / "results" / "mini" / "tables"))
+    texts = ledger.texts(provenance.manifests(ROOT / "results" / "minilm" / "tables"))
     assert len(texts) > 10 and texts.index.is_unique

@@ -13,7 +13,7 @@ from bert_repro.workflow import costs, notebooks, plan, study
 from bert_repro.workflow.study import Run
 
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
-MINI = study.load(ROOT / "studies" / "mini.yaml")
+MINI = study.load(ROOT / "studies" / "minilm.yaml")
 MINILM = costs.ENCODERS["minilm"]
 TUNING = next(run.parameters for run in study.runs(MINI) if run.name == "finetune-nli-2")
 
@@ -93,7 +93,7 @@ DIAMOND = [job("a", 3), job("b", 5), job("c", 4, ("a",)), job("d", 1, ("b", "c")
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 9])
-@pytest.mark.parametrize("planned", [DIAMOND, DIAMOND[::-1], plan.jobs(MINI)], ids=["diamond", "backwards", "mini"])
+@pytest.mark.parametrize("planned", [DIAMOND, DIAMOND[::-1], plan.jobs(MINI)], ids=["diamond", "backwards", "minilm"])
 def test_a_schedule_lies_between_its_bounds(planned, workers):
     by_name = {one.run.name: one for one in planned}
 
@@ -265,7 +265,7 @@ def test_measured_steps_are_met_within_a_quarter(monkeypatch, name, inputs, piec
     assert (many - few) / 100 == pytest.approx(seconds, rel=0.25)
 
 
-MANIFESTS = sorted((ROOT / "results" / "mini" / "tables").glob("*.manifest.json"))
+MANIFESTS = sorted((ROOT / "results" / "minilm" / "tables").glob("*.manifest.json"))
 
 
 def estimated(path):

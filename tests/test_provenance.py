@@ -91,17 +91,17 @@ def test_declared_lists_the_parameters(project):
 
 def test_recorder_writes_table_manifest_and_artefacts(project, capsys):
     provenance.commit.cache_clear()
-    namespace = {"layers": [0, 6], "study": "mini", "output": "out/x.parquet", "unrelated": object()}
+    namespace = {"layers": [0, 6], "study": "minilm", "output": "out/x.parquet", "unrelated": object()}
     extra = tables.artefacts([{"kind": "curve", "content": [1]}])
     tables.Recorder("measure", namespace).write(small(), {"weights": "abc"}, extra)
     assert capsys.readouterr().out == "3 rows written to out/x.parquet\n"
     table = tables.merge(project / "out", "measure")
-    assert set(table["study"]) == {"mini"} and set(table["notebook"]) == {"measure"}
+    assert set(table["study"]) == {"minilm"} and set(table["notebook"]) == {"measure"}
     assert tables.merge_artefacts(project / "out", "curve")[["study", "notebook"]].values.tolist() == [
-        ["mini", "measure"]
+        ["minilm", "measure"]
     ]
     manifest = json.loads((project / "out" / "x.manifest.json").read_text())
-    assert manifest["parameters"] == {"layers": [0, 6], "study": "mini", "output": "out/x.parquet"}
+    assert manifest["parameters"] == {"layers": [0, 6], "study": "minilm", "output": "out/x.parquet"}
     assert manifest["inputs"] == {"weights": "abc"}
     assert "fingerprint" not in manifest
     assert manifest["commit"] == "unknown"  # the folder is no repository

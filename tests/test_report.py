@@ -62,7 +62,7 @@ class Clone:
 
     def __init__(self, folder: Path):
         self.root, self.study, self.base = folder / "clone", folder / "reader.yaml", folder / "my bert"
-        ignored = shutil.ignore_patterns("build", "mini", "shared", ".*", "__pycache__", "*.egg-info")
+        ignored = shutil.ignore_patterns("build", "minilm", "shared", ".*", "__pycache__", "*.egg-info")
         shutil.copytree(ROOT, self.root, ignore=ignored)
         self.study.write_text(STUDY)
         tiny = checkpoints.open("tiny")

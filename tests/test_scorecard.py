@@ -8,7 +8,7 @@ from bert_repro.figures import scorecard
 from bert_repro.results import claims
 
 
-def judged(*verdicts, study="mini"):
+def judged(*verdicts, study="minilm"):
     known = claims.load().claims
     rows = [
         {"id": c.id, "claim": c.claim, "verdict": verdict, "effect": effect, "ci_low": effect, "ci_high": effect, "why": "So <b>it</b> is.",
@@ -27,15 +27,15 @@ PAIRS = pd.DataFrame(
 
 def test_studies_stand_side_by_side_and_each_verdict_leads_to_its_claim():
     page = scorecard.table(
-        {"mini (published)": judged("supported"), "demo (your run)": judged("not tested here", "contradicted")},
-        {"mini (published)": "mini/claims.html", "demo (your run)": "yours/claims.html"},
+        {"minilm (published)": judged("supported"), "demo (your run)": judged("not tested here", "contradicted")},
+        {"minilm (published)": "minilm/claims.html", "demo (your run)": "yours/claims.html"},
     )
     rows = re.findall(r"<tr>(.*?)</tr>", page)[1:]
     assert len(rows) == len(claims.load().claims)
     for row, claim in zip(rows, claims.load().claims, strict=True):
         links = re.findall(r'data-study="([^"]+)"><a href="([^"]+)">', row)
         assert links == [
-            ("mini (published)", f"mini/claims.html#{claim.id}"),
+            ("minilm (published)", f"minilm/claims.html#{claim.id}"),
             ("demo (your run)", f"yours/claims.html#{claim.id}"),
         ]
         assert "✓ supported" in row and "+0.250 [+0.250, +0.250]" in row

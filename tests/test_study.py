@@ -40,7 +40,7 @@ def runs(request):
 
 
 def test_there_are_studies():
-    assert {"demo", "mini"} <= {path.stem for path in STUDIES}
+    assert {"demo", "minilm"} <= {path.stem for path in STUDIES}
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -288,7 +288,7 @@ def test_what_is_no_mapping_is_refused(tmp_path, text, kind):
 
 def test_a_missing_file_is_answered_with_those_there_are(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"no study file .*absent.yaml: there are studies/demo.yaml, studies/mini"
+        FileNotFoundError, match=r"no study file .*absent.yaml: there are studies/demo.yaml, studies/minilm"
     ):
         study.load(tmp_path / "absent.yaml")
 

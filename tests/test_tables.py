@@ -119,7 +119,7 @@ def test_what_is_written_is_read(tmp_path):
     same(tables.read(path), small())
     assert tables.read(path)["replicates"][0].dtype == np.float32
     assert sorted(p.name for p in path.parent.iterdir()) == ["x.csv", "x.manifest.json", "x.parquet", "x.replicates.parquet"]  # fmt: skip
-    assert json.loads((path.parent / "x.manifest.json").read_text()) == {"a": [2], "b": 1}
+    assert json.loads((path.parent / "x.manifest.json").read_text()) == {"a": [2], "b": 1, "schema": tables.SCHEMA}
     people = pd.read_csv(path.parent / "x.csv")
     assert list(people.columns) == list(tables.COLUMNS) and people["value"].tolist() == [0.5, 0.75, 1.0]
 
@@ -151,6 +151,25 @@ def test_the_table_itself_appears_last(tmp_path, monkeypatch):
 def test_a_missing_table_is_answered_with_how_to_make_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="no table at .*x.parquet: `make report` makes the tables of a study"):
         tables.read(tmp_path / "x.parquet")
+
+
+def test_a_table_of_a_former_version_is_told_and_not_misread(tmp_path):
+    tables.write(tmp_path / "x.parquet", small(), {})
+    manifest = tmp_path / "x.manifest.json"
+    assert json.loads(manifest.read_text()) == {"schema": tables.SCHEMA}
+    manifest.write_text("{}")
+    with pytest.raises(
+        ValueError, match="x.parquet was written by a former version, .*: remove the folder, and `make report`"
+    ):
+        tables.merge(tmp_path)
+
+
+def test_a_split_is_found_whatever_was_drawn_from_it():
+    table = tables.tidy(
+        [row(0.5) | {"split": split} for split in ("test", "test[500]", "dev[-20]", "", None)], corpus="trees"
+    )
+    assert tables.of_split(table, "test").tolist() == [True, True, False, False, False]
+    assert not len(tables.of_split(table[:0], "test"))
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".replicates.parquet"])

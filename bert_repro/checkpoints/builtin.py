@@ -28,7 +28,7 @@ MINILM_FILES = (
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt",
 )  # fmt: skip
 ALIASES = {
-    "minilm": "all-MiniLM-L6-v2: 6 layers, 384 wide; the base encoder of the demo and mini studies",
+    "minilm": "all-MiniLM-L6-v2: 6 layers, 384 wide; the base encoder of the demo and minilm studies",
     "tiny": "2 layers, 32 wide, seeded random weights, a vocabulary of three thousand pieces: seconds, no downloads",
 }
 """Models with a name of their own; `python -m bert_repro list models` shows them."""

@@ -22,7 +22,7 @@ from bert_repro.corpora import readers, tfds
 from bert_repro.corpora.items import LABELS as LABELS
 from bert_repro.corpora.items import Pair, Sentence
 from bert_repro.corpora.items import Question as Question
-from bert_repro.corpora.reference import Reference, named
+from bert_repro.corpora.reference import Reference, drawn_split, named
 from bert_repro.corpora.sources import CORPORA, SUCCESSORS
 from bert_repro.corpora.sources import credit as credit
 from bert_repro.corpora.sources import refuse_to_show as refuse_to_show
@@ -81,6 +81,11 @@ class Located(NamedTuple):
     records: Callable[[dict[str, int]], Iterator[readers.Record]]  # fills in what it leaves out
     drawn: int | None  # how many items to draw; below 0, how many to leave out
 
+    @property
+    def part(self) -> str:
+        """What the tables call the split: with its draw, as in `dev[600]`."""
+        return drawn_split(self.split, self.drawn)
+
 
 def locate(reference: str) -> Located:
     """Find a corpus without reading it.
@@ -118,6 +123,14 @@ def locate(reference: str) -> Located:
     if not path.is_file():
         raise FileNotFoundError(f"no corpus file {name}")
     return Located(path.name, split or "", path, functools.partial(readers.records, path, {}), count)
+
+
+def columns(reference: str) -> dict[str, str]:
+    """Give the table columns that name a corpus, or a folder of running text; errors as in `locate`."""
+    if Path(reference).is_dir() and not registered(reference):
+        return {"corpus": Path(reference).name, "split": ""}
+    place = locate(reference)
+    return {"corpus": place.name, "split": place.part}
 
 
 def _file(reference: str, name: str) -> Path:
@@ -196,12 +209,10 @@ def stream(reference: str) -> Stream:
     if first is None:
         raise ValueError(f"{place.path} holds no sentence: an empty corpus cannot be used")
     records = itertools.chain([first], records)
-    split = place.split
     if place.drawn is not None:
         chosen = _chosen(reference, place.drawn, _items(str(Reference.parse(reference).whole)), "items")
         records = (record for number, record in enumerate(records) if number in chosen)
-        split = f"{split}[{place.drawn}]"
-    return Stream(place.name, split, (record() for record in records), left_out)
+    return Stream(place.name, place.part, (record() for record in records), left_out)
 
 
 def _chosen(reference: str, drawn: int, there: int, what: str) -> set[int]:

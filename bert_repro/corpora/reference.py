@@ -45,7 +45,12 @@ class Reference:
 
     def __str__(self) -> str:
         split = f":{self.split}" if self.split is not None else ""
-        return self.name + split + (f"[{self.drawn}]" if self.drawn is not None else "")
+        return drawn_split(self.name + split, self.drawn)
+
+
+def drawn_split(split: str, drawn: int | None) -> str:
+    """Name a split together with its draw, as the tables do: `dev[600]`; the split itself where nothing is drawn."""
+    return split if drawn is None else f"{split}[{drawn}]"
 
 
 def named(text: str) -> str:

@@ -76,9 +76,9 @@ def _badge(row: Any) -> str:
 
 def _section(claim: claims.Claim, judged: Any, pairs: pd.DataFrame) -> str:
     weak = ""
-    if claim.weakened_on.studies and claim.weakened_on.reason not in judged.why:
-        where = " and ".join(claim.weakened_on.studies)
-        weak = f"<p>At most inconclusive on {where}: {html.escape(claim.weakened_on.reason)}.</p>"
+    if claim.weakened_on.bases and claim.weakened_on.reason not in judged.why:
+        where = " or ".join(claim.weakened_on.bases)
+        weak = f"<p>At most inconclusive on the base {where}: {html.escape(claim.weakened_on.reason)}.</p>"
     margins = {(test.margin.value, test.margin.unit, test.margin.why): test.rule for test in claim.tests}
     said = "".join(
         f"<li>Rule <i>{rule}</i>, margin {value:g} {html.escape(unit)}: {html.escape(why)}</li>"

@@ -278,14 +278,12 @@ def _changed(blocks: int, frozen: int, kept: int) -> str:
 def _rows(metrics: Sequence[str], counts: np.ndarray, scored: Examples, resamples: int) -> list[dict[str, object]]:
     """Give the table rows of a corpus; a metric that counts nothing there has none."""
     weights = intervals.draws(scored.digest, len(counts), resamples)
-    corpus, _, split = scored.reference.partition(":")
+    where = corpora.columns(scored.reference)
     rows: list[dict[str, object]] = []
     for m, name in enumerate(metrics):
         if n := int(counts[:, m, 1].sum()):
             value, replicates = intervals.ratio(counts[:, m, 0], counts[:, m, 1], weights)
-            rows.append(
-                {"corpus": corpus, "split": split, "metric": name, "n": n} | intervals.row(float(value), replicates)
-            )
+            rows.append(where | {"metric": name, "n": n} | intervals.row(float(value), replicates))
     return rows
 
 

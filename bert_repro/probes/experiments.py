@@ -36,10 +36,11 @@ def split(texts: Sequence[Any], stored: Sequence[Any], **options: Any) -> list[S
     """
     return [
         Split(
-            treebank(text.items, one.rows, **options), one, one.inputs["corpus"], {"corpus": text.name, "split": used}
+            treebank(text.items, one.rows, **options), one, one.inputs["corpus"],
+            {"corpus": text.name, "split": used + "".join(text.split.partition("[")[1:])},  # by its use, with its draw
         )
         for text, one, used in zip(texts, stored, ("train", "dev", "test"), strict=True)
-    ]
+    ]  # fmt: skip
 
 
 class Measured(NamedTuple):

@@ -113,10 +113,15 @@ class Source(_Strict):
 
 
 class Weakened(_Strict):
-    """The studies on which a claim gets at most *inconclusive*, and why these or none."""
+    """The base encoders on which a claim gets at most *inconclusive*, and why these or none."""
 
-    studies: list[str]
+    bases: list[str]
     reason: str = Field(min_length=1)
+
+    def holds(self, table: pd.DataFrame) -> bool:
+        """Tell whether the encoders of a table were tuned from one of these bases, whoever's copy of it that is."""
+        names = table["base"].str.extract(r"([^/@]+)(?:@.*)?$", expand=False)  # of a folder or hub id with its revision
+        return bool(names.isin(self.bases).any())
 
 
 class Claim(_Strict):
@@ -243,7 +248,7 @@ def judge(claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataFrame
     """Compare once, and give both: `verdicts` and `pairs`."""
     rows = _rows(table, study)
     tested = [(claim, *_tested(claim, rows, claims.defaults)) for claim in claims.claims]
-    judged = [_judge(*one, study) for one in tested]
+    judged = [_judge(*one, study, one[0].weakened_on.holds(rows)) for one in tested]
     found = [
         (claim.id, p.side, p.against, *p.difference, p.test.margin.unit, p.test.rule, p.test.margin.value, p.seeds, p.verdict)
         for claim, pairs, _ in tested
@@ -260,8 +265,8 @@ def _rows(table: pd.DataFrame, study: str) -> pd.DataFrame:
     for name, columns in (("case", _CASE), ("repeat", _REPEATS)):  # the filled columns of each kind, as one key
         filled = rows[columns].to_dict("records")
         rows[name] = [tuple((c, v) for c, v in row.items() if not pd.isna(v)) for row in filled]
-    for column in {*tables.COLUMNS} - _NUMBERS:  # `ewt` also stands for `ewt:test[500]`
-        cells = rows[column].str.split(r"[:\[]", regex=True).str[0] if column in ("corpus", "split") else rows[column]
+    for column in {*tables.COLUMNS} - _NUMBERS:  # `test` also stands for `test[500]`
+        cells = tables.whole_split(rows) if column == "split" else rows[column]
         rows[_BY + column] = cells.astype("category")
     return rows
 
@@ -283,7 +288,7 @@ def _tested(claim: Claim, table: pd.DataFrame, defaults: Mapping) -> tuple[list[
     return pairs, missing
 
 
-def _judge(claim: Claim, pairs: list[_Pair], missing: list[str], study: str) -> dict[str, object]:
+def _judge(claim: Claim, pairs: list[_Pair], missing: list[str], study: str, weakened: bool) -> dict[str, object]:
     found = {pair.verdict for pair in pairs}
     if missing and "contradicted" not in found:
         why, numbers = f"Missing: {'; '.join(dict.fromkeys(missing))}.", (pd.NA,) * 3
@@ -292,8 +297,8 @@ def _judge(claim: Claim, pairs: list[_Pair], missing: list[str], study: str) -> 
         verdict = next(v for v in ("contradicted", "inconclusive", "supported") if v in found)
         decided = min((p for p in pairs if p.verdict == verdict), key=lambda p: p.slack)
         why, numbers = f"Deciding one of {len(pairs)} pairs: {decided.text}.", decided.difference
-        if verdict != "inconclusive" and study in claim.weakened_on.studies:
-            why = f"Would be {verdict}, but at most inconclusive on {study}: {claim.weakened_on.reason}. {why}"
+        if verdict != "inconclusive" and weakened:
+            why = f"Would be {verdict}, but at most inconclusive on this base: {claim.weakened_on.reason}. {why}"
             verdict = "inconclusive"
     return dict(zip(COLUMNS, (claim.id, claim.claim, verdict, *numbers, len(pairs), why, study), strict=True))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bert_repro.files import renamed
 from bert_repro.results import intervals, tables
 
 TOLERANCE = 0.02
@@ -180,7 +181,7 @@ def folder(which: str) -> Path:
                 return place
     raise FileNotFoundError(
         f"no tables of {which!r}: give a folder of tables, or a study with results/{which}/tables or build/{which}/tables; "
-        "`make report` makes them"
+        f"`make report` makes them{renamed(which)}"
     )
 
 

@@ -109,7 +109,7 @@ def published(scores: pd.DataFrame) -> pd.DataFrame:
     known = tables.tidy(PUBLISHED, role="baseline")
     there = scores[["task", "metric", "corpus", "split"]].drop_duplicates()
     both = known.drop(columns="split").merge(there, on=["task", "metric"], suffixes=("_known", ""))
-    name = both["corpus"].str.split(":").str[0].replace(SAME)
+    name = both["corpus"].replace(SAME)
     return both[both["corpus_known"].isna() | (both["corpus_known"] == name)][known.columns]
 
 
@@ -130,23 +130,18 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
     """
     scores = table[table["method"].isin(["fine-tuning", "layer reverted"])]
     reverted = scores["layer"].notna()
-    twins = whole(scores[~reverted])[["task", "seed", "model"]].drop_duplicates()
-    changed = scores[reverted | (scores["layers_changed"] != "all")]
-    changed = changed.merge(twins.rename(columns={"model": "twin"}), on=["task", "seed"], how="left")
+    tuned = whole(scores[~reverted])
+    twins = tuned[["task", "seed", "model"]].drop_duplicates().rename(columns={"model": "twin"})
+    changed = scores[reverted | (scores["layers_changed"] != "all")].merge(twins, on=["task", "seed"], how="left")
     changed["twin"] = changed["twin"].mask(changed["layer"].notna(), changed["model"])
-    found = [scores[:0]]
-    for twin, group in changed.groupby("twin", sort=False):
-        # what was measured is the same, whichever layer was put back: the layer steps aside while rows are paired
-        aside = group.assign(
-            model=group["model"] + " changed", reference_layer=group["layer"], layer=pd.NA, method="fine-tuning"
-        )
-        both = pd.concat([scores[~reverted & (scores["model"] == twin)], aside[scores.columns]])
-        pairs = tables.paired(both.astype(tables.COLUMNS), str(twin))
-        layer = pairs["reference_layer"]
-        method = pairs["method"].mask(layer.notna(), "layer reverted")
-        model = pairs["model"].str.removesuffix(" changed")
-        found.append(pairs.assign(model=model, layer=layer, reference_layer=pd.NA, method=method))
-    return pd.concat(found, ignore_index=True).astype(tables.COLUMNS)
+    # the same was measured, whichever layer was put back, of which `layer` and `method` speak here
+    on = [column for column in tables.MEASURED if column not in ("layer", "method")]
+    made = [
+        tables.subtract(group, tuned[tuned["model"] == twin], str(twin), on).assign(reference_model=twin)
+        for twin, group in changed.groupby("twin", sort=False)
+        if len(tuned[tuned["model"] == twin])
+    ]
+    return pd.concat([scores[:0], *made], ignore_index=True).astype(tables.COLUMNS)
 
 
 def by_learning(scores: pd.DataFrame) -> pd.DataFrame:
@@ -219,7 +214,7 @@ def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFram
     text = similar[["corpus", "split"]].iloc[0]
     similar = similar[(similar[["corpus", "split"]] == text).all(axis=1)]
     found = [_plain(similar, "change", MEASURE, less=1.0)]
-    probed = table[table["model"].isin([model, base]) & (table["split"] == "test") & (table["role"] == "score")]
+    probed = table[table["model"].isin([model, base]) & tables.of_split(table, "test") & (table["role"] == "score")]
     uuas = probed[(probed["metric"] == "uuas") & (probed["probe"] == "structural")]
     both = uuas.groupby("probe_seed")["model"].nunique()
     uuas = uuas[uuas["probe_seed"] == both[both == 2].index.min()]  # the first seed that both were probed with

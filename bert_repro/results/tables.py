@@ -30,6 +30,8 @@ COLUMNS = {
     "method": _TEXT, "metric": _TEXT, "value": _FLOAT, "ci_low": _FLOAT, "ci_high": _FLOAT, "n": _INT,
 }  # fmt: skip
 """Columns of every table and their pandas types; a column that does not apply to a row is empty (NA)."""
+SCHEMA = 2
+"""What a manifest says of its table beside the columns; in tables before that, `split` did not name the draw."""
 ROLES = ("score", "control", "baseline", "floor")
 ARTEFACTS = {
     "study": _TEXT,
@@ -99,7 +101,7 @@ def write(
     packed = pd.DataFrame([_packed(one) for one in kept], columns=_PACKED).assign(row=kept.index)
     atomically(
         path.with_suffix(".manifest.json"),
-        lambda p: p.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n"),
+        lambda p: p.write_text(json.dumps(dict(manifest) | {"schema": SCHEMA}, indent=1, sort_keys=True) + "\n"),
     )
     atomically(path.with_suffix(".csv"), lambda p: numbers.to_csv(p, index=False, float_format="%.7g"))
     # small integers byte by byte: the upper bytes are all alike and cost next to nothing
@@ -155,10 +157,17 @@ def read(path: Path | str) -> pd.DataFrame:
     Raises:
         FileNotFoundError: No table there; the message says how tables are made.
         OSError: A file of it is damaged.
+        ValueError: A former version wrote it.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no table at {path}: `make report` makes the tables of a study")
+    manifest = path.with_suffix(".manifest.json")
+    if manifest.is_file() and json.loads(manifest.read_text(encoding="utf-8")).get("schema") != SCHEMA:
+        raise ValueError(
+            f"{path} was written by a former version, which named splits without what was drawn from them: "
+            "remove the folder, and `make report` makes its tables again"
+        )
     table = _read(path).reindex(columns=list(COLUMNS)).astype(COLUMNS)
     table["replicates"] = None
     beside = path.with_suffix(".replicates.parquet")
@@ -201,6 +210,20 @@ def merge_artefacts(folder: Path | str, kind: str) -> pd.DataFrame:
     return frame.assign(content=[json.loads(content) for content in frame["content"]])
 
 
+def whole_split(table: pd.DataFrame) -> pd.Series:
+    """Give the split that each row's draw is of: `test` where that is `test[500]`."""
+    return table["split"].str.extract(r"^([^\[]*)", expand=False)
+
+
+def of_split(table: pd.DataFrame, name: str) -> pd.Series:
+    """Tell which rows are of a split, or of a draw from it."""
+    return (whole_split(table) == name).fillna(False).astype(bool)
+
+
+MEASURED = ("notebook", "layer", "corpus", "split", "rows", "target", "probe", "probe_seed", "method", "metric")
+"""Columns that say what a row measures, whatever of."""
+
+
 def paired(table: pd.DataFrame, reference: str, by: str = "model", same: Sequence[str] = ()) -> pd.DataFrame:
     """Subtract one model's rows from the others', or one corpus's or task's, row by row and resample by resample.
 
@@ -211,22 +234,38 @@ def paired(table: pd.DataFrame, reference: str, by: str = "model", same: Sequenc
         same: Columns in which a row must equal what is subtracted from it, beside those that say what is measured.
 
     Returns:
-        The other sides' rows with `value`, `ci_low`, `ci_high` and `replicates` of the difference. Rows of different
+        What `subtract` gives, `reference_model` being the model that was subtracted.
+
+    Raises:
+        ValueError: See `subtract`.
+    """
+    on = [*dict.fromkeys([*(column for column in MEASURED if column != by), *same])]
+    is_reference = (table[by] == reference).fillna(False)
+    differences = subtract(table[~is_reference], table[is_reference], reference, on)
+    return differences.assign(reference_model=reference).astype(COLUMNS) if by == "model" else differences
+
+
+def subtract(rows: pd.DataFrame, reference: pd.DataFrame, name: str, on: Sequence[str] = MEASURED) -> pd.DataFrame:
+    """Subtract from each row the one of a reference that agrees with it in some columns, resample by resample.
+
+    Args:
+        rows: Rows with replicates.
+        reference: Rows with replicates, no two alike in those columns.
+        name: What the reference is called in messages.
+        on: The columns, empty being equal to empty.
+
+    Returns:
+        The rows that have a partner, with `value`, `ci_low`, `ci_high` and `replicates` of the difference. Rows of different
         corpora were drawn apart: their interval is that of two independent samples.
 
     Raises:
         ValueError: Nothing to pair, several rows of the reference fit, or rows without replicates.
     """
-    keys = ["notebook", "layer", "corpus", "split", "rows", "target", "probe", "probe_seed", "method", "metric"]
-    keys = [*dict.fromkeys([*(key for key in keys if key != by), *same])]
-    base = table[table[by] == reference]
-    if base.duplicated(keys).any():
-        raise ValueError(f"several rows of {reference!r} measure the same thing: filter the table first")
-    others = table[table[by] != reference].reset_index(drop=True)
-    # NA equals NA here, as pandas merges it
-    both = others.merge(base[[*keys, "value", "replicates"]], on=keys, suffixes=("", "_reference"))
+    if reference.duplicated(list(on)).any():
+        raise ValueError(f"several rows of {name!r} measure the same thing: filter the table first")
+    both = rows.merge(reference[[*on, "value", "replicates"]], on=list(on), suffixes=("", "_reference"))
     if both.empty:
-        raise ValueError(f"no row can be paired with one of {reference!r}")
+        raise ValueError(f"no row can be paired with one of {name!r}")
     if both[["replicates", "replicates_reference"]].isna().any(axis=None):
         raise ValueError(
             "rows without replicates cannot be paired: are the .replicates.parquet files beside the tables?"
@@ -234,7 +273,6 @@ def paired(table: pd.DataFrame, reference: str, by: str = "model", same: Sequenc
     sides = zip(both["value"], both["replicates"], both["value_reference"], both["replicates_reference"], strict=True)
     both[["value", "ci_low", "ci_high"]] = [intervals.difference(*four) for four in sides]
     both["replicates"] = both["replicates"] - both["replicates_reference"]
-    both = both.assign(reference_model=reference) if by == "model" else both
     return both[[*COLUMNS, "replicates"]].astype(COLUMNS)
 
 

@@ -47,7 +47,7 @@ class HiddenStates:
 
     Attributes:
         corpus: Its name.
-        split: Of the corpus.
+        split: Its split, with the draw if there is one: `dev[600]`.
         setting: How they were computed.
         layers: The number of states: blocks + 1.
         hidden: The width of a state.
@@ -58,7 +58,7 @@ class HiddenStates:
 
     def __init__(self, entry: store.Entry, reference: str, setting: Setting):
         about, where = entry.open(), corpora.locate(reference)
-        self.corpus, self.split, self.setting = where.name, where.split, setting
+        self.corpus, self.split, self.setting = where.name, where.part, setting
         self._entry, self.folder = entry, entry.folder
         self.layers, self.hidden = int(about["layers"]), int(about["hidden"])
         self.report, self.inputs = alignment.Report(**about["report"]), dict(about["digests"])

@@ -61,7 +61,7 @@ LIMITS = {"nli": 128, "squad": 384, "parsing": 256, "tagging": 256, "masked_word
 
 # Seconds are those of one core (AMD EPYC, two cores, no GPU) while other work runs beside, as in `make report`; bytes are
 # of resident memory at its peak. Fitted to steps of 640 to 6,144 wordpieces with 0 to 6 of 6 blocks frozen, which the tests
-# list, and to whole jobs, whose manifests lie in results/mini: all of minilm. BERT base took a fifth less than this says.
+# list, and to whole jobs, whose manifests lie in results/minilm: all of minilm. BERT base took a fifth less than this says.
 GFLOPS = 170  # of float32, that one core of that machine multiplies: on another one, seconds grow or shrink about as that does
 SOFTMAX = 3  # times that attention between two wordpieces takes longer than its products alone
 FORWARD, TRAINING = 200e9, 166e9  # FLOP a second in matrix products, predicting and learning
@@ -110,7 +110,7 @@ PAGES = 1e6  # bytes a job: table, executed notebook, page
 # A scheduler ends what outgrows its request, so that there has to be room: for slower machines, for estimates that are off.
 MORE_TIME, SETTLE = 3, 10  # times the minutes, and more of them until a job on a busy file system has begun
 MORE_MEMORY, ENGINE = 1.5, 1e9  # times the bytes, and those of Snakemake and papermill around the notebook
-GPU = 8  # times that a GPU was faster than a core: 99 s for 780 (MNLI), 173 s for 1,430 (SQuAD), both in results/mini
+GPU = 8  # times that a GPU was faster than a core: 99 s for 780 (MNLI), 173 s for 1,430 (SQuAD), both in results/minilm
 CUDA = 4e9  # bytes of the machine's own memory that its libraries may take: not measured
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from bert_repro.files import ROOT
+from bert_repro.files import ROOT, renamed
 from bert_repro.results import TaskName
 
 Chapter = Literal[
@@ -211,7 +211,7 @@ def load(path: Path | str, base: str = "") -> Study:
     path = Path(path)
     if not path.is_file():
         known = ", ".join(sorted(str(p.relative_to(ROOT)) for p in (ROOT / "studies").glob("*.yaml")))
-        raise FileNotFoundError(f"no study file {path}: there are {known}")
+        raise FileNotFoundError(f"no study file {path}: there are {known}{renamed(path)}")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _KeysOnce)
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_repro import checkpoints
-from bert_repro.files import ROOT
+from bert_repro.files import ROOT, renamed
 from bert_repro.results import provenance
 from bert_repro.workflow import notebooks
 
@@ -19,7 +19,7 @@ def rerun(table: Path | str, changed: Sequence[tuple[str, str]] = ()) -> Path:
     """Run again what made a table, into a folder of its own; first train the tuned encoders that it needs, if not there.
 
     Args:
-        table: The table, with or without its suffix, e.g. `results/mini/tables/similarity-base-nli-1`.
+        table: The table, with or without its suffix, e.g. `results/minilm/tables/similarity-base-nli-1`.
         changed: Parameters and their values as texts, as on the command line, e.g. `("layers", "[0, 3]")`.
 
     Returns:
@@ -34,7 +34,9 @@ def rerun(table: Path | str, changed: Sequence[tuple[str, str]] = ()) -> Path:
     made = provenance.manifests(folder)
     if name not in made:
         there = ", ".join(made) or "none"
-        raise FileNotFoundError(f"no manifest of a table {name!r} in {str(folder)!r}: there are {there}")
+        raise FileNotFoundError(
+            f"no manifest of a table {name!r} in {str(folder)!r}: there are {there}{renamed(folder)}"
+        )
     notebook = notebooks.find(made[name]["notebook"])
     given = _still_known(notebook, made[name]["parameters"])
     given |= {"output": str(OUT / f"{name}.parquet")} | (
