@@ -40,12 +40,13 @@ DATA = {
     "tagging": ("ewt:test[8]", "ewt:dev[6]"),
     "masked_words": ("wiki[8]", "ewt:dev[12]"),
 }
-SMALL = {"updates": 4, "batch_size": 8, "learning_rate": 1e-3, "resamples": 100}
+SMALL = {"updates": 4, "batch_size": 8, "learning_rate": 1e-3}
 CONFIG = Config(50, 8, 2, 2, 12, 16)
 
 
-def tune(task, data=None, model="tiny", **options):
-    return finetune.train(model, task, *(data or DATA[task]), **{**SMALL, **options})
+def tune(task, data=None, model="tiny", save="", **changed):
+    recipe = finetune.Recipe(task, *(data or DATA[task]), **{**SMALL, **changed})
+    return finetune.train(model, recipe, save=save, resamples=100)
 
 
 def small(frozen_layers=0):
@@ -823,7 +824,8 @@ def dying(*given):
     taken.append(1)
     return step(*given)
 Network.step = dying
-finetune.train("tiny", "nli", *sys.argv[2:], save=sys.argv[1], evaluations=2, updates=4, batch_size=8, learning_rate=1e-3, resamples=100)
+recipe = finetune.Recipe("nli", *sys.argv[2:], evaluations=2, updates=4, batch_size=8, learning_rate=1e-3)
+finetune.train("tiny", recipe, save=sys.argv[1], resamples=100)
 """
 
 

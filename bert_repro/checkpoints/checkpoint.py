@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from bert_repro.alignment import Tokenizer
 from bert_repro.checkpoints import formats
 from bert_repro.checkpoints.families import Config, from_raw, to_raw, weight_table
 from bert_repro.checkpoints.hub import CONFIG_FILES, TOKENIZER_FILES
@@ -148,7 +149,7 @@ class Checkpoint:
         return weights
 
     @cached_property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> Tokenizer:
         """The fast tokenizer, with whatever cutting and padding its file has baked in taken out.
 
         A folder with nothing but a vocab.txt, as Google published BERT, is read as WordPiece, lower-cased where the
