@@ -91,7 +91,7 @@ def build(config: Config, weights: Mapping[str, np.ndarray] | None = None, atten
 
     Args:
         config: Its shape.
-        weights: A checkpoint's arrays (`checkpoints.read_weights`); without them the layers keep their initial draw.
+        weights: A checkpoint's arrays (`Checkpoint.weights`); without them the layers keep their initial draw.
         attention: Whether to give the attention probabilities too.
 
     Returns:

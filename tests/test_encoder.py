@@ -190,13 +190,13 @@ def test_a_live_run_agrees_with_pytorch_in_every_form_of_checkpoint(tmp_path):
 
 @pytest.mark.slow
 def test_the_demo_encoder_is_that_of_pytorch(users_cache):
-    folder = checkpoints.resolve("minilm")
+    minilm = checkpoints.open("minilm")
     expected = load_file(DATA / "minilm.safetensors")
     with safe_open(DATA / "minilm.safetensors", "np") as opened:
         sentences = json.loads(opened.metadata()["sentences"])
-    tokenizer = checkpoints.load_tokenizer(folder)
+    tokenizer = minilm.tokenizer
     rows = [np.array(tokenizer(sentence)["input_ids"], np.int32) for sentence in sentences]
-    model = encoder.build(checkpoints.read_config(folder), checkpoints.read_weights(folder))
+    model = encoder.build(minilm.config, minilm.weights())
     token_ids, mask = encoder.pad(rows, 512)
     states = model({"token_ids": token_ids, "segment_ids": np.zeros_like(token_ids), "mask": mask})
     for number, row in enumerate(rows):

@@ -13,7 +13,8 @@ import numpy as np
 
 from bert_repro import backend, encoder
 from bert_repro.checkpoints.families import Config, weight_table
-from bert_repro.finetune.batches import Examples
+from bert_repro.finetune.batches import Text
+from bert_repro.finetune.heads import TaskHead
 
 
 class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
@@ -49,7 +50,7 @@ class Network:
     Args:
         config: The encoder's shape.
         weights: A checkpoint's arrays, at least those of the encoder.
-        head: An instance of one of the classes of `heads`.
+        head: A task head, new: its layers are built here.
         frozen_layers: Blocks, from the bottom, that stay as they are; with one or more the embeddings do too. As nothing
             below them learns, no gradient is computed there.
         precision: Of the products in training; weights, norms, losses and the optimiser compute in float32 either way.
@@ -63,12 +64,12 @@ class Network:
         self,
         config: Config,
         weights: Mapping[str, np.ndarray],
-        head: Any,
+        head: TaskHead,
         frozen_layers: int = 0,
         precision: str = "float32",
         base: Mapping[str, np.ndarray] | None = None,
     ):
-        self.config, self.head = config, head
+        self.config, self.head, self.precision = config, head, precision
         table = weight_table(config)
         first = weights if base is None else base
         self.base = {w.variable: first[w.key].T if w.transposed else first[w.key] for w in table}
@@ -116,7 +117,7 @@ class Network:
                 f"a batch of {items} inputs of {pieces} wordpieces does not fit into memory: lower batch_size"
             ) from None
 
-    def score(self, examples: Examples, items: int | None = None) -> np.ndarray:
+    def score(self, examples: Text, items: int | None = None) -> np.ndarray:
         """Give right and all of each metric for each item (of the first so many): `items metrics 2`."""
         return examples.counts(self.head, self.predict, items)
 
@@ -196,6 +197,18 @@ class Network:
                     "with at least one update a new head is trained"
                 )
             variable.assign(array)
+
+    def in_float32(self, head: TaskHead) -> "Network":
+        """Give a network of the same weights whose products are in float32.
+
+        Args:
+            head: A new task head of the same kind.
+        """
+        weights = self.export()
+        network = Network(self.config, weights, head)
+        network.take_head(weights, Path())
+        network.base = self.base
+        return network
 
     def _key(self, variable: Any) -> tuple[str, bool]:
         """Name a weight of the task head as Hugging Face does where that has such a head, and whether it is transposed."""
