@@ -182,7 +182,7 @@ def _list(what: str) -> None:
     elif what == "tasks":
         from bert_repro.finetune import TASKS
 
-        lines = [f"{name:18} {task.title}" for name, task in TASKS.items()]
+        lines = [f"{name:18} {task.description}" for name, task in TASKS.items()]
     elif what == "targets":
         from bert_repro.probes.spans import EDGE_TARGETS
 

@@ -14,6 +14,7 @@ from bert_repro.checkpoints import hub
 from bert_repro.checkpoints.families import Config, weight_table
 from bert_repro.corpora.reference import Reference
 from bert_repro.files import ROOT
+from bert_repro.finetune import tasks
 from bert_repro.probes.spans import named as edge_target
 
 ENCODERS = {
@@ -56,28 +57,16 @@ SIZES = {
 """Corpora that need not be there to be planned with; any other one is counted."""
 LARGEST = "wiki40b/en:train"
 
-LIMITS = {"nli": 128, "squad": 384, "parsing": 256, "tagging": 256, "masked_words": 384}
-"""Most wordpieces of an input, as in `finetune.TASKS` (a test holds them equal)."""
-
 # Seconds are those of one core (AMD EPYC, two cores, no GPU) while other work runs beside, as in `make report`; bytes are
 # of resident memory at its peak. Fitted to steps of 640 to 6,144 wordpieces with 0 to 6 of 6 blocks frozen, which the tests
 # list, and to whole jobs, whose manifests lie in results/minilm: all of minilm. BERT base took a fifth less than this says.
 GFLOPS = 170  # of float32, that one core of that machine multiplies: on another one, seconds grow or shrink about as that does
 SOFTMAX = 3  # times that attention between two wordpieces takes longer than its products alone
 FORWARD, TRAINING = 200e9, 166e9  # FLOP a second in matrix products, predicting and learning
-MASKED, SPELT = 0.15, 1.4  # of wordpieces, those that are masked; wordpieces a word, of a vocabulary of 8,192
+SPELT = 1.4  # wordpieces a word, of a vocabulary of 8,192
 ADAM = 2.7e-9  # seconds an update and weight that learns
 START, START_ENCODER = 6.0, 18.0  # seconds until a notebook works: without TensorFlow; with, its graphs compiled
 ALIGN = 20e-6  # seconds a word to read and cut into wordpieces
-HEAD = {
-    "nli": 0.0,
-    "squad": 0.0,
-    "parsing": 8e-5,
-    "tagging": 2e-5,
-    "masked_words": 0.0,
-}  # seconds a wordpiece that a task head learns from
-# seconds an item from outputs to a score
-SCORE = {"nli": 0.15e-3, "squad": 0.8e-3, "parsing": 1e-3, "tagging": 0.15e-3, "masked_words": 0.0}
 EVALUATION = 40e-9  # seconds a weight: its change, and the state of the run on disk
 STORE = 40e-9  # seconds a number of a hidden state: mean of pieces, conversion, checksum, disk
 PROBE = 5.2e-11  # seconds a word, epoch, layer and weight; reading a state costs as much as 64 columns of the map
@@ -181,31 +170,31 @@ def _read(some: Size, limit: int, config: Config) -> tuple[float, float]:
 
 
 def _finetune(setting: Mapping[str, Any], config: Config) -> Cost:
-    task, updates, frozen = setting["task"], setting["updates"], setting.get("frozen_layers", 0)
+    task, updates, frozen = tasks.named(setting["task"]), setting["updates"], setting.get("frozen_layers", 0)
     config = replace(config, num_hidden_layers=setting.get("kept_layers") or config.num_hidden_layers)
     weights, learning, blocks = _weights(config), _weights(config, frozen), config.num_hidden_layers
-    count = running if task == "masked_words" else size
+    count = running if task.running else size
     train, dev, *test = (count(reference) for reference in (setting["train"], setting["dev"], *setting["test"]))
     read = [train, dev, *test]
 
-    mean = train.pieces(LIMITS[task])
+    mean = train.pieces(task.max_length)
     pieces = updates * setting["batch_size"] * mean
-    decoding = MASKED * 2 * config.vocab_size * config.hidden_size if task == "masked_words" else 0.0
+    decoding = task.decoded * 2 * config.vocab_size * config.hidden_size
     passes = 1 + 2 * (blocks - frozen) / blocks  # forward, and twice as much backward through what learns
     flop = pieces * passes * (_flop(config, mean) + decoding)
     seconds = START_ENCODER + ALIGN * sum(some.words for some in read) + updates * learning * ADAM
-    seconds += pieces * (passes * _flop(config, SOFTMAX * mean) / TRAINING + HEAD[task])
+    seconds += pieces * (passes * _flop(config, SOFTMAX * mean) / TRAINING + task.learning)
     looks = setting["evaluations"] + len(setting.get("reverted_layers", ()))
     for some, times in [(dev, looks), *((some, 1) for some in test)]:
-        operations, reading = _read(some, LIMITS[task], config)
+        operations, reading = _read(some, task.max_length, config)
         flop += times * operations
-        seconds += times * (reading + some.items * SCORE[task])
+        seconds += times * (reading + some.items * task.scoring)
     seconds += setting["evaluations"] * weights * EVALUATION
 
-    longest = min(LIMITS[task], 4 * mean)  # inputs of similar length go together: this batch is all of long ones
+    longest = min(task.max_length, 4 * mean)  # inputs of similar length go together: this batch is all of long ones
     numbers = ACTIVATIONS * config.hidden_size + ATTENTION * config.num_attention_heads * longest
     memory = COPIES * weights + LEARNING * learning + setting["batch_size"] * longest * (blocks - frozen) * numbers
-    texts = 0.0 if task == "masked_words" else sum(WORD * some.words + ITEM * some.items for some in read)
+    texts = 0.0 if task.running else sum(WORD * some.words + ITEM * some.items for some in read)
     saved = (1 + len(setting.get("keep_at", ()))) if setting.get("save") else 0
     return Cost(
         seconds,
