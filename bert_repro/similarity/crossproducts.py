@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy import linalg
 
 from bert_repro.similarity.measure import Sentences, Vectors, jackknifed
 
@@ -48,7 +47,7 @@ def procrustes(xx: np.ndarray, yy: np.ndarray, xy: np.ndarray) -> float:
     Reference:
         Ding et al. 2021, section 2 (orthogonal Procrustes distance).
     """
-    return float(linalg.svdvals(xy).sum() / np.sqrt(np.trace(xx) * np.trace(yy)))
+    return float(np.linalg.svd(xy, compute_uv=False).sum() / np.sqrt(np.trace(xx) * np.trace(yy)))
 
 
 @partial(jackknifed, leaving_out=_products)
