@@ -248,7 +248,7 @@ def test_equal_trainings_are_paired_by_seed_and_others_are_not():
 
 def test_seeds_of_different_tasks_are_not_pooled():
     with pytest.raises(ValueError, match="seeds of different tasks pooled, t and u: average one task at a time"):
-        verdicts.repeats(table(seeded([0.1]) + seeded([0.2], "u")))
+        verdicts.repeats([("t-1", None, 1, None, "t"), ("u-1", None, 1, None, "u")], np.zeros(2), [NOISE, NOISE])
 
 
 def test_the_order_of_one_measure_is_asked_of_another_only_where_it_has_one():
