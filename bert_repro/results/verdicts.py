@@ -5,14 +5,17 @@ and look where its interval, which includes the variation between seeds, lies. N
 for: what is missing, and what a gate keeps out, gives "not tested here", never a guess.
 """
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
-from bert_repro.results import claims, intervals, tables
-from bert_repro.results.claims import Claim, Claims, Comparison, Gate
+from bert_repro.results import claims, intervals
+from bert_repro.results.claims import Claim, Claims, Comparison, Gate, Rows
 
 COLUMNS = {
     "id": "string", "claim": "string", "verdict": "string", "answer": "string", "effect": "Float64", "ci_low": "Float64",
@@ -123,14 +126,17 @@ def pairs(all_claims: Claims, table: pd.DataFrame, study: str) -> pd.DataFrame:
 
 def judge(all_claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compare once, and give both: `verdicts` and `pairs`."""
-    rows = claims.prepared(table[(table["study"] == study).fillna(False)])
+    of_study = table[(table["study"] == study).fillna(False)]
+    rows = Rows(of_study)
     judged, listed = [], []
+    reasons = functools.cache(lambda name: closed(name, all_claims.gates[name], rows))
     for claim in all_claims.claims:
         try:
-            kept_out = closed(all_claims, claim, rows)
+            gates = [name for name, gate in all_claims.gates.items() if gate.tasks or name in claim.gates]
+            kept_out = {task: reason for name in reversed(gates) for task, reason in reasons(name).items()}
             made, missing = _tested(claim, rows, all_claims.defaults)
             tested = [pair for pair in made if not set(_tasks(pair)) & set(kept_out)]
-            judged.append(_judge(claim, tested, missing, kept_out, study, claim.weakened_on.holds(rows)))
+            judged.append(_judge(claim, tested, missing, kept_out, study, claim.weakened_on.holds(of_study)))
         except ValueError as error:
             raise ValueError(f"claim {claim.id}: {error}") from None
         listed += [
@@ -144,62 +150,61 @@ def judge(all_claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataF
 # ---- gates
 
 
-def closed(all_claims: Claims, claim: Claim, rows: pd.DataFrame) -> dict[str, str]:
-    """Say which tasks gates keep out of a claim, and why; under the empty name, why all of it is.
+def closed(name: str, gate: Gate, rows: Rows) -> dict[str, str]:
+    """Say which of its tasks a gate keeps out, and why; a gate without tasks has the empty name for one.
 
     Args:
-        all_claims: The claims file, which has the gates.
-        claim: One of its claims.
-        rows: A study's, prepared.
+        name: The gate's.
+        gate: What has to be reached.
+        rows: A study's.
 
     Raises:
         ValueError: Rows of the gate's notebook are there, and none of them has the score that it names.
     """
-    reasons = {}
-    for name, gate in all_claims.gates.items():
-        if gate.tasks or name in claim.gates:
-            for task in gate.tasks or [""]:
-                if reason := _why_closed(name, gate, rows, task):
-                    reasons.setdefault(task, reason)
-    return reasons
+    reasons = {task: _why_closed(name, gate, rows, task) for task in gate.tasks or [""]}
+    return {task: reason for task, reason in reasons.items() if reason}
 
 
-def _why_closed(name: str, gate: Gate, rows: pd.DataFrame, task: str) -> str:
-    if task and not ((rows["task"] == task) & (rows["notebook"] == gate.score.get("notebook"))).any():
-        return ""  # not tuned here: what is missing then is said elsewhere
-    reached = _mean(rows, gate.score | ({"task": task} if task else {}))
+def _why_closed(name: str, gate: Gate, rows: Rows, task: str) -> str:
+    of_task = {"task": task} if task else {}
+    if not len(rows.select({"notebook": gate.score.get("notebook")} | of_task)):
+        # not tuned here, so that nothing of the task can be judged anyway
+        return "" if task else f"{gate.what}: no {gate.score.get('notebook')} in the tables"
+    reached = _mean(rows, gate.score | of_task)
     if reached is None:
-        if task or (rows["notebook"] == gate.score.get("notebook")).any():
-            raise ValueError(f"gate {name} names a score that no table has: {words(gate.score)}")
-        return f"{gate.what}: no {gate.score.get('notebook')} in the tables"
+        raise ValueError(f"gate {name} names a score that no table has: {words(gate.score | of_task)}")
     below = 0.0 if gate.above is None else _mean(rows, gate.above)
-    if below is None:
-        return ""  # the score to be compared with was not measured
-    if reached - below >= gate.least.value:
+    if below is None or reached - below >= gate.least.value:  # where there is nothing to lie above, it is not asked
         return ""
     against = f" above {below:.3f}" if gate.above is not None else ""
     return f"{gate.what} is {reached - below:.3f}{against}, less than {gate.least.value:g} {gate.least.unit}"
 
 
-def _mean(rows: pd.DataFrame, where: Mapping) -> float | None:
-    """Average the rows of a selection over seeds; of the best layer, the score of that layer."""
-    chosen = rows[claims.select(rows, where)]
-    if chosen.empty:
-        return None
-    if where.get("layer") == "best":
-        chosen = chosen[chosen["layer"].isin(_layers(rows, where, {}))]
-    return float(chosen["value"].mean())
+def _mean(rows: Rows, where: Mapping) -> float | None:
+    """Average the rows of a selection over seeds, of the best layer where that is asked; the largest of several cases."""
+    best = where.get("layer") == "best"
+    means = [
+        rows.values[group[np.isin(rows.layers[group], _layers(rows, where, case))] if best else group, 0].mean()
+        for case, group in _by_case(rows, rows.select(where))
+    ]
+    return float(max(means)) if means else None
+
+
+def _by_case(rows: Rows, chosen: np.ndarray) -> Iterator[tuple[dict[str, object], np.ndarray]]:
+    """Give the cases among some rows, in the order in which they first come, with the rows of each."""
+    for number in dict.fromkeys(rows.case[chosen].tolist()):
+        yield dict(rows.cases[number]), chosen[rows.case[chosen] == number]
 
 
 # ---- one claim
 
 
-def _tested(claim: Claim, rows: pd.DataFrame, defaults: Mapping) -> tuple[list[Pair], list[str]]:
+def _tested(claim: Claim, rows: Rows, defaults: Mapping) -> tuple[list[Pair], list[str]]:
     """Make all contrasts that a claim asks for; give them, and what is missing."""
     missing = [
         f"{what} (no rows with {words(needed)})"
         for what, needed in claim.needs.items()
-        if not claims.select(rows, needed).any()
+        if not len(rows.select(needed))
     ]
     made: list[Pair] = []
     for test, side, other in [] if missing else [(t, *sides) for t in claim.tests for sides in t.sides(defaults)]:
@@ -214,17 +219,8 @@ def _judge(
     claim: Claim, made: list[Pair], missing: list[str], kept_out: Mapping[str, str], study: str, weakened: bool
 ) -> dict[str, object]:
     primary, others = [p for p in made if p.primary], [p for p in made if not p.primary]
-    tasks = [p.task for p in primary]
-    if twice := sorted({task for task in tasks if tasks.count(task) > 1}):
-        raise ValueError(f"more than one primary contrast of {' and '.join(twice) or 'no task'}: {[p.side for p in primary]}")
-    against = _against(others)
-    reasons = [f"{task or 'all'}: {reason}" for task, reason in kept_out.items()]
-    decided, verdict = None, "not tested here"
-    if primary and "" not in kept_out:
-        found = {p.verdict for p in primary}
-        order = "contradicted", "inconclusive", "supported"
-        verdict = "contradicted" if against else next(v for v in order if v in found)
-        decided = min(([p for p in primary if p.verdict == verdict] or against), key=lambda p: p.slack)
+    reasons = list(dict.fromkeys(kept_out.values()))
+    verdict, decided = decide([] if "" in kept_out else made)
     why = [f"Deciding one of {len(primary)} primary contrasts: {decided.text}."] if decided and decided.primary else []
     why += [f"Contradicted for robustness (p {decided.p:.2g}): {decided.text}."] if decided and not decided.primary else []
     why += [f"Missing: {'; '.join(missing)}."] if missing else []
@@ -239,6 +235,27 @@ def _judge(
     agree = sum(p.verdict == "supported" for p in others)
     cells = (claim.id, claim.claim, verdict, answer, *effect, len(made), agree, len(others), " ".join(why), study)
     return dict(zip(COLUMNS, cells, strict=True))
+
+
+def decide(made: list[Pair]) -> tuple[str, Pair | None]:
+    """Give the verdict on a claim, and the contrast that decided.
+
+    Args:
+        made: Its contrasts, as far as they could be made.
+
+    Raises:
+        ValueError: Two primary contrasts of one task.
+    """
+    primary = [p for p in made if p.primary]
+    tasks = [p.task for p in primary]
+    if twice := sorted({task for task in tasks if tasks.count(task) > 1}):
+        raise ValueError(f"more than one primary contrast of {' and '.join(twice) or 'no task'}: {[p.side for p in primary]}")
+    if not primary:
+        return "not tested here", None
+    against, found = _against([p for p in made if not p.primary]), {p.verdict for p in primary}
+    order = "contradicted", "inconclusive", "supported"
+    verdict = "contradicted" if against else next(verdict for verdict in order if verdict in found)
+    return verdict, min(([p for p in primary if p.verdict == verdict] or against), key=lambda p: p.slack)
 
 
 def _against(others: list[Pair]) -> list[Pair]:
@@ -288,7 +305,7 @@ def _tasks(pair: Pair) -> list[str]:
 # ---- one contrast
 
 
-def _compare(rows: pd.DataFrame, side: dict, other: dict | None, test: Comparison) -> Iterator[Pair]:
+def _compare(rows: Rows, side: dict, other: dict | None, test: Comparison) -> Iterator[Pair]:
     """Pair each case of side a with the one of side b that agrees in every column b leaves alone; subtract."""
     lefts = _sides(rows, side)
     rights = [] if other is None else _sides(rows, side | other)
@@ -320,7 +337,7 @@ def _compare(rows: pd.DataFrame, side: dict, other: dict | None, test: Compariso
         yield Pair(test, left.case, words({**left.case, **left.layer}), against, estimate, seeds)
 
 
-def _orders(rows: pd.DataFrame, side: dict, other: dict | None, test: Comparison) -> Iterator[tuple[tuple, int]]:
+def _orders(rows: Rows, side: dict, other: dict | None, test: Comparison) -> Iterator[tuple[tuple, int]]:
     """Say of the cases of another selection which side is larger: 1 or -1, or 0 where the interval holds 0."""
     plain = test.model_copy(update={"ordered_by": None})
     for pair in _compare(rows, side | (test.ordered_by or {}), other, plain):
@@ -353,81 +370,94 @@ def _seeds(count: int) -> str:
     return f"{count} seeds" if count > 1 else "1 seed, whose variation is not in the interval"
 
 
-def _sides(rows: pd.DataFrame, where: Mapping) -> list[_Side]:
+def _sides(rows: Rows, where: Mapping) -> list[_Side]:
     """Select rows and average them over layers; one side for each case, its seeds apart."""
-    chosen = rows[claims.select(rows, where)]
-    if chosen.empty:
+    chosen = rows.select(where)
+    if not len(chosen):
         raise MissingError(f"rows with {words(where)}")
     summary = where.get("layer") if where.get("layer") in claims.LAYERS else ""
     result = []
-    for key, group in chosen.groupby(["case"] if summary else ["case", "layer"], dropna=False, sort=False):
-        case = dict(key[0]) | ({} if summary or pd.isna(key[1]) else {"layer": int(key[1])})
-        name, label = words(case), {}
+    for case, of_case in _by_case(rows, chosen):
         if summary:
             layers = _layers(rows, where, case)
-            group = group[group["layer"].isin(layers)]
-            if absent := sorted(set(layers) - set(group["layer"])):
-                raise MissingError(f"layers {absent} of {name}")
+            group = of_case[np.isin(rows.layers[of_case], layers)]
+            if absent := sorted(set(layers) - set(rows.layers[group].astype(int))):
+                raise MissingError(f"layers {absent} of {words(case)}")
             label = {"layer": f"{summary} ({layers[0]})" if len(layers) == 1 else summary}
-        if twice := int(group.duplicated(["repeat", "layer"]).sum()):
-            raise ValueError(f"{twice} rows of {name} occur twice: merge each table of a study once")
-        if group["repeat"].value_counts().nunique() > 1:
-            raise MissingError(f"some seeds in some layers of {name}")
-        if group["replicates"].isna().any():
-            result.append(_Side(case, label, None, _given(group)))
-        else:
-            result.append(_Side(case, label, repeats(group)))
+            result.append(_side(rows, case, label, group))
+        else:  # each layer is a case of its own
+            for layer in dict.fromkeys(np.nan_to_num(rows.layers[of_case], nan=-1).astype(int)):
+                own = case | ({"layer": int(layer)} if layer >= 0 else {})
+                result.append(_side(rows, own, {}, of_case[np.nan_to_num(rows.layers[of_case], nan=-1) == layer]))
     return result
 
 
-def _given(group: pd.DataFrame) -> intervals.Estimate | None:
+def _side(rows: Rows, case: dict[str, object], label: dict[str, str], group: np.ndarray) -> _Side:
+    """Average the rows of a case over their layers, each training apart."""
+    keys = [(rows.repeats[row], rows.layers[row]) for row in group]
+    if twice := len(keys) - len({(repeat, str(layer)) for repeat, layer in keys}):
+        raise ValueError(f"{twice} rows of {words(case)} occur twice: merge each table of a study once")
+    if len({count for count in Counter(repeat for repeat, _ in keys).values()}) > 1:
+        raise MissingError(f"some seeds in some layers of {words(case)}")
+    drawn = [rows.replicates[row] for row in group]
+    if any(replicates is None for replicates in drawn):
+        return _Side(case, label, None, _given(rows.values[group]))
+    of_training = [(*rows.repeats[row], case.get("task")) for row in group]
+    return _Side(case, label, repeats(of_training, rows.values[group, 0], drawn))
+
+
+def _given(values: np.ndarray) -> intervals.Estimate | None:
     """Take the interval that a row brings, where it is one row, at its longer side."""
-    if len(group) > 1 or group["ci_low"].isna().any():
+    if len(values) > 1 or np.isnan(values).any():
         return None
-    value, low, high = (float(group[column].iloc[0]) for column in ("value", "ci_low", "ci_high"))
-    return intervals.Estimate(value, max(high - value, value - low) / 1.959964)
+    ((value, low, high),) = values
+    return intervals.Estimate(float(value), float(max(high - value, value - low)) / 1.959964)
 
 
-def repeats(rows: pd.DataFrame) -> intervals.Repeats:
+def repeats(
+    trainings: Sequence[tuple], values: Float[np.ndarray, " rows"], replicates: Sequence[np.ndarray]
+) -> intervals.Repeats:
     """Bring together what was measured on several trainings, each averaged over its layers.
 
     What repeats is the training; the seeds of a probe are averaged within it, and are what repeats where all rows are of one
     encoder. A training is known by its task, its seed and what it is compared with: equal ones can be paired.
 
+    Args:
+        trainings: Of each row `model`, `reference_model`, `seed`, `probe_seed` and `task`, None where empty.
+        values: The numbers.
+        replicates: Theirs.
+
     Raises:
         ValueError: Trainings of several tasks, whose seeds have nothing in common.
     """
-    if len(tasks := sorted(rows["task"].dropna().unique())) > 1:
+    if len(tasks := sorted({task for *_, task in trainings if task})) > 1:
         raise ValueError(f"seeds of different tasks pooled, {' and '.join(tasks)}: average one task at a time")
-    columns = ["model", "reference_model", "seed"]
-    trainings = rows[columns].drop_duplicates()
-    by = columns if len(trainings) > 1 else [*columns, "probe_seed"]
-    seeds, values, replicates = [], [], []
-    for key, group in rows.groupby(by, dropna=False, sort=False):
-        model, reference, seed, *probe = ("" if pd.isna(part) else part for part in key)
-        task = str(tasks[0]) if tasks else ""
-        seeds.append((task or model, reference, seed, *(probe if not task else ())))
-        values.append(float(group["value"].mean()))
-        arrays = list(group["replicates"])
-        kept = min(map(len, arrays))
-        kind = intervals.Jackknifed if isinstance(arrays[0], intervals.Jackknifed) else np.ndarray
-        replicates.append(np.mean([np.asarray(array[:kept], float) for array in arrays], axis=0))
+    several = len({row[:3] for row in trainings}) > 1
+    keys = [
+        (task or model, reference, seed, *(() if several or task else (probe,))) for model, reference, seed, probe, task in trainings
+    ]
     kept = min(map(len, replicates))
-    stacked = np.stack([array[:kept] for array in replicates]).view(kind)
-    return intervals.Repeats(tuple(seeds), np.array(values), stacked)
+    drawn = np.stack([of_row[:kept] for of_row in replicates])  # of a jackknife still known as one
+    rows_of = {key: [n for n, other in enumerate(keys) if other == key] for key in dict.fromkeys(keys)}
+    means = np.array([values[rows].mean() for rows in rows_of.values()])
+    kind = type(replicates[0])
+    return intervals.Repeats(
+        tuple(rows_of), means, np.stack([drawn[rows].mean(0, dtype=float) for rows in rows_of.values()]).view(kind)
+    )
 
 
-def _layers(rows: pd.DataFrame, where: Mapping, case: Mapping) -> list[int]:
+def _layers(rows: Rows, where: Mapping, case: Mapping) -> list[int]:
     """List the layers of a summary; the best one is chosen on dev, where the corpus may be another."""
-    depth = int(rows["layer"].max()) if rows["layer"].notna().any() else 0
+    depth = int(np.nanmax(rows.layers)) if np.isfinite(rows.layers).any() else 0
     if depth < 2:
         raise MissingError(f"layers to summarise of {words(case)}")
     if where["layer"] == "best":
         of_dev = {c: v for c, v in {**where, **case}.items() if c != "corpus"} | {"layer": "best", "split": "dev"}
-        dev = rows[claims.select(rows, of_dev)]
-        if dev.empty:
+        dev = rows.select(of_dev)
+        if not len(dev):
             raise MissingError(f"dev rows to choose the best layer of {words(case)} on")
-        return [int(dev.groupby("layer")["value"].mean().idxmax())]
+        means = {layer: rows.values[dev[rows.layers[dev] == layer], 0].mean() for layer in sorted(set(rows.layers[dev]))}
+        return [int(max(means, key=means.__getitem__))]
     parts = {
         "bottom_half": range(1, depth // 2 + 1),
         "top_half": range(depth - depth // 2 + 1, depth + 1),
