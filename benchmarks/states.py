@@ -91,9 +91,9 @@ def speed(model: str, corpus: str, rounds: int) -> None:
             source.write_bytes(text)
             compute.compute(str(folder), [str(source)], states.usual(str(folder)))
 
-    def read_out(some) -> None:
+    def extract(some) -> None:
         for first in range(0, len(inputs), 2000):  # about a shard
-            encoder.read_out(some, inputs[first : first + 2000], "mean", "float16")
+            encoder.extract(some, inputs[first : first + 2000], "mean", "float16")
 
     def run_packed() -> None:
         rows = encoder.BATCH // 64
@@ -108,8 +108,8 @@ def speed(model: str, corpus: str, rounds: int) -> None:
     sides: dict[str, Callable[[], float]] = {
         # a job starts up before it works; what it takes for ten sentences is taken off
         "whole job": lambda: seconds(lambda: job(whole)) - seconds(lambda: job(few)),
-        "all layers": lambda: seconds(lambda: read_out(network)),
-        "one layer": lambda: seconds(lambda: read_out(last_layer)),
+        "all layers": lambda: seconds(lambda: extract(network)),
+        "one layer": lambda: seconds(lambda: extract(last_layer)),
         "packed": lambda: seconds(run_packed) * len(stream) / packed.size,
     }
     if TORCH.is_file():

@@ -247,13 +247,13 @@ def test_sides_of_a_pair_may_be_read_apart(own_store, apart, monkeypatch):
 def test_values_that_the_precision_cannot_hold_are_refused(own_store, apart, monkeypatch, value, dtype):
     from bert_repro import encoder
 
-    def read_out(network, inputs, pooling, dtype):
+    def extract(network, inputs, pooling, dtype):
         vectors = np.ones((3, sum(len(one.starts) for one in inputs), 32), np.float32)
         vectors[1, 2, 3] = value
         with np.errstate(over="ignore"):
             return vectors.astype(dtype)
 
-    monkeypatch.setattr(encoder, "read_out", read_out)
+    monkeypatch.setattr(encoder, "extract", extract)
     reference = "ewt:dev[5]"
     with pytest.raises(ValueError, match=f"layer 1 of tiny has values that {dtype} cannot hold.*use dtype float32"):
         states.get("tiny", reference, states.Setting(dtype=dtype))

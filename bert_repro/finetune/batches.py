@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from jaxtyping import Float
 
-from bert_repro import alignment, corpora, encoder
+from bert_repro import alignment, backend, corpora, encoder
 from bert_repro.alignment import Tokenizer
 from bert_repro.checkpoints.families import Config
 from bert_repro.finetune.heads import TaskHead
@@ -136,7 +136,7 @@ class Examples(Text[np.ndarray]):
             chosen = chosen[wanted[chosen]]
             if not len(chosen):
                 continue
-            filled = np.resize(chosen, encoder.step(len(chosen)))  # few shapes occur; what is read twice counts once
+            filled = np.resize(chosen, backend.bucket(len(chosen)))  # few shapes occur; what is read twice counts once
             inputs, _ = self.arrays(head, filled)
             outputs = predict(inputs)
             for place, i in enumerate(chosen):
@@ -149,6 +149,6 @@ class Examples(Text[np.ndarray]):
         """Give every input once, the longest first, in batches of about so many wordpieces."""
         order = np.argsort(self.lengths, kind="stable")
         while len(order):
-            count = max(1, pieces // encoder.step(int(self.lengths[order[-1]])))
+            count = max(1, pieces // backend.bucket(int(self.lengths[order[-1]])))
             yield order[-count:]
             order = order[:-count]

@@ -3,7 +3,7 @@
 It refuses a task head that its checkpoint does not bring, and a batch that does not fit into memory.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,17 +30,18 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class AdamW(keras.optimizers.AdamW):
-    """AdamW with weight decay of matrices only, and another rate for some of the variables."""
+    """AdamW with weight decay of matrices only, and a rate for each variable: a factor of the common one."""
 
-    def __init__(self, rate: LinearWarmup, variables: list, others: list, factor: float):
+    def __init__(self, rate: LinearWarmup, variables: list, factors: Sequence[float]):
         super().__init__(rate, weight_decay=0.01, epsilon=1e-6, global_clipnorm=1.0)
         # by what they are: Keras compares the last part of a name alone, and the norms' are called gamma and beta
         self.exclude_from_weight_decay([v for v in variables if len(v.shape) < 2])
-        self.others, self.factor = {id(one) for v in others for one in (v, v.value)}, factor
+        self.factors = factors
         self.build(variables)
 
     def update_step(self, gradient, variable, learning_rate):
-        factor = self.factor if id(variable) in self.others else 1.0
+        # by its number, as for the moments: what comes is Keras' variable or its backend's
+        factor = self.factors[self._get_variable_index(variable)]
         super().update_step(gradient, variable, learning_rate * factor)
 
 
@@ -97,8 +98,9 @@ class Network:
         Reference:
             Devlin et al. 2019, appendix A.2 and the recipe of its published code.
         """
-        rate, factor = LinearWarmup(learning_rate, updates), head_learning_rate / learning_rate
-        optimizer = AdamW(rate, self.trained.trainable_weights, self.added, factor)
+        variables, added = self.trained.trainable_weights, {variable.path for variable in self.added}
+        factors = [head_learning_rate / learning_rate if v.path in added else 1.0 for v in variables]
+        optimizer = AdamW(LinearWarmup(learning_rate, updates), variables, factors)
         self.trained.compile(optimizer, loss=self.head.losses)
         self.learn = backend.learner(self.trained)
 

@@ -66,10 +66,10 @@ class _Encoder:
 
     def encode(self, items: list[Any], position: int) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
         """Give the vectors of a shard, what its rows are, and what is to be recorded of it."""
-        from bert_repro.encoder import read_out
+        from bert_repro.encoder import extract
 
         inputs, rows, report = alignment.align(self.checkpoint.tokenizer, items, self.setting.max_length)
-        vectors = read_out(self.network, inputs, self.setting.pooling, self.setting.dtype)
+        vectors = extract(self.network, inputs, self.setting.pooling, self.setting.dtype)
         for layer, of_layer in enumerate(vectors):
             if not np.isfinite(of_layer).all():
                 raise ValueError(
