@@ -29,8 +29,11 @@ def probe(gain=0.0, spread=0.001, task="parsing", **columns):
     ]  # fmt: skip
 
 
+MINE: dict = {}  # every contrast of a test is primary
+
+
 def claim(
-    a=None, b=None, rule="greater", margin=0.01, metric="uuas", both=None, needs=None, weak=(), order=None, more=(), primary={}, gates=(),
+    a=None, b=None, rule="greater", margin=0.01, metric="uuas", both=None, needs=None, weak=(), order=None, more=(), primary=MINE, gates=(),
     **options,
 ):  # fmt: skip
     contrast = {"both": both or {}, **({"a": a} if a else {}), **({"b": b} if b is not None else {})}
@@ -46,10 +49,10 @@ def claim(
     }  # fmt: skip
 
 
-def content(*planted, gates={}):
+def content(*planted, gates=None):
     today = datetime.date(2026, 11, 23)
     return {
-        "written": today, "before": "nothing seen", "history": [], "verdicts": [], "gates": gates, "claims": list(planted)
+        "written": today, "before": "nothing seen", "history": [], "verdicts": [], "gates": gates or {}, "claims": list(planted)
     }  # fmt: skip
 
 

@@ -177,13 +177,14 @@ class Verdict(_Strict):
 
 
 class Claims(_Strict):
-    """The claims file, validated; `defaults` is what every side selects unless it says otherwise."""
+    """The claims file, validated; `defaults` is what every side selects unless it says otherwise, `tasks` are words for tasks."""
 
     written: datetime.date
     before: str
     history: list[dict[Literal["date", "claim", "change"], str | datetime.date]]
     verdicts: list[Verdict]
     gates: dict[str, Gate] = {}
+    tasks: dict[str, str] = {}
     defaults: Selection = {}
     claims: list[Claim] = Field(min_length=1)
 
@@ -194,7 +195,9 @@ class Claims(_Strict):
             raise ValueError(f"each id may be given once, got {ids}")
         for claim in self.claims:
             if unknown := sorted(set(claim.gates) - set(self.gates)):
-                raise ValueError(f"claim {claim.id} names gates that are not there: {unknown}; there are {[*self.gates]}")
+                raise ValueError(
+                    f"claim {claim.id} names gates that are not there: {unknown}; there are {[*self.gates]}"
+                )
         return self
 
 
@@ -245,11 +248,16 @@ class Rows:
         whole = table.assign(split=tables.whole_split(table))  # `test` also stands for `test[500]`
         self._selected_by = {column: _numbered(whole[column]) for column in {*tables.COLUMNS} - FREE}
         full = {column: _numbered(table[column]) for column in CASE}
-        codes, self.case = np.unique(np.stack([numbers for numbers, _ in full.values()], -1), axis=0, return_inverse=True)
+        codes, self.case = np.unique(
+            np.stack([numbers for numbers, _ in full.values()], -1), axis=0, return_inverse=True
+        )
         self.cases: list[dict[str, _Value]] = [
-            {column: full[column][1][code] for column, code in zip(CASE, row, strict=True) if code >= 0} for row in codes
+            {column: full[column][1][code] for column, code in zip(CASE, row, strict=True) if code >= 0}
+            for row in codes
         ]
-        self.repeats = list(table[REPEATS].astype(object).where(table[REPEATS].notna(), None).itertuples(index=False, name=None))
+        self.repeats = list(
+            table[REPEATS].astype(object).where(table[REPEATS].notna(), None).itertuples(index=False, name=None)
+        )
         self.layers = table["layer"].to_numpy(float, na_value=np.nan)
         self.values = table[["value", "ci_low", "ci_high"]].to_numpy(float, na_value=np.nan)
         self.replicates = [None if of_row is None or np.ndim(of_row) == 0 else of_row for of_row in table["replicates"]]
@@ -267,7 +275,14 @@ class Rows:
                 keep &= self._held_out
                 continue
             numbers, known = self._selected_by[column]
-            keep &= np.isin(numbers, [-1 if value is None else known.index(value) for value in _listed(wanted) if value is None or value in known])
+            keep &= np.isin(
+                numbers,
+                [
+                    -1 if value is None else known.index(value)
+                    for value in _listed(wanted)
+                    if value is None or value in known
+                ],
+            )
         return np.flatnonzero(keep)
 
 

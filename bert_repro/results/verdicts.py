@@ -64,7 +64,9 @@ class Pair(NamedTuple):
     @property
     def region(self) -> tuple[float, float]:
         """Where the difference has to lie."""
-        start, end = (edge if np.isinf(edge) else edge * self.test.margin.value for edge in claims.RULES[self.test.rule])
+        start, end = (
+            edge if np.isinf(edge) else edge * self.test.margin.value for edge in claims.RULES[self.test.rule]
+        )
         return start, end
 
     @property
@@ -85,7 +87,8 @@ class Pair(NamedTuple):
         """The p value of "the difference lies in the region": small where it lies far outside."""
         borders = [border for border in self.region if np.isfinite(border)]
         found = [
-            self.estimate.p_below(border) if border == self.region[0] else self.estimate.p_above(border) for border in borders
+            self.estimate.p_below(border) if border == self.region[0] else self.estimate.p_above(border)
+            for border in borders
         ]
         return min(1.0, len(found) * min(found))
 
@@ -136,11 +139,13 @@ def judge(all_claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataF
             kept_out = {task: reason for name in reversed(gates) for task, reason in reasons(name).items()}
             made, missing = _tested(claim, rows, all_claims.defaults)
             tested = [pair for pair in made if not set(_tasks(pair)) & set(kept_out)]
-            judged.append(_judge(claim, tested, missing, kept_out, study, claim.weakened_on.holds(of_study)))
+            judged.append(
+                _judge(claim, all_claims.tasks, tested, missing, kept_out, study, claim.weakened_on.holds(of_study))
+            )
         except ValueError as error:
             raise ValueError(f"claim {claim.id}: {error}") from None
         listed += [
-            (claim.id, p.primary, p.task, p.side, p.against, p.estimate.value, *p.estimate.interval, p.test.margin.unit,
+            (claim.id, p.primary, all_claims.tasks.get(p.task, p.task), p.side, p.against, p.estimate.value, *p.estimate.interval, p.test.margin.unit,
              p.test.rule, p.test.margin.value, p.seeds, p.p, p.verdict)
             for p in ([] if "" in kept_out else tested)
         ]  # fmt: skip
@@ -202,9 +207,7 @@ def _by_case(rows: Rows, chosen: np.ndarray) -> Iterator[tuple[dict[str, object]
 def _tested(claim: Claim, rows: Rows, defaults: Mapping) -> tuple[list[Pair], list[str]]:
     """Make all contrasts that a claim asks for; give them, and what is missing."""
     missing = [
-        f"{what} (no rows with {words(needed)})"
-        for what, needed in claim.needs.items()
-        if not len(rows.select(needed))
+        f"{what} (no rows with {words(needed)})" for what, needed in claim.needs.items() if not len(rows.select(needed))
     ]
     made: list[Pair] = []
     for test, side, other in [] if missing else [(t, *sides) for t in claim.tests for sides in t.sides(defaults)]:
@@ -216,20 +219,28 @@ def _tested(claim: Claim, rows: Rows, defaults: Mapping) -> tuple[list[Pair], li
 
 
 def _judge(
-    claim: Claim, made: list[Pair], missing: list[str], kept_out: Mapping[str, str], study: str, weakened: bool
+    claim: Claim,
+    names: Mapping[str, str],
+    made: list[Pair],
+    missing: list[str],
+    kept_out: Mapping[str, str],
+    study: str,
+    weakened: bool,
 ) -> dict[str, object]:
     primary, others = [p for p in made if p.primary], [p for p in made if not p.primary]
     reasons = list(dict.fromkeys(kept_out.values()))
     verdict, decided = decide([] if "" in kept_out else made)
     why = [f"Deciding one of {len(primary)} primary contrasts: {decided.text}."] if decided and decided.primary else []
-    why += [f"Contradicted for robustness (p {decided.p:.2g}): {decided.text}."] if decided and not decided.primary else []
+    why += (
+        [f"Contradicted for robustness (p {decided.p:.2g}): {decided.text}."] if decided and not decided.primary else []
+    )
     why += [f"Missing: {'; '.join(missing)}."] if missing else []
     why += [f"Kept out: {'; '.join(reasons)}."] if reasons else []
-    answer = _answer(claim, verdict, primary if decided else [], reasons + missing)
+    said = _numbers(claim, names, primary) if decided else ""
+    answer = f"{ANSWERS[verdict]}. {said}" if decided else f"{ANSWERS[verdict]}: {'; '.join((reasons + missing)[:1])}."
     if weakened and verdict in ("supported", "contradicted"):
         note = f"Would be {verdict}, but at most inconclusive on this base: {claim.weakened_on.reason}."
-        answer = f"Undecided: what was measured says {ANSWERS[verdict].lower()}, but {claim.weakened_on.reason}."
-        answer += _numbers(claim, primary)
+        answer = f"Undecided: what was measured says {ANSWERS[verdict].lower()}, but {claim.weakened_on.reason}. {said}"
         why, verdict = [note, *why], "inconclusive"
     effect = (decided.estimate.value, *decided.estimate.interval) if decided else (pd.NA,) * 3
     agree = sum(p.verdict == "supported" for p in others)
@@ -249,7 +260,9 @@ def decide(made: list[Pair]) -> tuple[str, Pair | None]:
     primary = [p for p in made if p.primary]
     tasks = [p.task for p in primary]
     if twice := sorted({task for task in tasks if tasks.count(task) > 1}):
-        raise ValueError(f"more than one primary contrast of {' and '.join(twice) or 'no task'}: {[p.side for p in primary]}")
+        raise ValueError(
+            f"more than one primary contrast of {' and '.join(twice) or 'no task'}: {[p.side for p in primary]}"
+        )
     if not primary:
         return "not tested here", None
     against, found = _against([p for p in made if not p.primary]), {p.verdict for p in primary}
@@ -272,16 +285,13 @@ def _against(others: list[Pair]) -> list[Pair]:
     return rejected
 
 
-def _answer(claim: Claim, verdict: str, primary: list[Pair], reasons: list[str]) -> str:
-    """Say what came out in one plain sentence, with its numbers."""
-    if not primary:
-        return f"{ANSWERS[verdict]}{': ' if reasons else ''}{'; '.join(reasons[:2])}."
-    return f"{ANSWERS[verdict]}.{_numbers(claim, primary)}"
-
-
-def _numbers(claim: Claim, primary: list[Pair]) -> str:
-    said = ", ".join(f"{number(p.estimate.value, *p.estimate.interval)}{f' ({p.task})' * bool(p.task)}" for p in primary)
-    return f" {claim.measured}: {said}; {_asked(primary[0])}."
+def _numbers(claim: Claim, names: Mapping[str, str], primary: list[Pair]) -> str:
+    """Say in one sentence what the primary contrasts came to, and what was asked for."""
+    numbers = [
+        f"{number(p.estimate.value, *p.estimate.interval)}" + f" ({names.get(p.task, p.task)})" * bool(p.task)
+        for p in primary
+    ]
+    return f"{claim.measured}: {', '.join(numbers)}; {_asked(primary[0])}."
 
 
 def _asked(pair: Pair) -> str:
@@ -315,7 +325,9 @@ def _compare(rows: Rows, side: dict, other: dict | None, test: Comparison) -> It
     for left in lefts:
         partner, against = None, "zero"
         if other is not None:
-            differs = [{c for c in left.case.keys() & r.case.keys() - free if left.case[c] != r.case[c]} for r in rights]
+            differs = [
+                {c for c in left.case.keys() & r.case.keys() - free if left.case[c] != r.case[c]} for r in rights
+            ]
             fits = [r for r, columns in zip(rights, differs, strict=True) if not columns]
             if not fits:
                 raise MissingError(
@@ -397,7 +409,7 @@ def _side(rows: Rows, case: dict[str, object], label: dict[str, str], group: np.
     keys = [(rows.repeats[row], rows.layers[row]) for row in group]
     if twice := len(keys) - len({(repeat, str(layer)) for repeat, layer in keys}):
         raise ValueError(f"{twice} rows of {words(case)} occur twice: merge each table of a study once")
-    if len({count for count in Counter(repeat for repeat, _ in keys).values()}) > 1:
+    if len(set(Counter(repeat for repeat, _ in keys).values())) > 1:
         raise MissingError(f"some seeds in some layers of {words(case)}")
     drawn = [rows.replicates[row] for row in group]
     if any(replicates is None for replicates in drawn):
@@ -434,7 +446,8 @@ def repeats(
         raise ValueError(f"seeds of different tasks pooled, {' and '.join(tasks)}: average one task at a time")
     several = len({row[:3] for row in trainings}) > 1
     keys = [
-        (task or model, reference, seed, *(() if several or task else (probe,))) for model, reference, seed, probe, task in trainings
+        (task or model, reference, seed, *(() if several or task else (probe,)))
+        for model, reference, seed, probe, task in trainings
     ]
     kept = min(map(len, replicates))
     drawn = np.stack([of_row[:kept] for of_row in replicates])  # of a jackknife still known as one
@@ -456,7 +469,9 @@ def _layers(rows: Rows, where: Mapping, case: Mapping) -> list[int]:
         dev = rows.select(of_dev)
         if not len(dev):
             raise MissingError(f"dev rows to choose the best layer of {words(case)} on")
-        means = {layer: rows.values[dev[rows.layers[dev] == layer], 0].mean() for layer in sorted(set(rows.layers[dev]))}
+        means = {
+            layer: rows.values[dev[rows.layers[dev] == layer], 0].mean() for layer in sorted(set(rows.layers[dev]))
+        }
         return [int(max(means, key=means.__getitem__))]
     parts = {
         "bottom_half": range(1, depth // 2 + 1),

@@ -60,8 +60,10 @@ class Sample(NamedTuple):
     ) -> dict[str, object]:
         """Make a table row of what was measured on it."""
         where = {"corpus": self.corpus, "split": self.split, "rows": self.rows or None}
-        return where | {"method": method, "metric": metric, "n": len(self.sentence)} | intervals.row(
-            value, replicates, int(self.sentence[-1]) + 1
+        return (
+            where
+            | {"method": method, "metric": metric, "n": len(self.sentence)}
+            | intervals.row(value, replicates, int(self.sentence[-1]) + 1)
         )
 
 
@@ -186,6 +188,12 @@ def shuffled(sample: Sample, seed: int) -> Sample:
     order = np.random.default_rng(seed).permutation(len(sample.sentence))
     first, *others = sample.vectors
     return sample._replace(vectors=(first, *(x[:, order] for x in others)), rows="shuffled words")
+
+
+def layer_below(sample: Sample) -> Sample:
+    """Pair each layer of the first model, from the second one on, with the layer below it: how far a layer is from the next."""
+    layers = sample.vectors[0]
+    return sample._replace(vectors=(layers[1:], layers[:-1]))
 
 
 def varied(sample: Sample, layers: Sequence[int]) -> tuple[Sample, Sequence[int]]:
