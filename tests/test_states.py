@@ -525,7 +525,7 @@ def test_all_models_see_the_same_words(own_store, apart):
     assert one.key == again.key and (one.sentence == again.sentence).all()
     assert (one.vectors[1] == again.vectors[0][[0, 2]]).all() and not np.allclose(*one.vectors)
     assert len(one.sentence) >= 60 and (np.unique(one.sentence) == np.arange(one.sentence[-1] + 1)).all()
-    assert (one.corpus, one.split) == ("ewt", "dev")
+    assert (one.corpus, one.split) == ("ewt", "dev[40]")
     store = states.get("tiny", "ewt:dev[40]")
     usable = set(map(bytes, store.vectors(np.flatnonzero(~store.rows["special"]), [2])[0]))
     assert set(map(bytes, one.vectors[0][1])) <= usable  # whole words, no special tokens
