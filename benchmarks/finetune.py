@@ -21,6 +21,7 @@ from table import Row, write
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from bert_repro import checkpoints, corpora
+from bert_repro.checkpoints import Checkpoint
 from bert_repro.files import ROOT
 from bert_repro.finetune import TASKS
 from bert_repro.finetune.batches import Examples
@@ -69,9 +70,9 @@ def plain(folder: str, pairs: list, updates: int) -> float:
 class Ours:
     """Our loop, ready to learn."""
 
-    def __init__(self, folder, examples: Examples, updates: int, frozen_layers: int):
+    def __init__(self, start: Checkpoint, examples: Examples, updates: int, frozen_layers: int):
         head = TASKS["nli"].head(corpora.LABELS)
-        self.network = Network(checkpoints.read_config(folder), checkpoints.read_weights(folder), head, frozen_layers)
+        self.network = Network(start.config, start.weights(), head, frozen_layers)
         self.network.compile(1e-4, 1e-3, 10_000)
         self.examples, self.updates = examples, updates
         self.drawn = examples.batches(BATCH, np.random.default_rng(1))
@@ -100,16 +101,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
 
-    folder = checkpoints.resolve(given.model)
-    blocks = checkpoints.read_config(folder).num_hidden_layers
-    tokenizer = checkpoints.load_tokenizer(folder)
-    examples = Examples(TASKS["nli"], given.train, tokenizer, checkpoints.read_config(folder).max_length)
+    start = checkpoints.open(given.model)
+    blocks = start.config.num_hidden_layers
+    examples = Examples(TASKS["nli"], given.train, start.tokenizer, start.config.max_length)
     pairs = [(pair.first, pair.second, corpora.LABELS.index(pair.label)) for pair in examples.items]
-    sides = {k: Ours(folder, examples, given.updates, k) for k in range(blocks + 1)}
+    sides = {k: Ours(start, examples, given.updates, k) for k in range(blocks + 1)}
     speeds: dict[str, list[float]] = {}
     for _ in range(given.rounds):
         if TORCH.exists():
-            speeds.setdefault("plain PyTorch loop", []).append(plain(str(folder), pairs, given.updates))
+            speeds.setdefault("plain PyTorch loop", []).append(plain(str(start.folder), pairs, given.updates))
         for k, ours in sides.items():
             speeds.setdefault(f"ours, {k} of {blocks} blocks frozen", []).append(ours.speed())
     print(

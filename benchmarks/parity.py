@@ -20,7 +20,8 @@ import pandas as pd
 import tensorflow as tf
 from safetensors.numpy import load_file
 
-from bert_repro import checkpoints, encoder
+from bert_repro import encoder
+from bert_repro.checkpoints import Checkpoint
 from bert_repro.files import ROOT
 
 TORCH = ROOT / ".venv-torch" / "bin" / "python"
@@ -53,7 +54,7 @@ def forms(folder: Path, family: str) -> Iterator[tuple[str, Path]]:
     for form in sorted(path.name for path in saved.iterdir()):
         if form == "pickle":  # where there is no PyTorch, the error tells how to convert it
             try:
-                checkpoints.read_weights(saved / form)
+                Checkpoint(saved / form).weights()
             except ValueError as error:
                 command = shlex.split(str(error).splitlines()[-1])
                 subprocess.run([str(TORCH), *command[1:]], check=True, capture_output=True)
@@ -73,9 +74,9 @@ def forms(folder: Path, family: str) -> Iterator[tuple[str, Path]]:
         yield form, target
     target = saved / "ours"
     target.mkdir()
-    config, weights = checkpoints.read_config(saved / "Model"), checkpoints.read_weights(saved / "Model")
+    config, weights = Checkpoint(saved / "Model").config, Checkpoint(saved / "Model").weights()
     weights["head.classifier.kernel"] = np.ones((config.hidden_size, 3), np.float32)  # as after fine-tuning
-    checkpoints.write(target, config, weights, tokenizer_from=None, record={"task": "nli"})
+    Checkpoint.write(target, config, weights, record={"task": "nli"})
     yield "as this package writes it", target
 
 
@@ -122,9 +123,8 @@ def live(folder: Path) -> pd.DataFrame:
     rows, written = [], []
     for path in sorted(folder.glob("*.safetensors")):
         recorded = reference(path)
-        for form, checkpoint in forms(folder, path.stem):
-            config, weights = checkpoints.read_config(checkpoint), checkpoints.read_weights(checkpoint)
-            model = encoder.build(config, weights)
+        for form, target in forms(folder, path.stem):
+            model = encoder.build(Checkpoint(target).config, Checkpoint(target).weights())
             rows += [(path.stem, form, kind, float(differences(model, recorded, kind).max())) for kind in KINDS]
         written.append(str(folder / path.stem / "ours"))
     said = subprocess.run([str(TORCH), str(RECORD), str(folder), "--load", *written], check=True, capture_output=True)

@@ -24,6 +24,7 @@ from table import Row, seconds, write
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from bert_repro import alignment, checkpoints, corpora, states
+from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.checkpoints.families import Config
 from bert_repro.files import ROOT
@@ -67,10 +68,10 @@ def speed(model: str, corpus: str, rounds: int) -> None:
     """Run all sides in turns; print the best time of each and the ratios."""
     from bert_repro import encoder
 
-    folder, path = checkpoints.resolve(model), corpora.locate(corpus).path
-    config, items = checkpoints.read_config(folder), corpora.load(str(path)).items
-    inputs, _, report = alignment.align(checkpoints.load_tokenizer(folder), items, config.max_length)
-    network = encoder.build(config, checkpoints.read_weights(folder))
+    checkpoint, path = checkpoints.open(model), corpora.locate(corpus).path
+    folder, config, items = checkpoint.folder, checkpoint.config, corpora.load(str(path)).items
+    inputs, _, report = alignment.align(checkpoint.tokenizer, items, config.max_length)
+    network = encoder.build(config, checkpoint.weights())
     last = type(network)(network.inputs, network.outputs[-1])
     last_layer = SimpleNamespace(  # as a model with a list of one state
         outputs=[last.output],
@@ -90,9 +91,9 @@ def speed(model: str, corpus: str, rounds: int) -> None:
             source.write_bytes(text)
             compute.compute(str(folder), [str(source)], states.usual(str(folder)))
 
-    def read_out(some) -> None:
+    def extract(some) -> None:
         for first in range(0, len(inputs), 2000):  # about a shard
-            encoder.read_out(some, inputs[first : first + 2000], "mean", "float16")
+            encoder.extract(some, inputs[first : first + 2000], "mean", "float16")
 
     def run_packed() -> None:
         rows = encoder.BATCH // 64
@@ -107,8 +108,8 @@ def speed(model: str, corpus: str, rounds: int) -> None:
     sides: dict[str, Callable[[], float]] = {
         # a job starts up before it works; what it takes for ten sentences is taken off
         "whole job": lambda: seconds(lambda: job(whole)) - seconds(lambda: job(few)),
-        "all layers": lambda: seconds(lambda: read_out(network)),
-        "one layer": lambda: seconds(lambda: read_out(last_layer)),
+        "all layers": lambda: seconds(lambda: extract(network)),
+        "one layer": lambda: seconds(lambda: extract(last_layer)),
         "packed": lambda: seconds(run_packed) * len(stream) / packed.size,
     }
     if TORCH.is_file():
@@ -153,16 +154,19 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 def memory() -> None:
     """Print the peak resident memory for 2,000 and 20,000 sentences, with the demo encoder and one of BERT base's size."""
     base = Config(30522, 768, 12, 12, 3072, 512)
-    minilm = checkpoints.resolve("minilm")
+    minilm = checkpoints.open("minilm")
     with tempfile.TemporaryDirectory() as folder:
         shaped = Path(folder) / "base"
         shaped.mkdir()
         weights = random_weights(base, seed=0, deviation=0.02)
-        checkpoints.write(shaped, base, weights, tokenizer_from=minilm, record={})
+        Checkpoint.write(shaped, base, weights, tokenizer_from=minilm)
         del weights
         source = corpora.locate("ewt:train").path
         lines = [" ".join(item.words) for item in corpora.load(str(source)).items]
-        for name, model, counts in (("minilm", minilm, (2000, 20000)), ("BERT base's size", shaped, (500, 2000))):
+        for name, model, counts in (
+            ("minilm", minilm.folder, (2000, 20000)),
+            ("BERT base's size", shaped, (500, 2000)),
+        ):
             peaks = []
             for count in counts:
                 text = Path(folder) / f"{count}.conllu"

@@ -5,7 +5,7 @@ Data flows down these rooms, and none imports one further down; tests/test_archi
 `files`: where things lie, and how they are written whole or not at all.
 `corpora`: finds sentences, pairs and questions; `sources` lists the texts with their licences, `readers` take them from files and
 `tfds` from tensorflow-datasets, `cleaning` prepares text to pre-train on.
-`checkpoints`: finds an encoder; `builtin` ones, the `hub`, the `folder` it lies in, file `formats`, `families`, a new `vocabulary`.
+`checkpoints`: finds an encoder; a `checkpoint` in its folder, `builtin` ones, the `hub`, file `formats`, `families`, a new `vocabulary`.
 `alignment`, `encoder`, `backend`: words to wordpieces, and those to every layer.
 `states`: every word's vector in every layer, made by `compute` and kept in a `store`.
 `finetune`: tunes an encoder, with the task `heads` on top.

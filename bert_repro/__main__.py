@@ -155,8 +155,10 @@ def _fetch(what: str, base: str) -> None:
         models, texts = [loaded.base], loaded.corpora()
     elif corpora.registered(what):
         models, texts = [], [what]
-    folders = [checkpoints.check(model) for model in models]
-    places = [*folders, *(path for text in texts for path in corpora.fetch(text))]
+    encoders = [checkpoints.open(model) for model in models]
+    for encoder in encoders:
+        encoder.check()
+    places = [*(encoder.folder for encoder in encoders), *(path for text in texts for path in corpora.fetch(text))]
     print(*dict.fromkeys(places), sep="\n")
 
 

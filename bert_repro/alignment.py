@@ -7,10 +7,29 @@ side gives way); an item of which nothing fits is left out.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+
+
+class Tokenizer(Protocol):
+    """What is read of a fast Hugging Face tokenizer; a special token that it lacks is None."""
+
+    is_fast: bool
+    backend_tokenizer: Any
+    all_special_ids: list[int]
+    unk_token: str | None
+    unk_token_id: int | None
+    cls_token_id: int | None
+    sep_token_id: int | None
+    mask_token_id: int | None
+
+    def __call__(self, *sides: Any, **how: Any) -> Any: ...
+    def __len__(self) -> int: ...
+    def get_vocab(self) -> dict[str, int]: ...
+    def convert_ids_to_tokens(self, ids: int) -> str: ...
+    def num_special_tokens_to_add(self, pair: bool) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +75,7 @@ class Report:
         )
 
 
-def align(tokenizer: Any, items: Sequence[Any], max_length: int) -> tuple[list[Aligned], pd.DataFrame, Report]:
+def align(tokenizer: Tokenizer, items: Sequence[Any], max_length: int) -> tuple[list[Aligned], pd.DataFrame, Report]:
     """Encode sentences or pairs that are already split into words.
 
     Args:
@@ -110,7 +129,7 @@ def align(tokenizer: Any, items: Sequence[Any], max_length: int) -> tuple[list[A
     return inputs, pd.DataFrame(columns | annotations).astype(types), report
 
 
-def inputs(tokenizer: Any, items: Sequence[Any], max_length: int) -> tuple[list[Aligned], np.ndarray, np.ndarray]:
+def inputs(tokenizer: Tokenizer, items: Sequence[Any], max_length: int) -> tuple[list[Aligned], np.ndarray, np.ndarray]:
     """Encode sentences or pairs without the table of their words, which takes most of the time.
 
     Returns:
@@ -128,7 +147,7 @@ def inputs(tokenizer: Any, items: Sequence[Any], max_length: int) -> tuple[list[
     )
 
 
-def windows(tokenizer: Any, pairs: Sequence[Any], max_length: int, stride: int) -> list[list[tuple[int, int]]]:
+def windows(tokenizer: Tokenizer, pairs: Sequence[Any], max_length: int, stride: int) -> list[list[tuple[int, int]]]:
     """Cut the second sides of pairs into overlapping windows, each of which fits beside the whole first side.
 
     Args:
@@ -163,14 +182,14 @@ def windows(tokenizer: Any, pairs: Sequence[Any], max_length: int, stride: int) 
     return result
 
 
-def _pieces(tokenizer: Any, sides: Sequence[Sequence[str]]) -> list[np.ndarray]:
+def _pieces(tokenizer: Tokenizer, sides: Sequence[Sequence[str]]) -> list[np.ndarray]:
     """Count the pieces of every word, at least 1: a word that yields none is read as unknown."""
     encodings = tokenizer([list(side) for side in sides], is_split_into_words=True, add_special_tokens=False).encodings
     counts = (np.bincount(one.word_ids, minlength=len(side)) for one, side in zip(encodings, sides, strict=True))
     return [np.maximum(some, 1) for some in counts]
 
 
-def _check(tokenizer: Any, items: Sequence[Any], max_length: int) -> None:
+def _check(tokenizer: Tokenizer, items: Sequence[Any], max_length: int) -> None:
     if not items:
         raise ValueError("there is nothing to encode: the corpus is empty")
     if not getattr(tokenizer, "is_fast", False):
@@ -182,7 +201,7 @@ def _check(tokenizer: Any, items: Sequence[Any], max_length: int) -> None:
 
 
 def _encoded(
-    tokenizer: Any, items: Sequence[Any], max_length: int, report: Report
+    tokenizer: Tokenizer, items: Sequence[Any], max_length: int, report: Report
 ) -> Iterator[tuple[int, int, Aligned, np.ndarray, np.ndarray]]:
     """Give position, number of words cut, input, and word and side of every piece, for each item of which something fits."""
     sides_of = list(_sides(tokenizer, items, report))
@@ -227,19 +246,20 @@ def _depths(items: Sequence[Any]) -> list[list[int]]:
     return [part.tolist() for part in np.split(depth, ends[:-1])]
 
 
-def _sides(tokenizer: Any, items: Sequence[Any], report: Report) -> Iterable[tuple[tuple[str, ...], ...]]:
+def _sides(tokenizer: Tokenizer, items: Sequence[Any], report: Report) -> Iterable[tuple[tuple[str, ...], ...]]:
     """Give each item's words, those that yield no piece replaced by the unknown token."""
     sides = [_words(item) for item in items]
     forms = sorted({form for item in sides for side in item for form in side})
     encoded = tokenizer([[form] for form in forms], is_split_into_words=True, add_special_tokens=False)["input_ids"]
     empty = {form for form, ids in zip(forms, encoded, strict=True) if not ids}
-    if empty and tokenizer.unk_token is None:
+    unknown = tokenizer.unk_token or ""
+    if empty and not unknown:
         raise ValueError(f"the tokenizer yields no piece for the word {min(empty)!r} and has no unknown token to take")
     for item in sides:
         missing = sum(form in empty for side in item for form in side)
         if missing:
             report.words_without_piece += missing
-            item = tuple(tuple(tokenizer.unk_token if form in empty else form for form in side) for side in item)
+            item = tuple(tuple(unknown if form in empty else form for form in side) for side in item)
         yield item
 
 
@@ -247,13 +267,15 @@ def _words(item: Any) -> tuple[tuple[str, ...], ...]:
     return (item.first, item.second) if hasattr(item, "first") else (item.words,)
 
 
-def _encode(tokenizer: Any, items: Sequence[tuple[tuple[str, ...], ...]]) -> list[Any]:
+def _encode(tokenizer: Tokenizer, items: Sequence[tuple[tuple[str, ...], ...]]) -> list[Any]:
     """Encode items of one or two sides, special tokens included, nothing cut or padded."""
     sides = [[list(side) for side in column] for column in zip(*items, strict=True)]
     return list(tokenizer(*sides, is_split_into_words=True, truncation=False, padding=False).encodings)
 
 
-def _fitting(tokenizer: Any, sides: tuple[tuple[str, ...], ...], max_length: int) -> tuple[tuple[str, ...], ...] | None:
+def _fitting(
+    tokenizer: Tokenizer, sides: tuple[tuple[str, ...], ...], max_length: int
+) -> tuple[tuple[str, ...], ...] | None:
     """Cut an item to the limit by whole words, always from the side that has more pieces; None where nothing fits."""
     pieces = _pieces(tokenizer, sides)
     budget = max_length - tokenizer.num_special_tokens_to_add(pair=len(sides) == 2)

@@ -72,6 +72,19 @@ def computes_in(precision: str) -> bool:
     return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+def bucket(number: int) -> int:
+    """Round a number of inputs or wordpieces up, so that few shapes occur.
+
+    For each shape TensorFlow keeps what it compiled, and has at least sixteen buckets an octave. JAX compiles anew, for
+    seconds: there are powers of two from 64.
+    """
+    octave = 1 << (number - 1).bit_length()
+    if NAME == "jax":
+        return max(64, octave)
+    width = max(1, octave // 32)
+    return -(-number // width) * width
+
+
 def predictor(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
     """Compile a model's prediction; of arrays by name, to arrays by name."""
     if NAME == "tensorflow":

@@ -6,7 +6,7 @@ Reference:
     Devlin et al. 2019, section 3; Vaswani et al. 2017, section 3.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -91,7 +91,7 @@ def build(config: Config, weights: Mapping[str, np.ndarray] | None = None, atten
 
     Args:
         config: Its shape.
-        weights: A checkpoint's arrays (`checkpoints.read_weights`); without them the layers keep their initial draw.
+        weights: A checkpoint's arrays (`Checkpoint.weights`); without them the layers keep their initial draw.
         attention: Whether to give the attention probabilities too.
 
     Returns:
@@ -148,35 +148,20 @@ def check(inputs: Sequence[Aligned], config: Config) -> None:
 def pad(rows: Sequence[np.ndarray], limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Pad integer rows with zeros to a common length; also the mask.
 
-    The length is a step on a ladder (`step`): little is padding, and few shapes occur.
+    The length is that of a bucket (`backend.bucket`): little is padding, and few shapes occur.
 
     Args:
         rows: One array of integers for each input.
         limit: The longest that an input may be; padding stays within it too, as there are no positions beyond.
     """
-    padded, mask = np.zeros((2, len(rows), min(step(max(map(len, rows))), limit)), np.int32)
+    padded, mask = np.zeros((2, len(rows), min(backend.bucket(max(map(len, rows))), limit)), np.int32)
     for i, row in enumerate(rows):
         padded[i, : len(row)], mask[i, : len(row)] = row, 1
     return padded, mask
 
 
-def step(number: int) -> int:
-    """Round a number up on a ladder, so that few shapes occur.
-
-    For each shape TensorFlow keeps what it compiled, and has at least sixteen steps an octave. JAX compiles anew, for seconds:
-    there are powers of two from 64.
-    """
-    octave = 1 << (number - 1).bit_length()
-    if backend.NAME == "jax":
-        return max(64, octave)
-    width = max(1, octave // 32)
-    return -(-number // width) * width
-
-
-def read_out(network: keras.Model, inputs: Sequence[Aligned], pooling: str, dtype: str = "float32") -> np.ndarray:
-    """Give the vector of every row (word or special token) in every layer.
-
-    Inputs of similar length run together, so that little is padding; the pieces of a row are pooled.
+def extract(network: keras.Model, inputs: Sequence[Aligned], pooling: str, dtype: str = "float32") -> np.ndarray:
+    """Give the vector of every row (word or special token) in every layer: the mean of its pieces, or the first.
 
     Args:
         network: What `build` made.
@@ -187,32 +172,59 @@ def read_out(network: keras.Model, inputs: Sequence[Aligned], pooling: str, dtyp
     Returns:
         `layers rows hidden`; rows in the order of the inputs. What the type cannot hold is infinite.
     """
-    offsets = np.cumsum([0, *(len(one.starts) for one in inputs)])
-    by_length = sorted(range(len(inputs)), key=lambda i: len(inputs[i].token_ids))
     config = network.get_layer("embeddings").config
     check(inputs, config)
-    result = np.empty((len(network.outputs), offsets[-1], network.outputs[0].shape[-1]), dtype)
-    while by_length:
-        count = max(1, BATCH // step(len(inputs[by_length[-1]].token_ids)))
-        batch, by_length = by_length[-count:], by_length[:-count]
-        nothing = [np.zeros(0, np.int32)] * (step(len(batch)) - len(batch))
-        token_ids, mask = pad([*(inputs[i].token_ids for i in batch), *nothing], config.max_length)
-        segment_ids, _ = pad([*(inputs[i].segment_ids for i in batch), *nothing], config.max_length)
-        states = network.predict_on_batch({"token_ids": token_ids, "segment_ids": segment_ids, "mask": mask})
-        starts = np.concatenate([inputs[i].starts + n * mask.shape[1] for n, i in enumerate(batch)])
-        pieces = np.concatenate([np.diff([*inputs[i].starts, len(inputs[i].token_ids)]) for i in batch])
-        rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in batch])
-        longest = pieces.max() if pooling == "mean" else 1
-        further = [
-            np.flatnonzero(pieces > n) for n in range(1, longest)
-        ]  # the rows that have an n-th piece more: ever fewer
-        for layer, state in enumerate(states):
-            flat = np.reshape(state, (-1, result.shape[-1]))
-            vectors = flat[starts]
-            for n, some in enumerate(further, 1):
-                vectors[some] += flat[starts[some] + n]
-            if further:
-                vectors[further[0]] /= pieces[further[0], None]
+    before = np.cumsum([0, *(len(one.starts) for one in inputs)])  # rows of the inputs before each one
+    result = np.empty((len(network.outputs), before[-1], network.outputs[0].shape[-1]), dtype)
+    for numbers in _plan(inputs):
+        batch = [inputs[i] for i in numbers]
+        states = _run(network, batch, config.max_length)
+        length = states[0].shape[1]
+        # of every row of the batch: its first piece among all pieces of the batch with their padding, and how many it has
+        first = np.concatenate([one.starts + n * length for n, one in enumerate(batch)])
+        count = np.concatenate([np.diff([*one.starts, len(one.token_ids)]) for one in batch])
+        rows = np.concatenate([np.arange(before[i], before[i + 1]) for i in numbers])
+        pooled = _pool(states, first, count if pooling == "mean" else np.ones_like(count))
+        for layer, vectors in enumerate(pooled):
             with np.errstate(over="ignore"):
                 result[layer, rows] = vectors
     return result
+
+
+def _plan(inputs: Sequence[Aligned]) -> Iterator[list[int]]:
+    """Say which inputs run together, by number: those of similar length, so that little is padding; the longest first."""
+    by_length = sorted(range(len(inputs)), key=lambda i: len(inputs[i].token_ids))
+    while by_length:
+        count = max(1, BATCH // backend.bucket(len(inputs[by_length[-1]].token_ids)))
+        yield by_length[-count:]
+        by_length = by_length[:-count]
+
+
+def _run(network: keras.Model, batch: Sequence[Aligned], limit: int) -> Sequence[np.ndarray]:
+    """Give the states of every layer, `sentences wordpieces hidden`; empty sentences follow, so that few shapes occur."""
+    nothing = [np.zeros(0, np.int32)] * (backend.bucket(len(batch)) - len(batch))
+    token_ids, mask = pad([*(one.token_ids for one in batch), *nothing], limit)
+    segment_ids, _ = pad([*(one.segment_ids for one in batch), *nothing], limit)
+    return network.predict_on_batch({"token_ids": token_ids, "segment_ids": segment_ids, "mask": mask})
+
+
+def _pool(states: Sequence[np.ndarray], first: np.ndarray, count: np.ndarray) -> Iterator[np.ndarray]:
+    """Average the pieces of every row, layer by layer: 1 / count times the sum over n < count of piece first + n.
+
+    Args:
+        states: Of every layer, `sentences wordpieces hidden`.
+        first: Of every row its first piece, among all pieces of all sentences.
+        count: Of every row the number of its pieces.
+
+    Returns:
+        `rows hidden` of every layer.
+    """
+    further = [np.flatnonzero(count > n) for n in range(1, count.max())]  # rows with an n-th piece more: ever fewer
+    for state in states:
+        pieces = np.reshape(state, (-1, state.shape[-1]))
+        vectors = pieces[first]
+        for n, longer in enumerate(further, 1):
+            vectors[longer] += pieces[first[longer] + n]
+        if further:
+            vectors[further[0]] /= count[further[0], None]
+        yield vectors

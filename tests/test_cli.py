@@ -17,7 +17,7 @@ import pytest
 
 from bert_repro import checkpoints, corpora
 from bert_repro.__main__ import main
-from bert_repro.checkpoints import builtin
+from bert_repro.checkpoints import Checkpoint, builtin
 from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.checkpoints.families import Config
 from bert_repro.files import ROOT
@@ -217,7 +217,7 @@ def test_report_can_be_called_from_any_folder(tmp_path, monkeypatch):
     base = tmp_path / "mine"
     base.mkdir()
     config = Config(50, 8, 1, 1, 8, 16)
-    checkpoints.write(base, config, random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
+    Checkpoint.write(base, config, random_weights(config, 0, 0.02), checkpoints.open("tiny"))
     seen = []
 
     def run(command, lock):
@@ -390,7 +390,7 @@ def test_an_unknown_model_is_refused(capsys, command, model):
 
 def test_fetch_gives_the_folder(capsys):
     assert main(["fetch", "tiny"]) == 0
-    assert checkpoints.read_config(Path(capsys.readouterr().out.strip())).hidden_size == 32
+    assert Checkpoint(Path(capsys.readouterr().out.strip())).config.hidden_size == 32
 
 
 @pytest.mark.parametrize(
@@ -411,7 +411,7 @@ def test_fetch_gives_all_that_a_study_reads(capsys):
     study = ROOT / "studies" / "demo.yaml"
     assert main(["fetch", str(study), "--base", "tiny"]) == 0
     base, *texts = [Path(line) for line in capsys.readouterr().out.splitlines()]
-    assert base == checkpoints.resolve("tiny")
+    assert base == checkpoints.open("tiny").folder
     assert texts == list(dict.fromkeys(corpora.locate(one).path for one in load(study).corpora()))
 
 

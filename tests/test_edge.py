@@ -244,6 +244,17 @@ def test_loss_and_gradient(kind, mixed, several):
     assert np.allclose(alone, losses[[0, 2]]) and np.allclose(own, gradient[[0, 2]])
 
 
+def test_first_weights_follow_the_seed_alone():
+    """`first` is drawn before `last`, in every process."""
+    begun = EdgeProbe([0, 2], "mlp", 3, seed=7)._begin(5, 2, 4, np.ones(2))
+    for vector, layer in zip(begun, (0, 2), strict=True):
+        draw = np.random.default_rng([7, layer])
+        first = draw.uniform(-1, 1, (10, 3)) / np.sqrt(10)
+        last = draw.uniform(-1, 1, (3, 4)) / np.sqrt(3)
+        expected = np.concatenate([first.ravel(), np.zeros(3), last.ravel(), np.zeros(4)])
+        assert np.array_equal(vector, expected.astype(np.float32))
+
+
 def test_spans_are_means_of_their_words():
     vectors = np.arange(24.0).reshape(2, 6, 2)
     first, second = spans.averages(np.array([[[0, 1], [2, 5]], [[1, 3], [5, 6]]]), 6)

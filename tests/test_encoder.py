@@ -190,13 +190,13 @@ def test_a_live_run_agrees_with_pytorch_in_every_form_of_checkpoint(tmp_path):
 
 @pytest.mark.slow
 def test_the_demo_encoder_is_that_of_pytorch(users_cache):
-    folder = checkpoints.resolve("minilm")
+    minilm = checkpoints.open("minilm")
     expected = load_file(DATA / "minilm.safetensors")
     with safe_open(DATA / "minilm.safetensors", "np") as opened:
         sentences = json.loads(opened.metadata()["sentences"])
-    tokenizer = checkpoints.load_tokenizer(folder)
+    tokenizer = minilm.tokenizer
     rows = [np.array(tokenizer(sentence)["input_ids"], np.int32) for sentence in sentences]
-    model = encoder.build(checkpoints.read_config(folder), checkpoints.read_weights(folder))
+    model = encoder.build(minilm.config, minilm.weights())
     token_ids, mask = encoder.pad(rows, 512)
     states = model({"token_ids": token_ids, "segment_ids": np.zeros_like(token_ids), "mask": mask})
     for number, row in enumerate(rows):
@@ -247,8 +247,8 @@ def test_few_lengths_occur_and_little_is_padding():
 
 def test_jax_which_compiles_for_seconds_sees_a_handful_of_shapes(monkeypatch):
     monkeypatch.setattr(backend, "NAME", "jax")
-    steps = [encoder.step(n) for n in range(1, 513)]
-    assert set(steps) == {64, 128, 256, 512} and all(step >= n for n, step in enumerate(steps, 1))
+    buckets = [backend.bucket(n) for n in range(1, 513)]
+    assert set(buckets) == {64, 128, 256, 512} and all(bucket >= n for n, bucket in enumerate(buckets, 1))
     assert encoder.pad([np.ones(300, int)], 384)[0].shape == (1, 384)  # within the limit all the same
 
 
@@ -269,10 +269,10 @@ def test_a_row_is_the_mean_or_the_first_of_its_pieces_however_inputs_are_batched
         layers = np.stack([np.asarray(state)[0] for state in states])
         for start, stop in zip(one.starts, [*one.starts[1:], len(one.token_ids)], strict=True):
             expected.append(layers[:, start:stop].mean(1) if pooling == "mean" else layers[:, start])
-    read = encoder.read_out(built("bert"), inputs, pooling)
+    read = encoder.extract(built("bert"), inputs, pooling)
     assert read.dtype == np.float32
     np.testing.assert_allclose(read, np.stack(expected, 1), atol=1e-5)
-    assert (encoder.read_out(built("bert"), inputs, pooling, "float16") == read.astype(np.float16)).all()
+    assert (encoder.extract(built("bert"), inputs, pooling, "float16") == read.astype(np.float16)).all()
 
 
 @pytest.mark.parametrize(("family", "token", "segment"), [("bert", 61, 0), ("bert", 5, 2), ("roberta", 61, 0)])
@@ -281,13 +281,13 @@ def test_inputs_without_an_embedding_are_refused(family, token, segment):
     with pytest.raises(
         ValueError, match=r"up to \d+, the encoder has embeddings for 0 to \d+: do tokenizer and weights"
     ):
-        encoder.read_out(built(family), [Aligned(ids, segments, np.arange(2))], "mean")
+        encoder.extract(built(family), [Aligned(ids, segments, np.arange(2))], "mean")
 
 
 def test_a_second_segment_is_no_fault_where_segments_are_not_read():
     ids, segments = np.array([2, 60], np.int32), np.array([0, 1], np.int32)
     for family in ("roberta", "distilbert"):
-        assert np.isfinite(encoder.read_out(built(family), [Aligned(ids, segments, np.arange(2))], "mean")).all()
+        assert np.isfinite(encoder.extract(built(family), [Aligned(ids, segments, np.arange(2))], "mean")).all()
 
 
 def test_what_half_precision_cannot_hold_is_infinite():
@@ -295,5 +295,5 @@ def test_what_half_precision_cannot_hold_is_infinite():
     grown = {"encoder.layer.1.output.LayerNorm.weight": np.full(config.hidden_size, 1e6, np.float32)}
     ids = np.arange(2, 9, dtype=np.int32)
     inputs = [Aligned(ids, np.zeros_like(ids), np.arange(7))]
-    read = encoder.read_out(encoder.build(config, reference["weights"] | grown), inputs, "mean", "float16")
+    read = encoder.extract(encoder.build(config, reference["weights"] | grown), inputs, "mean", "float16")
     assert np.isfinite(read[:2]).all() and np.isinf(read[2]).any() and not np.isnan(read).any()

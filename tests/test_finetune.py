@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from bert_repro import checkpoints, encoder, files, finetune
+from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.checkpoints.families import Config
 from bert_repro.corpora import LABELS
@@ -39,12 +40,13 @@ DATA = {
     "tagging": ("ewt:test[8]", "ewt:dev[6]"),
     "masked_words": ("wiki[8]", "ewt:dev[12]"),
 }
-SMALL = {"updates": 4, "batch_size": 8, "learning_rate": 1e-3, "resamples": 100}
+SMALL = {"updates": 4, "batch_size": 8, "learning_rate": 1e-3}
 CONFIG = Config(50, 8, 2, 2, 12, 16)
 
 
-def tune(task, data=None, model="tiny", **options):
-    return finetune.train(model, task, *(data or DATA[task]), **{**SMALL, **options})
+def tune(task, data=None, model="tiny", save="", **changed):
+    recipe = finetune.Recipe(task, *(data or DATA[task]), **{**SMALL, **changed})
+    return finetune.train(model, recipe, save=save, resamples=100)
 
 
 def small(frozen_layers=0):
@@ -75,7 +77,7 @@ def differing(one, other):
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return checkpoints.load_tokenizer(checkpoints.resolve("tiny"))
+    return checkpoints.open("tiny").tokenizer
 
 
 @contextmanager
@@ -476,8 +478,8 @@ def test_a_question_without_a_window_is_counted_and_wrong(tokenizer, tmp_path):
     examples = Examples(finetune.TASKS["squad"], questions(tmp_path, 400, 5), tokenizer, 512)
     assert examples.report["items left out"] == 1 and set(examples.owners) == {1}
     network = Network(
-        checkpoints.read_config(checkpoints.resolve("tiny")),
-        checkpoints.read_weights(checkpoints.resolve("tiny")), SpanFinder(()),
+        checkpoints.open("tiny").config,
+        checkpoints.open("tiny").weights(), SpanFinder(()),
     )  # fmt: skip
     counts = network.score(examples)
     assert counts[0].tolist() == [[0, 1], [0, 1]] and counts[1, :, 1].tolist() == [1, 1]
@@ -510,7 +512,7 @@ def test_a_disk_that_is_full_leaves_the_old_checkpoint_and_nothing_half_made(tmp
     target, network = tmp_path / "model", small()
 
     def write(folder):
-        checkpoints.write(folder, CONFIG, network.export(), checkpoints.resolve("tiny"), {}, LABELS)
+        Checkpoint.write(folder, CONFIG, network.export(), checkpoints.open("tiny"), {}, LABELS)
 
     files.replaced(target, write)
     before = {path.name: path.read_bytes() for path in target.iterdir()}
@@ -565,8 +567,8 @@ def state_of(**options):
 
 @pytest.mark.slow
 def test_only_a_run_with_equal_arguments_and_code_takes_up_a_state(monkeypatch, tmp_path):
-    shutil.copytree(checkpoints.resolve("tiny"), tmp_path / "copy")
-    weights = checkpoints.read_weights(tmp_path / "copy")
+    shutil.copytree(checkpoints.open("tiny").folder, tmp_path / "copy")
+    weights = Checkpoint(tmp_path / "copy").weights()
     weights["embeddings.LayerNorm.bias"][0] += 1
     save_file(weights, tmp_path / "copy" / "model.safetensors")
     others = [
@@ -740,19 +742,19 @@ def test_without_updates_a_saved_checkpoint_scores_as_training_said(made, task):
 @pytest.mark.slow
 def test_a_saved_checkpoint_is_one_that_says_how_it_was_made(made):
     folder, tuned = made("nli")
-    base = checkpoints.resolve("tiny")
-    before, after = checkpoints.read_weights(base), checkpoints.read_weights(folder)
+    base = checkpoints.open("tiny")
+    before, after = base.weights(), Checkpoint(folder).weights()
     assert set(after) - set(before) == {
         "pooler.dense.weight", "pooler.dense.bias", "classifier.weight", "classifier.bias",
     }  # fmt: skip
-    assert checkpoints.read_config(folder) == checkpoints.read_config(base)
+    assert Checkpoint(folder).config == base.config
     raw = json.loads((folder / "config.json").read_text())
     assert raw["id2label"] == {str(n): name for n, name in enumerate(LABELS)}
     assert raw["label2id"] == {name: n for n, name in enumerate(LABELS)}
-    assert checkpoints.record(folder) == tuned.origin
+    assert Checkpoint(folder).record == tuned.origin
     assert {"base": "tiny", "task": "nli", "seed": 1, "layers_changed": "all"}.items() <= tuned.origin.items()
-    assert checkpoints.tokenizer_digest(folder) == checkpoints.tokenizer_digest(base)
-    assert tuned.inputs["weights"] == checkpoints.weights_digest(base) != checkpoints.weights_digest(folder)
+    assert Checkpoint(folder).tokenizer_digest == base.tokenizer_digest
+    assert tuned.inputs["weights"] == base.weights_digest != Checkpoint(folder).weights_digest
     assert not [path for path in folder.parent.iterdir() if path.name.startswith("tmp")]
     for row in measured(tuned):
         assert row["ci_low"] <= row["value"] <= row["ci_high"] and (row["corpus"], row["split"]) == (
@@ -768,7 +770,7 @@ def test_what_is_only_looked_at_changes_nothing(made, tmp_path):
         "nli", save=str(tmp_path / "model"), reverted_layers=[0, 1, 2], keep_at=[2], test=["mnli:dev[10]"]
     )  # fmt: skip
     assert weights_in(folder) == weights_in(tmp_path / "model") != weights_in(tmp_path / "model-2")
-    assert checkpoints.record(tmp_path / "model-2")["updates"] == 2
+    assert Checkpoint(tmp_path / "model-2").record["updates"] == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model-2"]
     reverted = measured(other, "layer reverted")
     assert [row["layer"] for row in reverted] == [layer for layer in range(3) for _ in range(len(reverted) // 3)]
@@ -788,7 +790,7 @@ def test_where_nothing_moved_putting_layers_back_costs_nothing():
 @pytest.mark.parametrize(("frozen", "name"), [(1, "top_1_of_2"), (2, "head_only")])
 def test_frozen_layers_stay_bit_by_bit_and_all_others_move(tmp_path, frozen, name):
     tuned = tune("nli", updates=2, frozen_layers=frozen, save=str(tmp_path / "model"))
-    before, after = (checkpoints.read_weights(f) for f in (checkpoints.resolve("tiny"), tmp_path / "model"))
+    before, after = (c.weights() for c in (checkpoints.open("tiny"), Checkpoint(tmp_path / "model")))
     moved = differing(before, after)
     above = {key for key in before if any(f"layer.{block}." in key for block in range(frozen, 2))}
     assert moved <= above and {key for key in above if before[key].ndim == 2} <= moved
@@ -801,11 +803,9 @@ def test_frozen_layers_stay_bit_by_bit_and_all_others_move(tmp_path, frozen, nam
 def test_kept_layers_are_those_of_the_encoder_that_they_come_from(made, tmp_path):
     folder, _ = made("nli")
     tuned = tune("nli", model=str(folder), updates=2, kept_layers=1, frozen_layers=1, save=str(tmp_path / "lower"))
-    assert checkpoints.read_config(tmp_path / "lower").num_hidden_layers == 1
+    assert Checkpoint(tmp_path / "lower").config.num_hidden_layers == 1
     assert tuned.origin["layers_changed"] == "first_1_of_2_frozen" and tuned.origin["base"] == "tiny"
-    whole, lower = (
-        encoder.build(checkpoints.read_config(f), checkpoints.read_weights(f)) for f in (folder, tmp_path / "lower")
-    )
+    whole, lower = (encoder.build(Checkpoint(f).config, Checkpoint(f).weights()) for f in (folder, tmp_path / "lower"))
     for one, other in zip(whole.predict_on_batch(batch()[0])[:2], lower.predict_on_batch(batch()[0]), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -824,7 +824,8 @@ def dying(*given):
     taken.append(1)
     return step(*given)
 Network.step = dying
-finetune.train("tiny", "nli", *sys.argv[2:], save=sys.argv[1], evaluations=2, updates=4, batch_size=8, learning_rate=1e-3, resamples=100)
+recipe = finetune.Recipe("nli", *sys.argv[2:], evaluations=2, updates=4, batch_size=8, learning_rate=1e-3)
+finetune.train("tiny", recipe, save=sys.argv[1], resamples=100)
 """
 
 
@@ -955,8 +956,8 @@ def test_pytorch_finds_our_task_heads_and_gives_the_same_logits(made, tmp_path):
     for folder, head, extra in (
         (pairs, PairClassifier(LABELS), {}), (spans, SpanFinder(()), {"allowed": inputs["mask"]}),
     ):  # fmt: skip
-        weights = checkpoints.read_weights(folder)
-        network = Network(checkpoints.read_config(folder), weights, head)
+        weights = Checkpoint(folder).weights()
+        network = Network(Checkpoint(folder).config, weights, head)
         network.take_head(weights, folder)
         ours = network.predict(inputs | extra)
         theirs = [array for _, array in sorted(np.load(folder / "logits.npz").items())]

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bert_repro import checkpoints
-from bert_repro.checkpoints import builtin
+from bert_repro.checkpoints import Checkpoint, builtin
 from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.checkpoints.families import Config
 from bert_repro.corpora import readers
@@ -76,11 +76,11 @@ def test_weights_that_claim_to_be_huge_are_refused(tmp_path):
     folder = tmp_path / "huge"
     folder.mkdir()
     config = Config(50, 8, 1, 1, 8, 16)
-    checkpoints.write(folder, config, random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
+    Checkpoint.write(folder, config, random_weights(config, 0, 0.02), checkpoints.open("tiny"))
     weights = folder / "model.safetensors"
     weights.write_bytes(struct.pack("<Q", 2**60) + weights.read_bytes()[8:])
     with pytest.raises(ValueError, match="model.safetensors"):
-        checkpoints.read_weights(folder)
+        Checkpoint(folder).weights()
 
 
 # ---- text that is code elsewhere
@@ -156,17 +156,17 @@ def test_mutated_checkpoints_are_read_or_refused_by_name(tmp_path, file):
     folder = tmp_path / "mutated"
     folder.mkdir()
     config = Config(50, 8, 1, 1, 8, 16)
-    checkpoints.write(folder, config, random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
+    Checkpoint.write(folder, config, random_weights(config, 0, 0.02), checkpoints.open("tiny"))
     path, done = folder / file, time.monotonic() + seconds() / ((len(GOOD) + 1) * 3)
     good = path.read_bytes()
     if file == "tokenizer.json":
         good = good[:3000] + good[-200:]  # never whole: what is read is refused, what is refused names the folder
 
     def load(_):
-        checkpoints.read_config(folder)
-        weights = checkpoints.read_weights(folder)
+        _ = Checkpoint(folder).config
+        weights = Checkpoint(folder).weights()
         assert all(isinstance(array, np.ndarray) for array in weights.values())
-        checkpoints.load_tokenizer(folder)
+        _ = Checkpoint(folder).tokenizer
 
     @FUZZ
     @given(mutated(good))

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_repro import backend, checkpoints, finetune
+from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.checkpoints.families import ARCHITECTURES, Config
 from bert_repro.files import ROOT
@@ -41,7 +42,7 @@ def text(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return checkpoints.load_tokenizer(checkpoints.resolve("tiny"))
+    return checkpoints.open("tiny").tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +113,16 @@ def test_the_last_tenth_of_the_updates_reads_long_inputs_of_as_many_wordpieces(r
     drawn = read.batches(6, np.random.default_rng(0), 50)
     shapes = [(len(draw.starts), draw.length) for draw in (next(drawn) for _ in range(50))]
     assert shapes == [(6, 128)] * 45 + [(2, 384)] * 5
+
+
+@pytest.mark.parametrize(("pieces", "length"), [(382, 384), (381, 128), (128, 128)])
+def test_a_text_shorter_than_a_long_input_is_read_in_short_ones_as_many_as_before(tmp_path, tokenizer, pieces, length):
+    (tmp_path / "short.txt").write_text("the " * (pieces - 1) + "\n")
+    text = RunningText(TASK, str(tmp_path / "short.txt"), tokenizer, 512)
+    assert len(text.pieces) == pieces
+    drawn = text.batches(6, np.random.default_rng(0), 50)
+    shapes = [(len(draw.starts), draw.length) for draw in (next(drawn) for _ in range(50))]
+    assert shapes == [(6, 128)] * 45 + [(6 * 128 // length, length)] * 5
 
 
 def test_every_other_input_is_two_segments_of_consecutive_text(read, tokenizer):
@@ -200,12 +211,13 @@ def test_a_vocabulary_without_special_tokens_is_refused(text, tokenizer):
         RunningText(TASK, f"{text}/train.txt", Bare(), 512)
 
 
-def train(text: Path, **changed):
-    given = {
-        "model": "untrained:tiny", "task": "masked_words", "train": f"{text}/train.txt", "dev": f"{text}/dev.txt",
-        "updates": 4, "batch_size": 8, "learning_rate": 3e-3, "head_learning_rate": 3e-3, "evaluations": 1, "resamples": 50,
-    } | changed  # fmt: skip
-    return finetune.train(**given)
+RATES = {"learning_rate": 3e-3, "head_learning_rate": 3e-3}
+
+
+def train(text: Path, model: str = "untrained:tiny", save: str = "", **changed):
+    given = {"updates": 4, "batch_size": 8, "evaluations": 1} | RATES | changed
+    recipe = finetune.Recipe("masked_words", f"{text}/train.txt", f"{text}/dev.txt", **given)
+    return finetune.train(model, recipe, save=save, resamples=50)
 
 
 @pytest.mark.slow
@@ -220,7 +232,7 @@ def test_head_of_goes_without_updates_and_with_an_encoder_of_the_same_shape(text
     with pytest.raises(ValueError, match="^head_of 'tiny' goes with 0 updates: training begins with a new task head$"):
         train(text, head_of="tiny")
     config = Config(40, 16, 1, 2, 32, 64)
-    checkpoints.write(tmp_path, config, random_weights(config, 0, 0.02), checkpoints.resolve("tiny"), {})
+    Checkpoint.write(tmp_path, config, random_weights(config, 0, 0.02), checkpoints.open("tiny"))
     with pytest.raises(
         ValueError, match=r"^head_of .*: its vocab_size is 40, that of .* \d+; a task head reads the states of"
     ):
@@ -303,7 +315,7 @@ def test_logits_are_those_of_pytorch_transformers(family, tmp_path):
     generator = np.random.default_rng(2)
     for variable in network.added:
         variable.assign(generator.standard_normal(variable.shape) * 0.3)
-    checkpoints.write(tmp_path, config, network.export(), None, {})
+    Checkpoint.write(tmp_path, config, network.export())
     ids = generator.integers(5, 90, (3, 20)).astype(np.int32)
     np.save(tmp_path / "ids.npy", ids.astype(np.int64))
     done = subprocess.run(
@@ -334,8 +346,9 @@ def stop(self, *given, _step=finetune.Network.step):
     return loss
 stop.updates = 0
 finetune.Network.step = stop
-finetune.train("untrained:tiny", "masked_words", f"{sys.argv[1]}/train.txt", f"{sys.argv[1]}/dev.txt", updates=12, batch_size=8,
-               learning_rate=3e-3, head_learning_rate=3e-3, evaluations=2, resamples=50, save=sys.argv[2])
+recipe = finetune.Recipe("masked_words", f"{sys.argv[1]}/train.txt", f"{sys.argv[1]}/dev.txt", updates=12, batch_size=8,
+                         learning_rate=3e-3, head_learning_rate=3e-3, evaluations=2)
+finetune.train("untrained:tiny", recipe, save=sys.argv[2], resamples=50)
 """
 
 

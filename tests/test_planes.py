@@ -85,7 +85,7 @@ def test_no_other_turn_lies_nearer():
 
 def seen(reference, hidden=8, layers=3, limit=512):
     """What a store would have of a corpus, vectors made up from the words."""
-    tokenizer = checkpoints.load_tokenizer(checkpoints.resolve("tiny"))
+    tokenizer = checkpoints.open("tiny").tokenizer
     rows = alignment.align(tokenizer, corpora.load(reference).items, limit)[1]
 
     def read(wanted):

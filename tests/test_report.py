@@ -20,6 +20,7 @@ import pytest
 from filelock import FileLock
 
 from bert_repro import checkpoints
+from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.files import ROOT
 from bert_repro.workflow import study as studies
@@ -64,10 +65,10 @@ class Clone:
         ignored = shutil.ignore_patterns("build", "minilm", "shared", ".*", "__pycache__", "*.egg-info")
         shutil.copytree(ROOT, self.root, ignore=ignored)
         self.study.write_text(STUDY)
-        tiny = checkpoints.resolve("tiny")
-        config = checkpoints.read_config(tiny)
+        tiny = checkpoints.open("tiny")
+        config = tiny.config
         self.base.mkdir()
-        checkpoints.write(self.base, config, random_weights(config, 7, 0.1), tiny, {})
+        Checkpoint.write(self.base, config, random_weights(config, 7, 0.1), tiny, {})
         self.name = studies.load(self.study, str(self.base)).name  # a base of one's own makes it another study
         self.out = self.root / "build" / self.name
         self.book = self.out / "book" / "_build" / "html"
@@ -179,7 +180,7 @@ def test_tables_hold_the_study_and_its_models(clone):
 
 
 def test_manifests_say_what_went_in_and_no_path_but_the_readers(clone):
-    digest = checkpoints.weights_digest(clone.base)
+    digest = Checkpoint(clone.base).weights_digest
     for name in RUNS:
         text = (clone.out / "tables" / f"{name}.manifest.json").read_text()
         manifest = json.loads(text)
@@ -216,7 +217,7 @@ def test_the_book_is_there_with_every_run(clone):
 
 
 def test_the_checkpoint_says_where_it_comes_from(clone):
-    record = checkpoints.record(clone.out / "models" / "nli-1")
+    record = Checkpoint(clone.out / "models" / "nli-1").record
     assert record == {"base": str(clone.base), "task": "nli", "seed": 1, "updates": 4, "layers_changed": "all"}
 
 

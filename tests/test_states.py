@@ -15,6 +15,7 @@ from jaxtyping import TypeCheckError
 
 from bert_repro import alignment, checkpoints, corpora, files, similarity, states
 from bert_repro.__main__ import main
+from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.checkpoints.families import Config
 from bert_repro.probes import scores, structural, treebank
@@ -29,7 +30,7 @@ EXACT = states.Setting(dtype="float32")
 def own_store(tmp_path, monkeypatch):
     """A cache with the common weights, and an empty store."""
     common = files.cache_folder()
-    checkpoints.resolve("tiny")
+    checkpoints.open("tiny")
     for path in common.iterdir():
         if path.name == "made":
             (tmp_path / path.name).symlink_to(path)
@@ -49,7 +50,7 @@ NEW_NETWORK, NETWORKS = compute._Encoder.__dict__["network"], {}
 
 
 def shared_network(encoder):
-    weights = checkpoints.weights_digest(encoder.folder)
+    weights = encoder.checkpoint.weights_digest
     if weights not in NETWORKS:
         NETWORKS[weights] = NEW_NETWORK.func(encoder)
     return NETWORKS[weights]
@@ -78,9 +79,9 @@ def naive(reference):
     """Encode sentence by sentence, unpadded, and pool word by word: the mean of the pieces, and the first."""
     from bert_repro import encoder
 
-    folder = checkpoints.resolve("tiny")
-    network = encoder.build(checkpoints.read_config(folder), checkpoints.read_weights(folder))
-    inputs, _, _ = alignment.align(checkpoints.load_tokenizer(folder), corpora.load(reference).items, 512)
+    tiny = checkpoints.open("tiny")
+    network = encoder.build(tiny.config, tiny.weights())
+    inputs, _, _ = alignment.align(tiny.tokenizer, corpora.load(reference).items, 512)
     vectors = []
     for one in inputs:
         given = {"token_ids": one.token_ids[None], "segment_ids": one.segment_ids[None]}
@@ -246,13 +247,13 @@ def test_sides_of_a_pair_may_be_read_apart(own_store, apart, monkeypatch):
 def test_values_that_the_precision_cannot_hold_are_refused(own_store, apart, monkeypatch, value, dtype):
     from bert_repro import encoder
 
-    def read_out(network, inputs, pooling, dtype):
+    def extract(network, inputs, pooling, dtype):
         vectors = np.ones((3, sum(len(one.starts) for one in inputs), 32), np.float32)
         vectors[1, 2, 3] = value
         with np.errstate(over="ignore"):
             return vectors.astype(dtype)
 
-    monkeypatch.setattr(encoder, "read_out", read_out)
+    monkeypatch.setattr(encoder, "extract", extract)
     reference = "ewt:dev[5]"
     with pytest.raises(ValueError, match=f"layer 1 of tiny has values that {dtype} cannot hold.*use dtype float32"):
         states.get("tiny", reference, states.Setting(dtype=dtype))
@@ -302,7 +303,9 @@ def test_the_key_follows_everything_the_states_depend_on(own_store, monkeypatch)
     wanted += [("untrained:tiny", "ewt:dev[5]", settings[0]), ("tiny", "ewt:dev[6]", settings[0])]
 
     def keys():
-        return [states.entries(model, [reference], setting)[0].key for model, reference, setting in wanted]
+        return [
+            states.entries(checkpoints.open(model), [reference], setting)[0].key for model, reference, setting in wanted
+        ]
 
     before = keys()
     monkeypatch.setattr(states, "FORMAT", "next")
@@ -310,11 +313,11 @@ def test_the_key_follows_everything_the_states_depend_on(own_store, monkeypatch)
 
 
 def test_inputs_as_long_as_the_last_position_are_read(own_store, apart, tmp_path):
-    tiny = checkpoints.resolve("tiny")
-    config = Config(checkpoints.read_config(tiny).vocab_size, 8, 1, 2, 8, 21)
+    tiny = checkpoints.open("tiny")
+    config = Config(tiny.config.vocab_size, 8, 1, 2, 8, 21)
     (tmp_path / "short").mkdir()
     weights = random_weights(config, seed=0, deviation=0.1)
-    checkpoints.write(tmp_path / "short", config, weights, tokenizer_from=tiny, record={})
+    Checkpoint.write(tmp_path / "short", config, weights, tokenizer_from=tiny)
     read = states.get(str(tmp_path / "short"), "mnli:dev[20]", states.Setting(21))
     assert read.report.truncated_items and read.rows["pieces"].groupby(read.rows["sentence"]).sum().max() == 21
     assert np.isfinite(read.vectors(np.arange(len(read.rows)))).all()
@@ -407,11 +410,11 @@ def test_limits_that_the_encoder_cannot_keep_are_refused(own_store, tmp_path):
 
 
 def test_an_encoder_with_fewer_positions_is_read_to_its_own_limit(own_store, apart, tmp_path):
-    tiny = checkpoints.resolve("tiny")
-    config = replace(checkpoints.read_config(tiny), max_position_embeddings=20)
+    tiny = checkpoints.open("tiny")
+    config = replace(tiny.config, max_position_embeddings=20)
     (tmp_path / "short").mkdir()
     weights = random_weights(config, seed=0, deviation=0.1)
-    checkpoints.write(tmp_path / "short", config, weights, tokenizer_from=tiny, record={})
+    Checkpoint.write(tmp_path / "short", config, weights, tokenizer_from=tiny)
     read = states.get(str(tmp_path / "short"), "mnli:dev[20]")
     assert read.report.truncated_items and read.rows["pieces"].groupby(read.rows["sentence"]).sum().max() == 20
     assert states.usual("tiny") == states.Setting() and states.usual(str(tmp_path / "short")) == states.Setting(20)
@@ -522,7 +525,7 @@ def test_all_models_see_the_same_words(own_store, apart):
     assert one.key == again.key and (one.sentence == again.sentence).all()
     assert (one.vectors[1] == again.vectors[0][[0, 2]]).all() and not np.allclose(*one.vectors)
     assert len(one.sentence) >= 60 and (np.unique(one.sentence) == np.arange(one.sentence[-1] + 1)).all()
-    assert (one.corpus, one.split) == ("ewt", "dev")
+    assert (one.corpus, one.split) == ("ewt", "dev[40]")
     store = states.get("tiny", "ewt:dev[40]")
     usable = set(map(bytes, store.vectors(np.flatnonzero(~store.rows["special"]), [2])[0]))
     assert set(map(bytes, one.vectors[0][1])) <= usable  # whole words, no special tokens
@@ -553,12 +556,12 @@ def test_samples_say_what_was_drawn_and_have_draws_of_their_own(own_store, apart
 
 def test_models_out_of_step_are_detected(own_store, apart, tmp_path):
     """Another tokenizer, under which the limit cuts other words."""
-    tiny = checkpoints.resolve("tiny")
-    config = checkpoints.read_config(tiny)
+    tiny = checkpoints.open("tiny")
+    config = tiny.config
     (tmp_path / "letters").mkdir()
-    checkpoints.write(tmp_path / "letters", config, checkpoints.read_weights(tiny), tokenizer_from=tiny, record={})
+    Checkpoint.write(tmp_path / "letters", config, tiny.weights(), tokenizer_from=tiny)
     (tmp_path / "letters" / "tokenizer.json").unlink()
-    whole = (tiny / "vocab.txt").read_text().split("\n")
+    whole = (tiny.folder / "vocab.txt").read_text().split("\n")
     spelled = [word if len(word.removeprefix("##")) < 2 or word[0] == "[" else f"[{i}]" for i, word in enumerate(whole)]
     (tmp_path / "letters" / "vocab.txt").write_text("\n".join(spelled))
     models, some = ["tiny", str(tmp_path / "letters")], ["ewt:dev[40]"]

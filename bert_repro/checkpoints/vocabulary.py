@@ -3,16 +3,22 @@
 It refuses a text that has fewer pieces than are asked for, sizes no encoder has, and a folder that holds something already.
 """
 
+import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from bert_repro import corpora
+from bert_repro.checkpoints.checkpoint import Checkpoint
 from bert_repro.checkpoints.families import Config, from_raw, to_raw
-from bert_repro.checkpoints.folder import SPECIAL, wordpiece, write_config, write_tokenizer
 from bert_repro.files import made_new
 
+SPECIAL = {
+    "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"
+}  # fmt: skip
+"""BERT's special tokens by their role, in the order of their numbers from 0, in the vocabularies made here."""
 ALPHABET = 160
 """Characters that get pieces of their own: those of ASCII, and the most frequent of a text; words with others become [UNK]."""
 ASCII = frozenset(letter for letter in map(chr, range(33, 127)) if not letter.isupper())
@@ -36,7 +42,7 @@ def make(texts: Iterable[str], folder: Path, config: Config) -> None:
 
     def make(partial: Path) -> None:
         write_tokenizer(partial, learn(texts, config.vocab_size), config.max_length)
-        write_config(partial, config)
+        Checkpoint.write(partial, config, None)
 
     made_new(folder, make)
 
@@ -92,3 +98,24 @@ def _paragraphs(texts: Iterable[str]) -> Iterator[str]:
 def _punctuation(letter: str) -> bool:
     """Tell whether a character is a word of its own to BERT, so that no word goes on with it."""
     return unicodedata.category(letter)[0] == "P" or letter.isascii() and not letter.isalnum()
+
+
+def wordpiece(pieces: Sequence[str]) -> Any:
+    """Make an uncased tokenizer, as BERT's is, from `SPECIAL` and the other pieces in the order of their numbers."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    number = {piece: n for n, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(number, unk_token=SPECIAL["unk_token"]))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    first, last = SPECIAL["cls_token"], SPECIAL["sep_token"]
+    tokenizer.post_processor = processors.BertProcessing((last, number[last]), (first, number[first]))
+    return tokenizer
+
+
+def write_tokenizer(folder: Path, pieces: Sequence[str], longest: int) -> None:
+    """Write the tokenizer files of an encoder that reads inputs of at most `longest` pieces; see `wordpiece`."""
+    wordpiece(pieces).save(str(folder / "tokenizer.json"))
+    described = {"tokenizer_class": "BertTokenizerFast", "do_lower_case": True, "model_max_length": longest} | SPECIAL
+    (folder / "tokenizer_config.json").write_text(json.dumps(described), encoding="utf-8")
+    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces), encoding="utf-8")

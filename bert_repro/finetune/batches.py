@@ -1,50 +1,77 @@
-"""Examples: hides how the items of a corpus become encoder inputs and batches; each input knows the item it belongs to.
+"""Texts as batches of encoder inputs: what the training loop and the scores read of a corpus.
 
-It refuses corpora that hold an item of no use to the task, or none that fits; what is cut or left out is counted.
+`Examples` are the items of a corpus, each an input or several; `running_text.RunningText` is cut without regard to items. They
+refuse corpora that hold an item of no use to the task, or none that fits; what is cut or left out is counted.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
-from bert_repro import alignment, corpora, encoder
+from bert_repro import alignment, backend, corpora, encoder
+from bert_repro.alignment import Tokenizer
 from bert_repro.checkpoints.families import Config
-
-
-class Task(NamedTuple):
-    """What it takes to tune an encoder on something."""
-
-    title: str
-    needs: str  # what it learns from, in words, with an example
-    usable: Callable[[Any], bool]  # whether an item is such
-    head: Any  # one of the classes of `heads`
-    max_length: int
-    too_long: str = ""  # what becomes of an item beyond that: it is "cut", "left out", or read through "windows"
-    reader: Any = None  # what makes encoder inputs of a corpus; without it, `Examples`
-    dropout: bool = True  # whether training drops features, as the checkpoint's config says
-
+from bert_repro.finetune.heads import TaskHead
 
 STRIDE = 128  # wordpieces from the start of one window to the next
 POOL = 50  # batches among which inputs of similar length are brought together
+Draw = TypeVar("Draw")
 
 
-class Examples:
-    """The encoder inputs of a corpus.
+class Text(Protocol[Draw]):
+    """The encoder inputs of a corpus for a task: drawn in batches to learn from, or all scored.
 
-    Args:
-        task: The task that reads it.
-        reference: A corpus, see `corpora.stream`.
-        tokenizer: A fast tokenizer.
-        positions: Most wordpieces that the encoder takes.
-
-    Raises:
-        ValueError: An item is of no use to the task, or none fits.
+    Attributes:
+        reference: The corpus.
+        items: What scores are resampled by.
+        digest: Identifies the corpus.
+        report: What became of the items: a line of a table.
     """
 
-    def __init__(self, task: Task, reference: str, tokenizer: Any, positions: int):
+    reference: str
+    items: Sequence[Any]
+    digest: str
+    report: dict[str, Any]
+
+    def __init__(self, task: "Task", reference: str, tokenizer: Tokenizer, positions: int):
+        """Read a corpus.
+
+        Args:
+            task: The task that reads it.
+            reference: A corpus, see `corpora.load` and `corpora.paragraphs`.
+            tokenizer: A fast tokenizer.
+            positions: Most wordpieces that the encoder takes.
+
+        Raises:
+            ValueError: The corpus, an item or the tokenizer is of no use to the task, or nothing fits.
+        """
+
+    def check(self, config: Config) -> None:
+        """Make sure that the encoder has an embedding for everything in the inputs; see `encoder.check`."""
+        ...
+
+    def batches(self, size: int, generator: np.random.Generator, updates: int) -> Iterator[Draw]:
+        """Draw batches for ever; they may change with the share of the updates that is done."""
+        ...
+
+    def arrays(self, head: TaskHead, drawn: Draw) -> tuple[dict, dict]:
+        """Make the arrays of a batch: what the encoder and the task head read, and the targets."""
+        ...
+
+    def counts(
+        self, head: TaskHead, predict: Callable, items: int | None = None
+    ) -> Float[np.ndarray, "items metrics 2"]:
+        """Count what is right, and all there is, of each metric for each item (of the first so many)."""
+        ...
+
+
+class Examples(Text[np.ndarray]):
+    """The encoder inputs of a corpus of items; each input knows the item that it belongs to."""
+
+    def __init__(self, task: "Task", reference: str, tokenizer: Tokenizer, positions: int):
         corpus = corpora.load(reference)
         self.reference, self.items, self.digest = reference, corpus.items, corpus.digest
         for item in self.items:
@@ -76,16 +103,15 @@ class Examples:
             "items left out": len(self.items) - len(set(self.owners)),
         }
 
-    def arrays(self, head: Any, chosen: np.ndarray) -> tuple[dict, dict]:
-        """Pad some inputs to arrays: what the encoder and the task head read, and the targets."""
-        inputs = [self.inputs[i] for i in chosen]
+    def arrays(self, head: TaskHead, drawn: np.ndarray) -> tuple[dict, dict]:
+        inputs = [self.inputs[i] for i in drawn]
         token_ids, mask = encoder.pad([one.token_ids for one in inputs], self.limit)
         segment_ids, _ = encoder.pad([one.segment_ids for one in inputs], self.limit)
-        extra, targets = head.arrays([self.parts[i] for i in chosen], inputs, token_ids.shape[1])
+        extra, targets = head.arrays([self.parts[i] for i in drawn], inputs, token_ids.shape[1])
         return {"token_ids": token_ids, "segment_ids": segment_ids, "mask": mask} | extra, targets
 
     def batches(self, size: int, generator: np.random.Generator, updates: int = 0) -> Iterator[np.ndarray]:
-        """Draw batches for ever: shuffled, then of similar length within pools of batches."""
+        """Draw batches for ever, numbers of inputs: shuffled, then of similar length within pools of batches."""
         while True:
             order = generator.permutation(len(self.inputs))
             order = order[: len(order) - len(order) % size] if len(order) > size else order
@@ -97,11 +123,11 @@ class Examples:
                     yield batches[i]
 
     def check(self, config: Config) -> None:
-        """Make sure that the encoder has an embedding for everything in the inputs; see `encoder.check`."""
         encoder.check(self.inputs, config)
 
-    def counts(self, head: Any, predict: Callable, items: int | None = None) -> Float[np.ndarray, "items metrics 2"]:
-        """Count what is right, and all there is, of each metric for each item (of the first so many)."""
+    def counts(
+        self, head: TaskHead, predict: Callable, items: int | None = None
+    ) -> Float[np.ndarray, "items metrics 2"]:
         items = len(self.items) if items is None else min(items, len(self.items))
         readings: list[list] = [[] for _ in range(items)]
         wanted = np.array(self.owners) < items
@@ -109,7 +135,7 @@ class Examples:
             chosen = chosen[wanted[chosen]]
             if not len(chosen):
                 continue
-            filled = np.resize(chosen, encoder.step(len(chosen)))  # few shapes occur; what is read twice counts once
+            filled = np.resize(chosen, backend.bucket(len(chosen)))  # few shapes occur; what is read twice counts once
             inputs, _ = self.arrays(head, filled)
             outputs = predict(inputs)
             for place, i in enumerate(chosen):
@@ -122,6 +148,19 @@ class Examples:
         """Give every input once, the longest first, in batches of about so many wordpieces."""
         order = np.argsort(self.lengths, kind="stable")
         while len(order):
-            count = max(1, pieces // encoder.step(int(self.lengths[order[-1]])))
+            count = max(1, pieces // backend.bucket(int(self.lengths[order[-1]])))
             yield order[-count:]
             order = order[:-count]
+
+
+class Task(NamedTuple):
+    """What it takes to tune an encoder on something."""
+
+    title: str
+    needs: str  # what it learns from, in words, with an example
+    usable: Callable[[Any], bool]  # whether an item is such
+    head: type[TaskHead]
+    max_length: int
+    too_long: str = ""  # what becomes of an item beyond that: it is "cut", "left out", or read through "windows"
+    reader: type[Text] = Examples  # what makes encoder inputs of a corpus
+    dropout: bool = True  # whether training drops features, as the checkpoint's config says

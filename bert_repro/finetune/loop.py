@@ -15,9 +15,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
-from bert_repro.checkpoints.folder import save_arrays
+from bert_repro.checkpoints import formats
 from bert_repro.files import atomically
-from bert_repro.finetune.batches import Examples
+from bert_repro.finetune.batches import Text
 from bert_repro.finetune.network import Network
 
 SECONDS = 600  # of training after which the state is written between two evaluations
@@ -50,7 +50,7 @@ class Run:
         )
         notes = {name: value for name, value in vars(self).items() if name not in ("counts", "weights")}
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomically(path, lambda new: save_arrays(arrays, new, {"run": json.dumps(notes)}))
+        atomically(path, lambda new: formats.write(arrays, new, {"run": json.dumps(notes)}))
 
     @classmethod
     def read(cls, path: Path, network: Network) -> "Run":
@@ -69,8 +69,8 @@ class Run:
 
 def learn(
     network: Network,
-    examples: Examples,
-    dev: Examples,
+    examples: Text,
+    dev: Text,
     *,
     updates: int,
     batch_size: int,
@@ -132,7 +132,7 @@ def learn(
     return run
 
 
-def evaluate(run: Run, network: Network, dev: Examples) -> None:
+def evaluate(run: Run, network: Network, dev: Text) -> None:
     """Score a network on dev, and remember its weights where they are the best so far."""
     counts = network.score(dev)
     scores = {name: right / n for name, (right, n) in zip(network.head.metrics, counts.sum(0), strict=True) if n}

@@ -3,7 +3,7 @@
 It refuses a task head that its checkpoint does not bring, and a batch that does not fit into memory.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import numpy as np
 
 from bert_repro import backend, encoder
 from bert_repro.checkpoints.families import Config, weight_table
-from bert_repro.finetune.batches import Examples
+from bert_repro.finetune.batches import Text
+from bert_repro.finetune.heads import TaskHead
 
 
 class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
@@ -29,17 +30,18 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class AdamW(keras.optimizers.AdamW):
-    """AdamW with weight decay of matrices only, and another rate for some of the variables."""
+    """AdamW with weight decay of matrices only, and a rate for each variable: a factor of the common one."""
 
-    def __init__(self, rate: LinearWarmup, variables: list, others: list, factor: float):
+    def __init__(self, rate: LinearWarmup, variables: list, factors: Sequence[float]):
         super().__init__(rate, weight_decay=0.01, epsilon=1e-6, global_clipnorm=1.0)
         # by what they are: Keras compares the last part of a name alone, and the norms' are called gamma and beta
         self.exclude_from_weight_decay([v for v in variables if len(v.shape) < 2])
-        self.others, self.factor = {id(one) for v in others for one in (v, v.value)}, factor
+        self.factors = factors
         self.build(variables)
 
     def update_step(self, gradient, variable, learning_rate):
-        factor = self.factor if id(variable) in self.others else 1.0
+        # by its number, as for the moments: what comes is Keras' variable or its backend's
+        factor = self.factors[self._get_variable_index(variable)]
         super().update_step(gradient, variable, learning_rate * factor)
 
 
@@ -49,7 +51,7 @@ class Network:
     Args:
         config: The encoder's shape.
         weights: A checkpoint's arrays, at least those of the encoder.
-        head: An instance of one of the classes of `heads`.
+        head: A task head, new: its layers are built here.
         frozen_layers: Blocks, from the bottom, that stay as they are; with one or more the embeddings do too. As nothing
             below them learns, no gradient is computed there.
         precision: Of the products in training; weights, norms, losses and the optimiser compute in float32 either way.
@@ -63,12 +65,12 @@ class Network:
         self,
         config: Config,
         weights: Mapping[str, np.ndarray],
-        head: Any,
+        head: TaskHead,
         frozen_layers: int = 0,
         precision: str = "float32",
         base: Mapping[str, np.ndarray] | None = None,
     ):
-        self.config, self.head = config, head
+        self.config, self.head, self.precision = config, head, precision
         table = weight_table(config)
         first = weights if base is None else base
         self.base = {w.variable: first[w.key].T if w.transposed else first[w.key] for w in table}
@@ -96,8 +98,9 @@ class Network:
         Reference:
             Devlin et al. 2019, appendix A.2 and the recipe of its published code.
         """
-        rate, factor = LinearWarmup(learning_rate, updates), head_learning_rate / learning_rate
-        optimizer = AdamW(rate, self.trained.trainable_weights, self.added, factor)
+        variables, added = self.trained.trainable_weights, {variable.path for variable in self.added}
+        factors = [head_learning_rate / learning_rate if v.path in added else 1.0 for v in variables]
+        optimizer = AdamW(LinearWarmup(learning_rate, updates), variables, factors)
         self.trained.compile(optimizer, loss=self.head.losses)
         self.learn = backend.learner(self.trained)
 
@@ -116,7 +119,7 @@ class Network:
                 f"a batch of {items} inputs of {pieces} wordpieces does not fit into memory: lower batch_size"
             ) from None
 
-    def score(self, examples: Examples, items: int | None = None) -> np.ndarray:
+    def score(self, examples: Text, items: int | None = None) -> np.ndarray:
         """Give right and all of each metric for each item (of the first so many): `items metrics 2`."""
         return examples.counts(self.head, self.predict, items)
 
@@ -196,6 +199,18 @@ class Network:
                     "with at least one update a new head is trained"
                 )
             variable.assign(array)
+
+    def in_float32(self, head: TaskHead) -> "Network":
+        """Give a network of the same weights whose products are in float32.
+
+        Args:
+            head: A new task head of the same kind.
+        """
+        weights = self.export()
+        network = Network(self.config, weights, head)
+        network.take_head(weights, Path())
+        network.base = self.base
+        return network
 
     def _key(self, variable: Any) -> tuple[str, bool]:
         """Name a weight of the task head as Hugging Face does where that has such a head, and whether it is transposed."""

@@ -6,20 +6,21 @@ from it. So memory does not grow with the text, and shapes do not vary.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from bert_repro import corpora, encoder
-from bert_repro.alignment import Aligned
+from bert_repro.alignment import Aligned, Tokenizer
 from bert_repro.checkpoints.families import Config
 from bert_repro.files import cache_folder, made_once
-from bert_repro.finetune.batches import Task
-from bert_repro.finetune.heads import masked_words
+from bert_repro.finetune.batches import Task, Text
+from bert_repro.finetune.heads import TaskHead, masked_words
 
 SHARE = 0.15  # of the pieces of an input that are masked
 SHORT = 128  # wordpieces of an input, until the last part of the updates, which reads inputs of the task's full length
@@ -36,20 +37,14 @@ class Draw(NamedTuple):
     segments: bool = True  # whether every other input is two segments
 
 
-class RunningText:
+class RunningText(Text[Draw]):
     """The encoder inputs of running text; an item is a document.
-
-    Args:
-        task: The task that reads it.
-        reference: A corpus, see `corpora.paragraphs`.
-        tokenizer: A fast tokenizer.
-        positions: Most wordpieces that the encoder takes.
 
     Raises:
         ValueError: No running text, less of it than one input, or a tokenizer without the special tokens.
     """
 
-    def __init__(self, task: Task, reference: str, tokenizer: Any, positions: int):
+    def __init__(self, task: Task, reference: str, tokenizer: Tokenizer, positions: int):
         self.reference, self.limit = reference, min(task.max_length, positions)
         self.short = min(SHORT, self.limit)
         names = ("cls_token", "sep_token", "mask_token")
@@ -78,7 +73,7 @@ class RunningText:
             "inputs cut at the length limit": 0, "items left out": 0,
         }  # fmt: skip
 
-    def _packed(self, tokenizer: Any) -> Path:
+    def _packed(self, tokenizer: Tokenizer) -> Path:
         """Cut the text into wordpieces once, and find it again by its content and the tokenizer's."""
         text = hashlib.sha256()
         for document, paragraph in corpora.paragraphs(self.reference):
@@ -88,7 +83,7 @@ class RunningText:
         key = hashlib.sha256(f"{digest} {rules} {self.sep}".encode()).hexdigest()[:16]
         return made_once(cache_folder() / "running_text" / key, lambda new: self._pack(new, tokenizer, digest))
 
-    def _pack(self, folder: Path, tokenizer: Any, digest: str) -> None:
+    def _pack(self, folder: Path, tokenizer: Tokenizer, digest: str) -> None:
         kind = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
         ends: list[int] = []
         documents: list[str] = []
@@ -113,7 +108,6 @@ class RunningText:
         (folder / "notes.json").write_text(json.dumps({"digest": digest, "documents": documents}))
 
     def check(self, config: Config) -> None:
-        """Make sure that the encoder has an embedding for every piece."""
         highest = np.array([max(len(self.ordinary) - 1, self.mask)])
         encoder.check([Aligned(highest, np.ones(1, int) * (config.segments > 1), np.zeros(1, int))], config)
 
@@ -124,9 +118,11 @@ class RunningText:
     def batches(self, size: int, generator: np.random.Generator, updates: int) -> Iterator[Draw]:
         """Draw batches for ever: shuffled inputs that cover the text, cut elsewhere in each epoch.
 
-        The last tenth of the updates reads inputs of full length, as many wordpieces an update as before.
+        The last tenth of the updates reads inputs of full length, as many wordpieces an update as before; a text that is
+        shorter than one of them is read in short ones to the end.
         """
-        full = updates - int(LAST * updates) if self.limit > self.short else updates + 1
+        longer = self.short < self.limit and len(self._starts(self.limit, 0))
+        full = updates - int(LAST * updates) if longer else math.inf
         epoch: np.ndarray = np.zeros(0, int)
         length, count, update = self.short, size, 0
         while True:
@@ -136,15 +132,12 @@ class RunningText:
                 starts = self._starts(length, int(generator.integers(length)))
                 if not len(starts):  # a text of one input
                     starts = self._starts(length, 0)
-                if not len(starts):
-                    length = self.short
-                    continue
                 epoch = np.concatenate([epoch, generator.permutation(starts)])
             yield Draw(epoch[:count], length, int(generator.integers(2**31)))
             epoch, update = epoch[count:], update + 1
 
-    def arrays(self, head: Any, drawn: Draw) -> tuple[dict, dict]:
-        """Cut the inputs of a batch from the text, and mask them: what the encoder and the task head read, and the targets."""
+    def arrays(self, head: TaskHead, drawn: Draw) -> tuple[dict, dict]:
+        """Cut the inputs of a batch from the text, and mask them."""
         generator = np.random.default_rng(drawn.seed)
         token_ids = np.full((len(drawn.starts), drawn.length), self.sep, np.int32)
         token_ids[:, 0] = self.cls
@@ -167,7 +160,9 @@ class RunningText:
             "pieces": gold.astype(np.int32)
         }
 
-    def counts(self, head: Any, predict: Callable, items: int | None = None) -> Float[np.ndarray, "items metrics 2"]:
+    def counts(
+        self, head: TaskHead, predict: Callable, items: int | None = None
+    ) -> Float[np.ndarray, "items metrics 2"]:
         """Sum loss and right pieces over the masks of each document; the same masks whatever the encoder.
 
         Every wordpiece is read once, in inputs of one segment; what is left behind the last whole input is not.

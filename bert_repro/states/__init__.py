@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
 from bert_repro import alignment, checkpoints, corpora
+from bert_repro.checkpoints import Checkpoint
 from bert_repro.states import store
 
 FORMAT = 4  # what a layer is, and what lies in a shard
@@ -145,14 +145,14 @@ class HiddenStates:
 
 def usual(model: str) -> Setting:
     """Give the setting that is used where none is given: inputs of up to 512 wordpieces, or as many as the encoder takes."""
-    return Setting(min(512, checkpoints.read_config(checkpoints.resolve(model)).max_length))
+    return Setting(min(512, checkpoints.open(model).config.max_length))
 
 
 def get(model: str, corpus: str, setting: Setting | None = None) -> HiddenStates:
     """Give the states of a corpus under a checkpoint, computed now if nobody did before.
 
     Args:
-        model: A checkpoint reference, see `checkpoints.resolve`.
+        model: A checkpoint reference, see `checkpoints.open`.
         corpus: A corpus reference, see `corpora.load`.
         setting: Length limit, pooling, precision and what is done with pairs; `usual(model)` where not given.
     """
@@ -162,7 +162,7 @@ def get(model: str, corpus: str, setting: Setting | None = None) -> HiddenStates
 def get_all(model: str, wanted: Sequence[str], setting: Setting | None = None) -> list[HiddenStates]:
     """Give the states of several corpora; those missing or damaged are computed by one process."""
     setting = setting or usual(model)
-    places = entries(model, wanted, setting)
+    places = entries(checkpoints.open(model), wanted, setting)
     missing = [reference for reference, entry in zip(wanted, places, strict=True) if not entry.mend()]
     if missing:
         options = [
@@ -191,19 +191,19 @@ def _compute_apart(arguments: list[str]) -> None:
         raise RuntimeError(reason)
 
 
-def entries(model: str, wanted: Sequence[str], setting: Setting) -> list[store.Entry]:
+def entries(checkpoint: Checkpoint, wanted: Sequence[str], setting: Setting) -> list[store.Entry]:
     """Find the places of states, and keep them from being removed."""
-    folder, places = checkpoints.resolve(model), []
+    places = []
     for reference in wanted:
-        parts = [*digests(folder, reference).values(), repr(setting), FORMAT, SHARD]
+        parts = [*digests(checkpoint, reference).values(), repr(setting), FORMAT, SHARD]
         places.append(store.Entry(hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:20]))
         places[-1].hold()
     return places
 
 
-def digests(folder: Path, reference: str) -> dict[str, str]:
-    weights, tokenizer = checkpoints.weights_digest(folder), checkpoints.tokenizer_digest(folder)
-    return {"weights": weights, "tokenizer": tokenizer, "corpus": corpora.digest(reference)}
+def digests(checkpoint: Checkpoint, reference: str) -> dict[str, str]:
+    """Give the checksums of all that states are made of."""
+    return checkpoint.digests | {"corpus": corpora.digest(reference)}
 
 
 def stored() -> pd.DataFrame:

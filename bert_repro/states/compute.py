@@ -13,6 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from bert_repro import alignment, checkpoints, corpora, states
+from bert_repro.checkpoints import Checkpoint
 from bert_repro.states import store
 
 
@@ -36,8 +37,8 @@ def compute(model: str, wanted: Sequence[str], setting: states.Setting, part: in
     """
     if not 1 <= part <= of:
         raise ValueError(f"part {part} of {of} there is not: give the first as 1/{max(of, 1)}")
-    encoder = _Encoder(model, setting)
-    for reference, entry in zip(wanted, states.entries(model, wanted, setting), strict=True):
+    encoder = _Encoder(checkpoints.open(model), setting)
+    for reference, entry in zip(wanted, states.entries(encoder.checkpoint, wanted, setting), strict=True):
         with entry.lock_of(part, of):
             if not entry.mend():
                 _complete(entry, encoder, reference, part, of)
@@ -46,19 +47,17 @@ def compute(model: str, wanted: Sequence[str], setting: states.Setting, part: in
 class _Encoder:
     """A checkpoint that turns items into vectors; TensorFlow starts with the first of them."""
 
-    def __init__(self, model: str, setting: states.Setting):
-        self.model, self.setting, self.folder = model, setting, checkpoints.resolve(model)
-        self.config = checkpoints.read_config(self.folder)
-        most = self.config.max_length
+    def __init__(self, checkpoint: Checkpoint, setting: states.Setting):
+        self.checkpoint, self.setting = checkpoint, setting
+        model, most = checkpoint.reference, checkpoint.config.max_length
         if not 4 <= setting.max_length <= most:
             raise ValueError(f"max_length must lie between 4 and {most} for {model}, got {setting.max_length}")
-        self.tokenizer = checkpoints.load_tokenizer(self.folder)
 
     @cached_property
     def network(self) -> Any:
         from bert_repro import encoder
 
-        network = encoder.build(self.config, checkpoints.read_weights(self.folder))
+        network = encoder.build(self.checkpoint.config, self.checkpoint.weights())
         network.compile(jit_compile=False)
         for size in (2, 3):  # shapes of no input: a graph kept for the first one met would give that other last bits
             ones = np.ones((size, size), np.int32)
@@ -67,14 +66,14 @@ class _Encoder:
 
     def encode(self, items: list[Any], position: int) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
         """Give the vectors of a shard, what its rows are, and what is to be recorded of it."""
-        from bert_repro.encoder import read_out
+        from bert_repro.encoder import extract
 
-        inputs, rows, report = alignment.align(self.tokenizer, items, self.setting.max_length)
-        vectors = read_out(self.network, inputs, self.setting.pooling, self.setting.dtype)
+        inputs, rows, report = alignment.align(self.checkpoint.tokenizer, items, self.setting.max_length)
+        vectors = extract(self.network, inputs, self.setting.pooling, self.setting.dtype)
         for layer, of_layer in enumerate(vectors):
             if not np.isfinite(of_layer).all():
                 raise ValueError(
-                    f"layer {layer} of {self.model} has values that {self.setting.dtype} cannot hold: use dtype float32, "
+                    f"layer {layer} of {self.checkpoint.reference} has values that {self.setting.dtype} cannot hold: use dtype float32, "
                     "or other weights where that is of no help"
                 )
         rows["sentence"] += position
@@ -83,9 +82,10 @@ class _Encoder:
 
 def _complete(entry: store.Entry, encoder: _Encoder, reference: str, part: int, of: int) -> None:
     """Write what an entry lacks, or the part of it that is this process's."""
-    model, setting, census = encoder.model, encoder.setting, corpora.census(reference)
+    checkpoint, setting, census = encoder.checkpoint, encoder.setting, corpora.census(reference)
+    model, config = checkpoint.reference, checkpoint.config
     origin = {"model": model, "corpus": reference, "setting": asdict(setting)}
-    layers, hidden = encoder.config.num_hidden_layers + 1, encoder.config.hidden_size
+    layers, hidden = config.num_hidden_layers + 1, config.hidden_size
     entry.expect(census.words * layers * hidden * np.dtype(setting.dtype).itemsize)
     there, position, number = {shard["number"] for shard in entry.shards()}, 0, -1
     with tqdm(total=census.words, unit=" words", unit_scale=True, desc=f"{model} {reference}", mininterval=1) as bar:
@@ -105,7 +105,7 @@ def _complete(entry: store.Entry, encoder: _Encoder, reference: str, part: int, 
     about: dict[str, Any] = {"layers": layers, "hidden": hidden, "origin": origin}
     report = sum((alignment.Report(**shard["report"]) for shard in shards), alignment.Report())
     about |= {
-        "digests": states.digests(encoder.folder, reference),
+        "digests": states.digests(checkpoint, reference),
         "left_out": census.left_out,
         "report": asdict(report),
     }

@@ -149,7 +149,7 @@ def encoder(base: str) -> Config:
             f"the size of encoder {base!r} is not known: fetch it first with `python -m bert_repro fetch {base}`, "
             f"or plan with a folder or one of {sorted(ENCODERS)}"
         )
-    return checkpoints.read_config(folders[0])
+    return checkpoints.Checkpoint(folders[0]).config
 
 
 def size(reference: str) -> Size:

@@ -63,7 +63,7 @@ def make(
         raise ValueError(f"--parts must be at least 1, got {parts}")
     for reference in loaded.corpora():
         corpora.locate(reference)
-    checkpoints.check(loaded.base)
+    checkpoints.open(loaded.base).check()
     if profile:  # one core a job, as the plan reckons; "rules" would keep quiet about jobs that the cluster ended
         threads, where = 1, ["reason", "--profile", str(profile.absolute()), *(["--jobs", str(jobs)] if jobs else [])]
     else:

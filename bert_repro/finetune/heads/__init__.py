@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from keras import ops
 
 from bert_repro.alignment import Aligned
+from bert_repro.checkpoints.families import Config
 
 NEVER = -1e9
 """Added to the logit of what may not be chosen: its probability, and so its gradient, is exactly 0 in float32."""
@@ -23,6 +24,8 @@ class TaskHead(Protocol):
     An *example* is one encoder input with its item: the whole item, or a window of one that is too long for the encoder.
     """
 
+    names: list[str]
+    """The labels, in the order of the output layer."""
     metrics: tuple[str, ...]
     """The first one decides which weights are the best."""
     checkpoint_names: dict[str, str] = {}
@@ -37,11 +40,13 @@ class TaskHead(Protocol):
     """What blind guessing scores under the first metric; 0 where there is nothing to guess."""
     lower_is_better: bool = False
     """Of the first metric."""
+    tied: bool = True
+    """Whether it may share weights with the encoder; set to False where it belongs to another one."""
 
     def __init__(self, names: Sequence[str]) -> None:
         """Take the labels that `labels` gave, or a checkpoint's: in the order of the output layer."""
 
-    def attach(self, encoder: keras.Model, config: Any) -> None:  # noqa: B027, most heads share nothing
+    def attach(self, encoder: keras.Model, config: Config) -> None:  # noqa: B027, most heads share nothing
         """Take what the head shares with its encoder, before the layers are built."""
 
     @staticmethod

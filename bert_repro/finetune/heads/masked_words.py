@@ -25,6 +25,8 @@ WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
 class MaskedWords(TaskHead):
     """The piece under each mask: a transform of its state (dense, activation, norm), decoded by the word embeddings.
 
+    They are the encoder's; a head of another encoder, which is not `tied`, brings its own.
+
     Inputs beside the encoder's are `masked`, the places of the masks (`inputs masks`), and `gold`, the pieces that stood
     there (-1 for a place that does not count).
     """
@@ -33,9 +35,8 @@ class MaskedWords(TaskHead):
     lower_is_better = True
     losses = {"pieces": MaskedCrossEntropy()}
 
-    def __init__(self, names: Sequence[str] = (), tied: bool = True):
-        """Take no labels; a decoder that is not tied brings the word embeddings of another encoder with it."""
-        self.names, self.tied = list(names), tied
+    def __init__(self, names: Sequence[str] = ()):
+        self.names = list(names)
         self.extra_inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in ("masked", "gold")}
 
     @staticmethod

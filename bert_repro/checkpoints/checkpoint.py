@@ -1,0 +1,222 @@
+"""A checkpoint: an encoder on disk in the Hugging Face layout, with its config, tokenizer, weights and how it was made.
+
+It refuses what is no encoder of BERT's family, and weights whose shape or values are wrong.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bert_repro.alignment import Tokenizer
+from bert_repro.checkpoints import formats
+from bert_repro.checkpoints.families import Config, from_raw, to_raw, weight_table
+from bert_repro.checkpoints.hub import CONFIG_FILES, TOKENIZER_FILES
+from bert_repro.files import sha256
+
+# in a notebook, tqdm would ask for Jupyter widgets as soon as transformers or the hub import it; bars are plain text here
+warnings.filterwarnings("ignore", message="IProgress not found")
+
+
+class Checkpoint:
+    """An encoder in a folder: config, tokenizer and weights, each read when it is first asked for.
+
+    Args:
+        folder: Holds config.json, the tokenizer files and weights in one of the `formats`.
+        reference: What it was opened as, see `checkpoints.open`; by default the folder.
+    """
+
+    def __init__(self, folder: Path, reference: str = ""):
+        self.folder, self.reference = folder, reference or str(folder)
+
+    @classmethod
+    def write(
+        cls,
+        folder: Path,
+        config: Config,
+        weights: Mapping[str, np.ndarray] | None,
+        tokenizer_from: "Checkpoint | None" = None,
+        record: Mapping[str, object] = {},
+        labels: Sequence[str] = (),
+    ) -> "Checkpoint":
+        """Write a checkpoint.
+
+        Args:
+            folder: An existing folder.
+            config: The encoder's shape.
+            weights: Encoder weights without prefix; those of a task head under names of their own. None for the plan of an
+                encoder, which `untrained:FOLDER` draws the weights of.
+            tokenizer_from: The checkpoint whose tokenizer files are copied, if any.
+            record: How it was made: table columns such as task, seed, updates.
+            labels: Names of what a task head tells apart, in the order of its outputs.
+
+        Raises:
+            OSError: The disk is full or cannot be written.
+        """
+        raw = to_raw(config)
+        if labels:
+            raw |= {"id2label": dict(enumerate(labels)), "label2id": {name: n for n, name in enumerate(labels)}}
+        text = json.dumps(raw | ({"bert_repro": dict(record)} if record else {}), indent=1)
+        (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+        if weights is not None:
+            formats.write(weights, folder / "model.safetensors", {"format": "pt"})
+        if tokenizer_from is not None:
+            for name in tokenizer_from.tokenizer_files:
+                shutil.copyfile(tokenizer_from.folder / name, folder / name)
+        return cls(folder)
+
+    @cached_property
+    def config(self) -> Config:
+        """The shape of the encoder.
+
+        Raises:
+            ValueError: No config.json, or not that of a supported encoder; see `families.from_raw`.
+        """
+        return from_raw(self._raw, self._config_file)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Table columns that say how it was made (task, seed, updates); empty for a base encoder."""
+        return dict(self._raw.get("bert_repro", {}))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of what its task head tells apart, in the order of its outputs; empty where it names none.
+
+        Raises:
+            ValueError: The numbers of its `id2label` do not count from 0.
+        """
+        named = self._raw.get("id2label") or {}
+        if not isinstance(named, dict) or sorted(named, key=str) != sorted(map(str, range(len(named))), key=str):
+            raise ValueError(
+                f"{self._config_file}: id2label must name the outputs 0, 1, ... of the task head, got {named!r}"
+            )
+        return tuple(str(named[str(n)]) for n in range(len(named)))
+
+    @cached_property
+    def _config_file(self) -> Path:
+        for path in (self.folder / name for name in CONFIG_FILES):
+            if path.is_file():
+                return path
+        raise ValueError(f"{self.folder} is no checkpoint: it has no config.json")
+
+    @cached_property
+    def _raw(self) -> dict[str, Any]:
+        path = self._config_file
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:  # of JSON, or of UTF-8
+            raise ValueError(f"{path} is not valid JSON: {error}") from None
+        if not isinstance(raw, dict):
+            raise ValueError(f"{path} is no config: expected a JSON object, got {type(raw).__name__}")
+        return raw
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Read all weights, afresh and large: the encoder's without the prefix that a task model gives them (`bert.`).
+
+        Raises:
+            ValueError: No weights in a format that is read, damaged ones, no encoder or several, or a weight of it missing,
+                of another shape, or not finite.
+        """
+        config, folder, weights = self.config, self.folder, formats.read(self.folder)
+        landmark = "embeddings.word_embeddings.weight"
+        prefixes = sorted(
+            key.removesuffix(landmark) for key in weights if key == landmark or key.endswith(f".{landmark}")
+        )
+        if len(prefixes) != 1:
+            raise ValueError(
+                f"{folder} holds {len(prefixes)} encoders of BERT's family ({', '.join(map(repr, prefixes)) or 'no'} "
+                f"{landmark}): expected the weights of one"
+            )
+        weights = {key.removeprefix(prefixes[0]): array for key, array in weights.items()}
+        for _, key, _, shape in weight_table(config):
+            if key not in weights:
+                raise ValueError(
+                    f"{folder} has no weight {key!r}, which an encoder of type {config.model_type!r} needs"
+                )
+            if weights[key].shape != shape:
+                raise ValueError(f"{folder}: {key} has the shape {weights[key].shape}, its config says {shape}")
+            if not np.isfinite(weights[key]).all():
+                raise ValueError(f"{folder}: {key} holds values that are not finite")
+        return weights
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The fast tokenizer, with whatever cutting and padding its file has baked in taken out.
+
+        A folder with nothing but a vocab.txt, as Google published BERT, is read as WordPiece, lower-cased where the
+        vocabulary has no capital letters.
+
+        Raises:
+            ValueError: The folder has no tokenizer files, damaged ones, or those of a slow tokenizer.
+        """
+        folder, there = self.folder, self.tokenizer_files
+        os.environ.setdefault(
+            "TRANSFORMERS_VERBOSITY", "error"
+        )  # it would say that PyTorch is missing, which is as meant
+        from transformers import AutoTokenizer, BertTokenizer  # seconds to import
+
+        if not set(there) - {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}:
+            raise ValueError(f"{folder} has no tokenizer: expected tokenizer.json or vocab.txt beside the weights")
+        try:
+            if there == ["vocab.txt"]:
+                pieces = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
+                cased = any(piece != piece.lower() for piece in pieces if not piece.startswith("["))
+                tokenizer: Any = BertTokenizer(str(folder / "vocab.txt"), do_lower_case=not cased)
+            else:
+                # words come one by one; byte-level vocabularies know them by the space before them
+                tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, add_prefix_space=True)
+        except Exception as error:  # tokenizers raises bare Exceptions of its own
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ValueError(
+                f"{folder} has tokenizer files that cannot be read ({', '.join(there)}): {reason}"
+            ) from None
+        if not tokenizer.is_fast:
+            raise ValueError(
+                f"{folder} has a tokenizer of type {type(tokenizer).__name__}, which cannot tell the word of a piece: "
+                "a fast one (tokenizer.json) is needed"
+            )
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+        tokenizer.model_max_length = sys.maxsize  # lengths are checked in alignment.py; this only silences a warning
+        return tokenizer
+
+    @property
+    def tokenizer_files(self) -> list[str]:
+        """Names of the files that the tokenizer consists of."""
+        return [name for name in TOKENIZER_FILES if (self.folder / name).is_file()]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Checksums of `weights`, with the shape, and `tokenizer`, for manifests and keys."""
+        return {"weights": self.weights_digest, "tokenizer": self.tokenizer_digest}
+
+    @property
+    def weights_digest(self) -> str:
+        """Identifies weights and shape."""
+        return self._digest((*CONFIG_FILES, *formats.choose(path.name for path in self.folder.iterdir())))
+
+    @property
+    def tokenizer_digest(self) -> str:
+        """Identifies the tokenizer."""
+        return self._digest(self.tokenizer_files)
+
+    def _digest(self, names: Iterable[str]) -> str:
+        files = [self.folder / name for name in names if (self.folder / name).is_file()]
+        return hashlib.sha256("".join(f"{path.name} {sha256(path)}\n" for path in files).encode()).hexdigest()
+
+    def check(self) -> None:
+        """Read all that a run will need, so that what no run could use is told before the first.
+
+        Raises:
+            ValueError: As `config`, `tokenizer` and `weights`.
+        """
+        self.config, self.tokenizer, self.weights()
