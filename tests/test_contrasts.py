@@ -42,7 +42,7 @@ def mixed(shift=0.0, own=0.0, study="one", skip=()):
 
 def known(table):
     """Name each row by what it measures, as a loop would."""
-    columns = [c for c in tables.COLUMNS if c not in ("study", "base", "value", "ci_low", "ci_high", "n")]
+    columns = [c for c in tables.COLUMNS if c not in ("study", "base", *tables.NUMBERS)]
     return [str([row[c] for c in columns]) for _, row in table.iterrows()]
 
 

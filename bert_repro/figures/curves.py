@@ -202,7 +202,7 @@ def _refuse_two_values(rows: pd.DataFrame, name: str, x: str) -> None:
     twice = rows[rows[x].duplicated(keep=False)]
     if not twice.empty:
         first = twice[twice[x] == twice[x].iloc[0]].drop(columns="replicates", errors="ignore")
-        figures = ("value", "ci_low", "ci_high", "n")
+        figures = tables.NUMBERS
         differ = [c for c in first.columns if c not in figures and first[c].nunique(dropna=False) > 1]
         where = f"at layer {first[x].iloc[0]}" if x == "layer" else f"after {first[x].iloc[0]} {x}"
         raise ValueError(

@@ -283,7 +283,7 @@ def _rows(metrics: Sequence[str], counts: np.ndarray, scored: Examples, resample
     for m, name in enumerate(metrics):
         if n := int(counts[:, m, 1].sum()):
             value, replicates = intervals.ratio(counts[:, m, 0], counts[:, m, 1], weights)
-            rows.append(where | {"metric": name, "n": n} | intervals.row(float(value), replicates))
+            rows.append(where | {"metric": name, "n": n} | intervals.row(float(value), replicates, len(counts)))
     return rows
 
 

@@ -62,7 +62,7 @@ class Read(NamedTuple):
             value, drawn = intervals.ratio(by_sentence(found, self.sentence), by_sentence(of, self.sentence), weights)
             about: dict[str, object] = {"metric": metric, "n": len(self.due)}
             rows += [
-                about | ({} if n is None else {"layer": n}) | intervals.row(value[i], drawn[i])
+                about | ({} if n is None else {"layer": n}) | intervals.row(value[i], drawn[i], weights.shape[1])
                 for i, n in enumerate(layers)
             ]
         return rows

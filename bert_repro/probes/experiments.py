@@ -161,7 +161,8 @@ def edge_probes(
         rows += [row | here | {"method": "single layer"} for row in real]
         rows += [row | here | {"method": "control task", "role": "control"} for row in other]
         rows += [
-            a | {"metric": "selectivity"} | intervals.less(a, b) | here | {"method": "single layer"}
+            a | {"metric": "selectivity"} | here | {"method": "single layer"}
+            | intervals.row(a["value"] - b["value"], a["replicates"] - b["replicates"], a["units"])
             for a, b in zip(real, other, strict=True)
             if a["metric"] == "accuracy"
         ]
@@ -174,7 +175,9 @@ def edge_probes(
             value = description_length.expected_layer(np.array([row["value"] for row in accuracy]), layers)
             drawn = description_length.expected_layer(np.stack([row["replicates"] for row in accuracy], -1), layers)
             if np.isfinite(value):  # else no layer adds to the first, and there is none to expect
-                expected = {"metric": "expected layer", "n": accuracy[0]["n"]} | intervals.row(float(value), drawn)
+                expected = {"metric": "expected layer", "n": accuracy[0]["n"]} | intervals.row(
+                    float(value), drawn, accuracy[0]["units"]
+                )
                 rows.append(expected | here)
         weights, here = probe.mix[-1], {"target": target, "method": MIX}
         rows += [

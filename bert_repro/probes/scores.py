@@ -53,7 +53,7 @@ class Scores(NamedTuple):
             value, drawn = self._mean_over_lengths(self.lengths, weights)
         about: dict[str, object] = {"metric": self.metric, "n": int(self.all[counted].sum())}
         return [
-            ({} if layer is None else {"layer": layer}) | about | intervals.row(value[i], drawn[i])
+            ({} if layer is None else {"layer": layer}) | about | intervals.row(value[i], drawn[i], len(self.all))
             for i, layer in enumerate(layers)
         ]
 

@@ -21,7 +21,7 @@ the larger of two values above 1, such as norms, layers or kilobits."""
 FINDINGS = ("agrees", "open", "differs", "first only", "second only")
 """The whole interval of a difference lies within the tolerance, across its edge, or outside; or a row has no partner."""
 REPEATED = 1e-4  # within which a measurement that several tables hold is one measurement
-_MEASURED = [c for c in tables.COLUMNS if c not in ("study", "base", "value", "ci_low", "ci_high", "n")]
+_MEASURED = [c for c in tables.COLUMNS if c not in ("study", "base", *tables.NUMBERS)]
 _OF_MODEL = ["role", "model", "task", "seed", "updates", "layers_changed"]
 
 

@@ -8,8 +8,8 @@ sentences see the same draws, and any two rows of a table can be paired afterwar
 """
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Hashable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,7 +17,7 @@ from scipy import special  # not stats, which takes a second to import
 
 RESAMPLES = 1000  # behind each interval
 GROUPS = 20  # of sentences, in a jackknife
-KEPT = 200  # replicates kept beside a table, enough to pair any two rows later
+KEPT = 200  # replicates kept beside a table of rows that no claim selects: enough for a figure's interval
 
 
 def draws(key: str, sentences: int, resamples: int = RESAMPLES) -> Int[np.ndarray, "resamples sentences"]:
@@ -58,11 +58,16 @@ def ratio(
         return value, (numerator @ weights.T) / (denominator @ weights.T)
 
 
-def row(value: float, replicates: Float[np.ndarray, " resamples"]) -> dict[str, object]:
-    """Turn a value and its bootstrap replicates into the columns of a table row.
+def row(value: float, replicates: Float[np.ndarray, " resamples"], units: int | None = None) -> dict[str, object]:
+    """Turn a value and its replicates into the columns of a table row.
+
+    Args:
+        value: The value.
+        replicates: Its replicates, of which NaN are left out of the interval.
+        units: How many units were resampled.
 
     Returns:
-        `value`, the percentile interval `ci_low` and `ci_high` at 95 %, and the first `KEPT` replicates.
+        `value`, the percentile interval `ci_low` and `ci_high` at 95 %, and the replicates.
 
     Reference:
         Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 13.3.
@@ -72,7 +77,8 @@ def row(value: float, replicates: Float[np.ndarray, " resamples"]) -> dict[str, 
         "value": float(value),
         "ci_low": low,
         "ci_high": high,
-        "replicates": np.asarray(replicates[:KEPT], np.float32),
+        "replicates": np.asanyarray(replicates, np.float32),
+        "units": units,
     }
 
 
@@ -91,20 +97,128 @@ def difference(
     """Subtract two rows measured on the same draws: difference, lower and upper end of its paired interval.
 
     Raises:
-        ValueError: Different numbers of replicates: the rows do not come from the same draws.
+        ValueError: See `same_draws`.
     """
-    if len(replicates) != len(other_replicates):
-        raise ValueError(
-            f"cannot pair {len(replicates)} with {len(other_replicates)} replicates: the rows were drawn differently"
-        )
-    return value - other_value, *percentiles(np.asarray(replicates) - np.asarray(other_replicates))
+    mine, theirs = same_draws(replicates, other_replicates)
+    return value - other_value, *percentiles(mine - theirs)
 
 
-def less(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, object]:
-    """Subtract two rows measured on the same draws: value, interval and replicates of their difference."""
-    low_high = difference(row["value"], row["replicates"], other["value"], other["replicates"])
-    names = ("value", "ci_low", "ci_high")
-    return dict(zip(names, low_high, strict=True)) | {"replicates": row["replicates"] - other["replicates"]}
+class Repeats(NamedTuple):
+    """One number measured on several trainings: what a seed changes, and what another draw of sentences would change.
+
+    Attributes:
+        seeds: What tells the trainings apart, each once.
+        values: The number, by seed.
+        replicates: Of each, on the same resamples.
+    """
+
+    seeds: tuple[Hashable, ...]
+    values: Float[np.ndarray, " seeds"]
+    replicates: Float[np.ndarray, "seeds resamples"]
+
+    def minus(self, other: "Repeats") -> "Repeats":
+        """Subtract seed by seed and resample by resample, of the seeds that both have."""
+        both = [seed for seed in self.seeds if seed in other.seeds]
+        mine, theirs = ([side.seeds.index(seed) for seed in both] for side in (self, other))
+        self_replicates, other_replicates = same_draws(self.replicates[mine], other.replicates[theirs])
+        return Repeats(tuple(both), self.values[mine] - other.values[theirs], self_replicates - other_replicates)
+
+
+class Estimate(NamedTuple):
+    """A mean over seeds, or a difference of two, with what makes it uncertain.
+
+    With a mean of k seeds whose values have the variance s², its half-width at 95 % is
+
+        sqrt(1.96² V_units + t(k - 1)² s² / k),
+
+    a term for each side with seeds of its own; where a side has one seed, nothing is known of its variation, and nothing added.
+
+    Attributes:
+        value: The mean, or the difference of means.
+        units: Its standard error for other draws of sentences alone: of its replicates.
+        seeds: s² / k and k of each side that has two seeds or more.
+    """
+
+    value: float
+    units: float
+    seeds: tuple[tuple[float, int], ...] = ()
+
+    def half_width(self, tail: float = 0.025) -> float:
+        """Give half the width of the interval that leaves out this probability at either end."""
+        student = sum(variance * special.stdtrit(k - 1, 1 - tail) ** 2 for variance, k in self.seeds)
+        return float(np.sqrt((special.ndtri(1 - tail) * self.units) ** 2 + student))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Both ends of the interval at 95 %."""
+        half = self.half_width()
+        return self.value - half, self.value + half
+
+    def p_below(self, border: float) -> float:
+        """Give the one-sided p value of "it is `border` or more": small where the estimate lies far below.
+
+        It is the tail probability at which the interval ends at the border, so that p and interval never disagree.
+        """
+        distance = border - self.value
+        if distance <= 0:
+            return 1.0 if distance < 0 else 0.5
+        low, high = 1e-12, 0.5
+        if self.half_width(low) <= distance:
+            return low
+        for _ in range(60):  # half widths shrink as tails grow
+            middle = (low * high) ** 0.5
+            low, high = (middle, high) if self.half_width(middle) > distance else (low, middle)
+        return high
+
+    def p_above(self, border: float) -> float:
+        """Give the one-sided p value of "it is `border` or less"."""
+        return self._replace(value=-self.value).p_below(-border)
+
+
+def mean(repeats: Repeats) -> Estimate:
+    """Average over seeds.
+
+    Raises:
+        ValueError: No seed.
+    """
+    k = len(repeats.seeds)
+    if not k:
+        raise ValueError("no seed is common to both sides: there is nothing to average")
+    error = float(np.nanstd(repeats.replicates.mean(0), ddof=1))
+    seeds = ((float(repeats.values.var(ddof=1)) / k, k),) if k > 1 else ()
+    return Estimate(float(repeats.values.mean()), error, seeds)
+
+
+def contrast(left: Repeats, right: Repeats, paired: bool) -> Estimate:
+    """Subtract the mean over the seeds of one side from that of another.
+
+    Args:
+        left: One side.
+        right: The other side.
+        paired: Whether equal seeds are of one training, or begin alike: the difference is then taken seed by seed, of the
+            seeds that both have. Otherwise the sides vary independently, and each with two seeds or more adds its term.
+    """
+    if paired:
+        return mean(left.minus(right))
+    a, b = mean(left), mean(right)
+    mine, theirs = same_draws(left.replicates.mean(0), right.replicates.mean(0))
+    return Estimate(a.value - b.value, float(np.nanstd(mine - theirs, ddof=1)), a.seeds + b.seeds)
+
+
+class Jackknifed(np.ndarray):
+    """Replicates of a jackknife: their spread is right, but they follow no draw, so that none pairs with one of a bootstrap."""
+
+
+def same_draws(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cut two sets of replicates to the resamples that both have kept, which are the first ones.
+
+    Raises:
+        ValueError: One is of a bootstrap, the other of a jackknife.
+    """
+    if isinstance(left, Jackknifed) != isinstance(right, Jackknifed):
+        raise ValueError("replicates of a bootstrap and of a jackknife cannot be paired: compare numbers of one measure")
+    kept = min(left.shape[-1], right.shape[-1])
+    return left[..., :kept], right[..., :kept]
 
 
 def groups(sentence: Int[np.ndarray, " words"], count: int = GROUPS) -> Int[np.ndarray, " words"]:
@@ -121,8 +235,8 @@ def jackknife(
 
     What a group adds to the value, value without it against the mean of such values, is spread over its sentences; a
     replicate adds it up as often as each was drawn. Its spread is the standard error of the delete-a-group jackknife,
-    widened by Student's t as there are few groups. Being made from the same draws, replicates pair with those of a
-    bootstrap.
+    widened by Student's t as there are few groups. They pair with those of another jackknife, and not with a bootstrap's: see
+    `Jackknifed`.
 
     Args:
         value: On all sentences.
@@ -141,30 +255,27 @@ def jackknife(
     sizes = np.bincount(of_sentence)
     adds = ((without.mean() - without) / np.sqrt(sizes))[of_sentence]
     wider = special.stdtrit(many - 1, 0.975) / special.ndtri(0.975)
-    return float(value), value + wider * np.sqrt((many - 1) / many) * ((weights - 1) @ (adds - adds.mean()))
+    replicates = value + wider * np.sqrt((many - 1) / many) * ((weights - 1) @ (adds - adds.mean()))
+    return float(value), replicates.view(Jackknifed)
 
 
-def together(
-    values: Float[np.ndarray, " rows"], replicates: Float[np.ndarray, "rows resamples"]
-) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, " rows"]]:
-    """Give intervals that hold for several rows at once, at 95 %: of all, each row's is as wide in its own standard errors.
+def wider_together(replicates: Float[np.ndarray, "rows resamples"]) -> float:
+    """Say how much wider than each row's own interval those have to be that hold for all rows at once, at 95 %.
 
     The width is the 95th percentile, over resamples, of the largest deviation among the rows, in standard errors: where one
     such interval leaves 0, that is more than the best of so many tries would do by chance.
 
     Args:
-        values: Of the rows, such as the layers of a curve.
-        replicates: Theirs, from the same draws.
+        replicates: Of rows such as the layers of a curve, from the same draws.
 
     Returns:
-        Lower and upper ends; a row whose replicates do not vary is left where it is.
+        A factor, 1 where there is one row.
 
     Reference:
         Davison and Hinkley 1997, Bootstrap Methods and their Application, section 4.2.4 (studentised maximum).
     """
     error = replicates.std(1, ddof=1)
-    moved = np.divide(
-        np.abs(replicates - replicates.mean(1, keepdims=True)), error[:, None], out=np.zeros_like(replicates), where=error[:, None] > 0
-    )  # fmt: skip
-    width = np.percentile(moved.max(0), 95)
-    return values - width * error, values + width * error
+    moved = np.abs(replicates - replicates.mean(1, keepdims=True))[error > 0] / error[error > 0, None]
+    if not len(moved):
+        return 1.0
+    return float(np.percentile(moved.max(0), 95) / np.mean(np.percentile(moved, 95, axis=1)))

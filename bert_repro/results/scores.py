@@ -13,7 +13,6 @@ from jaxtyping import Float
 
 from bert_repro.results import intervals, provenance, tables
 
-ENOUGH = 5  # seeds, from which on their spread enters the interval of a mean
 PUBLISHED = (
     {"task": "nli", "corpus": "mnli", "metric": "accuracy_matched", "value": 0.8468, "method": "BERT base, published"},
     {"task": "squad", "corpus": "squad", "metric": "f1", "value": 0.8841, "method": "BERT base, published"},
@@ -58,15 +57,15 @@ def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
             averaged.
 
     Returns:
-        Tidy rows without a seed, `model` being the task. The interval is of the items (pairs, questions, sentences),
-        and from ENOUGH seeds on of the seeds too.
+        Tidy rows without a seed, `model` being the task. The interval is that of `intervals.Estimate`: of the units, and
+        of the seeds.
 
     Raises:
         ValueError: Rows without replicates.
     """
     alike = ["task", "corpus", "split", "rows", "method", "layer", "metric"]
     rows = [
-        group.iloc[0].to_dict() | {"model": task, "seed": pd.NA, "updates": pd.NA} | _mean(group, f"seeds of {task}")
+        group.iloc[0].to_dict() | {"model": task, "seed": pd.NA, "updates": pd.NA} | _mean(group)
         for (task, *_), group in scores.groupby(alike, sort=False, dropna=False)
         if len(group) > 1
     ]
@@ -85,23 +84,22 @@ def over_probe_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: Rows without replicates.
     """
-    alike = [c for c in tables.COLUMNS if c not in ("probe_seed", "value", "ci_low", "ci_high", "n")]
+    alike = [c for c in tables.COLUMNS if c not in ("probe_seed", *tables.NUMBERS)]
     rows = [
-        group.iloc[0].to_dict() | ({} if len(group) == 1 else {"probe_seed": pd.NA} | _mean(group, "seeds of probes"))
+        group.iloc[0].to_dict() | ({} if len(group) == 1 else {"probe_seed": pd.NA} | _mean(group))
         for _, group in scores.groupby(alike, sort=False, dropna=False)
     ]
     return tables.tidy(rows) if rows else scores[:0]
 
 
-def _mean(group: pd.DataFrame, key: str) -> dict[str, object]:
-    """Average rows resample by resample; where there are ENOUGH, each resample draws among the rows too."""
+def _mean(group: pd.DataFrame) -> dict[str, object]:
+    """Average rows of several seeds; the replicates of the mean are of the units alone."""
     if group["replicates"].isna().any():
         raise ValueError("rows without replicates have no mean: are the .replicates.parquet files beside the tables?")
-    replicates = np.stack(list(group["replicates"]))  # seeds resamples
-    weights = np.ones(replicates.T.shape)
-    if len(group) >= ENOUGH:
-        weights = intervals.draws(key, len(group), replicates.shape[1])
-    return intervals.row(group["value"].mean(), (replicates.T * weights).mean(1))
+    repeats = intervals.Repeats(tuple(range(len(group))), group["value"].to_numpy(float), np.stack(list(group["replicates"])))
+    estimate = intervals.mean(repeats)
+    low, high = estimate.interval
+    return {"value": estimate.value, "ci_low": low, "ci_high": high, "replicates": repeats.replicates.mean(0)}
 
 
 def published(scores: pd.DataFrame) -> pd.DataFrame:

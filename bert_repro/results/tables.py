@@ -8,7 +8,6 @@ it. Where a run also made something that is no number (trees, learning curves), 
 """
 
 import json
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from bert_repro.files import ROOT, atomically
+from bert_repro.files import ROOT as ROOT
+from bert_repro.files import atomically
 from bert_repro.results import intervals, provenance
 
 _TEXT, _INT, _FLOAT = "string", "Int64", "Float64"
@@ -28,10 +28,13 @@ COLUMNS = {
     "updates": _INT, "layers_changed": _TEXT, "reference_model": _TEXT, "layer": _INT, "reference_layer": _INT,
     "corpus": _TEXT, "split": _TEXT, "rows": _TEXT, "target": _TEXT, "probe": _TEXT, "probe_seed": _INT,
     "method": _TEXT, "metric": _TEXT, "value": _FLOAT, "ci_low": _FLOAT, "ci_high": _FLOAT, "n": _INT,
+    "units": _INT,
 }  # fmt: skip
 """Columns of every table and their pandas types; a column that does not apply to a row is empty (NA)."""
 SCHEMA = 2
 """What a manifest says of its table beside the columns; in tables before that, `split` did not name the draw."""
+NUMBERS = ("value", "ci_low", "ci_high", "n", "units")
+"""Columns that say what came out and from how much; all others say what was measured."""
 ROLES = ("score", "control", "baseline", "floor")
 ARTEFACTS = {
     "study": _TEXT,
@@ -91,14 +94,28 @@ def artefacts(rows: Iterable[Mapping[str, object]], **constants: object) -> pd.D
 
 
 def write(
-    path: Path | str, table: pd.DataFrame, manifest: Mapping[str, object], extra: pd.DataFrame | None = None
+    path: Path | str,
+    table: pd.DataFrame,
+    manifest: Mapping[str, object],
+    extra: pd.DataFrame | None = None,
+    whole: np.ndarray | None = None,
 ) -> None:
-    """Write a table and what lies beside it; the table itself appears last and only when complete."""
+    """Write a table and what lies beside it; the table itself appears last and only when complete.
+
+    Args:
+        path: The table's.
+        table: Rows made by `tidy`.
+        manifest: What made it.
+        extra: Artefacts, if any.
+        whole: Which rows keep all of their replicates; the others keep the first `intervals.KEPT`.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     numbers = table.drop(columns="replicates").reset_index(drop=True)
     kept = table["replicates"].reset_index(drop=True).dropna()
-    packed = pd.DataFrame([_packed(one) for one in kept], columns=_PACKED).assign(row=kept.index)
+    ends = np.where(np.zeros(len(table), bool) if whole is None else whole, None, intervals.KEPT)
+    packed = pd.DataFrame([_packed(kept[row][: ends[row]]) for row in kept.index], columns=_PACKED)
+    packed = packed.assign(row=kept.index, jackknife=[isinstance(of_row, intervals.Jackknifed) for of_row in kept])
     atomically(
         path.with_suffix(".manifest.json"),
         lambda p: p.write_text(json.dumps(dict(manifest) | {"schema": SCHEMA}, indent=1, sort_keys=True) + "\n"),
@@ -176,6 +193,10 @@ def read(path: Path | str) -> pd.DataFrame:
         unpacked = [
             np.where(steps == _UNDEFINED, np.nan, (start + steps.astype(np.int64)) * unit).astype(np.float32)
             for unit, start, steps in zip(*(stored[name] for name in _PACKED), strict=True)
+        ]
+        unpacked = [
+            of_row.view(intervals.Jackknifed) if jackknife else of_row
+            for of_row, jackknife in zip(unpacked, stored["jackknife"], strict=True)
         ]
         table["replicates"] = pd.Series(unpacked, index=stored["row"], dtype=object).reindex(table.index)
     return table
@@ -272,71 +293,23 @@ def subtract(rows: pd.DataFrame, reference: pd.DataFrame, name: str, on: Sequenc
         )
     sides = zip(both["value"], both["replicates"], both["value_reference"], both["replicates_reference"], strict=True)
     both[["value", "ci_low", "ci_high"]] = [intervals.difference(*four) for four in sides]
-    both["replicates"] = both["replicates"] - both["replicates_reference"]
+    pairs = zip(both["replicates"], both["replicates_reference"], strict=True)
+    both["replicates"] = [np.subtract(*intervals.same_draws(*two)) for two in pairs]
     return both[[*COLUMNS, "replicates"]].astype(COLUMNS)
 
 
 def at_once(differences: pd.DataFrame, over: str = "layer") -> pd.DataFrame:
-    """Widen intervals so that those of all layers of a curve hold at once, see `intervals.together`.
+    """Widen intervals so that those of all layers of a curve hold at once, see `intervals.wider_together`.
 
     Args:
         differences: Rows with replicates.
         over: The column whose values are looked at together.
     """
-    known = [c for c in COLUMNS if c not in (over, "value", "ci_low", "ci_high", "n")]
+    known = [c for c in COLUMNS if c not in (over, *NUMBERS)]
     result = differences.copy()
     for _, group in differences.groupby(known, dropna=False, sort=False):
         replicates = np.stack(list(group["replicates"])).astype(float)
-        ends = intervals.together(group["value"].to_numpy(float), replicates)
-        result.loc[group.index, ["ci_low", "ci_high"]] = np.stack(ends, -1)
+        value, low, high = (group[column].to_numpy(float) for column in ("value", "ci_low", "ci_high"))
+        half = (high - low) / 2 * intervals.wider_together(replicates)
+        result.loc[group.index, ["ci_low", "ci_high"]] = np.stack([value - half, value + half], -1)
     return result
-
-
-class Recorder:
-    """What a run notebook keeps to be able to say, at its end, what made its table.
-
-    Args:
-        notebook: The notebook's name, e.g. `similarity`.
-        namespace: The notebook's `globals()`. The parameters are read off its parameters cell, so that the manifest
-            can neither forget nor misname one.
-        some: Parameters that are lists and must not be empty.
-
-    Raises:
-        ValueError: One of them is empty.
-    """
-
-    def __init__(self, notebook: str, namespace: Mapping[str, object], some: Sequence[str] = ()):
-        self.notebook, self.started = notebook, time.time()
-        self.parameters = {
-            name: namespace[name] for name in provenance.declared(ROOT / "notebooks" / f"{notebook}.ipynb")
-        }
-        for name in some:
-            if not self.parameters[name]:
-                raise ValueError(f"{name} is empty: at least one is needed")
-
-    def write(
-        self,
-        table: pd.DataFrame,
-        inputs: Mapping[str, object],
-        extra: pd.DataFrame | None = None,
-        **notes: object,
-    ) -> None:
-        """Write the run's table to its `output` parameter, or say that none was asked for.
-
-        Args:
-            table: Rows made by `tidy`.
-            inputs: Checksums of weights, tokenizer and data that went in.
-            extra: Artefacts of the run, if any.
-            notes: More for the manifest: what no other run could repeat, such as a speed.
-        """
-        output = str(self.parameters["output"])
-        if not output:
-            print(f"{len(table)} rows; no `output` parameter was given, so nothing was written")
-            return
-        target = ROOT / output
-        table = table.assign(study=str(self.parameters["study"]), notebook=self.notebook).astype(COLUMNS)
-        if extra is not None:
-            extra = extra.assign(study=str(self.parameters["study"]), notebook=self.notebook).astype(ARTEFACTS)
-        made = provenance.manifest(self.notebook, self.parameters, time.time() - self.started)
-        write(target, table, made | {"inputs": dict(inputs)} | notes, extra)
-        print(f"{len(table)} rows written to {output}")

@@ -60,7 +60,9 @@ class Sample(NamedTuple):
     ) -> dict[str, object]:
         """Make a table row of what was measured on it."""
         where = {"corpus": self.corpus, "split": self.split, "rows": self.rows or None}
-        return where | {"method": method, "metric": metric, "n": len(self.sentence)} | intervals.row(value, replicates)
+        return where | {"method": method, "metric": metric, "n": len(self.sentence)} | intervals.row(
+            value, replicates, int(self.sentence[-1]) + 1
+        )
 
 
 def sample(

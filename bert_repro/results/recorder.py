@@ -1,0 +1,59 @@
+"""What a run notebook keeps in order to say, at its end, what made its table; and how it writes that table."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from bert_repro.files import ROOT
+from bert_repro.results import claims, provenance, tables
+
+
+class Recorder:
+    """What a run notebook keeps to be able to say, at its end, what made its table.
+
+    Args:
+        notebook: The notebook's name, e.g. `similarity`.
+        namespace: The notebook's `globals()`. The parameters are read off its parameters cell, so that the manifest
+            can neither forget nor misname one.
+        some: Parameters that are lists and must not be empty.
+
+    Raises:
+        ValueError: One of them is empty.
+    """
+
+    def __init__(self, notebook: str, namespace: Mapping[str, object], some: Sequence[str] = ()):
+        self.notebook, self.started = notebook, time.time()
+        self.parameters = {
+            name: namespace[name] for name in provenance.declared(ROOT / "notebooks" / f"{notebook}.ipynb")
+        }
+        for name in some:
+            if not self.parameters[name]:
+                raise ValueError(f"{name} is empty: at least one is needed")
+
+    def write(
+        self,
+        table: pd.DataFrame,
+        inputs: Mapping[str, object],
+        extra: pd.DataFrame | None = None,
+        **notes: object,
+    ) -> None:
+        """Write the run's table to its `output` parameter, or say that none was asked for.
+
+        Args:
+            table: Rows made by `tables.tidy`.
+            inputs: Checksums of weights, tokenizer and data that went in.
+            extra: Artefacts of the run, if any.
+            notes: More for the manifest: what no other run could repeat, such as a speed.
+        """
+        output = str(self.parameters["output"])
+        if not output:
+            print(f"{len(table)} rows; no `output` parameter was given, so nothing was written")
+            return
+        target = ROOT / output
+        table = table.assign(study=str(self.parameters["study"]), notebook=self.notebook).astype(tables.COLUMNS)
+        if extra is not None:
+            extra = extra.assign(study=str(self.parameters["study"]), notebook=self.notebook).astype(tables.ARTEFACTS)
+        made = provenance.manifest(self.notebook, self.parameters, time.time() - self.started)
+        tables.write(target, table, made | {"inputs": dict(inputs)} | notes, extra, whole=claims.selected(table))
+        print(f"{len(table)} rows written to {output}")

@@ -1,0 +1,459 @@
+"""Verdicts: what a study's tables say of the claims, by the rules that `claims.yaml` has laid down.
+
+There is one mechanism for all claims: select rows, average over layers, take the mean over seeds of side a minus that of side b,
+and look where its interval, which includes the variation between seeds, lies. Nothing is judged from less than a claim asks
+for: what is missing, and what a gate keeps out, gives "not tested here", never a guess.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bert_repro.results import claims, intervals, tables
+from bert_repro.results.claims import Claim, Claims, Comparison, Gate
+
+COLUMNS = {
+    "id": "string", "claim": "string", "verdict": "string", "answer": "string", "effect": "Float64", "ci_low": "Float64",
+    "ci_high": "Float64", "n_pairs": "Int64", "agree": "Int64", "others": "Int64", "why": "string", "study": "string",
+}  # fmt: skip
+"""Columns of the verdicts and their pandas types."""
+PAIRS = (
+    "id", "primary", "task", "measured", "against", "effect", "ci_low", "ci_high", "unit", "rule", "margin", "seeds", "p", "verdict"
+)  # fmt: skip
+"""Columns of the pairs behind the verdicts."""
+TAIL = 0.025  # of an interval at 95 %, and of the family of a claim's robustness contrasts
+ANSWERS = {"supported": "Yes", "contradicted": "No", "inconclusive": "Undecided", "not tested here": "Not tested here"}
+
+
+class MissingError(LookupError):
+    """What a test asks for is not in the table."""
+
+
+class _Side(NamedTuple):
+    case: dict[str, object]  # the filled columns that tell it from others
+    layer: dict[str, str]  # of a summary over layers, which it was
+    repeats: intervals.Repeats | None  # None where a row brings an interval alone
+    given: intervals.Estimate | None = None
+
+
+class Pair(NamedTuple):
+    """A contrast that was made: side a, what it was compared with, the difference, and what the rule says of it."""
+
+    test: Comparison
+    case: dict[str, object]
+    side: str
+    against: str
+    estimate: intervals.Estimate
+    seeds: str
+
+    @property
+    def primary(self) -> bool:
+        """Whether it is one of those that decide."""
+        return self.test.primary is not None and _fits(self.case, self.test.primary)
+
+    @property
+    def task(self) -> str:
+        """The task of side a, empty where it has none."""
+        return str(self.case.get("task", ""))
+
+    @property
+    def region(self) -> tuple[float, float]:
+        """Where the difference has to lie."""
+        start, end = (edge if np.isinf(edge) else edge * self.test.margin.value for edge in claims.RULES[self.test.rule])
+        return start, end
+
+    @property
+    def verdict(self) -> str:
+        """What its interval alone says: wholly inside the region, wholly outside, or across a border."""
+        (start, end), (low, high) = self.region, self.estimate.interval
+        inside, outside = start < low and high < end, high < start or low > end
+        return "supported" if inside else "contradicted" if outside else "inconclusive"
+
+    @property
+    def slack(self) -> float:
+        """How far the interval lies inside the region; negative where it crosses a border or lies outside."""
+        (start, end), (low, high) = self.region, self.estimate.interval
+        return min(low - start, end - high)
+
+    @property
+    def p(self) -> float:
+        """The p value of "the difference lies in the region": small where it lies far outside."""
+        borders = [border for border in self.region if np.isfinite(border)]
+        found = [
+            self.estimate.p_below(border) if border == self.region[0] else self.estimate.p_above(border) for border in borders
+        ]
+        return min(1.0, len(found) * min(found))
+
+    @property
+    def text(self) -> str:
+        text = f"{self.side} against {self.against}: {number(self.estimate.value, *self.estimate.interval)} {self.test.margin.unit}"
+        return f"{text}, rule {self.test.rule}, margin {self.test.margin.value:g}; {self.seeds}"
+
+
+def verdicts(all_claims: Claims, table: pd.DataFrame, study: str) -> pd.DataFrame:
+    """Judge every claim on the results of one study.
+
+    Args:
+        all_claims: What `claims.load` gives.
+        table: Merged tables with their replicates, as `tables.merge` gives them.
+        study: Name of the study; rows of other studies are left out.
+
+    Returns:
+        `COLUMNS`, one row per claim. Effect and interval are those of the primary contrast that decided: the one nearest to the
+        rule's border, or deepest on its wrong side. `n_pairs` counts all contrasts, `others` those for robustness, and `agree`
+        how many of these lie wholly where the claim says.
+
+    Raises:
+        ValueError: With the claim's name: rows that cannot be told apart, two primary contrasts of one task, a side b that fits
+            a side a more than once, a gate whose score no table has, or replicates that cannot be paired.
+    """
+    return judge(all_claims, table, study)[0]
+
+
+def pairs(all_claims: Claims, table: pd.DataFrame, study: str) -> pd.DataFrame:
+    """Show the contrasts behind the verdicts: what was compared with what, under which rule, and what came out.
+
+    Returns:
+        Columns `PAIRS`, a row per contrast; claims that lack what they need have none. Arguments as of `verdicts`.
+    """
+    return judge(all_claims, table, study)[1]
+
+
+def judge(all_claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compare once, and give both: `verdicts` and `pairs`."""
+    rows = claims.prepared(table[(table["study"] == study).fillna(False)])
+    judged, listed = [], []
+    for claim in all_claims.claims:
+        try:
+            kept_out = closed(all_claims, claim, rows)
+            made, missing = _tested(claim, rows, all_claims.defaults)
+            tested = [pair for pair in made if not set(_tasks(pair)) & set(kept_out)]
+            judged.append(_judge(claim, tested, missing, kept_out, study, claim.weakened_on.holds(rows)))
+        except ValueError as error:
+            raise ValueError(f"claim {claim.id}: {error}") from None
+        listed += [
+            (claim.id, p.primary, p.task, p.side, p.against, p.estimate.value, *p.estimate.interval, p.test.margin.unit,
+             p.test.rule, p.test.margin.value, p.seeds, p.p, p.verdict)
+            for p in ([] if "" in kept_out else tested)
+        ]  # fmt: skip
+    return pd.DataFrame(judged, columns=list(COLUMNS)).astype(COLUMNS), pd.DataFrame(listed, columns=list(PAIRS))
+
+
+# ---- gates
+
+
+def closed(all_claims: Claims, claim: Claim, rows: pd.DataFrame) -> dict[str, str]:
+    """Say which tasks gates keep out of a claim, and why; under the empty name, why all of it is.
+
+    Args:
+        all_claims: The claims file, which has the gates.
+        claim: One of its claims.
+        rows: A study's, prepared.
+
+    Raises:
+        ValueError: Rows of the gate's notebook are there, and none of them has the score that it names.
+    """
+    reasons = {}
+    for name, gate in all_claims.gates.items():
+        if gate.tasks or name in claim.gates:
+            for task in gate.tasks or [""]:
+                if reason := _why_closed(name, gate, rows, task):
+                    reasons.setdefault(task, reason)
+    return reasons
+
+
+def _why_closed(name: str, gate: Gate, rows: pd.DataFrame, task: str) -> str:
+    if task and not ((rows["task"] == task) & (rows["notebook"] == gate.score.get("notebook"))).any():
+        return ""  # not tuned here: what is missing then is said elsewhere
+    reached = _mean(rows, gate.score | ({"task": task} if task else {}))
+    if reached is None:
+        if task or (rows["notebook"] == gate.score.get("notebook")).any():
+            raise ValueError(f"gate {name} names a score that no table has: {words(gate.score)}")
+        return f"{gate.what}: no {gate.score.get('notebook')} in the tables"
+    below = 0.0 if gate.above is None else _mean(rows, gate.above)
+    if below is None:
+        return ""  # the score to be compared with was not measured
+    if reached - below >= gate.least.value:
+        return ""
+    against = f" above {below:.3f}" if gate.above is not None else ""
+    return f"{gate.what} is {reached - below:.3f}{against}, less than {gate.least.value:g} {gate.least.unit}"
+
+
+def _mean(rows: pd.DataFrame, where: Mapping) -> float | None:
+    """Average the rows of a selection over seeds; of the best layer, the score of that layer."""
+    chosen = rows[claims.select(rows, where)]
+    if chosen.empty:
+        return None
+    if where.get("layer") == "best":
+        chosen = chosen[chosen["layer"].isin(_layers(rows, where, {}))]
+    return float(chosen["value"].mean())
+
+
+# ---- one claim
+
+
+def _tested(claim: Claim, rows: pd.DataFrame, defaults: Mapping) -> tuple[list[Pair], list[str]]:
+    """Make all contrasts that a claim asks for; give them, and what is missing."""
+    missing = [
+        f"{what} (no rows with {words(needed)})"
+        for what, needed in claim.needs.items()
+        if not claims.select(rows, needed).any()
+    ]
+    made: list[Pair] = []
+    for test, side, other in [] if missing else [(t, *sides) for t in claim.tests for sides in t.sides(defaults)]:
+        try:
+            made += list(_compare(rows, side, other, test))
+        except MissingError as error:
+            missing += [] if test.optional else [str(error)]
+    return made, list(dict.fromkeys(missing))
+
+
+def _judge(
+    claim: Claim, made: list[Pair], missing: list[str], kept_out: Mapping[str, str], study: str, weakened: bool
+) -> dict[str, object]:
+    primary, others = [p for p in made if p.primary], [p for p in made if not p.primary]
+    tasks = [p.task for p in primary]
+    if twice := sorted({task for task in tasks if tasks.count(task) > 1}):
+        raise ValueError(f"more than one primary contrast of {' and '.join(twice) or 'no task'}: {[p.side for p in primary]}")
+    against = _against(others)
+    reasons = [f"{task or 'all'}: {reason}" for task, reason in kept_out.items()]
+    decided, verdict = None, "not tested here"
+    if primary and "" not in kept_out:
+        found = {p.verdict for p in primary}
+        order = "contradicted", "inconclusive", "supported"
+        verdict = "contradicted" if against else next(v for v in order if v in found)
+        decided = min(([p for p in primary if p.verdict == verdict] or against), key=lambda p: p.slack)
+    why = [f"Deciding one of {len(primary)} primary contrasts: {decided.text}."] if decided and decided.primary else []
+    why += [f"Contradicted for robustness (p {decided.p:.2g}): {decided.text}."] if decided and not decided.primary else []
+    why += [f"Missing: {'; '.join(missing)}."] if missing else []
+    why += [f"Kept out: {'; '.join(reasons)}."] if reasons else []
+    answer = _answer(claim, verdict, primary if decided else [], reasons + missing)
+    if weakened and verdict in ("supported", "contradicted"):
+        note = f"Would be {verdict}, but at most inconclusive on this base: {claim.weakened_on.reason}."
+        answer = f"Undecided: what was measured says {ANSWERS[verdict].lower()}, but {claim.weakened_on.reason}."
+        answer += _numbers(claim, primary)
+        why, verdict = [note, *why], "inconclusive"
+    effect = (decided.estimate.value, *decided.estimate.interval) if decided else (pd.NA,) * 3
+    agree = sum(p.verdict == "supported" for p in others)
+    cells = (claim.id, claim.claim, verdict, answer, *effect, len(made), agree, len(others), " ".join(why), study)
+    return dict(zip(COLUMNS, cells, strict=True))
+
+
+def _against(others: list[Pair]) -> list[Pair]:
+    """Find robustness contrasts that lie wholly outside after Holm's correction for their number.
+
+    Reference:
+        Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
+    """
+    rejected = []
+    for rank, pair in enumerate(sorted(others, key=lambda p: p.p)):
+        if pair.p > TAIL / (len(others) - rank):
+            break
+        rejected.append(pair)
+    return rejected
+
+
+def _answer(claim: Claim, verdict: str, primary: list[Pair], reasons: list[str]) -> str:
+    """Say what came out in one plain sentence, with its numbers."""
+    if not primary:
+        return f"{ANSWERS[verdict]}{': ' if reasons else ''}{'; '.join(reasons[:2])}."
+    return f"{ANSWERS[verdict]}.{_numbers(claim, primary)}"
+
+
+def _numbers(claim: Claim, primary: list[Pair]) -> str:
+    said = ", ".join(f"{number(p.estimate.value, *p.estimate.interval)}{f' ({p.task})' * bool(p.task)}" for p in primary)
+    return f" {claim.measured}: {said}; {_asked(primary[0])}."
+
+
+def _asked(pair: Pair) -> str:
+    margin, unit = f"{pair.test.margin.value:g}", pair.test.margin.unit
+    return {
+        "no_drop": f"the claim allows a loss of less than {margin} {unit}",
+        "equivalent": f"the claim asks for less than {margin} {unit} either way",
+        "greater": f"the claim asks for more than {margin} {unit}",
+        "order": f"the claim asks for more than {margin} {unit}",
+        "less": f"the claim asks for less than -{margin} {unit}",
+    }[pair.test.rule]
+
+
+def _tasks(pair: Pair) -> list[str]:
+    """List the tasks of both sides."""
+    other = pair.test.contrast.order or [pair.test.contrast.b or {}]
+    named = [value for side in other for value in np.atleast_1d(np.array(side.get("task"), object)) if value]
+    return [pair.task, *(str(task) for task in named if pair.test.contrast.order)]
+
+
+# ---- one contrast
+
+
+def _compare(rows: pd.DataFrame, side: dict, other: dict | None, test: Comparison) -> Iterator[Pair]:
+    """Pair each case of side a with the one of side b that agrees in every column b leaves alone; subtract."""
+    lefts = _sides(rows, side)
+    rights = [] if other is None else _sides(rows, side | other)
+    # another corpus has splits of its own
+    free = {*(other or {})} | ({"split"} if "corpus" in (other or {}) else set())
+    orders = {} if test.ordered_by is None else dict(_orders(rows, side, other, test))
+    for left in lefts:
+        partner, against = None, "zero"
+        if other is not None:
+            differs = [{c for c in left.case.keys() & r.case.keys() - free if left.case[c] != r.case[c]} for r in rights]
+            fits = [r for r, columns in zip(rights, differs, strict=True) if not columns]
+            if not fits:
+                raise MissingError(
+                    f"what to compare {words(left.case)} with: side b differs in {sorted(set.union(*differs))}"
+                )
+            if len(fits) > 1:
+                cases = " | ".join(words(r.case) for r in fits)
+                raise ValueError(
+                    f"{len(fits)} cases fit {words(left.case)}: {cases}: name one of them in the claim's side b"
+                )
+            (partner,) = fits
+            against = words({**other, **partner.layer})
+        estimate, seeds = _difference(left, partner)
+        if test.ordered_by is not None:
+            sign = orders.get(_apart(left.case, test.ordered_by), 0)
+            if not sign:
+                continue
+            estimate = estimate._replace(value=sign * estimate.value)
+        yield Pair(test, left.case, words({**left.case, **left.layer}), against, estimate, seeds)
+
+
+def _orders(rows: pd.DataFrame, side: dict, other: dict | None, test: Comparison) -> Iterator[tuple[tuple, int]]:
+    """Say of the cases of another selection which side is larger: 1 or -1, or 0 where the interval holds 0."""
+    plain = test.model_copy(update={"ordered_by": None})
+    for pair in _compare(rows, side | (test.ordered_by or {}), other, plain):
+        low, high = pair.estimate.interval
+        yield _apart(pair.case, test.ordered_by or {}), 1 if low > 0 else -1 if high < 0 else 0
+
+
+def _apart(case: Mapping, columns: Mapping) -> tuple:
+    return tuple(sorted((c, v) for c, v in case.items() if c not in columns))
+
+
+def _difference(left: _Side, right: _Side | None) -> tuple[intervals.Estimate, str]:
+    """Subtract two sides, seed by seed where they share some; say how many seeds there were."""
+    if left.repeats is None:
+        if left.given is None or right is not None:
+            raise MissingError(f"bootstrap replicates of {words(left.case)}")
+        return left.given, "its own interval"
+    if right is None:
+        return intervals.mean(left.repeats), _seeds(len(left.repeats.seeds))
+    if right.repeats is None:
+        raise MissingError(f"bootstrap replicates of {words(right.case)}")
+    common = len(set(left.repeats.seeds) & set(right.repeats.seeds))
+    estimate = intervals.contrast(left.repeats, right.repeats, paired=common > 0)
+    if common:
+        return estimate, f"{_seeds(common)}, paired"
+    return estimate, f"{len(left.repeats.seeds)} against {_seeds(len(right.repeats.seeds))}"
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seeds" if count > 1 else "1 seed, whose variation is not in the interval"
+
+
+def _sides(rows: pd.DataFrame, where: Mapping) -> list[_Side]:
+    """Select rows and average them over layers; one side for each case, its seeds apart."""
+    chosen = rows[claims.select(rows, where)]
+    if chosen.empty:
+        raise MissingError(f"rows with {words(where)}")
+    summary = where.get("layer") if where.get("layer") in claims.LAYERS else ""
+    result = []
+    for key, group in chosen.groupby(["case"] if summary else ["case", "layer"], dropna=False, sort=False):
+        case = dict(key[0]) | ({} if summary or pd.isna(key[1]) else {"layer": int(key[1])})
+        name, label = words(case), {}
+        if summary:
+            layers = _layers(rows, where, case)
+            group = group[group["layer"].isin(layers)]
+            if absent := sorted(set(layers) - set(group["layer"])):
+                raise MissingError(f"layers {absent} of {name}")
+            label = {"layer": f"{summary} ({layers[0]})" if len(layers) == 1 else summary}
+        if twice := int(group.duplicated(["repeat", "layer"]).sum()):
+            raise ValueError(f"{twice} rows of {name} occur twice: merge each table of a study once")
+        if group["repeat"].value_counts().nunique() > 1:
+            raise MissingError(f"some seeds in some layers of {name}")
+        if group["replicates"].isna().any():
+            result.append(_Side(case, label, None, _given(group)))
+        else:
+            result.append(_Side(case, label, repeats(group)))
+    return result
+
+
+def _given(group: pd.DataFrame) -> intervals.Estimate | None:
+    """Take the interval that a row brings, where it is one row, at its longer side."""
+    if len(group) > 1 or group["ci_low"].isna().any():
+        return None
+    value, low, high = (float(group[column].iloc[0]) for column in ("value", "ci_low", "ci_high"))
+    return intervals.Estimate(value, max(high - value, value - low) / 1.959964)
+
+
+def repeats(rows: pd.DataFrame) -> intervals.Repeats:
+    """Bring together what was measured on several trainings, each averaged over its layers.
+
+    What repeats is the training; the seeds of a probe are averaged within it, and are what repeats where all rows are of one
+    encoder. A training is known by its task, its seed and what it is compared with: equal ones can be paired.
+
+    Raises:
+        ValueError: Trainings of several tasks, whose seeds have nothing in common.
+    """
+    if len(tasks := sorted(rows["task"].dropna().unique())) > 1:
+        raise ValueError(f"seeds of different tasks pooled, {' and '.join(tasks)}: average one task at a time")
+    columns = ["model", "reference_model", "seed"]
+    trainings = rows[columns].drop_duplicates()
+    by = columns if len(trainings) > 1 else [*columns, "probe_seed"]
+    seeds, values, replicates = [], [], []
+    for key, group in rows.groupby(by, dropna=False, sort=False):
+        model, reference, seed, *probe = ("" if pd.isna(part) else part for part in key)
+        task = str(tasks[0]) if tasks else ""
+        seeds.append((task or model, reference, seed, *(probe if not task else ())))
+        values.append(float(group["value"].mean()))
+        arrays = list(group["replicates"])
+        kept = min(map(len, arrays))
+        kind = intervals.Jackknifed if isinstance(arrays[0], intervals.Jackknifed) else np.ndarray
+        replicates.append(np.mean([np.asarray(array[:kept], float) for array in arrays], axis=0))
+    kept = min(map(len, replicates))
+    stacked = np.stack([array[:kept] for array in replicates]).view(kind)
+    return intervals.Repeats(tuple(seeds), np.array(values), stacked)
+
+
+def _layers(rows: pd.DataFrame, where: Mapping, case: Mapping) -> list[int]:
+    """List the layers of a summary; the best one is chosen on dev, where the corpus may be another."""
+    depth = int(rows["layer"].max()) if rows["layer"].notna().any() else 0
+    if depth < 2:
+        raise MissingError(f"layers to summarise of {words(case)}")
+    if where["layer"] == "best":
+        of_dev = {c: v for c, v in {**where, **case}.items() if c != "corpus"} | {"layer": "best", "split": "dev"}
+        dev = rows[claims.select(rows, of_dev)]
+        if dev.empty:
+            raise MissingError(f"dev rows to choose the best layer of {words(case)} on")
+        return [int(dev.groupby("layer")["value"].mean().idxmax())]
+    parts = {
+        "bottom_half": range(1, depth // 2 + 1),
+        "top_half": range(depth - depth // 2 + 1, depth + 1),
+        "all": range(depth + 1),
+        "last": range(depth, depth + 1),
+    }
+    return list(parts[where["layer"]])
+
+
+def _fits(case: Mapping, where: Mapping) -> bool:
+    """Tell whether a case is among those that a selection names."""
+    for column, wanted in where.items():
+        value = str(case.get(column, "")).partition("[")[0] if column == "split" else case.get(column)
+        if value not in (wanted if isinstance(wanted, list) else [wanted]):
+            return False
+    return True
+
+
+def words(selection: Mapping) -> str:
+    """Write a selection in words."""
+    return ", ".join(
+        f"{c} {' or '.join('empty' if value is None else str(value) for value in (v if isinstance(v, list) else [v]))}"
+        for c, v in selection.items()
+    )
+
+
+def number(effect: float, low: float, high: float) -> str:
+    """Write an effect with its interval."""
+    return f"{effect:+.3f} [{low:+.3f}, {high:+.3f}]"
