@@ -61,7 +61,9 @@ class Pair(NamedTuple):
     @property
     def region(self) -> tuple[float, float]:
         """Where the difference has to lie."""
-        start, end = (edge if np.isinf(edge) else edge * self.test.margin.value for edge in claims.RULES[self.test.rule])
+        start, end = (
+            edge if np.isinf(edge) else edge * self.test.margin.value for edge in claims.RULES[self.test.rule]
+        )
         return start, end
 
     @property
@@ -82,7 +84,8 @@ class Pair(NamedTuple):
         """The p value of "the difference lies in the region": small where it lies far outside."""
         borders = [border for border in self.region if np.isfinite(border)]
         found = [
-            self.estimate.p_below(border) if border == self.region[0] else self.estimate.p_above(border) for border in borders
+            self.estimate.p_below(border) if border == self.region[0] else self.estimate.p_above(border)
+            for border in borders
         ]
         return min(1.0, len(found) * min(found))
 
@@ -216,7 +219,9 @@ def _judge(
     primary, others = [p for p in made if p.primary], [p for p in made if not p.primary]
     tasks = [p.task for p in primary]
     if twice := sorted({task for task in tasks if tasks.count(task) > 1}):
-        raise ValueError(f"more than one primary contrast of {' and '.join(twice) or 'no task'}: {[p.side for p in primary]}")
+        raise ValueError(
+            f"more than one primary contrast of {' and '.join(twice) or 'no task'}: {[p.side for p in primary]}"
+        )
     against = _against(others)
     reasons = [f"{task or 'all'}: {reason}" for task, reason in kept_out.items()]
     decided, verdict = None, "not tested here"
@@ -226,7 +231,9 @@ def _judge(
         verdict = "contradicted" if against else next(v for v in order if v in found)
         decided = min(([p for p in primary if p.verdict == verdict] or against), key=lambda p: p.slack)
     why = [f"Deciding one of {len(primary)} primary contrasts: {decided.text}."] if decided and decided.primary else []
-    why += [f"Contradicted for robustness (p {decided.p:.2g}): {decided.text}."] if decided and not decided.primary else []
+    why += (
+        [f"Contradicted for robustness (p {decided.p:.2g}): {decided.text}."] if decided and not decided.primary else []
+    )
     why += [f"Missing: {'; '.join(missing)}."] if missing else []
     why += [f"Kept out: {'; '.join(reasons)}."] if reasons else []
     answer = _answer(claim, verdict, primary if decided else [], reasons + missing)
@@ -263,7 +270,9 @@ def _answer(claim: Claim, verdict: str, primary: list[Pair], reasons: list[str])
 
 
 def _numbers(claim: Claim, primary: list[Pair]) -> str:
-    said = ", ".join(f"{number(p.estimate.value, *p.estimate.interval)}{f' ({p.task})' * bool(p.task)}" for p in primary)
+    said = ", ".join(
+        f"{number(p.estimate.value, *p.estimate.interval)}{f' ({p.task})' * bool(p.task)}" for p in primary
+    )
     return f" {claim.measured}: {said}; {_asked(primary[0])}."
 
 
@@ -298,7 +307,9 @@ def _compare(rows: pd.DataFrame, side: dict, other: dict | None, test: Compariso
     for left in lefts:
         partner, against = None, "zero"
         if other is not None:
-            differs = [{c for c in left.case.keys() & r.case.keys() - free if left.case[c] != r.case[c]} for r in rights]
+            differs = [
+                {c for c in left.case.keys() & r.case.keys() - free if left.case[c] != r.case[c]} for r in rights
+            ]
             fits = [r for r, columns in zip(rights, differs, strict=True) if not columns]
             if not fits:
                 raise MissingError(
