@@ -57,14 +57,13 @@ def test_a_resample_without_denominator_is_left_out_of_the_interval():
     assert intervals.percentiles(replicates) == (0.5, 0.5)
 
 
-def test_row_keeps_the_interval_of_all_and_the_first_replicates():
+def test_row_has_the_interval_of_all_and_keeps_every_replicate():
     replicates = np.random.default_rng(2).permutation(np.arange(1001) / 1000)
-    row = intervals.row(np.float64(0.5), replicates)
-    assert list(row) == ["value", "ci_low", "ci_high", "replicates"]
-    assert (row["value"], type(row["value"])) == (0.5, float)
+    row = intervals.row(np.float64(0.5), replicates, 40)
+    assert list(row) == ["value", "ci_low", "ci_high", "replicates", "units"]
+    assert (row["value"], type(row["value"]), row["units"]) == (0.5, float, 40)
     assert (row["ci_low"], row["ci_high"]) == pytest.approx((0.025, 0.975))
-    assert row["replicates"].dtype == np.float32
-    assert np.allclose(row["replicates"], replicates[: intervals.KEPT])
+    assert row["replicates"].dtype == np.float32 and np.allclose(row["replicates"], replicates)
 
 
 def test_difference_is_paired():
@@ -78,9 +77,59 @@ def test_difference_is_paired():
     assert intervals.difference(5.0, one, 5.0, one) == (0, 0, 0)
 
 
-def test_difference_refuses_replicates_of_other_draws():
-    with pytest.raises(ValueError, match="cannot pair 3 with 2 replicates: the rows were drawn differently"):
-        intervals.difference(1.0, np.zeros(3), 0.0, np.zeros(2))
+def test_what_kept_fewer_replicates_is_paired_on_these():
+    assert intervals.difference(1.0, np.array([1.0, 2.0, 9.0]), 0.0, np.array([0.0, 1.0])) == pytest.approx((1.0, 1.0, 1.0))
+
+
+def test_a_jackknife_pairs_with_a_jackknife_alone():
+    bootstrap, jackknife = np.zeros(3), np.zeros(3).view(intervals.Jackknifed)
+    assert intervals.difference(1.0, jackknife, 0.5, jackknife) == (0.5, 0.0, 0.0)
+    for sides in ((bootstrap, jackknife), (jackknife, bootstrap)):
+        with pytest.raises(ValueError, match="replicates of a bootstrap and of a jackknife cannot be paired"):
+            intervals.difference(1.0, sides[0], 0.0, sides[1])
+
+
+@pytest.mark.parametrize("others", [0, 2, 3, 5])
+@pytest.mark.parametrize("share", [0.04, 0.5, 0.96])
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_intervals_with_seeds_cover(seeds, others, share):
+    """A mean over seeds (or a difference paired by them), and one of two means, whichever source of error dominates."""
+    generator, covered, studies = np.random.default_rng(seeds), 0, 2000
+    of_units = (1 - share) ** 0.5  # standard error of a side
+
+    def side(k, names):
+        values = generator.normal(0, (share * k) ** 0.5, k) + generator.normal(0, of_units)
+        return intervals.Repeats(names, values, np.tile(np.array([-1.0, 1.0]) * of_units / 2**0.5, (k, 1)))
+
+    for _ in range(studies):
+        one = side(seeds, tuple(range(seeds)))
+        estimate = intervals.mean(one)
+        if others:
+            other = side(others, tuple(range(10, 10 + others)))  # drawn apart, so that errors of units add
+            estimate = intervals.contrast(one, other, paired=False)._replace(units=of_units * 2**0.5)
+        low, high = estimate.interval
+        covered += low <= 0 <= high
+    assert 0.93 <= covered / studies <= 0.995
+
+
+def test_a_difference_is_paired_by_the_seeds_that_both_have():
+    one = intervals.Repeats((1, 2, 3), np.array([1.0, 2.0, 3.0]), np.array([[1.0, 1.5], [2.0, 2.5], [3.0, 3.5]]))
+    other = intervals.Repeats((3, 1), np.array([2.5, 0.5]), np.array([[2.5, 3.0], [0.5, 1.0]]))
+    estimate = intervals.contrast(one, other, paired=True)
+    assert (estimate.value, estimate.units, estimate.seeds) == (0.5, 0.0, ((0.0, 1.0),)) and estimate.interval == (0.5, 0.5)
+    with pytest.raises(ValueError, match="no seed is common to both sides"):
+        intervals.contrast(one, other._replace(seeds=(8, 9)), paired=True)
+
+
+def test_p_is_the_tail_whose_interval_ends_at_the_border():
+    estimate = intervals.Estimate(0.3, 0.05, ((0.004, 3),))
+    for border in (0.31, 0.5, 0.9):
+        p = estimate.p_below(border)
+        assert estimate.value + estimate.half_width(p) == pytest.approx(border, abs=1e-9)
+        assert estimate.p_above(2 * 0.3 - border) == pytest.approx(p)
+    assert estimate.p_below(0.3) == 0.5 and estimate.p_below(0.2) == 1.0
+    plain = intervals.Estimate(0.0, 1.0)
+    assert plain.p_below(1.959964) == pytest.approx(0.025, abs=1e-6) and plain.p_below(40.0) == 1e-12
 
 
 def test_intervals_cover_the_truth_where_words_depend_on_their_sentence():
@@ -112,16 +161,16 @@ def test_intervals_that_hold_at_once_hold_at_once():
         noise += generator.normal() + generator.normal(size=300)  # layers of one model move together
         values = noise[:, 0]
         replicates = values[:, None] + noise[:, 1:] - noise[:, 1:].mean(1, keepdims=True)
-        low, high = intervals.together(values, replicates)
         ends = np.percentile(replicates, [2.5, 97.5], axis=1)
+        half = (ends[1] - ends[0]) / 2 * intervals.wider_together(replicates)
+        low, high = values - half, values + half
         covered += [((low <= 0) & (high >= 0)).all(), ((ends[0] <= 0) & (ends[1] >= 0)).all()]
     together, single = covered / 400
     assert together > single + 0.15
 
 
-def test_one_row_alone_has_its_own_interval_and_a_constant_one_none():
+def test_one_row_alone_has_its_own_interval_and_a_constant_one_does_not_count():
     replicates = np.random.default_rng(0).normal(3, 2, (1, 20_000))
-    low, high = intervals.together(np.array([3.0]), replicates)
-    assert (low[0], high[0]) == pytest.approx(intervals.percentiles(replicates[0]), abs=0.1)
-    low, high = intervals.together(np.array([3.0, 0.0]), np.concatenate([replicates, np.zeros_like(replicates)]))
-    assert low[1] == high[1] == 0
+    assert intervals.wider_together(replicates) == pytest.approx(1)
+    assert intervals.wider_together(np.concatenate([replicates, np.zeros_like(replicates)])) == pytest.approx(1)
+    assert intervals.wider_together(np.zeros((2, 10))) == 1

@@ -70,8 +70,8 @@ def spread_of_mean(seeds):
     return mean["ci_high"] - mean["ci_low"]
 
 
-def test_the_spread_of_seeds_enters_the_interval_once_there_are_enough():
-    assert spread_of_mean(scores.ENOUGH - 1) == 0 and spread_of_mean(scores.ENOUGH) > 0.3
+def test_the_spread_of_seeds_enters_the_interval_from_two_on():
+    assert spread_of_mean(2) > 6 and 0.5 < spread_of_mean(5) < 2  # 12.7 and 2.8 standard errors of a mean of zeros and ones
 
 
 def test_a_single_seed_has_no_mean_and_texts_are_not_mixed():
@@ -97,9 +97,8 @@ def test_seeds_of_a_probe_are_averaged_layer_by_layer():
     assert table["value"].tolist() == pytest.approx([0.7, 0.7, 0.9, 0.9])
     assert table["probe_seed"].isna().tolist() == [True, True, False, False]
     width, alone = (one["ci_high"].iloc[0] - one["ci_low"].iloc[0] for one in (table, probed(2)))
-    assert width == pytest.approx(alone, abs=0.03)  # the same items: their scatter alone
-    table = scores.over_probe_seeds(probed(0, 1, 2, 3, 4))
-    assert (table["ci_high"] - table["ci_low"] > width + 0.1).all()  # enough seeds: theirs too
+    of_seeds = 2 * 4.302653 * 0.1 / 3**0.5
+    assert width == pytest.approx((alone**2 + of_seeds**2) ** 0.5, abs=0.03)
     assert scores.over_probe_seeds(probed(1)[:0]).empty
 
 

@@ -281,54 +281,30 @@ def test_bands_of_a_curve_hold_at_once_and_each_curve_has_its_own():
     wide = tables.at_once(table)
     for model in ("nli-1", "squad-1"):
         mine = table["model"] == model
-        expected = intervals.together(
-            table[mine]["value"].to_numpy(float), np.stack(list(table[mine]["replicates"])).astype(float)
-        )
-        assert wide[mine][["ci_low", "ci_high"]].to_numpy(float) == pytest.approx(np.stack(expected, -1))
+        wider = intervals.wider_together(np.stack(list(table[mine]["replicates"])).astype(float))
+        half = (table[mine]["ci_high"] - table[mine]["ci_low"]).to_numpy(float) / 2 * wider
+        value = table[mine]["value"].to_numpy(float)
+        assert wide[mine][["ci_low", "ci_high"]].to_numpy(float) == pytest.approx(np.stack([value - half, value + half], -1))
     assert ((wide["ci_high"] - wide["ci_low"]) > (table["ci_high"] - table["ci_low"])).mean() > 0.9
     assert wide.drop(columns=["ci_low", "ci_high", "replicates"]).equals(
         table.drop(columns=["ci_low", "ci_high", "replicates"])
     )
 
 
-def test_one_row_less_another():
-    draw = np.random.default_rng(2).normal(size=(2, 300))
-    one, other = intervals.row(0.9, 0.9 + draw[0]), intervals.row(0.6, 0.6 + draw[1])
-    found = intervals.less(one, other)
-    assert found["value"] == pytest.approx(0.3)
-    assert np.allclose(found["replicates"], one["replicates"] - other["replicates"])
-    assert (found["ci_low"], found["ci_high"]) == pytest.approx(tuple(np.percentile(found["replicates"], [2.5, 97.5])))
-
-
-def test_paired_refuses_two_rows_of_the_reference():
-    table = tables.tidy([row(0.5), row(0.6), row(0.7, model="other")])
-    with pytest.raises(ValueError, match="several rows of 'base' measure the same thing: filter the table first"):
-        tables.paired(table, "base")
-
-
-@pytest.mark.parametrize("rows", [[row(0.5), row(0.6, 1, model="other")], [row(0.5)], [row(0.5, model="other")]])
-def test_paired_refuses_when_nothing_pairs(rows):
-    with pytest.raises(ValueError, match="no row can be paired with one of 'base'"):
-        tables.paired(tables.tidy(rows), "base")
-
-
-def test_paired_refuses_rows_without_replicates(tmp_path):
-    tables.write(tmp_path / "x.parquet", tables.tidy([row(0.5), row(0.7, model="other")]), {})
-    (tmp_path / "x.replicates.parquet").unlink()
-    with pytest.raises(ValueError, match="rows without replicates cannot be paired: are the .replicates.parquet files"):
-        tables.paired(tables.read(tmp_path / "x.parquet"), "base")
-
-
-def test_paired_refuses_replicates_of_other_draws():
-    rows = [row(0.5), row(0.7, model="other") | {"replicates": np.zeros(100, np.float32)}]
-    with pytest.raises(ValueError, match="cannot pair 100 with 200 replicates"):
+def test_paired_refuses_a_jackknife_beside_a_bootstrap():
+    other = row(0.7, model="other")
+    rows = [row(0.5), other | {"replicates": other["replicates"].view(intervals.Jackknifed)}]
+    with pytest.raises(ValueError, match="a bootstrap and of a jackknife cannot be paired"):
         tables.paired(tables.tidy(rows), "base")
 
 
 # ---- what made a table
 
 
-def test_kept_replicates_are_enough_for_a_row():
-    made = tables.tidy([{"role": "score", "metric": "uuas"} | intervals.row(0.5, NOISE.ravel())])
-    assert made["replicates"][0].shape == (intervals.KEPT,)
-    assert made["ci_low"][0] < made["value"][0] < made["ci_high"][0]
+def test_rows_that_are_asked_for_keep_all_replicates_and_a_jackknife_is_known_as_one(tmp_path):
+    drawn = np.random.default_rng(3).normal(size=(3, 1000))
+    rows = [{"role": "score", "metric": "uuas"} | intervals.row(0.5, of_row) for of_row in (*drawn[:2], drawn[2].view(intervals.Jackknifed))]
+    tables.write(tmp_path / "x.parquet", tables.tidy(rows), {}, whole=np.array([True, False, True]))
+    read = tables.read(tmp_path / "x.parquet")["replicates"]
+    assert list(map(len, read)) == [1000, intervals.KEPT, 1000]
+    assert [isinstance(of_row, intervals.Jackknifed) for of_row in read] == [False, False, True]

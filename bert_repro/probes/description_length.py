@@ -43,10 +43,7 @@ class Code(NamedTuple):
         rows: list[dict[str, object]] = []
         for metric, one, several in (("kbits", total, totals), ("compression", value, drawn)):
             about: dict[str, object] = {"metric": metric, "n": items}
-            rows += [
-                about | {"layer": n} | intervals.row(one[i], several[i], len(self.uniform))
-                for i, n in enumerate(layers)
-            ]
+            rows += [about | {"layer": n} | intervals.row(one[i], several[i], len(self.uniform)) for i, n in enumerate(layers)]
         return rows
 
 

@@ -161,10 +161,7 @@ def edge_probes(
         rows += [row | here | {"method": "single layer"} for row in real]
         rows += [row | here | {"method": "control task", "role": "control"} for row in other]
         rows += [
-            a
-            | {"metric": "selectivity"}
-            | here
-            | {"method": "single layer"}
+            a | {"metric": "selectivity"} | here | {"method": "single layer"}
             | intervals.row(a["value"] - b["value"], a["replicates"] - b["replicates"], a["units"])
             for a, b in zip(real, other, strict=True)
             if a["metric"] == "accuracy"

@@ -193,9 +193,7 @@ class Claims(_Strict):
             raise ValueError(f"each id may be given once, got {ids}")
         for claim in self.claims:
             if unknown := sorted(set(claim.gates) - set(self.gates)):
-                raise ValueError(
-                    f"claim {claim.id} names gates that are not there: {unknown}; there are {[*self.gates]}"
-                )
+                raise ValueError(f"claim {claim.id} names gates that are not there: {unknown}; there are {[*self.gates]}")
         return self
 
 

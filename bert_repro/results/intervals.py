@@ -131,21 +131,23 @@ class Estimate(NamedTuple):
 
         sqrt(1.96² V_units + t(k - 1)² s² / k),
 
-    a term for each side with seeds of its own; where a side has one seed, nothing is known of its variation, and nothing added.
+    a term for each side with seeds of its own. Two sides of equally many seeds share one, with the sum of their variances and
+    the degrees of freedom of Welch, as two terms would cover too much (.996 with two seeds on either side). Where a side has
+    one seed, nothing is known of its variation, and nothing is added.
 
     Attributes:
         value: The mean, or the difference of means.
         units: Its standard error for other draws of sentences alone: of its replicates.
-        seeds: s² / k and k of each side that has two seeds or more.
+        seeds: s² / k and degrees of freedom of each term.
     """
 
     value: float
     units: float
-    seeds: tuple[tuple[float, int], ...] = ()
+    seeds: tuple[tuple[float, float], ...] = ()
 
     def half_width(self, tail: float = 0.025) -> float:
         """Give half the width of the interval that leaves out this probability at either end."""
-        student = sum(variance * special.stdtrit(k - 1, 1 - tail) ** 2 for variance, k in self.seeds)
+        student = sum(variance * special.stdtrit(free, 1 - tail) ** 2 for variance, free in self.seeds)
         return float(np.sqrt((special.ndtri(1 - tail) * self.units) ** 2 + student))
 
     @property
@@ -185,7 +187,7 @@ def mean(repeats: Repeats) -> Estimate:
     if not k:
         raise ValueError("no seed is common to both sides: there is nothing to average")
     error = float(np.nanstd(repeats.replicates.mean(0), ddof=1))
-    seeds = ((float(repeats.values.var(ddof=1)) / k, k),) if k > 1 else ()
+    seeds = ((float(repeats.values.var(ddof=1)) / k, k - 1.0),) if k > 1 else ()
     return Estimate(float(repeats.values.mean()), error, seeds)
 
 
@@ -202,7 +204,11 @@ def contrast(left: Repeats, right: Repeats, paired: bool) -> Estimate:
         return mean(left.minus(right))
     a, b = mean(left), mean(right)
     mine, theirs = same_draws(left.replicates.mean(0), right.replicates.mean(0))
-    return Estimate(a.value - b.value, float(np.nanstd(mine - theirs, ddof=1)), a.seeds + b.seeds)
+    seeds = a.seeds + b.seeds
+    if len(left.seeds) == len(right.seeds) > 1:
+        (u, free), (v, _) = seeds
+        seeds = ((u + v, free * (u + v) ** 2 / (u**2 + v**2) if u + v else free),)
+    return Estimate(a.value - b.value, float(np.nanstd(mine - theirs, ddof=1)), seeds)
 
 
 class Jackknifed(np.ndarray):
@@ -216,9 +222,7 @@ def same_draws(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndar
         ValueError: One is of a bootstrap, the other of a jackknife.
     """
     if isinstance(left, Jackknifed) != isinstance(right, Jackknifed):
-        raise ValueError(
-            "replicates of a bootstrap and of a jackknife cannot be paired: compare numbers of one measure"
-        )
+        raise ValueError("replicates of a bootstrap and of a jackknife cannot be paired: compare numbers of one measure")
     kept = min(left.shape[-1], right.shape[-1])
     return left[..., :kept], right[..., :kept]
 

@@ -96,9 +96,7 @@ def _mean(group: pd.DataFrame) -> dict[str, object]:
     """Average rows of several seeds; the replicates of the mean are of the units alone."""
     if group["replicates"].isna().any():
         raise ValueError("rows without replicates have no mean: are the .replicates.parquet files beside the tables?")
-    repeats = intervals.Repeats(
-        tuple(range(len(group))), group["value"].to_numpy(float), np.stack(list(group["replicates"]))
-    )
+    repeats = intervals.Repeats(tuple(range(len(group))), group["value"].to_numpy(float), np.stack(list(group["replicates"])))
     estimate = intervals.mean(repeats)
     low, high = estimate.interval
     return {"value": estimate.value, "ci_low": low, "ci_high": high, "replicates": repeats.replicates.mean(0)}

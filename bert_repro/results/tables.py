@@ -196,7 +196,7 @@ def read(path: Path | str) -> pd.DataFrame:
         ]
         unpacked = [
             of_row.view(intervals.Jackknifed) if jackknife else of_row
-            for of_row, jackknife in zip(unpacked, stored["jackknife"], strict=True)
+            for of_row, jackknife in zip(unpacked, stored.get("jackknife", [False] * len(stored)), strict=True)
         ]
         table["replicates"] = pd.Series(unpacked, index=stored["row"], dtype=object).reindex(table.index)
     return table

@@ -5,6 +5,7 @@ and look where its interval, which includes the variation between seeds, lies. N
 for: what is missing, and what a gate keeps out, gives "not tested here", never a guess.
 """
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -61,9 +62,7 @@ class Pair(NamedTuple):
     @property
     def region(self) -> tuple[float, float]:
         """Where the difference has to lie."""
-        start, end = (
-            edge if np.isinf(edge) else edge * self.test.margin.value for edge in claims.RULES[self.test.rule]
-        )
+        start, end = (edge if np.isinf(edge) else edge * self.test.margin.value for edge in claims.RULES[self.test.rule])
         return start, end
 
     @property
@@ -84,8 +83,7 @@ class Pair(NamedTuple):
         """The p value of "the difference lies in the region": small where it lies far outside."""
         borders = [border for border in self.region if np.isfinite(border)]
         found = [
-            self.estimate.p_below(border) if border == self.region[0] else self.estimate.p_above(border)
-            for border in borders
+            self.estimate.p_below(border) if border == self.region[0] else self.estimate.p_above(border) for border in borders
         ]
         return min(1.0, len(found) * min(found))
 
@@ -128,9 +126,11 @@ def judge(all_claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataF
     """Compare once, and give both: `verdicts` and `pairs`."""
     rows = claims.prepared(table[(table["study"] == study).fillna(False)])
     judged, listed = [], []
+    reasons = functools.cache(lambda name: closed(name, all_claims.gates[name], rows))
     for claim in all_claims.claims:
         try:
-            kept_out = closed(all_claims, claim, rows)
+            gates = [name for name, gate in all_claims.gates.items() if gate.tasks or name in claim.gates]
+            kept_out = {task: reason for name in reversed(gates) for task, reason in reasons(name).items()}
             made, missing = _tested(claim, rows, all_claims.defaults)
             tested = [pair for pair in made if not set(_tasks(pair)) & set(kept_out)]
             judged.append(_judge(claim, tested, missing, kept_out, study, claim.weakened_on.holds(rows)))
@@ -147,51 +147,46 @@ def judge(all_claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataF
 # ---- gates
 
 
-def closed(all_claims: Claims, claim: Claim, rows: pd.DataFrame) -> dict[str, str]:
-    """Say which tasks gates keep out of a claim, and why; under the empty name, why all of it is.
+def closed(name: str, gate: Gate, rows: pd.DataFrame) -> dict[str, str]:
+    """Say which of its tasks a gate keeps out, and why; a gate without tasks has the empty name for one.
 
     Args:
-        all_claims: The claims file, which has the gates.
-        claim: One of its claims.
+        name: The gate's.
+        gate: What has to be reached.
         rows: A study's, prepared.
 
     Raises:
         ValueError: Rows of the gate's notebook are there, and none of them has the score that it names.
     """
-    reasons = {}
-    for name, gate in all_claims.gates.items():
-        if gate.tasks or name in claim.gates:
-            for task in gate.tasks or [""]:
-                if reason := _why_closed(name, gate, rows, task):
-                    reasons.setdefault(task, reason)
-    return reasons
+    reasons = {task: _why_closed(name, gate, rows, task) for task in gate.tasks or [""]}
+    return {task: reason for task, reason in reasons.items() if reason}
 
 
 def _why_closed(name: str, gate: Gate, rows: pd.DataFrame, task: str) -> str:
-    if task and not ((rows["task"] == task) & (rows["notebook"] == gate.score.get("notebook"))).any():
-        return ""  # not tuned here: what is missing then is said elsewhere
-    reached = _mean(rows, gate.score | ({"task": task} if task else {}))
+    of_task = {"task": task} if task else {}
+    there = rows["notebook"] == gate.score.get("notebook")
+    if not (there & (rows["task"] == task) if task else there).any():
+        # not tuned here, so that nothing of the task can be judged anyway
+        return "" if task else f"{gate.what}: no {gate.score.get('notebook')} in the tables"
+    reached = _mean(rows, gate.score | of_task)
     if reached is None:
-        if task or (rows["notebook"] == gate.score.get("notebook")).any():
-            raise ValueError(f"gate {name} names a score that no table has: {words(gate.score)}")
-        return f"{gate.what}: no {gate.score.get('notebook')} in the tables"
+        raise ValueError(f"gate {name} names a score that no table has: {words(gate.score | of_task)}")
     below = 0.0 if gate.above is None else _mean(rows, gate.above)
-    if below is None:
-        return ""  # the score to be compared with was not measured
-    if reached - below >= gate.least.value:
+    if below is None or reached - below >= gate.least.value:  # where there is nothing to lie above, it is not asked
         return ""
     against = f" above {below:.3f}" if gate.above is not None else ""
     return f"{gate.what} is {reached - below:.3f}{against}, less than {gate.least.value:g} {gate.least.unit}"
 
 
 def _mean(rows: pd.DataFrame, where: Mapping) -> float | None:
-    """Average the rows of a selection over seeds; of the best layer, the score of that layer."""
+    """Average the rows of a selection over seeds, of the best layer where that is asked; the largest of several cases."""
     chosen = rows[claims.select(rows, where)]
-    if chosen.empty:
-        return None
-    if where.get("layer") == "best":
-        chosen = chosen[chosen["layer"].isin(_layers(rows, where, {}))]
-    return float(chosen["value"].mean())
+    means = [
+        group[group["layer"].isin(_layers(rows, where, dict(case)))]["value"].mean() if where.get("layer") == "best"
+        else group["value"].mean()
+        for case, group in chosen.groupby("case", sort=False)
+    ]  # fmt: skip
+    return float(max(means)) if means else None
 
 
 # ---- one claim
@@ -217,23 +212,10 @@ def _judge(
     claim: Claim, made: list[Pair], missing: list[str], kept_out: Mapping[str, str], study: str, weakened: bool
 ) -> dict[str, object]:
     primary, others = [p for p in made if p.primary], [p for p in made if not p.primary]
-    tasks = [p.task for p in primary]
-    if twice := sorted({task for task in tasks if tasks.count(task) > 1}):
-        raise ValueError(
-            f"more than one primary contrast of {' and '.join(twice) or 'no task'}: {[p.side for p in primary]}"
-        )
-    against = _against(others)
-    reasons = [f"{task or 'all'}: {reason}" for task, reason in kept_out.items()]
-    decided, verdict = None, "not tested here"
-    if primary and "" not in kept_out:
-        found = {p.verdict for p in primary}
-        order = "contradicted", "inconclusive", "supported"
-        verdict = "contradicted" if against else next(v for v in order if v in found)
-        decided = min(([p for p in primary if p.verdict == verdict] or against), key=lambda p: p.slack)
+    reasons = list(dict.fromkeys(kept_out.values()))
+    verdict, decided = decide([] if "" in kept_out else made)
     why = [f"Deciding one of {len(primary)} primary contrasts: {decided.text}."] if decided and decided.primary else []
-    why += (
-        [f"Contradicted for robustness (p {decided.p:.2g}): {decided.text}."] if decided and not decided.primary else []
-    )
+    why += [f"Contradicted for robustness (p {decided.p:.2g}): {decided.text}."] if decided and not decided.primary else []
     why += [f"Missing: {'; '.join(missing)}."] if missing else []
     why += [f"Kept out: {'; '.join(reasons)}."] if reasons else []
     answer = _answer(claim, verdict, primary if decided else [], reasons + missing)
@@ -246,6 +228,27 @@ def _judge(
     agree = sum(p.verdict == "supported" for p in others)
     cells = (claim.id, claim.claim, verdict, answer, *effect, len(made), agree, len(others), " ".join(why), study)
     return dict(zip(COLUMNS, cells, strict=True))
+
+
+def decide(made: list[Pair]) -> tuple[str, Pair | None]:
+    """Give the verdict on a claim, and the contrast that decided.
+
+    Args:
+        made: Its contrasts, as far as they could be made.
+
+    Raises:
+        ValueError: Two primary contrasts of one task.
+    """
+    primary = [p for p in made if p.primary]
+    tasks = [p.task for p in primary]
+    if twice := sorted({task for task in tasks if tasks.count(task) > 1}):
+        raise ValueError(f"more than one primary contrast of {' and '.join(twice) or 'no task'}: {[p.side for p in primary]}")
+    if not primary:
+        return "not tested here", None
+    against, found = _against([p for p in made if not p.primary]), {p.verdict for p in primary}
+    order = "contradicted", "inconclusive", "supported"
+    verdict = "contradicted" if against else next(verdict for verdict in order if verdict in found)
+    return verdict, min(([p for p in primary if p.verdict == verdict] or against), key=lambda p: p.slack)
 
 
 def _against(others: list[Pair]) -> list[Pair]:
@@ -270,9 +273,7 @@ def _answer(claim: Claim, verdict: str, primary: list[Pair], reasons: list[str])
 
 
 def _numbers(claim: Claim, primary: list[Pair]) -> str:
-    said = ", ".join(
-        f"{number(p.estimate.value, *p.estimate.interval)}{f' ({p.task})' * bool(p.task)}" for p in primary
-    )
+    said = ", ".join(f"{number(p.estimate.value, *p.estimate.interval)}{f' ({p.task})' * bool(p.task)}" for p in primary)
     return f" {claim.measured}: {said}; {_asked(primary[0])}."
 
 
@@ -307,9 +308,7 @@ def _compare(rows: pd.DataFrame, side: dict, other: dict | None, test: Compariso
     for left in lefts:
         partner, against = None, "zero"
         if other is not None:
-            differs = [
-                {c for c in left.case.keys() & r.case.keys() - free if left.case[c] != r.case[c]} for r in rights
-            ]
+            differs = [{c for c in left.case.keys() & r.case.keys() - free if left.case[c] != r.case[c]} for r in rights]
             fits = [r for r, columns in zip(rights, differs, strict=True) if not columns]
             if not fits:
                 raise MissingError(
