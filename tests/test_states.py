@@ -94,7 +94,7 @@ def naive(reference):
 
 @pytest.mark.parametrize(
     ("reference", "pooling"),
-    [("ewt:dev[40]", "mean"), ("ewt:dev[40]", "first"), ("mnli:dev[15]", "mean")],
+    [("ewt:dev[40]", "mean"), ("ewt:dev[40]", "first"), ("mnli:dev[15]", "mean"), ("wiki~squad:dev[3]", "mean")],
 )
 def test_stored_states_are_the_naive_mean_of_a_words_pieces(own_store, apart, monkeypatch, reference, pooling):
     monkeypatch.setattr(states, "SHARD", 120)
@@ -103,6 +103,7 @@ def test_stored_states_are_the_naive_mean_of_a_words_pieces(own_store, apart, mo
     assert everything.shape == (3, len(read.rows), 32) == (read.layers, len(read.rows), read.hidden)
     np.testing.assert_allclose(everything, naive(reference)[pooling], atol=1e-5)
     assert (read.rows["pieces"] > 1).any() and read.report.items == len(np.unique(read.rows["sentence"]))
+    assert {"corpus": read.corpus, "split": read.split} == corpora.columns(reference)
 
 
 def test_half_precision_is_close(own_store, apart):

@@ -169,6 +169,8 @@ def test_a_split_is_found_whatever_was_drawn_from_it():
         [row(0.5) | {"split": split} for split in ("test", "test[500]", "dev[-20]", "", None)], corpus="trees"
     )
     assert tables.of_split(table, "test").tolist() == [True, True, False, False, False]
+    laid_out = tables.tidy([row(0.5) | {"split": split} for split in ("test[9]~dev[60]", "test~dev")], corpus="a~b")
+    assert tables.of_split(laid_out, "test~dev").all() and not tables.of_split(laid_out, "test").any()
     assert not len(tables.of_split(table[:0], "test"))
 
 

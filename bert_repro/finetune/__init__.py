@@ -42,7 +42,7 @@ TASKS = {
     ),
     "squad": Task(
         "question answering", "questions with answers, such as squad:train",
-        lambda item: isinstance(item, corpora.Question), SpanFinder, 384, "windows",
+        lambda item: isinstance(item, corpora.Question) and bool(item.answers), SpanFinder, 384, "windows",
     ),
     "parsing": Task(
         "dependency parsing", "trees, such as ewt:train", _tree, BiaffineParser, 256, "left out",

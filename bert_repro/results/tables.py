@@ -232,8 +232,8 @@ def merge_artefacts(folder: Path | str, kind: str) -> pd.DataFrame:
 
 
 def whole_split(table: pd.DataFrame) -> pd.Series:
-    """Give the split that each row's draw is of: `test` where that is `test[500]`."""
-    return table["split"].str.extract(r"^([^\[]*)", expand=False)
+    """Give the split that each row's draw is of: `test` where that is `test[500]`, `all~dev` where it is `all~dev[60]`."""
+    return table["split"].str.replace(r"\[-?\d+\]", "", regex=True)
 
 
 def of_split(table: pd.DataFrame, name: str) -> pd.Series:

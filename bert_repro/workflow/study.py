@@ -65,6 +65,7 @@ class SimilaritySetting(_Strict):
 
     corpora: list[str] = Field(min_length=1)
     words: int = Field(default=5000, ge=10)
+    units: int = Field(default=0, ge=0)
     methods: list[MeasureName] = Field(default=["rsa", "cka_debiased", "cosine"], min_length=1)
     more_methods: list[MeasureName] = []
     # for the first seed of a task alone
