@@ -6,7 +6,7 @@ import sys
 
 from bert_repro.files import ROOT
 from bert_repro.results import provenance
-from bert_repro.workflow import plan
+from bert_repro.workflow import names, plan
 from bert_repro.workflow import study as studies
 
 STUDY = studies.load(config["study"], str(config.get("base") or ""))
@@ -131,7 +131,7 @@ def chapters():
         for part, (folder, _) in shown.items()
     }
     for part, (folder, study) in shown.items():
-        for chapter in (*study.chapters, "claims", "runs"):
+        for chapter in (*study.chapters, *names.END):
             yield f"{part}/{chapter}", chapter, read[part], {"tables_folder": folder, "study": study.name}
     first, first_study = next(iter(shown.values()))
     both = {"published": PUBLISHED, "own": STUDY.name, "own_tables": f"{OUT}/tables"}

@@ -185,11 +185,11 @@ def _list(what: str) -> None:
     elif what == "tasks":
         from bert_repro.finetune import TASKS
 
-        lines = [f"{name:18} {task.title}" for name, task in TASKS.items()]
+        lines = [f"{name:18} {task.description}" for name, task in TASKS.items()]
     elif what == "targets":
         from bert_repro.probes.spans import EDGE_TARGETS
 
-        lines = [f"{name:20} {title}" for name, (title, _) in EDGE_TARGETS.items()]
+        lines = [f"{name:20} {target.description}" for name, target in EDGE_TARGETS.items()]
     elif what == "measures":
         from bert_repro.similarity import MEASURES
 

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import nbformat
 import yaml
@@ -22,13 +22,12 @@ from plotly.offline import get_plotlyjs
 
 from bert_repro import files
 from bert_repro.results import provenance
-from bert_repro.workflow import staleness
+from bert_repro.workflow import names, staleness
 from bert_repro.workflow import study as studies
 from bert_repro.workflow.notebooks.page import mathjax_script
 
 BOOK = Path(__file__).resolve().parent
 OWN = "yours"
-END = ("claims", "runs")  # chapters that every part ends with
 METHOD = ("compare", "reproduce", "deviations", "glossary", "references")
 APPENDIX = ("parity",)
 _HEADING = re.compile(r"^# +(.+?)\s*$", re.MULTILINE)
@@ -111,7 +110,7 @@ def assemble(parts: list[Part], chapters: Path, runs: Path, out: Path, repositor
 def _order(part: Part, folder: Path) -> list[str]:
     """List the chapters of a part that there are, in their order."""
     there = {page.stem for page in folder.glob("[!.]*.ipynb")}
-    known = [name for name in (*part.study.chapters, *END) if name in there]
+    known = [name for name in (*part.study.chapters, *names.END) if name in there]
     return known + sorted(there - set(known))
 
 
@@ -120,8 +119,8 @@ def _contents(new: Path, parts: list[Part], there: dict[str, list[str]], titles:
     pages = {page.stem for page in [*new.glob("*.md"), *new.glob("*.ipynb")]}
     listed = []
     for part in parts:
-        names = [{"file": f"{part.folder}/{name}"} for name in there[part.folder]]
-        listed.append({"caption": part.heading, "chapters": names})
+        entries = [{"file": f"{part.folder}/{name}"} for name in there[part.folder]]
+        listed.append({"caption": part.heading, "chapters": entries})
     order = [run.name for part in parts if part.folder == OWN for run in studies.runs(part.study)]
     ordered = sorted(titles, key=lambda name: (order.index(name) if name in order else len(order), name))
     runs = [{"file": f"{OWN}/runs/{name}", "title": titles[name]} for name in ordered]
@@ -140,7 +139,7 @@ class _Pages:
         self, book: Path, parts: list[Part], there: dict[str, list[str]], notebooks: set[str], repository: str
     ):
         self.book, self.there, self.notebooks, self.repository = book, there, notebooks, repository
-        self.first = parts[0].folder
+        self.first, self.chapters = parts[0].folder, {*names.chapters(), *names.END}
         self.banners = {part.folder: part.banner() for part in parts}
 
     def copy(self, source: Path, name: str, parts: list[Part], number: int | None = None) -> str:
@@ -170,10 +169,9 @@ class _Pages:
     def linked(self, text: str, name: str) -> str:
         """Lead the links on page `name` to the chapters of its part, or of the first, and to the pages of no part."""
         part = self._part(name)
-        chapters = {*get_args(studies.Chapter), *END}
 
         def link(found: re.Match[str]) -> str:
-            if found[1] not in chapters:
+            if found[1] not in self.chapters:
                 return f"{{doc}}`/{found[1]}`"
             return f"{{doc}}`/{part}/{found[1]}`" if found[1] in self.there[part] else f"*{found[1].replace('_', ' ')}*"
 

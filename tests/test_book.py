@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 from urllib.parse import unquote
 
 import nbformat
@@ -22,7 +21,7 @@ from nbformat import v4
 
 from bert_repro import figures
 from bert_repro.results import tables
-from bert_repro.workflow import notebooks, study
+from bert_repro.workflow import names, notebooks, study
 
 ROOT = Path(__file__).resolve().parent.parent
 BANNER = "Not the paper's setting: generated sentences and a small encoder."
@@ -34,7 +33,7 @@ base: somewhere
 tasks: [{{task: nli, train: a, dev: b, updates: 10}}]
 similarity: {{corpora: [c]}}
 structural_probe: {{train: a, dev: b, test: c}}
-chapters: {list(get_args(study.Chapter))}
+chapters: {list(names.chapters())}
 """
 EVIL = "<script>window.ran = true</script> costs $5 and $6 <img src=x onerror='window.ran = true'>"
 
@@ -101,7 +100,7 @@ def executed(tmp_path_factory):
     chapters = {
         name: ran(heading, *outputs, notebook=f"notebooks/chapters/{name}.ipynb")
         for name, heading, *outputs in (
-            *((chapter, f"A chapter: {chapter}") for chapter in get_args(study.Chapter)),
+            *((chapter, f"A chapter: {chapter}") for chapter in names.chapters()),
             ("models", "The models", figure),
             (
                 "similarity",
@@ -150,7 +149,7 @@ def test_contents_follow_the_studies_the_published_one_first(executed, tmp_path)
     out = assembled(executed, tmp_path / "book")
     contents = (out / "_toc.yml").read_text()
     listed = re.findall(r"file: (\S+)", contents)
-    chapters = [*get_args(study.Chapter), "claims", "runs", "extra"]
+    chapters = [*names.chapters(), *names.END, "extra"]
     assert listed[: 2 * len(chapters)] == [f"{part}/{chapter}" for part in ("minilm", "yours") for chapter in chapters]
     assert listed[2 * len(chapters) :] == [
         "compare", "reproduce", "deviations", "glossary", "references",
@@ -193,7 +192,7 @@ def test_a_figure_has_its_number_data_notebook_and_runs(executed, tmp_path):
         cells = nbformat.read(out / part / "similarity.ipynb", as_version=4).cells
         pages = [cell.outputs[0].data for cell in cells if cell.cell_type == "code"]
         assert "text/csv" not in pages[0]
-        number = get_args(study.Chapter).index("similarity") + 1
+        number = list(names.chapters()).index("similarity") + 1
         assert f"Figure {number}.1.</span> Similarity by layer." in pages[0]["text/html"]
         assert f"Figure {number}.2.</span>" in pages[2]["text/html"]
         assert f'<a href="../data/{part}/similarity-rsa.csv" download>CSV, 26 rows</a>' in pages[0]["text/html"]
@@ -286,7 +285,7 @@ def site(executed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     shutil.copytree(executed, folder / "executed")
     for path in sorted((ROOT / "notebooks" / "chapters").glob("*.ipynb")):
-        alone = path.stem in ("index", "compare", "reproduce", "parity")
+        alone = path.stem in names.PAGES
         notebooks.run(
             path, folder / "executed" / "chapters" / ("" if alone else "minilm") / path.name, {}, progress=False
         )
@@ -309,7 +308,7 @@ def test_chapters_show_what_they_say_and_not_their_code(path):
 
 @pytest.mark.slow
 def test_no_page_loads_anything_from_outside_and_plotly_is_there_once(site):
-    assert len(pages(site)) == 2 * (len(get_args(study.Chapter)) + 3) + 10
+    assert len(pages(site)) == 2 * (len(names.chapters()) + 3) + 10
     for page in pages(site):
         tags = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*>", page.read_text(encoding="utf-8"))
         assert not [tag for tag in tags if re.search(r"""(?:src|href)=["']?(?:https?:)?//""", tag)], page

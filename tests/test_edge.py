@@ -68,7 +68,7 @@ def test_a_treebank_gives_every_target():
         "s", ("Dogs", "saw", "a", "cat"), (2, 0, 4, 2), ("nsubj", "root", "det", "obj"), ("NOUN", "VERB", "DET", "NOUN"),
         ("NNS", "VBD", "DT", "NN"), ("Number=Plur", "Mood=Ind|Tense=Past", "_", "Number=Sing"),
     )  # fmt: skip
-    found = {name: list(read(one)) for name, (_, read) in spans.EDGE_TARGETS.items()}
+    found = {name: list(target.gold(one)) for name, target in spans.EDGE_TARGETS.items()}
     word = [(i, i + 1) for i in range(4)]
     assert found["upos"] == [(word[i], None, (tag,)) for i, tag in enumerate(one.upos)]
     assert found["xpos"] == [(word[i], None, (tag,)) for i, tag in enumerate(one.xpos)]
@@ -84,19 +84,36 @@ def test_a_treebank_gives_every_target():
     assert found["spans"] == []
 
 
+@pytest.mark.parametrize("name", spans.EDGE_TARGETS)
+def test_a_target_keeps_its_contract(name):
+    """What an added target is held to: spans of words in the sentence, as many a label as it says, and a title."""
+    target = spans.EDGE_TARGETS[name]
+    one = corpora.Sentence(
+        "s", ("Dogs", "saw", "a", "cat"), (2, 0, 4, 2), ("nsubj", "root", "det", "obj"), ("NOUN", "VERB", "DET", "NOUN"),
+        ("NNS", "VBD", "DT", "NN"), ("Number=Plur", "Mood=Ind|Tense=Past", "_", "Number=Sing"),
+        (((0, 2), None, ("A0", "A1")),),
+    )  # fmt: skip
+    edges = list(target.gold(one))
+    assert edges and target.title and target.description and target.metric in ("accuracy", "f1")
+    for first, second, labels in edges:
+        given = [first] if second is None else [first, second]
+        assert len(given) == target.spans and all(0 <= start < end <= 4 for start, end in given)
+        assert labels and all(isinstance(label, str) for label in labels)
+
+
 def test_every_arc_has_a_partner_that_is_none():
     draw = np.random.default_rng(0)
     for n in (3, 8, 20):
         tree = networkx.random_labeled_rooted_tree(n, seed=int(draw.integers(99)))
         parent = dict(networkx.bfs_predecessors(tree, tree.graph["root"]))
         heads = tuple(parent.get(i, -1) + 1 for i in range(n))
-        found = list(spans.EDGE_TARGETS["arc"][1](corpora.Sentence("s", tuple("abcdefghijklmnopqrst"[:n]), heads)))
+        found = list(spans.EDGE_TARGETS["arc"].gold(corpora.Sentence("s", tuple("abcdefghijklmnopqrst"[:n]), heads)))
         assert [labels for *_, labels in found] == [("arc",), ("none",)] * (n - 1)
         for (dependent, head, _), (again, other, _) in zip(found[::2], found[1::2], strict=True):
             assert dependent == again and heads[dependent[0]] == head[1]
             assert other not in (dependent, head)
     pair = corpora.Sentence("s", ("a", "b"), (0, 1))
-    assert not list(spans.EDGE_TARGETS["arc"][1](pair))  # of two words there is no third
+    assert not list(spans.EDGE_TARGETS["arc"].gold(pair))  # of two words there is no third
 
 
 def bank_of(sentences):
@@ -400,6 +417,5 @@ def test_expected_layer_and_centre_of_gravity():
     assert description_length.expected_layer(published) == pytest.approx(2.52, abs=0.03)
 
 
-def test_a_study_knows_the_targets_by_name():
-    assert set(get_args(study.EdgeTarget)) == set(spans.EDGE_TARGETS)
+def test_a_study_knows_the_kinds_of_probes_by_name():
     assert get_args(study.EdgeSetting.model_fields["probe"].annotation) == edge.KINDS

@@ -10,6 +10,7 @@ import plotly.io as pio
 import pytest
 
 from bert_repro import figures
+from bert_repro.finetune.tasks import TASKS
 from bert_repro.results import tables
 
 MODELS = [
@@ -79,7 +80,7 @@ def test_a_kind_of_model_has_one_colour_and_a_seed_its_own_dash(table):
     )  # fmt: skip
     drawn = curves(figures.layer_curves(table)) | curves(figures.layer_curves(similarity))
     same = [drawn[name] for name in ("NLI fine-tuned, seed 1", "NLI fine-tuned, seed 2", "MNLI fine-tuned, seed 2")]
-    assert {trace.line.color for trace in same} == {figures.COLOURS["nli"]}
+    assert {trace.line.color for trace in same} == {figures.colour("nli")}
     assert same[0].line.dash != same[1].line.dash and same[0].marker.symbol != same[1].marker.symbol
     assert (
         len(
@@ -91,10 +92,14 @@ def test_a_kind_of_model_has_one_colour_and_a_seed_its_own_dash(table):
         == 4
     )
     assert drawn["untrained"].line.dash == "dot"
-    assert figures.colour("a new task") == figures.colour("a new task") not in figures.COLOURS.values()
+    assert (
+        figures.colour("a new task")
+        == figures.colour("a new task")
+        not in {figures.colour(name) for name in ("base", "untrained", *TASKS)}
+    )
     ranks = [f"rank {rank}" for rank in (4, 16, 128)]
     assert len({figures.colour(one, [*ranks, "base", "mnli"]) for one in ranks}) == 3
-    assert figures.colour("mnli", ranks) == figures.COLOURS["nli"]
+    assert figures.colour("mnli", ranks) == figures.colour("nli")
 
 
 def test_a_floor_says_which_two_it_compares():
@@ -151,7 +156,7 @@ def test_learning_curves():
     )
     (trace,) = figures.learning_curves(frame).data
     assert (trace.name, list(trace.x), list(trace.y)) == ("NLI fine-tuned, seed 1", [0, 10, 20], [1.1, 0.6, 0.3])
-    assert trace.line.color == figures.COLOURS["nli"]
+    assert trace.line.color == figures.colour("nli")
     with pytest.raises(ValueError, match="score"):
         figures.learning_curves(frame, y="score")
     with pytest.raises(ValueError, match="3 values after 10 updates for 'NLI fine-tuned, seed 1'"):
@@ -206,8 +211,8 @@ def test_a_mean_and_another_model_are_told_from_seeds_by_their_look():
     )
     dots = {name: trace for (_, name), trace in drawn_dots(figure).items()}
     assert list(dots) == ["seed 1", "seed 2", "mean over seeds", "BERT base"]
-    assert {dots[name].marker.color for name in list(dots)[:3]} == {figures.COLOURS["nli"]}
-    assert dots["BERT base"].marker.color == figures.COLOURS["untrained"]
+    assert {dots[name].marker.color for name in list(dots)[:3]} == {figures.colour("nli")}
+    assert dots["BERT base"].marker.color == figures.colour("untrained")
     assert len({trace.marker.symbol for trace in dots.values()}) == 4
     assert dots["mean over seeds"].marker.size > dots["seed 1"].marker.size
     assert sorted(trace.name for trace in figure.data if trace.showlegend is not False) == sorted(dots)
@@ -302,7 +307,7 @@ def test_dots_of_several_tasks_in_a_panel_have_their_colours_and_one_legend():
     found = [{"value": 0.1 * n, "ci_low": 0.0, "ci_high": 1.0, "task": task, "model": f"{task}-1", "seed": 1}
              for n, task in enumerate(("nli", "parsing", "squad"))]  # fmt: skip
     figure = figures.dots(tables.tidy(found, role="score", metric="change"), "task")
-    assert [trace.marker.color for trace in figure.data[:3]] == [figures.COLOURS[one["task"]] for one in found]
+    assert [trace.marker.color for trace in figure.data[:3]] == [figures.colour(one["task"]) for one in found]
     assert [trace.name for trace in figure.data if trace.showlegend is not False] == ["seed 1"]
 
 
@@ -311,7 +316,7 @@ def test_floors_named_by_their_words_are_lines_of_their_own_in_grey():
              for rows in (None, "second sample", "shuffled words")]  # fmt: skip
     drawn = curves(figures.layer_curves(tables.tidy(found, model="nli-1", task="nli", seed=1, metric="similarity")))
     assert {name: line.line.color for name, line in drawn.items()} == {
-        "NLI fine-tuned, seed 1": figures.COLOURS["nli"],
+        "NLI fine-tuned, seed 1": figures.colour("nli"),
         "floor: second sample": "#7F7F7F",
         "floor: shuffled words": "#7F7F7F",
     }

@@ -26,6 +26,7 @@ from bert_repro.checkpoints.families import Config
 from bert_repro.corpora import LABELS
 from bert_repro.files import ROOT
 from bert_repro.finetune import loop as running
+from bert_repro.finetune import tuning
 from bert_repro.finetune.batches import Examples
 from bert_repro.finetune.heads.pairs import PairClassifier
 from bert_repro.finetune.heads.spans import SpanFinder
@@ -687,9 +688,9 @@ def test_names_under_which_a_classifier_does_far_worse_than_under_others_are_ref
         with pytest.raises(
             ValueError, match=r"is right in 0.\d\d of 300 items of mnli:dev .* would be in .* wrong order\?$"
         ):
-            finetune._sanity(network, dev, ROOT)
+            tuning._sanity(network, dev, ROOT)
     else:
-        finetune._sanity(network, dev, ROOT)
+        tuning._sanity(network, dev, ROOT)
     assert network.head.names == list(names)
 
 

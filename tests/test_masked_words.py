@@ -16,10 +16,11 @@ from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.checkpoints.families import ARCHITECTURES, Config
 from bert_repro.files import ROOT
-from bert_repro.finetune.batches import Task
+from bert_repro.finetune import running_text
 from bert_repro.finetune.heads import masked_words
 from bert_repro.finetune.network import Network
 from bert_repro.finetune.running_text import RunningText
+from bert_repro.finetune.tasks import Task
 
 TASK: Task = finetune.TASKS["masked_words"]
 TORCH = ROOT / ".venv-torch" / "bin" / "python"
@@ -161,7 +162,7 @@ def test_counts_of_documents_are_those_of_a_loop_over_pieces(read):
     counts = read.counts(None, predict)
     expected = np.zeros_like(counts)
     for number, start in enumerate(range(0, len(read.pieces) - 126 + 1, 126)):
-        draws = read.arrays(None, finetune.running_text.Draw(
+        draws = read.arrays(None, running_text.Draw(
             np.resize(np.arange(0, len(read.pieces) - 126 + 1, 126)[number // 64 * 64 :][:64], 64), 128, number // 64 * 64, False
         ))[0]  # fmt: skip
         for place, gold in zip(draws["masked"][number % 64], draws["gold"][number % 64], strict=True):
@@ -336,16 +337,16 @@ def test_logits_are_those_of_pytorch_transformers(family, tmp_path):
 KILLED = """
 import os, sys
 from bert_repro import finetune
-from bert_repro.finetune import loop
+from bert_repro.finetune import loop, network
 loop.SECONDS = 0  # the state is saved after every update
-def stop(self, *given, _step=finetune.Network.step):
+def stop(self, *given, _step=network.Network.step):
     loss = _step(self, *given)
     stop.updates += 1
     if stop.updates == int(sys.argv[3]):
         os._exit(9)
     return loss
 stop.updates = 0
-finetune.Network.step = stop
+network.Network.step = stop
 recipe = finetune.Recipe("masked_words", f"{sys.argv[1]}/train.txt", f"{sys.argv[1]}/dev.txt", updates=12, batch_size=8,
                          learning_rate=3e-3, head_learning_rate=3e-3, evaluations=2)
 finetune.train("untrained:tiny", recipe, save=sys.argv[2], resamples=50)

@@ -12,6 +12,7 @@ from scipy.spatial.distance import pdist
 from bert_repro import alignment, checkpoints, corpora
 from bert_repro.corpora import readers
 from bert_repro.figures import planes
+from bert_repro.finetune.tasks import TASKS
 from bert_repro.results import tables
 
 WORDS = 9
@@ -197,7 +198,7 @@ LAYERS = [cloud(seed=seed) * 10.0**seed for seed in range(3)]
 
 def test_a_tuned_model_that_only_turned_and_grew_lies_on_the_base():
     other = [5 * x @ turn(1 + k, mirrored=k == 1) for k, x in enumerate(LAYERS)]
-    (pairing,) = planes.beside_base(table(base=LAYERS, nli_1=other))
+    (pairing,) = planes.beside_base(table(base=LAYERS, nli_1=other), TASKS)
     assert (pairing.task, pairing.model) == ("nli", "nli-1") and pairing.base["words"] == list("abcdefghi")
     for one, two in zip(pairing.base["places"], pairing.tuned["places"], strict=True):
         assert one == pytest.approx(two)
@@ -205,7 +206,7 @@ def test_a_tuned_model_that_only_turned_and_grew_lies_on_the_base():
 
 def test_a_layer_that_is_the_one_before_turned_does_not_move():
     still = [LAYERS[0], LAYERS[0] @ turn(2.0), 7 * LAYERS[0] @ turn(0.5, mirrored=True)]
-    (pairing,) = planes.beside_base(table(base=still, squad_2=LAYERS))
+    (pairing,) = planes.beside_base(table(base=still, squad_2=LAYERS), TASKS)
     assert pairing.base["places"][1] == pytest.approx(pairing.base["places"][0])
     assert pairing.base["places"][2] == pytest.approx(pairing.base["places"][0])
 
@@ -213,14 +214,14 @@ def test_a_layer_that_is_the_one_before_turned_does_not_move():
 def test_the_lowest_seed_of_each_task_stands_beside_the_base():
     several = table(base=LAYERS, tagging_1=LAYERS, squad_10=LAYERS, squad_9=LAYERS, nli_kept4_1=LAYERS,
                     parsing_3=LAYERS, untrained=LAYERS, nli_2=LAYERS)  # fmt: skip
-    assert [pairing.model for pairing in planes.beside_base(several)] == ["nli-2", "squad-9", "parsing-3"]
-    assert [pairing.task for pairing in planes.beside_base(several, most=1)] == ["nli"]
+    assert [pairing.model for pairing in planes.beside_base(several, TASKS)] == ["nli-2", "squad-9", "parsing-3"]
+    assert [pairing.task for pairing in planes.beside_base(several, TASKS, most=1)] == ["nli"]
 
 
 def test_without_projections_or_the_base_there_is_nothing_to_pair(tmp_path):
-    assert planes.beside_base(tables.merge_artefacts(tmp_path, "projection")) == []
-    assert planes.beside_base(table(nli_1=LAYERS, nli_2=LAYERS)) == []
-    assert planes.beside_base(table(base=LAYERS, untrained=LAYERS)) == []
+    assert planes.beside_base(tables.merge_artefacts(tmp_path, "projection"), TASKS) == []
+    assert planes.beside_base(table(nli_1=LAYERS, nli_2=LAYERS), TASKS) == []
+    assert planes.beside_base(table(base=LAYERS, untrained=LAYERS), TASKS) == []
 
 
 def test_other_words_under_the_same_name_are_refused():
@@ -229,6 +230,6 @@ def test_other_words_under_the_same_name_are_refused():
     with pytest.raises(
         ValueError, match=r"base and nli-1 show other words or layers of corpus/one: expected tables of"
     ):
-        planes.beside_base(two)
+        planes.beside_base(two, TASKS)
     with pytest.raises(ValueError, match=r"other words or layers"):
-        planes.beside_base(table(base=LAYERS, nli_1=LAYERS[:2]))
+        planes.beside_base(table(base=LAYERS, nli_1=LAYERS[:2]), TASKS)

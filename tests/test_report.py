@@ -11,7 +11,6 @@ import sys
 import time
 import zipfile
 from pathlib import Path
-from typing import get_args
 
 import nbformat
 import numpy as np
@@ -23,6 +22,7 @@ from bert_repro import checkpoints
 from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.files import ROOT
+from bert_repro.workflow import names
 from bert_repro.workflow import study as studies
 
 pytestmark = pytest.mark.slow
@@ -50,9 +50,8 @@ RUNS = ["finetune-nli-1", *SIMILAR, "states-base", "states-nli-1", "states-untra
 
 
 CHAPTERS = [
-    *(one for one in get_args(studies.Chapter) if one not in ("edge_probe", "look_inside")),
-    "claims",
-    "runs",
+    *(name for name, needed in names.chapters().items() if not needed),
+    *names.END,
 ]  # that show the study's tables
 CHAPTERS += ["index", "compare", "reproduce"]
 

@@ -6,12 +6,24 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import linalg, stats
+from scipy.spatial.distance import pdist
 
 from bert_repro import similarity
 from bert_repro.results import intervals
-from bert_repro.similarity import MEASURES, Sample, kernels
+from bert_repro.similarity import MEASURES, Sample, jackknifed, sums
+from bert_repro.similarity.measure import Measure, of_kernels
 
 LENGTHS = (3, 1, 5, 2, 4, 6, 1, 3)
+
+
+def distances(x, y):
+    """RSA by distances: a measure as a researcher adds one."""
+    return np.corrcoef(pdist(x), pdist(y))[0, 1]
+
+
+MOVED = frozenset({"rotation", "scale", "shift"})
+EVERY = MEASURES | {"distances": Measure(jackknifed(distances), "RSA, Euclidean", MOVED, of_kernels(20))}
+"""The measures of the project and an added one, which is held to the same."""
 
 
 def sentences(lengths=LENGTHS):
@@ -33,7 +45,7 @@ def related(words=120, hidden=16):
 def measured(name, x, y, lengths=None, resamples=50):
     sentence = sentences(lengths or (10,) * (len(x) // 10))
     weights = intervals.draws("test", int(sentence[-1]) + 1, resamples)
-    return MEASURES[name].function([x, y], [(0, 1)], sentence, weights)[0]
+    return EVERY[name].function([x, y], [(0, 1)], sentence, weights)[0]
 
 
 def rotation(hidden, seed=4):
@@ -52,7 +64,7 @@ CHANGES = {
 # ---- the registry
 
 
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("side", [0, 1])
 def test_declared_invariances_hold_and_no_others(name, change, side):
@@ -60,7 +72,7 @@ def test_declared_invariances_hold_and_no_others(name, change, side):
     before, replicates_before = measured(name, *pair)
     pair[side] = CHANGES[change](pair[side])
     after, replicates = measured(name, *pair)
-    measure = MEASURES[name]
+    measure = EVERY[name]
     declared = measure.invariant_to if side == 0 or measure.second is None else measure.second
     if change in declared:
         assert after == pytest.approx(before, abs=1e-5)
@@ -69,13 +81,22 @@ def test_declared_invariances_hold_and_no_others(name, change, side):
         assert abs(after - before) > 0.005
 
 
-def test_measures_declare_changes_that_are_tested():
-    for measure in MEASURES.values():
-        assert measure.invariant_to | (measure.second or frozenset()) <= set(CHANGES)
-        assert measure.title and measure.replicates in ("bootstrap", "jackknife")
+@pytest.mark.parametrize("name", EVERY)
+def test_measures_declare_changes_that_are_tested_a_title_and_what_they_take(name):
+    measure = EVERY[name]
+    assert measure.invariant_to | (measure.second or frozenset()) <= set(CHANGES)
+    assert measure.title not in {other.title for called, other in EVERY.items() if called != name}
+    seconds = measure.seconds(1000, 64, 14, 7)
+    assert 0 < seconds < measure.seconds(2000, 128, 28, 14)
 
 
-@pytest.mark.parametrize("name", MEASURES)
+def test_spearman_takes_many_times_as_long_as_rsa_and_holds_its_kernels():
+    rsa, spearman = (MEASURES[name] for name in ("rsa", "rsa_spearman"))
+    assert 25 < spearman.seconds(5000, 384, 14, 7) / rsa.seconds(5000, 384, 14, 7) < 200
+    assert spearman.held > 0 and rsa.held == 0
+
+
+@pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("shared", [0.0, 1.0, 10.0])
 def test_equal_representations_have_similarity_one(name, shared):
     x = vectors(120, seed=6, shared=shared)
@@ -84,12 +105,12 @@ def test_equal_representations_have_similarity_one(name, shared):
     assert np.allclose(replicates, 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("name", EVERY)
 def test_symmetry_is_as_declared(name):
     x, y = related()
     (one, replicates), (other, turned) = measured(name, x, y), measured(name, y, x)
     assert one < 0.95
-    if MEASURES[name].symmetric:
+    if EVERY[name].symmetric:
         assert one == pytest.approx(other, abs=1e-6)
         assert np.allclose(replicates, turned, atol=1e-5)
     else:
@@ -114,7 +135,7 @@ def test_shuffled_words_have_similarity_near_zero(name):
     assert abs(measured(name, x, x[np.random.default_rng(0).permutation(400)])[0]) < 0.04
 
 
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("name", EVERY)
 def test_interval_is_around_the_value(name):
     value, replicates = measured(name, *related(), resamples=400)
     low, high = intervals.percentiles(replicates)
@@ -126,7 +147,7 @@ def test_many_pairs_in_one_call_equal_one_call_each():
     stack = [vectors(60, width, seed=width, shared=0.4) for width in (8, 8, 12)]
     sentence, pairs = sentences((4,) * 15), [(2, 0), (0, 1), (1, 1)]
     weights = intervals.draws("many", 15, 30)
-    for name, measure in MEASURES.items():
+    for name, measure in EVERY.items():
         if measure.needs_same_width:
             continue
         for (i, j), (value, replicates) in zip(pairs, measure.function(stack, pairs, sentence, weights), strict=True):
@@ -228,7 +249,7 @@ def test_kernels_in_stripes_equal_kernels_in_one(monkeypatch):
     assert once == pytest.approx(value, abs=1e-10)
     assert np.isfinite(replicates).all()
     whole = {name: measured(name, *PRECISE, LENGTHS) for name in ("rsa", "cka_debiased", "cka_biased", "neighbours")}
-    monkeypatch.setattr(kernels, "STRIPE", 100)
+    monkeypatch.setattr(sums, "STRIPE", 100)
     for name, (value, replicates) in whole.items():
         striped = measured(name, *PRECISE, LENGTHS)
         assert striped[0] == pytest.approx(value, abs=1e-12) and np.allclose(striped[1], replicates, atol=1e-12), name
@@ -400,6 +421,41 @@ def test_measures_with_a_jackknife_equal_their_formulas_and_leave_groups_out(nam
     assert replicates.std() == pytest.approx(error * stats.t.ppf(0.975, 19) / 1.96, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("name", "formula"),
+    [("rsa_spearman", naive_spearman)]
+    + [(name, lambda x, y, of=of: of(x - x.mean(0), y - y.mean(0))) for name, of in CENTRED.items()],
+)
+def test_what_is_left_out_sooner_equals_any_measure_of_two_arrays(name, formula):
+    """Products that are subtracted and pairs that are masked give what rows that are left out give."""
+    stack = [x.astype(float) for x in (*related(200, 8), vectors(200, 8, seed=4))]
+    given = stack, [(0, 1), (2, 0)], sentences((4,) * 50), intervals.draws("twin", 50, 100)
+    for ours, plain in zip(MEASURES[name].function(*given), jackknifed(formula)(*given), strict=True):
+        assert ours[0] == pytest.approx(plain[0], abs=1e-8) and np.allclose(ours[1], plain[1], atol=1e-8)
+
+
+def test_a_jackknifed_measure_is_a_loop_over_groups_of_sentences_and_gets_the_rows_in_order():
+    x, y = related(120, 8)
+    sentence, weights = sentences((3,) * 40), intervals.draws("loop", 40, 60)
+    (value, replicates), (turned, _) = jackknifed(distances)(iter([x, y]), [(0, 1), (1, 0)], sentence, weights)
+    without = np.array([distances(x[sentence % 20 != g], y[sentence % 20 != g]) for g in range(20)])
+    assert value == turned == distances(x, y)
+    assert np.array_equal(replicates, intervals.jackknife(value, without, weights)[1])
+    assert jackknifed(distances).__doc__ == distances.__doc__
+
+
+def test_the_standard_error_of_a_jackknifed_measure_is_that_of_samples():
+    """The mean of a number that the words of a sentence share in part, whose standard error is known."""
+    generator, sentence = np.random.default_rng(0), sentences((5,) * 200)
+    weights = intervals.draws("error", 200, 500)
+    wider, errors = stats.t.ppf(0.975, 19) / stats.norm.ppf(0.975), []
+    for _ in range(60):
+        x = generator.normal(size=200)[sentence, None] + generator.normal(size=(1000, 1))
+        _, replicates = jackknifed(lambda x, y: (x * y).mean())([x, np.ones((1000, 1))], [(0, 1)], sentence, weights)[0]
+        errors.append(replicates.std() / wider)
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.sqrt((1 + 1 / 5) / 200), rel=0.1)
+
+
 def test_procrustes_pads_the_narrower_side():
     x, y = vectors(25, 6, seed=40).astype(float), vectors(25, 9, seed=41).astype(float)
     padded = np.pad(x - x.mean(0), ((0, 0), (0, 3)))
@@ -475,12 +531,12 @@ def test_rsa_compares_models_of_different_width_and_cosine_refuses():
         similarity.compare([sample(narrow, wide)], [3], ["cosine"], 100)
 
 
-@pytest.mark.parametrize(("methods", "named"), [(["rsa", "cca"], r"\['cca'\]"), ([], r"\[\]")])
-def test_compare_refuses_unknown_measures_and_none(methods, named):
+@pytest.mark.parametrize(
+    ("methods", "message"), [(["rsa", "cca"], r"unknown measures \['cca'\]"), ([], "no measure is named")]
+)
+def test_compare_refuses_unknown_measures_and_none(methods, message):
     x = layered(vectors(25))
-    with pytest.raises(
-        ValueError, match=rf"unknown measures {named}: expected some of \['cka_biased', 'cka_debiased', .*'svcca'\]"
-    ):
+    with pytest.raises(ValueError, match=rf"{message}: expected some of \['cka_biased', 'cka_debiased', .*'svcca'\]"):
         similarity.compare([sample(x, x)], [0], methods)
 
 

@@ -15,7 +15,7 @@ from scipy.stats import ortho_group, spearmanr
 from bert_repro import corpora
 from bert_repro.probes import scores as probe_scores
 from bert_repro.probes import treebank
-from bert_repro.probes.scores import baselines, score_depths, score_distances, spanning_tree
+from bert_repro.probes.scores import distance_baselines, score_depths, score_distances, spanning_tree
 from bert_repro.probes.structural import TARGETS, Batch, StructuralProbe, loss
 from bert_repro.probes.treebank import tree_depths, tree_distances
 from bert_repro.results import intervals
@@ -171,6 +171,35 @@ def test_gradient_equals_finite_differences(target):
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_a_target_keeps_its_contract(target):
+    """What an added target is held to: values of words or pairs alone, its own metrics, and a gradient that may be left out."""
+    asked, bank = TARGETS[target], bank_of(corpus(30, (5, 9), seed=8, punctuation=0))
+    assert [gold.shape for gold in asked.gold(bank)] == [(n,) * asked.axes for n in bank.lengths]
+    z = np.random.default_rng(0).normal(size=(2, 3, 6, 4))
+    some = [4, 1]
+    assert np.allclose(
+        asked.predict(z[..., some, :]), asked.predict(z)[np.ix_(*[range(2), range(3), *[some] * asked.axes])]
+    )
+    scored = asked.score(bank, (gold[None].astype(float) for gold in asked.gold(bank)))
+    assert tuple(one.metric for one in scored) == asked.metrics
+    assert all(np.allclose(one.right, one.all) for one in scored)  # gold scores 1
+    for scores in asked.baselines(bank).values():
+        assert {one.metric for one in scores} <= set(asked.metrics)
+    error = np.random.default_rng(1).choice([-1.0, 0.5, 1.0], size=asked.predict(z).shape)
+    error = error + error.swapaxes(-1, -2) if asked.axes == 2 else error  # a pair counts both ways
+    assert np.allclose(asked._replace(gradient=None).pull_back(error, z), asked.pull_back(error, z), atol=1e-5)
+
+
+def test_a_target_without_a_gradient_is_learned_alike(trained, monkeypatch):
+    splits = [*trained.splits[1], *trained.splits[2]]
+    fits = []
+    for asked in (TARGETS["distance"], TARGETS["distance"]._replace(gradient=None)):
+        monkeypatch.setitem(TARGETS, "distance", asked)
+        fits.append(StructuralProbe("distance", [0, 1], rank=4, epochs=2).fit(*splits).dev_loss)
+    assert np.allclose(*fits, rtol=1e-3)
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_padding_contributes_nothing(target):
     both = (batch_of(target, [4, 7, 2], pad=pad) for pad in (0, 6))
     for one, other in zip(*(loss(TARGETS[target], PROJECTION, b, BOTH, True) for b in both), strict=True):
@@ -240,7 +269,7 @@ def trained():
         probe = StructuralProbe(target, [0, 1], rank=16, epochs=30)
         probe.fit(*splits[0], *splits[1])
         bank, states = splits[2]
-        for one in probe_scores.SCORES[target](bank, probe.predict(bank, states)):
+        for one in probe.target.score(bank, probe.predict(bank, states)):
             for row in one.rows([0, 1], "key", 200):
                 values[row["layer"], row["metric"]] = row["value"]
     return SimpleNamespace(values=values, splits=splits)
@@ -254,7 +283,7 @@ def test_planted_trees_are_recovered(trained):
 
 def test_noise_scores_like_a_random_tree(trained):
     bank, _ = trained.splits[2]
-    random = baselines("distance", bank)["random tree"][0].rows([None], "key", 200)[0]["value"]
+    random = distance_baselines(bank)["random tree"][0].rows([None], "key", 200)[0]["value"]
     assert trained.values[0, "uuas"] == pytest.approx(random, abs=0.06)
     assert trained.values[0, "dspr"] < 0.5 and abs(trained.values[0, "nspr"]) < 0.1
     assert trained.values[0, "root_accuracy"] < 0.25
@@ -408,9 +437,7 @@ def test_punctuation_is_taken_out_of_both_trees_of_uuas_and_stays_in_dspr():
     # a comma between two words that would otherwise be neighbours in the chain
     tags = ("NOUN", "PUNCT", "VERB", "NOUN", "ADV")
     one = sentence([3, 1, 0, 3, 4], "comma", tags)
-    with_mark, without = (
-        baselines("distance", bank_of([s]))["linear chain"] for s in (one, sentence(one.heads, "comma"))
-    )
+    with_mark, without = (distance_baselines(bank_of([s]))["linear chain"] for s in (one, sentence(one.heads, "comma")))
     assert with_mark[0].right.tolist() == [[3]] and with_mark[0].all.tolist() == [3]  # 1-3, 3-4, 4-5
     assert without[0].right.tolist() == [[3]] and without[0].all.tolist() == [4]  # 1-2, 3-4, 4-5
     assert np.array_equal(with_mark[1].right, without[1].right)
@@ -455,7 +482,7 @@ def test_replicates_equal_scores_of_repeated_sentences():
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_baselines_have_no_layer_but_an_interval(target):
-    for scores in baselines(target, bank_of(corpus(40, (5, 12), seed=12))).values():
+    for scores in TARGETS[target].baselines(bank_of(corpus(40, (5, 12), seed=12))).values():
         for (row,) in (one.rows([None], "key", 300) for one in scores):
             assert "layer" not in row and row["replicates"].shape == (200,)
             assert row["ci_low"] < row["value"] < row["ci_high"]
@@ -463,7 +490,7 @@ def test_baselines_have_no_layer_but_an_interval(target):
 
 def test_a_random_tree_has_right_what_random_distances_have_on_average():
     bank = bank_of(corpus(60, (2, 14), seed=21))
-    expected = values_of(baselines("distance", bank)["random tree"])["uuas"][0]
+    expected = values_of(distance_baselines(bank)["random tree"])["uuas"][0]
     draws = [values_of(score_distances(bank, (symmetric(n, np.random.default_rng(seed + int(n) * 100))[None] for n in bank.lengths)))["uuas"][0] for seed in range(20)]  # fmt: skip
     assert np.mean(draws) == pytest.approx(expected, abs=0.01)
 
@@ -487,7 +514,7 @@ def test_the_likely_root_is_a_verb_else_a_noun_else_the_first_word():
     ],
 )
 def test_nothing_to_score_is_refused(sentences, metric):
-    scores = {one.metric: one for one in baselines("distance", bank_of(sentences))["linear chain"]}
+    scores = {one.metric: one for one in distance_baselines(bank_of(sentences))["linear chain"]}
     with pytest.raises(ValueError, match=f"nothing to score: no sentence counts for {metric}"):
         scores[metric].rows([None], "key", 100)
 
@@ -599,7 +626,7 @@ def test_trivial_baselines_on_the_english_web_treebank(split, edges, chained, al
         assert len(sentences) == sum(line.startswith("# sent_id") for line in stream)
     bank = bank_of(sentences)
     assert bank.skipped == {"of one word": alone, "cut at or beyond the length limit": 0}
-    found = {name: values_of(some) for name, some in baselines("distance", bank).items()}
+    found = {name: values_of(some) for name, some in distance_baselines(bank).items()}
     neighbours = 0  # gold edges of words that stand side by side without punctuation, counted without any algorithm
     for heads, mask in zip(heads_of(bank), bank.punctuation, strict=True):
         kept = np.flatnonzero(~mask)
@@ -610,8 +637,8 @@ def test_trivial_baselines_on_the_english_web_treebank(split, edges, chained, al
         "dspr": [pytest.approx(expected["dspr"], abs=5e-4)],
     }
     assert found["random tree"]["uuas"] == [pytest.approx(expected["random tree"], abs=5e-4)]
-    depth = baselines("depth", bank)["word position"]
+    depth = TARGETS["depth"].baselines(bank)["word position"]
     assert values_of(depth)["nspr"] == [pytest.approx(expected["nspr"], abs=5e-4)]
     for rule in ("xpos", "none"):
-        chain = baselines("distance", bank_of(sentences, punctuation=rule))["linear chain"][:1]
+        chain = distance_baselines(bank_of(sentences, punctuation=rule))["linear chain"][:1]
         assert values_of(chain)["uuas"] == [pytest.approx(expected[rule], abs=5e-4)]

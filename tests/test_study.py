@@ -1,17 +1,15 @@
 """Study files: what is not understood in full is refused in one line, and every run is one its notebook would accept."""
 
-import ast
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import yaml
 
-from bert_repro import files, results
-from bert_repro.workflow import notebooks, study
+from bert_repro import files
+from bert_repro.workflow import names, notebooks, study
 
 STUDIES = sorted((files.ROOT / "studies").glob("*.yaml"))
 SMALL = {
@@ -178,8 +176,37 @@ def test_chapters_are_those_of_what_a_study_asks_for(tmp_path):
         *usual[:-1], "edge_probe", "layer_ablation",
     ]  # fmt: skip
     assert study.load(write(tmp_path, examples=["f[1]"])).chapters == [*usual, "look_inside"]
-    for chapter in get_args(study.Chapter):
-        assert (files.ROOT / "notebooks" / "chapters" / f"{chapter}.ipynb").is_file()
+
+
+def chapter(folder, name, **told):
+    nb = {"nbformat": 4, "nbformat_minor": 5, "cells": [], "metadata": {"bert_repro": told} if told else {}}
+    (folder / f"{name}.ipynb").write_text(json.dumps(nb))
+
+
+def test_chapters_are_listed_from_the_folder_in_their_places(tmp_path, monkeypatch):
+    monkeypatch.setattr(names, "CHAPTERS", tmp_path)
+    for name, told in {
+        "b": {"place": 2},
+        "c": {"place": 1},
+        "a": {},
+        "d": {},
+        "z": {"place": 1.5, "needs": "examples"},
+    }.items():
+        chapter(tmp_path, name, **told)
+    for page in (*names.END, *names.PAGES, ".draft"):
+        chapter(tmp_path, page)
+    assert names.chapters() == {"c": "", "z": "examples", "b": "", "a": "", "d": ""}
+    assert study.load(write(tmp_path)).chapters == ["c", "b", "a", "d"]
+    assert study.load(write(tmp_path, examples=["f[1]"])).chapters == ["c", "z", "b", "a", "d"]
+    assert study.load(write(tmp_path, chapters=["d"])).chapters == ["d"]
+    chapter(tmp_path, "a", needs="edges")
+    with pytest.raises(
+        ValueError, match="small.yaml: study: the chapter a needs 'edges', by its metadata: no study has such"
+    ):
+        study.load(write(tmp_path))
+    (tmp_path / "a.ipynb").write_text("{")
+    with pytest.raises(ValueError, match="a.ipynb is not a Jupyter notebook of format 4"):
+        study.load(write(tmp_path))
 
 
 def test_another_base(tmp_path):
@@ -205,17 +232,17 @@ def test_another_base(tmp_path):
         ({"tasks": [{**TASK, "updates": True}]}, "tasks.0.updates: Input should be a valid integer (got True)"),
         (
             {"tasks": [{**TASK, "task": "mnli"}]},
-            "tasks.0.task: Input should be 'nli', 'squad', 'parsing', 'tagging' or 'masked_words' (got 'mnli')",
+            "tasks.0.task: unknown task: did you mean 'nli'? Expected one of nli, squad, parsing, tagging, masked_words (got 'mnli')",
         ),
         (
             {"structural_probe": SMALL["structural_probe"] | {"more_seeds": [2, 1]}},
-            "structural_probe: Value error, expected different seeds, got [1, 2, 1]",
+            "structural_probe: expected different seeds, got [1, 2, 1]",
         ),
         (
             {"structural_probe": SMALL["structural_probe"] | {"more_ranks": [128]}},
-            "structural_probe: Value error, expected different ranks, got [128, 128]",
+            "structural_probe: expected different ranks, got [128, 128]",
         ),
-        ({"tasks": [{**TASK, "seeds": [1, 1]}]}, "tasks.0.seeds: Value error, expected different numbers (got [1, 1])"),
+        ({"tasks": [{**TASK, "seeds": [1, 1]}]}, "tasks.0.seeds: expected different numbers (got [1, 1])"),
         ({"tasks": [{**TASK, "seeds": []}]}, "tasks.0.seeds: List should have at least 1 item"),
         ({"tasks": [{**TASK, "seeds": [-1]}]}, "tasks.0.seeds.0: Input should be greater than or equal to 0 (got -1)"),
         (
@@ -226,7 +253,7 @@ def test_another_base(tmp_path):
             {"tasks": [{**TASK, "frozen_layers": [0]}]},
             "tasks.0.frozen_layers.0: Input should be greater than or equal to 1",
         ),
-        ({"tasks": [{**TASK, "kept_layers": [2, 2]}]}, "tasks.0.kept_layers: Value error, expected different numbers"),
+        ({"tasks": [{**TASK, "kept_layers": [2, 2]}]}, "tasks.0.kept_layers: expected different numbers"),
         (
             {"tasks": [{**TASK, "reverted_layers": [-1]}]},
             "tasks.0.reverted_layers.0: Input should be greater than or equal",
@@ -239,21 +266,33 @@ def test_another_base(tmp_path):
             {"tasks": [{**TASK, "learning_rate": 0.0}]},
             "tasks.0.learning_rate: Input should be greater than 0 (got 0.0)",
         ),
-        ({"tasks": [TASK, TASK]}, "study: Value error, each task may be given once, got ['nli', 'nli']"),
+        ({"tasks": [TASK, TASK]}, "study: each task may be given once, got ['nli', 'nli']"),
         ({"similarity": {"corpora": []}}, "similarity.corpora: List should have at least 1 item"),
         (
             {"similarity": {"corpora": ["a"], "classes": ["[CLS]"]}},
-            "similarity: Value error, classes and classes_corpus: expected both or neither",
+            "similarity: classes and classes_corpus: expected both or neither",
         ),
         (
             {"similarity": {"corpora": ["a"], "as_long": ["b"]}},
-            "similarity: Value error, as_long: lengths_of names no corpus to be as long as",
+            "similarity: as_long: lengths_of names no corpus to be as long as",
         ),
-        ({"similarity": {"corpora": ["a"], "methods": ["rsaa"]}}, "similarity.methods.0: Input should be 'rsa', "),
+        (
+            {"similarity": {"corpora": ["a"], "methods": ["rsaa"]}},
+            "similarity.methods.0: unknown measure: did you mean 'rsa'? Expected one of rsa, rsa_centred, ",
+        ),
+        (
+            {"similarity": {"corpora": ["a"], "grid_methods": ["rsa", "x"]}},
+            "similarity.grid_methods.1: unknown measure: expected one of rsa, rsa_centred, ",
+        ),
+        (
+            {"edge_probe": {"train": "a", "dev": "b", "test": "c", "targets": ["relations"]}},
+            "edge_probe.targets.0: unknown target: did you mean 'relation'? Expected one of upos, xpos, ",
+        ),
         ({"name": "My study"}, "name: String should match pattern '^[a-z][a-z0-9_]*$' (got 'My study')"),
         (
             {"chapters": ["edges"]},
-            "chapters.0: Input should be 'models', 'hidden_states', 'similarity', 'out_of_domain', 'structural_probe', 'edge_probe', 'layer_ablation' or 'look_inside' (got 'edges')",
+            "chapters.0: unknown chapter: expected one of models, hidden_states, similarity, out_of_domain, structural_probe, "
+            "edge_probe, layer_ablation, look_inside (got 'edges')",
         ),
     ],
 )
@@ -293,22 +332,7 @@ def test_a_missing_file_is_answered_with_those_there_are(tmp_path):
         study.load(tmp_path / "absent.yaml")
 
 
-# ---- names of tasks, folders, imports
-
-
-def test_the_tasks_a_study_knows_are_those_of_finetune():
-    """Read from the source, as importing finetune would start TensorFlow."""
-    tree = ast.parse((files.ROOT / "bert_repro" / "finetune" / "__init__.py").read_text(encoding="utf-8"))
-    (tasks,) = (
-        node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TASKS"
-    )
-    assert tuple(ast.literal_eval(key) for key in tasks.keys) == results.TASKS
-
-
-def test_the_measures_a_study_knows_are_those_of_similarity():
-    from bert_repro import similarity
-
-    assert set(get_args(study.MeasureName)) == set(similarity.MEASURES)
+# ---- folders, imports
 
 
 def test_cache_folder_is_the_users_or_the_one_given(monkeypatch, tmp_path):
@@ -340,6 +364,12 @@ def test_examples_that_may_not_be_shown_are_refused(tmp_path, reference):
         study.load(path)
     path.write_text(content.replace('["ewt:test[1]", "squad:dev[1]"]', '["mine.txt[1]", "pud[1]", "wiki[1]"]'))
     assert study.load(path).examples == ["mine.txt[1]", "pud[1]", "wiki[1]"]
+
+
+def test_a_study_is_loaded_without_tensorflow():
+    code = "import sys; from bert_repro.workflow import study; study.load(sys.argv[1]); print({'keras', 'plotly'} & {*sys.modules})"
+    command = [sys.executable, "-c", code, files.ROOT / "studies" / "demo.yaml"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 def test_reading_a_study_is_light():

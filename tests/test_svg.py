@@ -93,7 +93,7 @@ def test_a_missing_value_is_a_gap():
     figure = figures.layer_curves(rows([0.1, 0.2, 0.3, 0.4]))
     line = next(trace for trace in figure.data if trace.mode == "lines+markers")
     line.y = [0.1, None, 0.3, 0.4]
-    paths = [path.get("d") for path in drawn(figure).iter(f"{SVG}path") if path.get("stroke") == figures.COLOURS["nli"]]
+    paths = [path.get("d") for path in drawn(figure).iter(f"{SVG}path") if path.get("stroke") == figures.colour("nli")]
     assert max(path.count("M") for path in paths) == 2 and len(marks(drawn(figure))) == 3
 
 
@@ -107,7 +107,7 @@ def test_text_is_text():
 def test_dashes_tell_seeds_apart():
     table = pd.concat([rows([0.1, 0.2]), rows([0.3, 0.4], model="nli-2", seed=2)], ignore_index=True)
     lines = [
-        p for p in drawn(figures.layer_curves(table)).iter(f"{SVG}path") if p.get("stroke") == figures.COLOURS["nli"]
+        p for p in drawn(figures.layer_curves(table)).iter(f"{SVG}path") if p.get("stroke") == figures.colour("nli")
     ]
     assert {line.get("stroke-dasharray") for line in lines} == {None, "8 5"}
 

@@ -10,12 +10,10 @@ from bert_repro.figures.dots import dots as dots
 from bert_repro.figures.exhibits import exhibit as exhibit
 from bert_repro.figures.grids import layer_grid as layer_grid
 from bert_repro.figures.scatter import against as against
-from bert_repro.figures.theme import COLOURS as COLOURS
-from bert_repro.figures.theme import NAMES as NAMES
-from bert_repro.figures.theme import SAME as SAME
 from bert_repro.figures.theme import colour as colour
 from bert_repro.figures.theme import kind as kind
 from bert_repro.figures.theme import label as label
+from bert_repro.figures.theme import short as short
 from bert_repro.figures.trees import tree_arcs as tree_arcs
 from bert_repro.figures.trees import tree_plane as tree_plane
 from bert_repro.figures.words import words_through_layers as words_through_layers

@@ -5,7 +5,7 @@ of somebody's.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,6 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from bert_repro import corpora
-from bert_repro.results import TASKS
 from bert_repro.similarity.samples import CLASSES
 
 MOST = 5  # examples of a reference
@@ -132,12 +131,13 @@ def turned(
     return scaled @ left @ right
 
 
-def beside_base(projections: pd.DataFrame, most: int = 3) -> list[Pairing]:
+def beside_base(projections: pd.DataFrame, tasks: Collection[str], most: int = 3) -> list[Pairing]:
     """Pair every example under the base encoder with the same one under tuned encoders, the lowest seed of each task.
 
     Args:
         projections: Artefacts of the kind `projection`, as `tables.merge_artefacts` gives them.
-        most: Tasks an example, in the order of `results.TASKS`.
+        tasks: In their order.
+        most: How many of them are shown with an example.
 
     Returns:
         Pairings, those of an example one after the other; none where the base encoder has no projections.
@@ -148,7 +148,7 @@ def beside_base(projections: pd.DataFrame, most: int = 3) -> list[Pairing]:
     pairings = []
     for key, rows in projections.groupby("key", sort=False):
         known = dict(zip(rows["model"], rows["content"], strict=True))
-        names = [(task, _first_seed(known, task)) for task in TASKS if "base" in known]
+        names = [(task, _first_seed(known, task)) for task in tasks if "base" in known]
         for task, name in [(task, name) for task, name in names if name][:most]:
             base, tuned = known["base"], known[name]
             if (base["words"], base["layers"]) != (tuned["words"], tuned["layers"]):

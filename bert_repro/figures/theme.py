@@ -16,26 +16,23 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.subplots import make_subplots
 
-COLOURS = {
-    "base": "#000000", "untrained": "#7F7F7F", "nli": "#0072B2", "parsing": "#D55E00", "squad": "#009E73",
-    "tagging": "#CC79A7", "masked_words": "#56B4E9",
-}  # fmt: skip
-"""One colour a kind of model (Okabe and Ito's palette, told apart by colour-blind readers)."""
+from bert_repro.finetune.tasks import TASKS
+from bert_repro.probes.spans import EDGE_TARGETS
+from bert_repro.similarity import MEASURES
+
+COLOURS = {"base": "#000000", "untrained": "#7F7F7F"}
+"""Of kinds of models that are of no task; those of tasks stand in TASKS."""
 SAME = {"mnli": "nli", "snli": "nli", "dependency": "parsing", "questions": "squad", "span": "squad", "pos": "tagging"}
 """Other names of a kind: they share its colour."""
 NAMES = {
-    "mnli": "MNLI", "snli": "SNLI", "nli": "NLI", "squad": "SQuAD", "pos": "POS tagging", "rsa": "RSA",
-    "rsa_centred": "RSA, centred", "rsa_standardised": "RSA, standardised", "rsa_spearman": "RSA, Spearman",
-    "cka_debiased": "CKA, debiased", "cka_biased": "CKA, biased", "procrustes": "Procrustes", "svcca": "SVCCA",
-    "pwcca": "PWCCA", "neighbours": "nearest-neighbour overlap", "cosine": "paired cosine",
-    "cosine_centred": "paired cosine, centred", "cosine_standardised": "paired cosine, standardised",
+    "mnli": "MNLI", "snli": "SNLI", "pos": "POS tagging",
     "root_accuracy": "root accuracy", "uuas": "UUAS", "uas": "UAS", "las": "LAS", "dspr": "DSpr", "nspr": "NSpr", "f1": "F1", "exact_match": "exact match",
     "accuracy_matched": "accuracy, matched", "accuracy_mismatched": "accuracy, mismatched",
     "las_without_punctuation": "LAS, no punctuation", "uas_without_punctuation": "UAS, no punctuation",
-    "relative_l2": "relative change", "masked_words": "masked words", "masked_word_loss": "nats per masked wordpiece",
+    "relative_l2": "relative change", "masked_word_loss": "nats per masked wordpiece",
     "masked_word_accuracy": "masked wordpieces named",
 }  # fmt: skip
-"""How names in a table are spelt in a figure; others as they are."""
+"""How other names in a table are spelt in a figure than those of tasks, measures and targets, whose titles stand with them."""
 _SPARE = ("#E69F00", "#882255", "#332288")
 ASIDE = "#7F7F7F"  # controls, floors and baselines
 DASHES = ("solid", "dash", "dashdot", "longdash")
@@ -76,18 +73,19 @@ def kind(model: Any, task: Any = None) -> str:
 
 
 def colour(name: str, beside: Iterable[str] = ()) -> str:
-    """Give the colour of a kind of model; kinds without an entry in COLOURS get one by their name.
+    """Give the colour of a kind of model: that of its task, if it has one, or else one by its name.
 
     Args:
         name: The kind.
         beside: All kinds of the same figure: they share no spare colour while there are enough.
     """
+    known = COLOURS | {task: entry.colour for task, entry in TASKS.items() if entry.colour}
     taken: dict[str, str] = {}
-    for one in sorted({*beside, name} - {*COLOURS, *SAME}):
-        first = hashlib.sha256(one.encode()).digest()[0]
+    for other in sorted({*beside, name} - {*known, *SAME}):
+        first = hashlib.sha256(other.encode()).digest()[0]
         turns = [_SPARE[(first + n) % len(_SPARE)] for n in range(len(_SPARE))]
-        taken[one] = next((spare for spare in turns if spare not in taken.values()), turns[0])
-    return taken.get(name) or COLOURS[SAME.get(name, name)]
+        taken[other] = next((spare for spare in turns if spare not in taken.values()), turns[0])
+    return taken.get(name) or known[SAME.get(name, name)]
 
 
 def label(row: pd.Series) -> str:
@@ -110,9 +108,16 @@ def _model_name(model: Any, task: Any, seed: Any) -> str:
 
 
 def short(name: object) -> str:
-    """Spell a table's name of a model, task or metric: `nli-1` as `NLI seed 1`."""
+    """Spell a table's name of a model, task, measure, target or metric: `nli-1` as `NLI seed 1`."""
     stem, _, seed = str(name).rpartition("-")
-    return f"{NAMES.get(stem, stem)} seed {seed}" if stem and seed.isdecimal() else NAMES.get(str(name), str(name))
+    return f"{_title(stem)} seed {seed}" if stem and seed.isdecimal() else _title(str(name))
+
+
+def _title(name: str) -> str:
+    for registry in (TASKS, MEASURES, EDGE_TARGETS):
+        if entry := registry.get(name):
+            return entry.title
+    return NAMES.get(name, name)
 
 
 def stacked(heights: list[float], names: list | None) -> go.Figure:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from bert_repro.figures.theme import ASIDE, COLOURS, EMPTY, INK, finish, stacked
+from bert_repro.figures.theme import ASIDE, EMPTY, INK, finish, stacked
 
-RIGHT, WRONG = COLOURS["nli"], COLOURS["parsing"]  # told apart by line as well as by colour
+RIGHT, WRONG = "#0072B2", "#D55E00"  # told apart by line as well as by colour
 _ARCS, _PLANE = 190, 300  # pixels: a panel
 
 

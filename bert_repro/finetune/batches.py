@@ -6,7 +6,7 @@ refuse corpora that hold an item of no use to the task, or none that fits; what 
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from bert_repro import alignment, backend, corpora, encoder
 from bert_repro.alignment import Tokenizer
 from bert_repro.checkpoints.families import Config
 from bert_repro.finetune.heads import TaskHead
+from bert_repro.finetune.tasks import Task
 
 STRIDE = 128  # wordpieces from the start of one window to the next
 POOL = 50  # batches among which inputs of similar length are brought together
@@ -36,7 +37,7 @@ class Text(Protocol[Draw]):
     digest: str
     report: dict[str, Any]
 
-    def __init__(self, task: "Task", reference: str, tokenizer: Tokenizer, positions: int):
+    def __init__(self, task: Task, reference: str, tokenizer: Tokenizer, positions: int):
         """Read a corpus.
 
         Args:
@@ -71,12 +72,12 @@ class Text(Protocol[Draw]):
 class Examples(Text[np.ndarray]):
     """The encoder inputs of a corpus of items; each input knows the item that it belongs to."""
 
-    def __init__(self, task: "Task", reference: str, tokenizer: Tokenizer, positions: int):
+    def __init__(self, task: Task, reference: str, tokenizer: Tokenizer, positions: int):
         corpus = corpora.load(reference)
         self.reference, self.items, self.digest = reference, corpus.items, corpus.digest
         for item in self.items:
             if not task.usable(item):
-                raise ValueError(f"{reference}: item {item.id!r} cannot be used: {task.title} needs {task.needs}")
+                raise ValueError(f"{reference}: item {item.id!r} cannot be used: {task.description} needs {task.needs}")
         self.limit = min(task.max_length, positions)
         parts = list(enumerate(self.items))
         if task.too_long == "windows":
@@ -151,16 +152,3 @@ class Examples(Text[np.ndarray]):
             count = max(1, pieces // backend.bucket(int(self.lengths[order[-1]])))
             yield order[-count:]
             order = order[:-count]
-
-
-class Task(NamedTuple):
-    """What it takes to tune an encoder on something."""
-
-    title: str
-    needs: str  # what it learns from, in words, with an example
-    usable: Callable[[Any], bool]  # whether an item is such
-    head: type[TaskHead]
-    max_length: int
-    too_long: str = ""  # what becomes of an item beyond that: it is "cut", "left out", or read through "windows"
-    reader: type[Text] = Examples  # what makes encoder inputs of a corpus
-    dropout: bool = True  # whether training drops features, as the checkpoint's config says

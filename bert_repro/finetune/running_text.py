@@ -19,10 +19,10 @@ from bert_repro import corpora, encoder
 from bert_repro.alignment import Aligned, Tokenizer
 from bert_repro.checkpoints.families import Config
 from bert_repro.files import cache_folder, made_once
-from bert_repro.finetune.batches import Task, Text
+from bert_repro.finetune.batches import Text
 from bert_repro.finetune.heads import TaskHead, masked_words
+from bert_repro.finetune.tasks import MASKED, Task
 
-SHARE = 0.15  # of the pieces of an input that are masked
 SHORT = 128  # wordpieces of an input, until the last part of the updates, which reads inputs of the task's full length
 LAST = 0.1  # that part
 PARAGRAPHS = 1000  # cut into wordpieces at a time
@@ -153,7 +153,7 @@ class RunningText(Text[Draw]):
                 segment_ids[row, cut + 2 :] = 1
             token_ids[row, 1 : 1 + len(text)] = text
         token_ids, places, gold = masked_words.mask(
-            token_ids, self.ordinary[token_ids], self.vocabulary, self.mask, SHARE, generator
+            token_ids, self.ordinary[token_ids], self.vocabulary, self.mask, MASKED, generator
         )
         inputs = {"token_ids": token_ids, "segment_ids": segment_ids, "mask": np.ones_like(token_ids)}
         return inputs | {"masked": places.astype(np.int32), "gold": gold.astype(np.int32)}, {

@@ -57,7 +57,7 @@ def baselines(targets: Sequence[str], splits: Sequence[Split], resamples: int) -
         row | {"target": target, "model": name, "method": name, **split.about}
         for split in splits
         for target in targets
-        for name, scores in probe_scores.baselines(target, split.bank).items()
+        for name, scores in structural.named(target).baselines(split.bank).items()
         for one in scores
         for row in one.rows([None], split.key, resamples)
     ]
@@ -97,11 +97,11 @@ def structural_probes(
         kind = "structural" if rank == ranks[0] else "structural, rank sweep"
         about = {"target": target, "probe": kind, "probe_seed": seed, "method": f"rank {rank}"}
         for part in (dev, test):
-            for one in probe_scores.SCORES[target](part.bank, probe.predict(part.bank, part.states)):
+            for one in probe.target.score(part.bank, probe.predict(part.bank, part.states)):
                 rows += [row | about | part.about for row in one.rows(layers, part.key, resamples)]
         if (rank, seed) == (ranks[0], seeds[0]):
             losses = fitted.dev_loss
-            trees = list(probe_scores.trees(few, probe.project(few, test.states))) if target == "distance" else []
+            trees = list(probe_scores.trees(few, probe.project(few, test.states))) if probe.target.axes == 2 else []
     return Measured(rows, losses, trees)
 
 
@@ -148,6 +148,7 @@ def edge_probes(
         options: Of `edge.EdgeProbe`.
     """
     lot = [spans.control(one, given[0], options.get("seed", 1)) for one in given]
+    metric = spans.named(target).metric
     rows: Rows = []
 
     def scored(three: Sequence[spans.Labelled], mix: bool = False) -> tuple[edge.EdgeProbe, list[Rows]]:
@@ -167,19 +168,19 @@ def edge_probes(
             | {"method": "single layer"}
             | intervals.row(a["value"] - b["value"], a["replicates"] - b["replicates"], a["units"])
             for a, b in zip(real, other, strict=True)
-            if a["metric"] == "accuracy"
+            if a["metric"] == metric
         ]
     if mixed:
         probe, found = scored(given, mix=True)
         for some, split in zip(found, splits[1:], strict=True):
             here = {"target": target, "method": MIX, **split.about}
-            accuracy = [row for row in some if row["metric"] == "accuracy"]
+            scores = [row for row in some if row["metric"] == metric]
             rows += [row | here for row in some]
-            value = description_length.expected_layer(np.array([row["value"] for row in accuracy]), layers)
-            drawn = description_length.expected_layer(np.stack([row["replicates"] for row in accuracy], -1), layers)
+            value = description_length.expected_layer(np.array([row["value"] for row in scores]), layers)
+            drawn = description_length.expected_layer(np.stack([row["replicates"] for row in scores], -1), layers)
             if np.isfinite(value):  # else no layer adds to the first, and there is none to expect
-                expected = {"metric": "expected layer", "n": accuracy[0]["n"]} | intervals.row(
-                    float(value), drawn, accuracy[0]["units"]
+                expected = {"metric": "expected layer", "n": scores[0]["n"]} | intervals.row(
+                    float(value), drawn, scores[0]["units"]
                 )
                 rows.append(expected | here)
         weights, here = probe.mix[-1], {"target": target, "method": MIX}

@@ -6,7 +6,7 @@ Reference:
     Hewitt and Manning 2019, section 3.2, and their released code (reporter.py).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,13 +110,6 @@ def score_depths(bank: Treebank, predictions: Predictions) -> list[Scores]:
     ]
 
 
-SCORES: dict[str, Callable[[Treebank, Predictions], list[Scores]]] = {
-    "distance": score_distances,
-    "depth": score_depths,
-}
-"""How the predictions of each target are scored."""
-
-
 def spanning_tree(distances: Float[np.ndarray, "words words"] | Int[np.ndarray, "words words"]) -> set[tuple[int, int]]:
     """Give the edges of the minimum spanning tree, each as (lower, higher) word."""
     if len(distances) < 2:
@@ -134,21 +127,22 @@ def _spearman(predicted: Real[np.ndarray, "... words"], gold: Int[np.ndarray, ".
     return np.divide((one * other).sum(-1), scale, out=np.zeros_like(scale), where=scale > 0)
 
 
-def baselines(target: str, bank: Treebank) -> dict[str, list[Scores]]:
-    """Score what knows nothing of the encoder.
-
-    Returns:
-        By name. Of distances: `linear chain`, how far apart two words stand; `random tree`, what a tree drawn at random has
-        right on average. Of depths: `word position`; `first verb`, the root by part of speech alone
-        (the first verb, else the first noun, name or adjective, else the first word).
+def distance_baselines(bank: Treebank) -> dict[str, list[Scores]]:
+    """Score what knows nothing of the encoder: `linear chain`, how far apart two words stand; `random tree`, what a tree drawn
+    at random has right on average.
     """
-    if target == "distance":
-        words = np.array([(~punctuation).sum() for punctuation in bank.punctuation], float)
-        # each of the n (n - 1) / 2 pairs is one of the n - 1 edges as often as any other
-        random = Scores("uuas", np.maximum(2 - 2 / np.maximum(words, 1), 0)[None], np.maximum(words - 1, 0))
-        return {"linear chain": score_distances(bank, map(_chain, bank.lengths.tolist())), "random tree": [random]}
+    words = np.array([(~punctuation).sum() for punctuation in bank.punctuation], float)
+    # each of the n (n - 1) / 2 pairs is one of the n - 1 edges as often as any other
+    random = Scores("uuas", np.maximum(2 - 2 / np.maximum(words, 1), 0)[None], np.maximum(words - 1, 0))
+    return {"linear chain": score_distances(bank, map(_chain, bank.lengths.tolist())), "random tree": [random]}
+
+
+def depth_baselines(bank: Treebank) -> dict[str, list[Scores]]:
+    """Score what knows nothing of the encoder: `word position`; `first verb`, the root by part of speech alone (the first verb,
+    else the first noun, name or adjective, else the first word).
+    """
     positions = (np.arange(n, dtype=float)[None] for n in bank.lengths)
-    verbs = (_likely_roots(one.upos)[None] for one in bank.sentences)
+    verbs = (_likely_roots(sentence.upos)[None] for sentence in bank.sentences)
     return {"word position": score_depths(bank, positions), "first verb": score_depths(bank, verbs)[:1]}
 
 

@@ -11,7 +11,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -59,17 +59,46 @@ def _directions(sentence: Any) -> Iterator[Edge]:
     return _words(["root" if head == 0 else "left" if head <= i else "right" for i, head in enumerate(sentence.heads)])
 
 
-EDGE_TARGETS: dict[str, tuple[str, Callable[[Any], Iterator[Edge]]]] = {
-    "upos": ("part of speech", lambda sentence: _words(sentence.upos)),
-    "xpos": ("the treebank's own part of speech", lambda sentence: _words(sentence.xpos)),
-    "number": ("number of the words that have one", _feature("Number")),
-    "tense": ("tense of the words that have one", _feature("Tense")),
-    "relation": ("relation of a word to its head, given both", _relations),
-    "arc": ("whether one of two words is the head of the other", _arcs),
-    "direction": ("on which side the head of a word is", _directions),
-    "spans": ("the labels of an edge-probing file (.jsonl)", lambda sentence: iter(sentence.spans)),
+class Target(NamedTuple):
+    """What an edge probe can be asked for.
+
+    Attributes:
+        title: What it is called in figures.
+        description: What it is.
+        gold: Gives the labelled spans of a sentence.
+        spans: Of how many spans a label is, 1 or 2: a probe takes so many times as long.
+        metric: What selectivity and the gains of layers are differences of: `accuracy`, or `f1` where spans have several labels.
+    """
+
+    title: str
+    description: str
+    gold: Callable[[Any], Iterator[Edge]]
+    spans: int = 1
+    metric: str = "accuracy"
+
+
+EDGE_TARGETS = {
+    "upos": Target("UPOS", "part of speech", lambda sentence: _words(sentence.upos)),
+    "xpos": Target("XPOS", "the treebank's own part of speech", lambda sentence: _words(sentence.xpos)),
+    "number": Target("number", "number of the words that have one", _feature("Number")),
+    "tense": Target("tense", "tense of the words that have one", _feature("Tense")),
+    "relation": Target("relation", "relation of a word to its head, given both", _relations, spans=2),
+    "arc": Target("arc", "whether one of two words is the head of the other", _arcs, spans=2),
+    "direction": Target("direction", "on which side the head of a word is", _directions),
+    "spans": Target("spans", "the labels of an edge-probing file (.jsonl)", lambda sentence: iter(sentence.spans)),
 }
-"""What an edge probe can be asked for: a description, and the labelled spans of a sentence."""
+"""Targets by name; the notebook's `targets` parameter, studies, their plan, the figures and the tests read this."""
+
+
+def named(target: str) -> Target:
+    """Give a target by its name.
+
+    Raises:
+        ValueError: An unknown one.
+    """
+    if target not in EDGE_TARGETS:
+        raise ValueError(f"unknown target {target!r} of an edge probe: expected one of {sorted(EDGE_TARGETS)}")
+    return EDGE_TARGETS[target]
 
 
 @dataclass(frozen=True)
@@ -125,17 +154,16 @@ def labelled(target: str, bank: Treebank, labels: Sequence[str] = ()) -> Labelle
         ValueError: An unknown target; a corpus without this annotation, with one label only, or with labels of one span
             and of two.
     """
-    if target not in EDGE_TARGETS:
-        raise ValueError(f"unknown target {target!r} of an edge probe: expected one of {sorted(EDGE_TARGETS)}")
+    gold_of, description = named(target).gold, named(target).description
     found = [
         (number, start, edge)
         for number, (one, start) in enumerate(zip(bank.sentences, bank.rows, strict=True))
-        for edge in EDGE_TARGETS[target][1](one)
+        for edge in gold_of(one)
     ]
     known = tuple(labels) or tuple(sorted({label for *_, edge in found for label in edge[2]}))
     if len(known) < 2 or not found:
         raise ValueError(
-            f"target {target!r} ({EDGE_TARGETS[target][0]}): {len(known)} labels in {len(found)} spans, at least two are needed"
+            f"target {target!r} ({description}): {len(known)} labels in {len(found)} spans, at least two are needed"
         )
     alone = [bank.sentences[number].id for number, _, edge in found if edge[1] is None]
     if 0 < len(alone) < len(found):

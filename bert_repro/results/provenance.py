@@ -69,8 +69,8 @@ def sources(notebook: Path, drawing: bool = False) -> list[Path]:
 
     Args:
         notebook: The notebook.
-        drawing: Whether to count the figures, which show what a run computed but do not change it: for a new colour
-            no table need be made again.
+        drawing: Whether to count the figures and what they import, which show what a run computed but do not change it:
+            for a new colour no table need be made again.
     """
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
@@ -78,14 +78,11 @@ def sources(notebook: Path, drawing: bool = False) -> list[Path]:
     waiting = _imported(code)
     while waiting:
         path = waiting.pop()
-        if path not in found:
+        room, *rest = path.relative_to(ROOT / PACKAGE).with_suffix("").parts
+        if path not in found and (drawing or room != "figures" or rest == ["planes"]):  # which are computed
             found.add(path)
             waiting |= _imported(path.read_text(encoding="utf-8"))
-    parts = {path: path.relative_to(ROOT / PACKAGE).with_suffix("").parts for path in found}
-    drawn = {
-        path for path, (room, *rest) in parts.items() if room == "figures" and rest != ["planes"]
-    }  # these are computed
-    return [notebook, *sorted(found if drawing else found - drawn)]
+    return [notebook, *sorted(found)]
 
 
 def _imported(code: str) -> set[Path]:

@@ -2,15 +2,13 @@
 
 It refuses vectors that are not in step, constant or not finite: a similarity of those is a number without a meaning.
 
-A measure gets representations, arrays of `words x hidden`, which of them to compare, and the sentence of each word. It
-declares which changes leave it as it is; the tests hold every measure to its word, in both directions. To add one, write a
-function and its entry in MEASURES.
+A measure declares which changes leave it as it is, and the tests hold it to its word, in both directions; what it is called in
+figures; and what it takes. To add one, write a function of two arrays and its entry in MEASURES: see `measure`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import combinations_with_replacement
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -19,7 +17,8 @@ from bert_repro.results import intervals
 from bert_repro.similarity import crossproducts, kernels
 from bert_repro.similarity.geometry import dominating as dominating
 from bert_repro.similarity.geometry import geometry as geometry
-from bert_repro.similarity.kernels import Result
+from bert_repro.similarity.measure import Measure, Result, of_decompositions, of_kernels, of_ranks, of_vectors
+from bert_repro.similarity.measure import jackknifed as jackknifed
 from bert_repro.similarity.samples import Sample, check, varied
 from bert_repro.similarity.samples import check_in_step as check_in_step
 from bert_repro.similarity.samples import draw as draw
@@ -31,62 +30,48 @@ from bert_repro.similarity.samples import shuffled as shuffled
 ACROSS = "similarity across layers"  # the metric of a grid's rows, apart from curves of a layer with the same one
 THRESHOLD = 0.9  # of similarity, above which a layer counts as unchanged in the summary of depth
 
-
-class Measure(NamedTuple):
-    """A measure, and what holds of it.
-
-    Attributes:
-        function: Takes representations, pairs of their positions, the sentence of each word and weights of resamples.
-        title: What it is, for people.
-        invariant_to: Changes of the first side that leave it as it is: rotation, scale, shift, stretch (a factor for each
-            dimension), linear (any invertible map).
-        second: Changes of the second side, where they are others.
-        symmetric: The sides can be exchanged.
-        chance: Unrelated representations score 0, however few the words.
-        needs_same_width: It pairs the dimensions of the two sides.
-        replicates: `bootstrap`, or `jackknife` where a value on every resample would be too dear.
-    """
-
-    function: Callable[..., list[Result]]
-    title: str
-    invariant_to: frozenset[str]
-    second: frozenset[str] | None = None
-    symmetric: bool = True
-    chance: bool = True
-    needs_same_width: bool = False
-    replicates: str = "bootstrap"
-
-
 _TURNED, _MOVED = frozenset({"rotation", "scale"}), frozenset({"rotation", "scale", "shift"})
-_STRETCHED = frozenset({"scale", "shift", "stretch"})
+_SCALED, _SHIFTED = frozenset({"scale"}), frozenset({"scale", "shift"})
+_STRETCHED = _SHIFTED | {"stretch"}
 
 MEASURES = {
-    "rsa": Measure(kernels.rsa, "RSA (cosine kernel, Pearson)", _TURNED),
-    "rsa_centred": Measure(partial(kernels.rsa, prepare=kernels.centred), "RSA, centred", _MOVED),
-    "rsa_standardised": Measure(partial(kernels.rsa, prepare=kernels.standardised), "RSA, standardised", _STRETCHED),
-    "rsa_spearman": Measure(kernels.rsa_spearman, "RSA (Spearman)", _TURNED, replicates="jackknife"),
-    "cka_debiased": Measure(kernels.cka, "linear CKA, debiased", _MOVED),
-    "cka_biased": Measure(partial(kernels.cka, debiased=False), "linear CKA, biased", _MOVED, chance=False),
-    "procrustes": Measure(
-        crossproducts.procrustes, "Procrustes similarity", _MOVED, chance=False, replicates="jackknife"
+    "rsa": Measure(kernels.rsa, "RSA", _TURNED, of_kernels()),
+    "rsa_centred": Measure(partial(kernels.rsa, prepare=kernels.centred), "RSA, centred", _MOVED, of_kernels()),
+    "rsa_standardised": Measure(
+        partial(kernels.rsa, prepare=kernels.standardised), "RSA, standardised", _STRETCHED, of_kernels()
     ),
-    "svcca": Measure(crossproducts.svcca, "SVCCA (99 % of variance)", _MOVED, chance=False, replicates="jackknife"),
+    "rsa_spearman": Measure(kernels.rsa_spearman, "RSA, Spearman", _TURNED, of_ranks, held=4.0),
+    "cka_debiased": Measure(kernels.cka, "CKA, debiased", _MOVED, of_kernels(1.4)),
+    "cka_biased": Measure(partial(kernels.cka, debiased=False), "CKA, biased", _MOVED, of_kernels(1.4), chance=False),
+    "procrustes": Measure(crossproducts.procrustes, "Procrustes", _MOVED, of_decompositions, chance=False),
+    "svcca": Measure(crossproducts.svcca, "SVCCA", _MOVED, of_decompositions, chance=False),
     "pwcca": Measure(
-        crossproducts.pwcca, "PWCCA", frozenset({"scale", "shift"}), second=_MOVED | {"stretch", "linear"},
-        symmetric=False, chance=False, replicates="jackknife",
+        crossproducts.pwcca, "PWCCA", _SHIFTED, of_decompositions, second=_MOVED | {"stretch", "linear"},
+        symmetric=False, chance=False,
     ),
-    "neighbours": Measure(kernels.neighbour_overlap, "nearest-neighbour overlap", _TURNED),
-    "cosine": Measure(kernels.paired_cosine, "mean paired cosine", frozenset({"scale"}), needs_same_width=True),
+    "neighbours": Measure(kernels.neighbour_overlap, "nearest-neighbour overlap", _TURNED, of_kernels(2)),
+    "cosine": Measure(kernels.paired_cosine, "paired cosine", _SCALED, of_vectors(), needs_same_width=True),
     "cosine_centred": Measure(
-        partial(kernels.paired_cosine, prepare=kernels.centred), "mean paired cosine, centred",
-        frozenset({"scale", "shift"}), needs_same_width=True,
-    ),
-    "cosine_standardised": Measure(
-        partial(kernels.paired_cosine, prepare=kernels.standardised), "mean paired cosine, standardised", _STRETCHED,
+        partial(kernels.paired_cosine, prepare=kernels.centred), "paired cosine, centred", _SHIFTED, of_vectors(2),
         needs_same_width=True,
     ),
+    "cosine_standardised": Measure(
+        partial(kernels.paired_cosine, prepare=kernels.standardised), "paired cosine, standardised", _STRETCHED,
+        of_vectors(3), needs_same_width=True,
+    ),
 }  # fmt: skip
-"""Measures by name; the notebook's `methods` parameter, the tests and the figures read this."""
+"""Measures by name; the notebook's `methods` parameter, studies, their plan, the figures and the tests read this."""
+
+
+def named(methods: Sequence[str]) -> dict[str, Measure]:
+    """Give measures by their names.
+
+    Raises:
+        ValueError: An unknown one.
+    """
+    if unknown := [name for name in methods if name not in MEASURES]:
+        raise ValueError(f"unknown measures {unknown}: expected some of {sorted(MEASURES)}")
+    return {name: MEASURES[name] for name in methods}
 
 
 def compare(
@@ -177,17 +162,17 @@ def _measured(
     resamples: int,
 ) -> Iterator[tuple[str, list[Result]]]:
     """Apply measures to the representations of a sample, and give each name with the results of all pairs."""
-    unknown = [name for name in methods if name not in MEASURES]
-    if unknown or not methods:
-        raise ValueError(f"unknown measures {unknown}: expected some of {sorted(MEASURES)}")
+    measures = named(methods)
+    if not measures:
+        raise ValueError(f"no measure is named: expected some of {sorted(MEASURES)}")
     weights = intervals.draws(sample.key, int(sample.sentence[-1]) + 1, resamples)
     widths = list(dict.fromkeys(x.shape[1] for x in stack))
-    for name in methods:
-        if MEASURES[name].needs_same_width and len(widths) > 1:
+    for name, measure in measures.items():
+        if measure.needs_same_width and len(widths) > 1:
             raise ValueError(
                 f"{name} pairs coordinates: the models must be equally wide, got {' and '.join(map(str, widths))}"
             )
-        yield name, MEASURES[name].function(stack, pairs, sample.sentence, weights)
+        yield name, measure.function(stack, pairs, sample.sentence, weights)
 
 
 def _summaries(

@@ -6,82 +6,20 @@ All three need no more of the words than the products of dimensions summed over 
 sentences adds to these is taken away to leave the group out; the words are gone through once.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy import linalg
 
-from bert_repro.results import intervals
-from bert_repro.similarity.kernels import Pairs, Result, Sentences, Vectors, Weights
+from bert_repro.similarity.measure import Sentences, Vectors, jackknifed
 
 KEPT = 0.99  # of the variance, in the directions that SVCCA looks at
 
 _Products = tuple[np.ndarray, np.ndarray, np.ndarray]  # of x with x, y with y and x with y, centred
 
 
-def procrustes(stack: Iterable[Vectors], pairs: Pairs, sentence: Sentences, weights: Weights) -> list[Result]:
-    """How far a rotation brings one representation onto the other: 1 - d² / 2, both centred and scaled to norm 1.
-
-    Args:
-        stack: Representations of the same words, gone through once; their widths may differ, the narrower one being padded with zeros.
-        pairs: Which of them are compared, by position.
-        sentence: The sentence of each word, 0 .. sentences - 1, ascending.
-        weights: How often each resample drew each sentence.
-
-    Returns:
-        For each pair the similarity in [0, 1], 1 for equal geometry; and replicates of a jackknife, see
-        `intervals.jackknife`.
-
-    Reference:
-        Ding et al. 2021, section 2 (orthogonal Procrustes distance).
-    """
-    return _measure(_procrustes, stack, pairs, sentence, weights)
-
-
-def svcca(stack: Iterable[Vectors], pairs: Pairs, sentence: Sentences, weights: Weights) -> list[Result]:
-    """Mean canonical correlation of the principal directions that carry 99 % of the variance; arguments as in `procrustes`.
-
-    Needs many more words than dimensions: those of unrelated representations correlate by about the root of dimensions
-    over words.
-
-    Returns:
-        For each pair the mean correlation, over as many directions as the side with fewer has, in [0, 1]; and replicates
-        of a jackknife.
-
-    Reference:
-        Raghu et al. 2017, section 2.
-    """
-    return _measure(_svcca, stack, pairs, sentence, weights)
-
-
-def pwcca(stack: Iterable[Vectors], pairs: Pairs, sentence: Sentences, weights: Weights) -> list[Result]:
-    """Canonical correlations, each weighted by what its direction accounts for in the dimensions of the first side.
-
-    Not symmetric; arguments, values and the need of many words as in `svcca`, on all directions.
-
-    Reference:
-        Morcos et al. 2018, section 2.2.
-    """
-    return _measure(_pwcca, stack, pairs, sentence, weights)
-
-
-def _measure(
-    statistic: Callable[[_Products], float],
-    stack: Iterable[np.ndarray],
-    pairs: Pairs,
-    sentence: np.ndarray,
-    weights: np.ndarray,
-) -> list[Result]:
-    sides, groups = list(stack), intervals.groups(sentence)
-    results = []
-    for i, j in pairs:
-        value, *without = map(statistic, _leaving_out(sides[i], sides[j], groups))
-        results.append(intervals.jackknife(value, np.array(without), weights))
-    return results
-
-
-def _leaving_out(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> Iterator[_Products]:
+def _products(x: Vectors, y: Vectors, groups: Sentences) -> Iterator[_Products]:
     """Give centred cross-products of all words, and then without each group."""
     # from the mean of all, near that of most, so that no digits are lost when the rest is subtracted
     x, y = (side - side.mean(0, dtype=float) for side in (x, y))
@@ -100,20 +38,42 @@ def _leaving_out(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> Iterator[_
         yield centre([total - part for total, part in zip(whole, summed(groups == group), strict=True)])
 
 
-def _procrustes(products: _Products) -> float:
-    xx, yy, xy = products
-    return float(linalg.svdvals(xy).sum() / np.sqrt(np.trace(xx) * np.trace(yy)))
+@partial(jackknifed, leaving_out=_products)
+def procrustes(xx: np.ndarray, yy: np.ndarray, xy: np.ndarray) -> float:
+    """How far a rotation brings one representation onto the other: 1 - d² / 2, both centred and scaled to norm 1.
+
+    The narrower of two representations is padded with zeros. The similarity lies in [0, 1], 1 for equal geometry.
+
+    Reference:
+        Ding et al. 2021, section 2 (orthogonal Procrustes distance).
+    """
+    return float(np.linalg.svd(xy, compute_uv=False).sum() / np.sqrt(np.trace(xx) * np.trace(yy)))
 
 
-def _svcca(products: _Products) -> float:
-    xx, yy, xy = products
+@partial(jackknifed, leaving_out=_products)
+def svcca(xx: np.ndarray, yy: np.ndarray, xy: np.ndarray) -> float:
+    """Mean canonical correlation of the principal directions that carry 99 % of the variance, in [0, 1].
+
+    Of as many directions as the side with fewer has. Needs many more words than dimensions: those of unrelated
+    representations correlate by about the root of dimensions over words.
+
+    Reference:
+        Raghu et al. 2017, section 2.
+    """
     crossed = _whitening(xx, KEPT).T @ xy @ _whitening(yy, KEPT)
     squares = np.linalg.eigvalsh(crossed @ crossed.T)  # of its singular values, which are the canonical correlations
     return float(np.sqrt(np.clip(squares[-min(crossed.shape) :], 0, 1)).mean())
 
 
-def _pwcca(products: _Products) -> float:
-    xx, yy, xy = products
+@partial(jackknifed, leaving_out=_products)
+def pwcca(xx: np.ndarray, yy: np.ndarray, xy: np.ndarray) -> float:
+    """Canonical correlations, each weighted by what its direction accounts for in the dimensions of the first side.
+
+    Not symmetric; values and the need of many words as in `svcca`, on all directions.
+
+    Reference:
+        Morcos et al. 2018, section 2.2.
+    """
     white = _whitening(xx)
     crossed = white.T @ xy @ _whitening(yy)
     squares, directions = np.linalg.eigh(crossed @ crossed.T)

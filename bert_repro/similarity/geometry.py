@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from bert_repro.results import intervals
-from bert_repro.similarity.kernels import kernel_sum, over_pairs, places, unit, with_whole, word_mean
+from bert_repro.similarity.kernels import unit, word_mean
 from bert_repro.similarity.samples import Sample, check
+from bert_repro.similarity.sums import kernel_sum, over_pairs, places, with_whole
 
 
 def geometry(

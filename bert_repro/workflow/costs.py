@@ -4,17 +4,18 @@ Nothing is fetched, and no TensorFlow started: sizes of encoders and corpora tha
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bert_repro import checkpoints, corpora, states
+from bert_repro import checkpoints, corpora, similarity, states
 from bert_repro.checkpoints import hub
 from bert_repro.checkpoints.families import Config, weight_table
 from bert_repro.corpora.reference import Reference
 from bert_repro.files import ROOT
-from bert_repro.results import intervals
+from bert_repro.finetune import tasks
+from bert_repro.probes.spans import named as edge_target
 
 ENCODERS = {
     "tiny": Config(3058, 32, 2, 2, 64, 512),
@@ -57,43 +58,18 @@ SIZES = {
 """Corpora that need not be there to be planned with; any other one is counted."""
 LARGEST = "wiki40b/en:train"
 
-LIMITS = {"nli": 128, "squad": 384, "parsing": 256, "tagging": 256, "masked_words": 384}
-"""Most wordpieces of an input, as in `finetune.TASKS` (a test holds them equal)."""
-
 # Seconds are those of one core (AMD EPYC, two cores, no GPU) while other work runs beside, as in `make report`; bytes are
 # of resident memory at its peak. Fitted to steps of 640 to 6,144 wordpieces with 0 to 6 of 6 blocks frozen, which the tests
 # list, and to whole jobs, whose manifests lie in results/minilm: all of minilm. BERT base took a fifth less than this says.
 GFLOPS = 170  # of float32, that one core of that machine multiplies: on another one, seconds grow or shrink about as that does
 SOFTMAX = 3  # times that attention between two wordpieces takes longer than its products alone
 FORWARD, TRAINING = 200e9, 166e9  # FLOP a second in matrix products, predicting and learning
-MASKED, SPELT = 0.15, 1.4  # of wordpieces, those that are masked; wordpieces a word, of a vocabulary of 8,192
+SPELT = 1.4  # wordpieces a word, of a vocabulary of 8,192
 ADAM = 2.7e-9  # seconds an update and weight that learns
 START, START_ENCODER = 6.0, 18.0  # seconds until a notebook works: without TensorFlow; with, its graphs compiled
 ALIGN = 20e-6  # seconds a word to read and cut into wordpieces
-HEAD = {
-    "nli": 0.0,
-    "squad": 0.0,
-    "parsing": 8e-5,
-    "tagging": 2e-5,
-    "masked_words": 0.0,
-}  # seconds a wordpiece that a task head learns from
-# seconds an item from outputs to a score
-SCORE = {"nli": 0.15e-3, "squad": 0.8e-3, "parsing": 1e-3, "tagging": 0.15e-3, "masked_words": 0.0}
 EVALUATION = 40e-9  # seconds a weight: its change, and the state of the run on disk
 STORE = 40e-9  # seconds a number of a hidden state: mean of pieces, conversion, checksum, disk
-KERNELS_OF = {
-    "rsa": 1,
-    "rsa_centred": 1,
-    "rsa_standardised": 1,
-    "cka_debiased": 1.4,
-    "cka_biased": 1.4,
-    "neighbours": 2,
-}
-"""Measures that form kernels, and their work a kernel beside that of RSA."""
-JACKKNIFED = ("procrustes", "svcca", "pwcca")
-KERNEL = 8e-12  # seconds a pair of words and column of a kernel, of which half is formed
-PAIR = 1.5e-9  # seconds a pair of words, of a kernel or of two that are compared
-DECOMPOSE = 8e-10  # seconds a number of columns cubed
 PROBE = 5.2e-11  # seconds a word, epoch, layer and weight; reading a state costs as much as 64 columns of the map
 EDGE = 4.5e-9  # seconds a word, epoch, and number of its hidden states, of one span
 BOOK = 120.0  # seconds: chapters and Jupyter Book
@@ -106,6 +82,7 @@ ATTENTION = 2.3  # numbers a pair of wordpieces and attention head, likewise
 ROW = 90  # bytes a word of the table that says what the rows of hidden states are
 SHARD = 5.6  # bytes a number of a shard of hidden states: as float32, and a part of it in half precision
 KERNELS, BATCHES = 0.5e9, 0.5e9  # bytes: what RSA works on at a time; batches of the probe
+RANKED = 8  # kernels beside those that a measure holds, while it works on two
 PAGES = 1e6  # bytes a job: table, executed notebook, page
 
 # A scheduler ends what outgrows its request, so that there has to be room: for slower machines, for estimates that are off.
@@ -197,31 +174,31 @@ def _read(some: Size, limit: int, config: Config) -> tuple[float, float]:
 
 
 def _finetune(setting: Mapping[str, Any], config: Config) -> Cost:
-    task, updates, frozen = setting["task"], setting["updates"], setting.get("frozen_layers", 0)
+    task, updates, frozen = tasks.named(setting["task"]), setting["updates"], setting.get("frozen_layers", 0)
     config = replace(config, num_hidden_layers=setting.get("kept_layers") or config.num_hidden_layers)
     weights, learning, blocks = _weights(config), _weights(config, frozen), config.num_hidden_layers
-    count = running if task == "masked_words" else size
+    count = running if task.running else size
     train, dev, *test = (count(reference) for reference in (setting["train"], setting["dev"], *setting["test"]))
     read = [train, dev, *test]
 
-    mean = train.pieces(LIMITS[task])
+    mean = train.pieces(task.max_length)
     pieces = updates * setting["batch_size"] * mean
-    decoding = MASKED * 2 * config.vocab_size * config.hidden_size if task == "masked_words" else 0.0
+    decoding = task.decoded * 2 * config.vocab_size * config.hidden_size
     passes = 1 + 2 * (blocks - frozen) / blocks  # forward, and twice as much backward through what learns
     flop = pieces * passes * (_flop(config, mean) + decoding)
     seconds = START_ENCODER + ALIGN * sum(some.words for some in read) + updates * learning * ADAM
-    seconds += pieces * (passes * _flop(config, SOFTMAX * mean) / TRAINING + HEAD[task])
+    seconds += pieces * (passes * _flop(config, SOFTMAX * mean) / TRAINING + task.learning)
     looks = setting["evaluations"] + len(setting.get("reverted_layers", ()))
     for some, times in [(dev, looks), *((some, 1) for some in test)]:
-        operations, reading = _read(some, LIMITS[task], config)
+        operations, reading = _read(some, task.max_length, config)
         flop += times * operations
-        seconds += times * (reading + some.items * SCORE[task])
+        seconds += times * (reading + some.items * task.scoring)
     seconds += setting["evaluations"] * weights * EVALUATION
 
-    longest = min(LIMITS[task], 4 * mean)  # inputs of similar length go together: this batch is all of long ones
+    longest = min(task.max_length, 4 * mean)  # inputs of similar length go together: this batch is all of long ones
     numbers = ACTIVATIONS * config.hidden_size + ATTENTION * config.num_attention_heads * longest
     memory = COPIES * weights + LEARNING * learning + setting["batch_size"] * longest * (blocks - frozen) * numbers
-    texts = 0.0 if task == "masked_words" else sum(WORD * some.words + ITEM * some.items for some in read)
+    texts = 0.0 if task.running else sum(WORD * some.words + ITEM * some.items for some in read)
     saved = (1 + len(setting.get("keep_at", ()))) if setting.get("save") else 0
     return Cost(
         seconds,
@@ -250,16 +227,18 @@ def _similarity(setting: Mapping[str, Any], config: Config) -> Cost:
     texts = len(setting["corpora"]) + 1 + setting["second_sample"] + paired * (1 + len(setting["as_long"]))
     texts += bool(setting["classes"])  # of one text, all together
 
-    def seconds(methods: Sequence[str], stack: int, compared: int) -> float:
-        kernels = sum(KERNELS_OF.get(one, 0.0) for one in methods) * stack * words**2 * hidden * KERNEL
-        kernels += sum(one in KERNELS_OF for one in methods) * (stack + compared) * words**2 * PAIR
-        return kernels + sum(one in JACKKNIFED for one in methods) * compared * intervals.GROUPS * hidden**3 * DECOMPOSE
-
-    total = START + texts * seconds(setting["methods"], 2 * layers, layers)
-    total += seconds(setting["more_methods"], 2 * layers, layers)
-    total += seconds(setting["grid_methods"], 2 * layers, layers * (2 * layers + 1))
+    asked = [
+        (setting["methods"], texts, layers),
+        (setting["more_methods"], 1, layers),
+        (setting["grid_methods"], 1, layers * (2 * layers + 1)),
+    ]
+    seconds, held = START, 0.0
+    for names, times, compared in asked:
+        for measure in similarity.named(names).values():
+            seconds += times * measure.seconds(words, hidden, 2 * layers, compared)
+            held = max(held, measure.held * words**2 * (2 * layers + RANKED))
     tables = ROW * sum(some.words + 2 * some.items for some in map(size, setting["corpora"]))
-    return Cost(total, NOTEBOOK + 8 * len(setting["corpora"]) * layers * words * hidden + tables + KERNELS)
+    return Cost(seconds, NOTEBOOK + 8 * len(setting["corpora"]) * layers * words * hidden + tables + KERNELS + held)
 
 
 def _probe(setting: Mapping[str, Any], config: Config) -> Cost:
@@ -276,7 +255,7 @@ def _edges(setting: Mapping[str, Any], config: Config) -> Cost:
     train, dev = size(setting["train"]), size(setting["dev"])
     words = setting["epochs"] * (train.words + dev.words)
     fits = 2 + setting["mixed"] + 2 * setting["description"]  # labels, lot, mixes, and the code of the first two
-    spans = sum(2 if target in ("relation", "arc") else 1 for target in setting["targets"])
+    spans = sum(edge_target(name).spans for name in setting["targets"])
     return Cost(START + fits * spans * words * numbers * EDGE, NOTEBOOK + BATCHES + _held(train, dev))
 
 

@@ -4,24 +4,16 @@ It refuses a study it does not understand in full: unknown keys, tasks or ill-ty
 """
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bert_repro.files import ROOT, renamed
-from bert_repro.results import TaskName
-
-Chapter = Literal[
-    "models", "hidden_states", "similarity", "out_of_domain", "structural_probe", "edge_probe", "layer_ablation", "look_inside",
-]  # fmt: skip
-EdgeTarget = Literal["upos", "xpos", "number", "tense", "relation", "arc", "direction", "spans"]
-MeasureName = Literal[
-    "rsa", "rsa_centred", "rsa_standardised", "rsa_spearman", "cka_debiased", "cka_biased", "procrustes", "svcca", "pwcca",
-    "neighbours", "cosine", "cosine_centred", "cosine_standardised",
-]  # fmt: skip
-"""The names of `similarity.MEASURES` (a test holds them equal)."""
+from bert_repro.workflow.names import ChapterName, MeasureName, TargetName, TaskName, chapters
 
 
 class _Strict(BaseModel):
@@ -111,7 +103,7 @@ class EdgeSetting(_Strict):
     train: str
     dev: str
     test: str
-    targets: list[EdgeTarget] = Field(default=["upos", "relation"], min_length=1)
+    targets: list[TargetName] = Field(default=["upos", "relation"], min_length=1)
     probe: Literal["linear", "low-rank", "mlp"] = "linear"
     size: int = Field(default=64, ge=1)
     epochs: int = Field(default=5, ge=1)
@@ -133,15 +125,17 @@ class Study(_Strict):
     edge_probe: EdgeSetting | None = None
     examples: list[str] = []  # texts whose words are shown moving through the layers
     resamples: int = Field(default=1000, ge=100)
-    chapters: list[Chapter]
+    chapters: list[ChapterName]
 
     @model_validator(mode="before")
     @classmethod
     def _chapters_are_those_of_what_there_is(cls, given: Any) -> Any:
         if isinstance(given, dict) and "chapters" not in given:
-            asked = {"edge_probe": given.get("edge_probe"), "look_inside": given.get("examples")}
-            there = [one for one in get_args(Chapter) if asked.get(one, True)]
-            given = given | {"chapters": there}
+            needed = chapters()
+            for name, key in needed.items():
+                if key and key not in cls.model_fields:
+                    raise ValueError(f"the chapter {name} needs {key!r}, by its metadata: no study has such a key")
+            given = given | {"chapters": [name for name, key in needed.items() if not key or given.get(key)]}
         return given
 
     @field_validator("examples")
@@ -232,7 +226,8 @@ def load(path: Path | str, base: str = "") -> Study:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "study"
-        raise ValueError(f"{path}: {where}: {first['msg']} (got {first['input']!r})") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{path}: {where}: {message} (got {first['input']!r})") from None
 
 
 def runs(study: Study, folder: str | None = None) -> list[Run]:
@@ -242,102 +237,143 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
         study: The study.
         folder: Where it is built, relative to the project root; `build/<study>` by default.
     """
-    folder = folder or f"build/{study.name}"
-    models = {"base": study.base, "untrained": f"untrained:{study.base}"}
-    tuned: dict[str, FinetuneTask] = {}
-    result: list[Run] = []
-    common = {"study": study.name}
+    steps = _Steps(study, folder or f"build/{study.name}")
+    groups = steps.tunings(), steps.states(), steps.comparisons(), steps.structural_probes(), steps.edge_probes()
+    listed = [run for group in groups for run in group]
+    return [*listed, *steps.effects(listed)]
 
-    def add(name: str, notebook: str, title: str, needs: tuple[str, ...], /, **parameters: object) -> None:
-        output = {"output": f"{folder}/tables/{name}.parquet"}
-        result.append(Run(name, notebook, {**parameters, **common, **output}, needs, title))
 
-    def tune(task: FinetuneTask, name: str, seed: int, needs: tuple[str, ...] = (), /, **changed: object) -> None:
+@dataclass(frozen=True)
+class _Steps:
+    """The runs of a study, group by group; a model is called `base`, `untrained` or, as tuned, by task and seed: `nli-1`."""
+
+    study: Study
+    folder: str
+
+    def run(self, name: str, notebook: str, title: str, needs: tuple[str, ...], parameters: dict[str, Any]) -> Run:
+        common = {"study": self.study.name, "output": f"{self.folder}/tables/{name}.parquet"}
+        return Run(name, notebook, parameters | common, needs, title)
+
+    # ---- models
+
+    @property
+    def tuned(self) -> list[str]:
+        return [f"{task.task}-{seed}" for task in self.study.tasks for seed in task.seeds]
+
+    @property
+    def models(self) -> list[str]:
+        return ["base", "untrained", *self.tuned]
+
+    @property
+    def first_seeds(self) -> set[str]:
+        """The models of which everything is measured; of further seeds, what shows how far seeds differ."""
+        return {f"{task.task}-{task.seeds[0]}" for task in self.study.tasks}
+
+    def checkpoint(self, model: str) -> str:
+        known = {"base": self.study.base, "untrained": f"untrained:{self.study.base}"}
+        return known.get(model) or f"{self.folder}/models/{model}"
+
+    def made_by(self, model: str) -> tuple[str, ...]:
+        """Name the run that makes a model, if any does."""
+        return (f"finetune-{model}",) if model in self.tuned else ()
+
+    # ---- groups of runs
+
+    def tunings(self) -> Iterator[Run]:
+        """Tune; what single layers are good for costs one training each, and is asked with the first seed alone."""
+        for task in self.study.tasks:
+            first = task.seeds[0]
+            for seed in task.seeds:
+                name = f"{task.task}-{seed}"
+                more: dict[str, Any] = (
+                    {"reverted_layers": task.reverted_layers, "keep_at": task.keep_at} if seed == first else {}
+                )
+                more["save"] = self.checkpoint(name)
+                yield self.tuning(task, seed, name, f"{task.task}, seed {seed}", (), more)
+            for frozen in task.frozen_layers:
+                name = f"{task.task}-frozen{frozen}-{first}"
+                yield self.tuning(task, first, name, name, (), {"frozen_layers": frozen})
+            for kept in task.kept_layers:  # the tuned encoder without its top, as it is, under a new task head
+                name, whole = f"{task.task}-kept{kept}-{first}", f"{task.task}-{first}"
+                lower = {"model": self.checkpoint(whole), "kept_layers": kept, "frozen_layers": kept}
+                yield self.tuning(task, first, name, name, self.made_by(whole), lower)
+
+    def tuning(
+        self, task: FinetuneTask, seed: int, name: str, title: str, needs: tuple[str, ...], changed: dict[str, Any]
+    ) -> Run:
         lists = {"seeds", "frozen_layers", "kept_layers", "reverted_layers", "keep_at"}
-        setting = task.model_dump(exclude=lists) | {"model": study.base, "resamples": study.resamples}
+        setting = task.model_dump(exclude=lists) | {"model": self.study.base, "resamples": self.study.resamples}
         setting |= {"reverted_layers": [], "keep_at": []}
-        title = f"{task.task}, seed {seed}" if name in models else name
-        add(f"finetune-{name}", "finetune", title, needs, **setting | changed, seed=seed, name=name)
+        return self.run(f"finetune-{name}", "finetune", title, needs, setting | changed | {"seed": seed, "name": name})
 
-    for task in study.tasks:
-        for seed in task.seeds:
-            name = f"{task.task}-{seed}"
-            models[name], tuned[name] = f"{folder}/models/{name}", task
-            first = {"reverted_layers": task.reverted_layers, "keep_at": task.keep_at} if seed == task.seeds[0] else {}
-            tune(task, name, seed, save=models[name], **first)
-        # what the layers are good for costs one training each: with the first seed alone
-        seed = task.seeds[0]
-        for frozen in task.frozen_layers:
-            tune(task, f"{task.task}-frozen{frozen}-{seed}", seed, frozen_layers=frozen)
-        for kept in task.kept_layers:  # the tuned encoder without its top, as it is, under a new task head
-            name = f"{task.task}-{seed}"
-            lower = {"model": models[name], "kept_layers": kept, "frozen_layers": kept}
-            tune(task, f"{task.task}-kept{kept}-{seed}", seed, (f"finetune-{name}",), **lower)
+    def states(self) -> Iterator[Run]:
+        """Compute the hidden states of every model."""
+        similar = self.study.similarity
+        for name in self.models:
+            setting = {
+                "model": self.checkpoint(name), "name": name, "corpora": self.study.measured(),
+                "examples": self.study.examples, "apart": [similar.lengths_of] if similar.lengths_of else [],
+                "words": similar.words, "resamples": self.study.resamples,
+            }  # fmt: skip
+            yield self.run(f"states-{name}", "hidden_states", name, self.made_by(name), setting)
 
-    for name, model in models.items():
-        needs = (f"finetune-{name}",) if name in tuned else ()
-        add(
-            f"states-{name}",
-            "hidden_states",
-            name,
-            needs,
-            model=model,
-            name=name,
-            corpora=study.measured(),
-            examples=study.examples,
-            apart=[study.similarity.lengths_of] if study.similarity.lengths_of else [],
-            words=study.similarity.words,
-            resamples=study.resamples,
-        )
+    def comparisons(self) -> Iterator[Run]:
+        """Compare every model with the base; and two seeds of each tuning, which differ by the noise in what changed."""
+        for name in self.tuned:
+            yield self.comparison(name, "base", "score")
+        yield self.comparison("untrained", "base", "floor")
+        for task in self.study.tasks:
+            if len(task.seeds) > 1:
+                yield self.comparison(f"{task.task}-{task.seeds[1]}", f"{task.task}-{task.seeds[0]}", "floor")
 
-    first_seeds = {f"{task.task}-{task.seeds[0]}" for task in study.tasks}
-    whole = study.similarity.model_dump()
-    short = whole | {"grid_methods": [], "classes": [], "lengths_of": "", "as_long": []}
+    def comparison(self, name: str, reference: str, role: str) -> Run:
+        setting = {
+            "model": self.checkpoint(name), "name": name, "reference_model": self.checkpoint(reference),
+            "reference_name": reference, "role": role, "resamples": self.study.resamples,
+            "second_sample": name in self.first_seeds, **self.study.similarity.model_dump(),
+        }  # fmt: skip
+        if name not in self.first_seeds:
+            setting |= {"grid_methods": [], "classes": [], "lengths_of": "", "as_long": []}
+        needs = (f"states-{reference}", f"states-{name}")
+        return self.run(f"similarity-{reference}-{name}", "similarity", f"{reference} and {name}", needs, setting)
 
-    def compare(name: str, reference: str, role: str) -> None:
-        add(
-            f"similarity-{reference}-{name}", "similarity", f"{reference} and {name}",
-            (f"states-{reference}", f"states-{name}"),
-            model=models[name], name=name, reference_model=models[reference], reference_name=reference, role=role,
-            resamples=study.resamples, second_sample=name in first_seeds, **(whole if name in first_seeds else short),
-        )  # fmt: skip
+    def structural_probes(self) -> Iterator[Run]:
+        """Probe every model for trees; of further seeds of the probe, a job each, the scores alone."""
+        asked = self.study.structural_probe
+        for name in self.models:
+            seed, *others = asked.seeds + (asked.more_seeds if name == "base" else [])
+            setting = asked.model_dump(exclude={"seeds", "more_seeds", "more_ranks"})
+            ranks = asked.more_ranks if name == "base" else []
+            yield self.probe("structural_probe", name, setting | {"seeds": [seed], "more_ranks": ranks})
+            for other in others:
+                alone = {"seeds": [other], "more_ranks": [], "shown": 0}
+                yield self.probe("structural_probe", name, setting | alone, other)
 
-    for name in tuned:
-        compare(name, "base", "score")
-    compare("untrained", "base", "floor")
-    for task in study.tasks:  # what two seeds of one fine-tuning differ by: the noise in "changed"
-        if len(task.seeds) > 1:
-            compare(f"{task.task}-{task.seeds[1]}", f"{task.task}-{task.seeds[0]}", "floor")
-    structural, edges = study.structural_probe, study.edge_probe
+    def edge_probes(self) -> Iterator[Run]:
+        """Probe every model for labels of spans, where the study asks for any."""
+        if self.study.edge_probe is None:
+            return
+        for name in self.models:
+            further = name in set(self.tuned) - self.first_seeds
+            scores_alone = {"description": False, "mixed": False} if further else {}
+            yield self.probe("edge_probe", name, self.study.edge_probe.model_dump() | scores_alone)
 
-    def probe(notebook: str, name: str, setting: dict[str, object], seed: int | None = None) -> None:
+    def probe(self, notebook: str, name: str, setting: dict[str, Any], seed: int | None = None) -> Run:
         called, title = (name, name) if seed is None else (f"{name}-probe{seed}", f"{name}, probe seed {seed}")
-        add(
-            f"{notebook}-{called}", notebook, title, (f"states-{name}",), model=models[name], name=name,
-            role="control" if name == "untrained" else "score", resamples=study.resamples, **setting,
-        )  # fmt: skip
+        about = {
+            "model": self.checkpoint(name), "name": name, "role": "control" if name == "untrained" else "score",
+            "resamples": self.study.resamples,
+        }  # fmt: skip
+        return self.run(f"{notebook}-{called}", notebook, title, (f"states-{name}",), about | setting)
 
-    lists = {"seeds", "more_seeds", "more_ranks"}
-    for name in models:
-        one, *others = structural.seeds + (structural.more_seeds if name == "base" else [])
-        ranks = structural.more_ranks if name == "base" else []
-        plain = structural.model_dump(exclude=lists) | {"seeds": [one], "more_ranks": ranks}
-        probe("structural_probe", name, plain)
-        for seed in others:  # a job each, of its scores alone
-            probe("structural_probe", name, plain | {"seeds": [seed], "more_ranks": [], "shown": 0}, seed)
-    for name in models:
-        short = {"description": False, "mixed": False} if name in set(tuned) - first_seeds else {}
-        if edges:
-            probe("edge_probe", name, edges.model_dump() | short)
-    for task in study.tasks:
-        if task.reverted_layers:
-            name = f"{task.task}-{task.seeds[0]}"
+    def effects(self, listed: list[Run]) -> Iterator[Run]:
+        """Set the change of layers beside what they do, for models that were also scored without it; reads the tables of others."""
+        for name in (f"{task.task}-{task.seeds[0]}" for task in self.study.tasks if task.reverted_layers):
             probes = [
                 run.name
-                for run in result
+                for run in listed
                 if run.notebook.endswith("_probe") and run.parameters["name"] in ("base", name)
             ]
-            needed = (f"finetune-{name}", f"similarity-base-{name}", *probes)
-            setting = {"name": name, "reference_name": "base", "tables_folder": f"{folder}/tables"}
-            add(f"change_and_function-{name}", "change_and_function", name, needed, **setting)
-    return result
+            needs = (f"finetune-{name}", f"similarity-base-{name}", *probes)
+            setting = {"name": name, "reference_name": "base", "tables_folder": f"{self.folder}/tables"}
+            yield self.run(f"change_and_function-{name}", "change_and_function", name, needs, setting)

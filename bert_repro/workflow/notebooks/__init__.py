@@ -94,6 +94,15 @@ def parameters(notebook: Path) -> list[Parameter]:
     return result
 
 
+def metadata(notebook: Path) -> dict[str, Any]:
+    """Give what a notebook says of itself.
+
+    Raises:
+        ValueError: Not a notebook.
+    """
+    return _read(notebook).get("metadata", {})
+
+
 def check(notebook: Path, given: dict[str, object]) -> None:
     """Refuse settings that a notebook does not declare, or not with this type.
 
