@@ -9,7 +9,7 @@ import yaml
 from planted import claim, content, curves, probe, table
 
 from bert_repro.files import ROOT
-from bert_repro.results import claims, verdicts
+from bert_repro.results import claims, selection, verdicts
 from bert_repro.workflow import study
 
 IDS = [
@@ -51,9 +51,9 @@ def test_rows_that_a_claim_compares_keep_their_replicates():
             *curves({"nli": (0.9, 0.5)}, corpus="wiki", rows="[CLS]"),
         ]
     )
-    kept = claims.selected(rows)
+    kept = selection.selected(rows)
     assert kept.tolist() == (rows["rows"].isna()).tolist()
-    assert not claims.selected(rows.assign(role="baseline")).any()
+    assert not selection.selected(rows.assign(role="baseline")).any()
 
 
 def broken(path, change):

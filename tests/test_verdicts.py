@@ -6,7 +6,7 @@ import pytest
 from planted import NOISE, claim, content, curves, probe, row, table
 from test_claims import IDS
 
-from bert_repro.results import claims, intervals, verdicts
+from bert_repro.results import claims, intervals, selection, verdicts
 
 
 def judge(rows, study="paper", gates=None, gates_of_claim=(), **options):
@@ -274,7 +274,7 @@ def test_equal_trainings_are_paired_by_seed_and_others_are_not():
 
 def test_seeds_of_different_tasks_are_not_pooled():
     with pytest.raises(ValueError, match="seeds of different tasks pooled, t and u: average one task at a time"):
-        verdicts.repeats([("t-1", None, 1, None, "t"), ("u-1", None, 1, None, "u")], np.zeros(2), [NOISE, NOISE])
+        selection.repeats([("t-1", None, 1, None, "t"), ("u-1", None, 1, None, "u")], np.zeros(2), [NOISE, NOISE])
 
 
 def test_the_order_of_one_measure_is_asked_of_another_only_where_it_has_one():
