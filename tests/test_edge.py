@@ -8,6 +8,7 @@ import networkx
 import numpy as np
 import pandas as pd
 import pytest
+from planted import States
 from scipy.special import log_softmax, softmax
 
 from bert_repro import corpora
@@ -19,16 +20,6 @@ from bert_repro.results import intervals
 from bert_repro.workflow import study
 
 TAGS = ("DET", "NOUN", "VERB")
-
-
-class States:
-    """What a probe reads: `vectors(rows, layers)` and `hidden`; layers are positions."""
-
-    def __init__(self, array):
-        self.array, self.hidden = array, array.shape[2]
-
-    def vectors(self, rows, layers=None):
-        return self.array[list(layers)][:, rows]
 
 
 def labels_of(count, seed, types=300):

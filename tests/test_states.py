@@ -62,13 +62,9 @@ def apart(monkeypatch):
     asked = []
     monkeypatch.setattr(compute._Encoder, "network", property(shared_network))
 
-    def here(arguments):
-        asked.append(arguments)
-        at = arguments.index("--max-length")
-        options = dict(zip(arguments[at::2], arguments[at + 1 :: 2], strict=True))
-        given = {name.removeprefix("--"): value for name, value in options.items() if name != "--max-length"}
-        setting = states.Setting(int(options["--max-length"]), **given)
-        compute.compute(arguments[0], arguments[1:at], setting)
+    def here(model, wanted, setting):
+        asked.append(wanted)
+        compute.compute(model, wanted, setting)
 
     monkeypatch.setattr(states, "_compute_apart", here)
     return asked
@@ -279,8 +275,8 @@ def test_a_corpus_is_read_once_to_know_it(own_store, apart, monkeypatch):
 
 def test_states_are_computed_once(own_store, apart, monkeypatch):
     first = states.get_all("tiny", ["ewt:dev[5]", "wiki[5]"])
-    assert [len(arguments) for arguments in apart] == [11]  # both by one process
-    monkeypatch.setattr(states, "_compute_apart", lambda arguments: pytest.fail("computed again"))
+    assert apart == [["ewt:dev[5]", "wiki[5]"]]  # both by one process
+    monkeypatch.setattr(states, "_compute_apart", lambda *asked: pytest.fail("computed again"))
     again = states.get_all("tiny", ["ewt:dev[5]", "wiki[5]"])
     for one, other in zip(first, again, strict=True):
         rows = np.arange(len(one.rows))

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import csr_array
 from scipy.special import expit, log_expit, log_softmax
 
+from bert_repro.probes import States
 from bert_repro.probes.spans import Labelled, averages
 from bert_repro.probes.training import Fit, fit
 from bert_repro.results import intervals
@@ -254,12 +255,14 @@ class EdgeProbe:
         first = parts["last" if self.kind == "linear" else "first"]
         return first.reshape(len(first), self.spans, -1, first.shape[-1]).swapaxes(0, 1)
 
-    def fit(self, train: Labelled, train_states: Any, dev: Labelled, dev_states: Any, label: str = "edge probe") -> Fit:
+    def fit(
+        self, train: Labelled, train_states: States, dev: Labelled, dev_states: States, label: str = "edge probe"
+    ) -> Fit:
         """Train on one split, choosing the best epoch of each layer on another.
 
         Args:
             train: Spans to learn from.
-            train_states: Where their rows are read: anything with `vectors(rows, layers)` and `hidden`.
+            train_states: Where their rows are read.
             dev: Spans to choose the epoch by.
             dev_states: Where their rows are read.
             label: Shown beside the progress bar.
@@ -281,7 +284,7 @@ class EdgeProbe:
         return result
 
     def _batches(
-        self, spans: Labelled, states: Any, generator: np.random.Generator | None
+        self, spans: Labelled, states: States, generator: np.random.Generator | None
     ) -> Iterator[tuple[np.ndarray, Batch]]:
         """Make batches of sentences, in random order where a generator is given; also say which spans they hold."""
         sentences = int(spans.sentence[-1]) + 1
@@ -298,7 +301,7 @@ class EdgeProbe:
             local = np.stack([starts, starts + mine[..., 1] - mine[..., 0]], -1)
             yield items, Batch(vectors, averages(local, len(rows)), spans.gold[items])
 
-    def read(self, spans: Labelled, states: Any) -> Read:
+    def read(self, spans: Labelled, states: States) -> Read:
         """Say what the probes make of every span."""
         layers, active = len(self.layers), np.arange(len(self.layers))
         parts = self._parts(self.parameters)
