@@ -179,6 +179,9 @@ def _list(what: str) -> None:
         lines.append(
             "or a file: .conllu, .tsv, .json, .jsonl, .txt, each also .gz; a split as in ewt:dev, a draw as in mnli:dev[500], the rest as in mnli:dev[-500]"
         )
+        lines.append(
+            "wiki~mnli:dev[500]: sentences of wiki in the layout of those pairs; wiki~squad:dev: passages of wiki under SQuAD's questions"
+        )
     elif what == "tasks":
         from bert_repro.finetune import TASKS
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bert_repro.results import claims, intervals, scores, tables
+from bert_repro.results import claims, intervals, scores, tables, verdicts
 
 LAYERS = range(7)
 NOISE = np.random.default_rng(0)
@@ -59,11 +59,6 @@ def study(effect=lambda layer: layer, restored=lambda layer: layer, size=1e-3, t
     return tables.tidy(rows, study="paper")
 
 
-def correlated(table):
-    rows = tables.tidy(scores.rank_correlations(scores.by_layer(table, "parsing-1")), role="score")
-    return rows.set_index(["target", "probe"])
-
-
 def test_each_layer_has_its_change_and_what_came_of_it():
     by_layer = scores.by_layer(study(), "parsing-1")
     found = by_layer.pivot(index=["target", "probe"], columns="layer", values="value").astype(float)
@@ -84,35 +79,75 @@ def test_the_probe_seed_is_the_first_that_both_models_have():
     pd.testing.assert_frame_equal(more, scores.by_layer(table, "parsing-1"))
 
 
-def test_a_planted_order_gives_one_and_its_reverse_minus_one():
-    rho = correlated(study(restored=lambda layer: 9 - layer))
-    assert rho.loc["probe_change", "value"].tolist() == [1.0, 1.0]
-    assert (rho.loc["probe_change", "ci_low"] > 0.9).all() and (rho["n"] == 7).all()
-    assert rho.loc[("restored_layer", "las"), "value"] == -1 and rho.loc[("restored_layer", "las"), "ci_high"] < -0.9
+def several(effect, models=6, size=1e-4):
+    """Encoders whose change grows with depth, each in its own way; `effect` gives what comes of a layer's own share of it."""
+    own = np.random.default_rng(1).normal(size=(models, len(LAYERS)))
+    change = np.arange(7) / 10 + 0.02 * own
+    rows = []
+    for m in range(models):
+        for layer in LAYERS:
+            for target, value in (("change", change[m, layer]), ("probe_change", 0.05 * layer + effect(m, layer, own))):
+                probe = "rsa" if target == "change" else "UUAS, distance"
+                rows.append({"model": f"m{m}", "layer": layer, "target": target, "probe": probe, "value": value})
+    return tables.tidy(rows, role="score")
 
 
-def test_noise_is_no_order():
-    rho = correlated(study(restored=lambda layer: 0.0, size=0.02)).loc[("restored_layer", "las")]
-    assert rho["ci_low"] < 0 < rho["ci_high"] and rho["ci_high"] - rho["ci_low"] > 0.8
+def correlation(layers):
+    (row,) = scores.residual_correlations(layers)
+    return row
 
 
-def test_spearman_shares_ranks_among_ties_and_a_constant_side_has_no_order():
-    left = np.array([[1.0, 2, 2, 3], [1, 1, 1, 1], [3, 1, 2, 0]])
-    right = np.array([[10.0, 20, 20, 30], [1, 2, 3, 4], [0, 2, 1, 3]])
-    assert scores.spearman(left, right) == pytest.approx([1, 0, -1])
-    some = NOISE.normal(size=(50, 7)), NOISE.normal(size=(50, 7))
-    naive = [pd.Series(a).corr(pd.Series(b), method="spearman") for a, b in zip(*some, strict=True)]
-    assert scores.spearman(*some) == pytest.approx(naive)
+def test_a_planted_relation_is_found_and_its_reverse():
+    found = correlation(several(lambda m, layer, own: 0.01 * own[m, layer]))
+    assert found["value"] == pytest.approx(1) and found["ci_low"] > 0.35 and (found["n"], found["units"]) == (42, 6)
+    found = correlation(several(lambda m, layer, own: -0.01 * own[m, layer]))
+    assert found["value"] == pytest.approx(-1) and found["ci_high"] < -0.35
+
+
+def test_what_grows_with_depth_in_every_encoder_is_no_relation():
+    """Change and effect rise together over the layers of each encoder, rank correlation 1, but not over encoders."""
+    noise = np.random.default_rng(2).normal(size=(6, 7))
+    found = correlation(several(lambda m, layer, own: 1e-3 * noise[m, layer]))
+    assert found["ci_low"] < 0 < found["ci_high"] and abs(found["value"]) < 0.5
+
+
+def test_relations_are_found_by_chance_as_often_as_is_said():
+    generator, found = np.random.default_rng(3), 0
+    for _ in range(200):
+        noise = generator.normal(size=(2, 5, 7))
+        rows = [
+            {"model": f"m{m}", "layer": layer, "target": target, "probe": "x", "value": noise[side, m, layer]}
+            for side, target in enumerate(("change", "probe_change")) for m in range(5) for layer in LAYERS
+        ]  # fmt: skip
+        row = correlation(tables.tidy(rows, role="score"))
+        found += not row["ci_low"] <= 0 <= row["ci_high"]
+    assert 2 <= found <= 22
+
+
+def test_with_too_few_encoders_no_outcome_decides():
+    row = correlation(several(lambda m, layer, own: 0.01 * own[m, layer], models=4))
+    assert row["value"] == pytest.approx(1) and (row["ci_low"], row["ci_high"]) == (-1, 1)
+    assert not list(scores.residual_correlations(several(lambda m, layer, own: 0.0, models=1)))
 
 
 def test_the_claim_reads_these_rows():
-    def judged(table):
-        rows = tables.tidy(scores.rank_correlations(scores.by_layer(table, "parsing-1")), role="score", notebook="change_and_function",
-                           model="parsing-1", task="parsing", seed=1, layers_changed="all", study="paper")  # fmt: skip
-        return claims.verdicts(claims.load(), rows, "paper").set_index("id").loc["similarity-predicts-function"]
+    def judged(effect, **options):
+        rows = tables.tidy(scores.residual_correlations(several(effect, **options)), role="score", notebook="change_and_function",
+                           study="paper")  # fmt: skip
+        return verdicts.verdicts(claims.load(), rows, "paper").set_index("id").loc["similarity-predicts-function"]
 
-    assert judged(study())["verdict"] == "supported" and judged(study())["n_pairs"] == 3
-    assert judged(study(restored=lambda layer: 9 - layer))["verdict"] == "contradicted"
+    assert judged(lambda m, layer, own: 0.01 * own[m, layer])["verdict"] == "supported"
+    assert judged(lambda m, layer, own: -0.01 * own[m, layer])["verdict"] == "contradicted"
+    assert judged(lambda m, layer, own: 0.01 * own[m, layer], models=3)["verdict"] == "inconclusive"
+
+
+def test_models_that_were_not_probed_are_left_out():
+    table = study()
+    assert set(scores.compared(table, ["parsing-1", "nli-1"])["model"]) == {"parsing-1"}
+    with pytest.raises(ValueError, match="no rsa of 'nli-1' with 'base' in the tables: run its similarity first"):
+        scores.compared(table, ["nli-1"])
+    with pytest.raises(ValueError, match="no model was named"):
+        scores.compared(table, [])
 
 
 def test_what_cannot_be_set_side_by_side_is_refused():

@@ -4,13 +4,12 @@ import datetime
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import yaml
 from planted import claim, content, curves, probe, table
 
 from bert_repro.files import ROOT
-from bert_repro.results import claims, verdicts
+from bert_repro.results import claims, selection, verdicts
 from bert_repro.workflow import study
 
 IDS = [
@@ -45,10 +44,16 @@ def test_neutral_text_has_the_name_that_each_study_gives_it(path):
 
 
 def test_rows_that_a_claim_compares_keep_their_replicates():
-    rows = table([*probe(), *curves({"nli": (0.9, 0.5)}, corpus="wiki"), *curves({"nli": (0.9, 0.5)}, corpus="wiki", rows="[CLS]")])
-    kept = claims.selected(rows)
+    rows = table(
+        [
+            *probe(),
+            *curves({"nli": (0.9, 0.5)}, corpus="wiki"),
+            *curves({"nli": (0.9, 0.5)}, corpus="wiki", rows="[CLS]"),
+        ]
+    )
+    kept = selection.selected(rows)
     assert kept.tolist() == (rows["rows"].isna()).tolist()
-    assert not claims.selected(rows.assign(role="baseline")).any()
+    assert not selection.selected(rows.assign(role="baseline")).any()
 
 
 def broken(path, change):
@@ -86,9 +91,15 @@ def broken(path, change):
             lambda c: c["claims"][0]["tests"][0].update(contrast={"order": [{"task": "x"}, {"task": "y"}]}),
             r"expected `order`",
         ),
-        (lambda c: c["claims"][0]["tests"][0].update(primary=None), r"claim planted: .*no test of the claim is primary: say which"),
+        (
+            lambda c: c["claims"][0]["tests"][0].update(primary=None),
+            r"claim planted: .*no test of the claim is primary: say which",
+        ),
         (lambda c: c["claims"][0]["tests"][0]["margin"].update(unit=""), r"claim planted\.tests\.0\.margin\.unit: "),
-        (lambda c: c["claims"][0].update(gates=["x"]), r"claim planted names gates that are not there: \['x'\]; there are \[\]"),
+        (
+            lambda c: c["claims"][0].update(gates=["x"]),
+            r"claim planted names gates that are not there: \['x'\]; there are \[\]",
+        ),
         (lambda c: c.update(extra=1), r"extra: Extra inputs"),
     ],
 )

@@ -14,9 +14,9 @@ from test_readers import PAIRS, SMALL, file
 
 from bert_repro import corpora
 from bert_repro.__main__ import main
-from bert_repro.corpora import readers
+from bert_repro.corpora import places, readers
 from bert_repro.corpora.sources import Origin, Source
-from bert_repro.files import CLONED, ROOT
+from bert_repro.files import CLONED, ROOT, sha256
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def clone(tmp_path, monkeypatch):
     path = tmp_path / "data" / "ud_ewt" / "en_ewt-ud-dev.conllu.gz"
     path.parent.mkdir(parents=True)
     file(path.parent, path.name, SMALL)
-    listed = f"{corpora.sha256(path)}  ud_ewt/{path.name}\n"
+    listed = f"{sha256(path)}  ud_ewt/{path.name}\n"
     (tmp_path / "data" / "files.sha256").write_text(listed)
-    monkeypatch.setattr(corpora, "CLONED", tmp_path / "data")
+    monkeypatch.setattr(places, "CLONED", tmp_path / "data")
     monkeypatch.delenv("BERT_REPRO_DATA", raising=False)
     return path
 

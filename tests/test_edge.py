@@ -8,6 +8,7 @@ import networkx
 import numpy as np
 import pandas as pd
 import pytest
+from planted import States
 from scipy.special import log_softmax, softmax
 
 from bert_repro import corpora
@@ -19,16 +20,6 @@ from bert_repro.results import intervals
 from bert_repro.workflow import study
 
 TAGS = ("DET", "NOUN", "VERB")
-
-
-class States:
-    """What a probe reads: `vectors(rows, layers)` and `hidden`; layers are positions."""
-
-    def __init__(self, array):
-        self.array, self.hidden = array, array.shape[2]
-
-    def vectors(self, rows, layers=None):
-        return self.array[list(layers)][:, rows]
 
 
 def labels_of(count, seed, types=300):
@@ -259,6 +250,17 @@ def test_loss_and_gradient(kind, mixed, several):
         assert gradient[at] == pytest.approx((up - down)[at[0]] / 2e-6, rel=1e-5, abs=1e-7)
     alone, own = probe.loss(parameters[[0, 2]], batch, np.array([0, 2]), True)
     assert np.allclose(alone, losses[[0, 2]]) and np.allclose(own, gradient[[0, 2]])
+
+
+def test_first_weights_follow_the_seed_alone():
+    """`first` is drawn before `last`, in every process."""
+    begun = EdgeProbe([0, 2], "mlp", 3, seed=7)._begin(5, 2, 4, np.ones(2))
+    for vector, layer in zip(begun, (0, 2), strict=True):
+        draw = np.random.default_rng([7, layer])
+        first = draw.uniform(-1, 1, (10, 3)) / np.sqrt(10)
+        last = draw.uniform(-1, 1, (3, 4)) / np.sqrt(3)
+        expected = np.concatenate([first.ravel(), np.zeros(3), last.ravel(), np.zeros(4)])
+        assert np.array_equal(vector, expected.astype(np.float32))
 
 
 def test_spans_are_means_of_their_words():

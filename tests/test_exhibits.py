@@ -47,7 +47,7 @@ def test_the_page_has_caption_data_notebook_runs_commit_and_commands(folder):
     bundle = shown(folder)._repr_mimebundle_()
     page = bundle["text/html"]
     assert page.startswith('<figure class="bert-repro-exhibit" id="fig-one">') and page.count("Plotly.newPlot") == 1
-    assert "What is seen.</figcaption>" in page and "CSV, 3 rows" in page
+    assert "What is seen. <small>" in page and "CSV, 3 rows" in page
     assert '<span data-run="similarity-base-nli-1">' in page and "nli-2" not in page and "commit 0123456" in page
     assert "make report STUDY=studies/minilm.yaml" in page and "rerun similarity-base-nli-1 -p layers" in page
     data = pd.read_csv(io.StringIO(bundle["text/csv"]))
@@ -108,3 +108,16 @@ def test_every_figure_of_a_chapter_is_an_exhibit(path):
             if name in code
         ]
         assert cell["cell_type"] != "code" or not drawn or "figures.exhibit(" in code, code
+
+
+def test_a_caption_says_how_much_is_behind_it():
+    rows = pd.DataFrame(
+        {
+            "n": [4996, 5021, 5000, None],
+            "units": [203, 350, None, None],
+            "task": ["nli", "nli", "squad", None],
+            "seed": [1, 2, 1, None],
+        }
+    )
+    assert exhibits.counted(rows) == "n 4,996 to 5,021; 203 to 350 units resampled; 2 seeds of nli, 1 seed of squad."
+    assert exhibits.counted(rows[["n"]][:1]) == "n 4,996." and exhibits.counted(rows[["task"]]) == ""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_structural import States, bank_of, corpus
+from planted import States, bank_of, corpus
 
 from bert_repro.probes import experiments, scores
 

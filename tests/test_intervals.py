@@ -78,7 +78,9 @@ def test_difference_is_paired():
 
 
 def test_what_kept_fewer_replicates_is_paired_on_these():
-    assert intervals.difference(1.0, np.array([1.0, 2.0, 9.0]), 0.0, np.array([0.0, 1.0])) == pytest.approx((1.0, 1.0, 1.0))
+    assert intervals.difference(1.0, np.array([1.0, 2.0, 9.0]), 0.0, np.array([0.0, 1.0])) == pytest.approx(
+        (1.0, 1.0, 1.0)
+    )
 
 
 def test_a_jackknife_pairs_with_a_jackknife_alone():
@@ -116,7 +118,10 @@ def test_a_difference_is_paired_by_the_seeds_that_both_have():
     one = intervals.Repeats((1, 2, 3), np.array([1.0, 2.0, 3.0]), np.array([[1.0, 1.5], [2.0, 2.5], [3.0, 3.5]]))
     other = intervals.Repeats((3, 1), np.array([2.5, 0.5]), np.array([[2.5, 3.0], [0.5, 1.0]]))
     estimate = intervals.contrast(one, other, paired=True)
-    assert (estimate.value, estimate.units, estimate.seeds) == (0.5, 0.0, ((0.0, 1.0),)) and estimate.interval == (0.5, 0.5)
+    assert (estimate.value, estimate.units, estimate.seeds) == (0.5, 0.0, ((0.0, 1.0),)) and estimate.interval == (
+        0.5,
+        0.5,
+    )
     with pytest.raises(ValueError, match="no seed is common to both sides"):
         intervals.contrast(one, other._replace(seeds=(8, 9)), paired=True)
 

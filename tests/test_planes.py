@@ -133,6 +133,13 @@ def test_a_question_has_its_answer_marked_in_the_text():
     assert len(of["context"]) == len(item.second) - len(of["answer"])
 
 
+def test_a_question_in_whose_layout_other_text_stands_has_no_answer_and_both_are_credited():
+    (artefact,) = planes.project(*seen("squadshifts-wiki~squad:dev[1]"))
+    assert set(artefact["content"]["classes"]) == {"question", "context"}
+    assert artefact["content"]["corpus"] == "squadshifts-wiki~squad"
+    assert all(name in artefact["content"]["credit"] for name in ("SQuADShifts", "SQuAD 1.1"))
+
+
 def test_a_pair_has_two_sides_and_each_item_its_own_picture(tmp_path):
     path = tmp_path / "own.tsv"
     path.write_text(

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 
 from bert_repro.files import ROOT
-from bert_repro.results import provenance, tables
+from bert_repro.results import provenance, recorder, tables
 
 
 def small():
@@ -36,7 +36,7 @@ PARAMETERS = 'layers: list[int] = [0]  # which\nstudy: str = "smoke"\noutput: st
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A project of a notebook and a few modules, in place of this one."""
-    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    monkeypatch.setattr(recorder, "ROOT", tmp_path)
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     for name, code in MODULES.items():
         path = tmp_path / "bert_repro" / f"{name}.py"
@@ -95,7 +95,7 @@ def test_recorder_writes_table_manifest_and_artefacts(project, capsys):
     provenance.commit.cache_clear()
     namespace = {"layers": [0, 6], "study": "minilm", "output": "out/x.parquet", "unrelated": object()}
     extra = tables.artefacts([{"kind": "curve", "content": [1]}])
-    tables.Recorder("measure", namespace).write(small(), {"weights": "abc"}, extra)
+    recorder.Recorder("measure", namespace).write(small(), {"weights": "abc"}, extra)
     assert capsys.readouterr().out == "3 rows written to out/x.parquet\n"
     table = tables.merge(project / "out", "measure")
     assert set(table["study"]) == {"minilm"} and set(table["notebook"]) == {"measure"}
@@ -115,21 +115,21 @@ def test_recorder_writes_table_manifest_and_artefacts(project, capsys):
 
 
 def test_recorder_without_output_says_so_and_writes_nothing(project, capsys):
-    tables.Recorder("measure", {"layers": [0], "study": "s", "output": ""}).write(small(), {})
+    recorder.Recorder("measure", {"layers": [0], "study": "s", "output": ""}).write(small(), {})
     assert capsys.readouterr().out == "3 rows; no `output` parameter was given, so nothing was written\n"
     assert not list(project.rglob("*.parquet"))
 
 
 def test_recorder_refuses_an_empty_list_where_there_must_be_some(project):
     namespace = {"layers": [], "study": "s", "output": ""}
-    tables.Recorder("measure", namespace)
+    recorder.Recorder("measure", namespace)
     with pytest.raises(ValueError, match="layers is empty: at least one is needed"):
-        tables.Recorder("measure", namespace, some=["layers"])
+        recorder.Recorder("measure", namespace, some=["layers"])
 
 
 def test_recorder_refuses_a_notebook_that_lost_a_parameter(project):
     with pytest.raises(KeyError, match="study"):
-        tables.Recorder("measure", {"layers": [0], "output": ""})
+        recorder.Recorder("measure", {"layers": [0], "output": ""})
 
 
 def test_the_processor_has_a_name():

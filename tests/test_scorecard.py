@@ -3,26 +3,30 @@
 import re
 
 import pandas as pd
+import pytest
 
 from bert_repro.figures import scorecard
-from bert_repro.results import claims
+from bert_repro.results import claims, verdicts
 
 
-def judged(*verdicts, study="minilm"):
+def judged(*given, study="minilm"):
     known = claims.load().claims
     rows = [
         {"id": c.id, "claim": c.claim, "verdict": verdict, "effect": effect, "ci_low": effect, "ci_high": effect, "why": "So <b>it</b> is.",
-         "study": study, "n_pairs": 1}
-        for c, verdict in zip(known, (verdicts * len(known))[: len(known)], strict=True)
+         "study": study, "n_pairs": 1, "answer": f"{verdicts.ANSWERS[verdict]}. <b>Numbers</b>.", "agree": 3, "others": 4}
+        for c, verdict in zip(known, (given * len(known))[: len(known)], strict=True)
         for effect in [pd.NA if verdict == "not tested here" else 0.25]
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=list(claims.COLUMNS)).astype(claims.COLUMNS)
+    return pd.DataFrame(rows, columns=list(verdicts.COLUMNS)).astype(verdicts.COLUMNS)
 
 
-PAIRS = pd.DataFrame(
-    [("no-forgetting", "uuas of a & b", "zero", 0.1, 0.05, 0.15, "share", "no_drop", 0.03, 1, "supported")],
-    columns=["id", "measured", "against", "effect", "ci_low", "ci_high", "unit", "rule", "margin", "seeds", "verdict"],
-)
+def pair(effect=0.1, low=0.05, high=0.15, primary=True, verdict="supported", measured="uuas of a & b", task="parsing"):
+    return (
+        "no-forgetting", primary, task, measured, "zero", effect, low, high, "share", "no_drop", 0.03, "3 against 5 seeds", 0.5, verdict
+    )  # fmt: skip
+
+
+PAIRS = pd.DataFrame([pair()], columns=list(verdicts.PAIRS))
 
 
 def test_studies_stand_side_by_side_and_each_verdict_leads_to_its_claim():
@@ -48,18 +52,55 @@ def test_every_claim_has_a_section_with_its_margins_and_pairs():
     page = scorecard.sections(known, judged("supported"), PAIRS)
     assert re.findall(r'<section class="claim" id="([^"]+)">', page) == [claim.id for claim in known.claims]
     first = page.split("</section>")[0]
-    assert "1 pair compared" in first and "uuas of a &amp; b" in first and "+0.100 [+0.050, +0.150]" in first
-    assert "margin 0.03 share of edges" in first and 'href="edge_probe.html"' in first
-    assert "So &lt;b&gt;it&lt;/b&gt; is." in page and "<b>it" not in page
-    assert "pairs compared" not in page.split("</section>")[1]  # nothing to show, nothing shown
+    assert "1 contrast, the" in first and "uuas of a &amp; b" in first and "+0.100 [+0.050, +0.150]" in first
+    assert "3 against 5 seeds" in first and "3 of 4 further contrasts agree." in first
+    assert "margin 0.03 UUAS" in first and 'href="edge_probe.html"' in first
+    assert "So &lt;b&gt;it&lt;/b&gt; is." in page and "<b>" not in page
+    assert first.index("Yes. &lt;b&gt;Numbers") < first.index("<svg") < first.index("<details>")
+    assert "<svg" not in page.split("</section>")[1]  # nothing to show, nothing shown
+
+
+def test_the_picture_has_every_contrast_in_its_place():
+    rows = [
+        pair(),
+        pair(-0.1, -0.2, 0.0, verdict="inconclusive", task="squad"),
+        *[pair(0.2, 0.1, 0.3, primary=False)] * 3,
+    ]
+    drawn = scorecard.picture(pd.DataFrame(rows, columns=list(verdicts.PAIRS)))
+    assert (
+        drawn.count("<circle") == 5
+        and drawn.count('class="primary verdict-') == 2
+        and drawn.count("further contrasts") == 1
+    )
+    at = [float(x) for x in re.findall(r'<circle cx="([^"]+)"', drawn)]
+    shaded, width = map(float, re.search(r'class="holds" x="([^"]+)" y="14" width="([^"]+)"', drawn).groups())
+    zero = float(re.search(r'class="zero" x1="([^"]+)"', drawn)[1])
+    scale = (at[2] - at[1]) / 0.3  # pixels per unit
+    assert at[0] - zero == pytest.approx(0.1 * scale, abs=0.3) and zero - shaded == pytest.approx(0.03 * scale, abs=0.3)
+    assert shaded + width == scorecard.WIDTH - scorecard.RIGHT  # no end of a loss that is none
+    heights = [float(y) for y in re.findall(r'cy="([^"]+)"', drawn)]
+    assert heights == sorted(heights) and heights[-1] < float(re.search(r'viewBox="0 0 360 ([^"]+)"', drawn)[1])
+    assert scorecard.picture(PAIRS[:0]) == ""
+
+
+def test_rules_and_gates_are_laid_out():
+    known = claims.load()
+    page = scorecard.rules(known)
+    assert (
+        all(verdict in page for verdict in verdicts.ANSWERS)
+        and "Holm" in page
+        and page.count("at least") == len(known.gates)
+    )
 
 
 def test_what_all_pairs_have_in_common_is_said_once():
-    two = pd.concat([PAIRS.assign(measured=f"notebook x, corpus {corpus}, metric uuas") for corpus in ("a", "b")])
+    two = pd.DataFrame(
+        [pair(measured=f"notebook x, corpus {corpus}, metric uuas") for corpus in "ab"], columns=list(verdicts.PAIRS)
+    )
     page = scorecard.sections(claims.load(), judged("supported"), two).split("</section>")[0]
     assert (
-        "2 pairs compared" in page
-        and page.count("notebook x") == 1
+        "2 contrasts, the" in page
+        and page.partition("<details>")[2].count("notebook x") == 1
         and "In all of them: notebook x, metric uuas." in page
     )
     assert "<td>corpus a</td>" in page and "<td>corpus b</td>" in page
@@ -68,7 +109,7 @@ def test_what_all_pairs_have_in_common_is_said_once():
 def test_weakness_is_told_once():
     known = claims.load()
     capped = judged("inconclusive").assign(why=f"Would be supported: {known.claims[0].weakened_on.reason}. And so on.")
-    assert scorecard.sections(known, judged("supported"), PAIRS).count("At most inconclusive on") == 8
+    assert scorecard.sections(known, judged("supported"), PAIRS).count("At most inconclusive on") == 9
     assert "At most inconclusive" not in scorecard.sections(known, capped, PAIRS).split("</section>")[0]
 
 

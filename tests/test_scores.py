@@ -71,7 +71,9 @@ def spread_of_mean(seeds):
 
 
 def test_the_spread_of_seeds_enters_the_interval_from_two_on():
-    assert spread_of_mean(2) > 6 and 0.5 < spread_of_mean(5) < 2  # 12.7 and 2.8 standard errors of a mean of zeros and ones
+    assert (
+        spread_of_mean(2) > 6 and 0.5 < spread_of_mean(5) < 2
+    )  # 12.7 and 2.8 standard errors of a mean of zeros and ones
 
 
 def test_a_single_seed_has_no_mean_and_texts_are_not_mixed():

@@ -726,6 +726,30 @@ def test_a_sample_ends_at_500_sentences():
     assert [len(part) for part in parts] == [1000, 1000] and not set(parts[0]) & set(parts[1])
 
 
+@pytest.mark.parametrize("part", [0, 1])
+def test_where_few_long_items_hold_the_words_more_of_them_give_some(part):
+    rows = word_rows((6,) * 30)
+    drawn = similarity.draw(rows, 30, 5, part=part, units=12)
+    assert len(drawn) == 30 and not rows.loc[drawn, "special"].any() and (np.diff(drawn) > 0).all()
+    assert 10 <= rows.loc[drawn, "sentence"].nunique() <= 12 and rows.loc[drawn, "word"].nunique() == 6
+    assert np.array_equal(drawn, similarity.draw(rows, 30, 5, part=part, units=12))
+    first = rows.loc[similarity.draw(rows, 30, 5, units=12), "sentence"]
+    assert part == 0 or not {*first} & {*rows.loc[drawn, "sentence"]}
+    of_units = similarity.draw(rows, 30, 5, "[CLS]", part, units=12)
+    assert len(of_units) == 12 and {*rows.loc[drawn, "sentence"]} <= {*rows.loc[of_units, "sentence"]}
+    assert {*similarity.draw(rows, 30, 5, "NOUN", part, units=12)} <= {*drawn}
+
+
+def test_enough_short_sentences_are_drawn_as_ever():
+    rows = word_rows((3,) * 40)
+    assert np.array_equal(similarity.draw(rows, 30, 5, units=10), similarity.draw(rows, 30, 5))
+
+
+def test_more_units_than_there_are_is_refused():
+    with pytest.raises(ValueError, match="6 units were asked for, the corpus has 5: draw more of it, or ask for fewer"):
+        similarity.draw(word_rows(), 10, 1, units=6)
+
+
 CLASSES = {"[CLS]": {"[CLS]"}, "[SEP]": {"[SEP]"}, "content": {"w1", "w2", "w3", "w4"}, "function": {"w0"},
            "punctuation": {"w5"}, "VERB": {"w2"}}  # fmt: skip
 

@@ -62,13 +62,9 @@ def apart(monkeypatch):
     asked = []
     monkeypatch.setattr(compute._Encoder, "network", property(shared_network))
 
-    def here(arguments):
-        asked.append(arguments)
-        at = arguments.index("--max-length")
-        options = dict(zip(arguments[at::2], arguments[at + 1 :: 2], strict=True))
-        given = {name.removeprefix("--"): value for name, value in options.items() if name != "--max-length"}
-        setting = states.Setting(int(options["--max-length"]), **given)
-        compute.compute(arguments[0], arguments[1:at], setting)
+    def here(model, wanted, setting):
+        asked.append(wanted)
+        compute.compute(model, wanted, setting)
 
     monkeypatch.setattr(states, "_compute_apart", here)
     return asked
@@ -94,7 +90,7 @@ def naive(reference):
 
 @pytest.mark.parametrize(
     ("reference", "pooling"),
-    [("ewt:dev[40]", "mean"), ("ewt:dev[40]", "first"), ("mnli:dev[15]", "mean")],
+    [("ewt:dev[40]", "mean"), ("ewt:dev[40]", "first"), ("mnli:dev[15]", "mean"), ("wiki~squad:dev[3]", "mean")],
 )
 def test_stored_states_are_the_naive_mean_of_a_words_pieces(own_store, apart, monkeypatch, reference, pooling):
     monkeypatch.setattr(states, "SHARD", 120)
@@ -103,6 +99,7 @@ def test_stored_states_are_the_naive_mean_of_a_words_pieces(own_store, apart, mo
     assert everything.shape == (3, len(read.rows), 32) == (read.layers, len(read.rows), read.hidden)
     np.testing.assert_allclose(everything, naive(reference)[pooling], atol=1e-5)
     assert (read.rows["pieces"] > 1).any() and read.report.items == len(np.unique(read.rows["sentence"]))
+    assert {"corpus": read.corpus, "split": read.split} == corpora.columns(reference)
 
 
 def test_half_precision_is_close(own_store, apart):
@@ -278,8 +275,8 @@ def test_a_corpus_is_read_once_to_know_it(own_store, apart, monkeypatch):
 
 def test_states_are_computed_once(own_store, apart, monkeypatch):
     first = states.get_all("tiny", ["ewt:dev[5]", "wiki[5]"])
-    assert [len(arguments) for arguments in apart] == [11]  # both by one process
-    monkeypatch.setattr(states, "_compute_apart", lambda arguments: pytest.fail("computed again"))
+    assert apart == [["ewt:dev[5]", "wiki[5]"]]  # both by one process
+    monkeypatch.setattr(states, "_compute_apart", lambda *asked: pytest.fail("computed again"))
     again = states.get_all("tiny", ["ewt:dev[5]", "wiki[5]"])
     for one, other in zip(first, again, strict=True):
         rows = np.arange(len(one.rows))
@@ -525,7 +522,7 @@ def test_all_models_see_the_same_words(own_store, apart):
     assert one.key == again.key and (one.sentence == again.sentence).all()
     assert (one.vectors[1] == again.vectors[0][[0, 2]]).all() and not np.allclose(*one.vectors)
     assert len(one.sentence) >= 60 and (np.unique(one.sentence) == np.arange(one.sentence[-1] + 1)).all()
-    assert (one.corpus, one.split) == ("ewt", "dev")
+    assert (one.corpus, one.split) == ("ewt", "dev[40]")
     store = states.get("tiny", "ewt:dev[40]")
     usable = set(map(bytes, store.vectors(np.flatnonzero(~store.rows["special"]), [2])[0]))
     assert set(map(bytes, one.vectors[0][1])) <= usable  # whole words, no special tokens

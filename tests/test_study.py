@@ -92,6 +92,7 @@ def test_the_runs_of_a_small_study_by_name(tmp_path):
         "states-base", "states-untrained", "states-nli-3", "states-nli-5",
         "similarity-base-nli-3", "similarity-base-nli-5", "similarity-base-untrained", "similarity-nli-3-nli-5",
         "structural_probe-base", "structural_probe-untrained", "structural_probe-nli-3", "structural_probe-nli-5",
+        "change_and_function",
     ]  # fmt: skip
 
 
@@ -153,20 +154,20 @@ def test_examples_are_read_out_and_looked_at_but_nothing_is_measured_on_them(tmp
     assert len(study.runs(loaded)) == len(study.runs(study.load(write(tmp_path))))
 
 
-def test_change_and_function_are_set_side_by_side_where_layers_were_put_back(tmp_path):
+def test_change_and_function_are_set_side_by_side_over_all_tuned_models(tmp_path):
     content = yaml.safe_load(write(tmp_path).read_text())
     for probe in (None, SMALL["structural_probe"]):
-        task = content["tasks"][0] | {"reverted_layers": [1, 2]}
+        task = content["tasks"][0] | {"seeds": [1, 2]}
         loaded = study.load(write(tmp_path, tasks=[task], edge_probe=probe) if probe else write(tmp_path, tasks=[task]))
         (run,) = [run for run in study.runs(loaded, "out") if run.notebook == "change_and_function"]
-        name = f"{task['task']}-{loaded.tasks[0].seeds[0]}"
-        assert run.name == f"change_and_function-{name}" and run.parameters["tables_folder"] == "out/tables"
-        probes = {
-            f"{kind}-{one}"
-            for kind in ("structural_probe", *(["edge_probe"] if probe else []))
-            for one in ("base", name)
-        }
-        assert set(run.needs) == {f"finetune-{name}", f"similarity-base-{name}", *probes}
+        tuned = [f"{task['task']}-1", f"{task['task']}-2"]
+        assert run.parameters["names"] == tuned and run.parameters["tables_folder"] == "out/tables"
+        kinds = ("structural_probe", *(["edge_probe"] if probe else []))
+        probes = {f"{kind}-{model}" for kind in kinds for model in ("base", "untrained", *tuned)}
+        assert probes | {f"finetune-{model}" for model in tuned} <= set(run.needs)
+        assert {f"similarity-base-{model}" for model in tuned} <= set(run.needs)
+    alone = study.load(write(tmp_path, tasks=[content["tasks"][0] | {"seeds": [1]}]))
+    assert "change_and_function" not in {run.notebook for run in study.runs(alone)}
 
 
 def test_chapters_are_those_of_what_a_study_asks_for(tmp_path):

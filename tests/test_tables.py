@@ -169,6 +169,8 @@ def test_a_split_is_found_whatever_was_drawn_from_it():
         [row(0.5) | {"split": split} for split in ("test", "test[500]", "dev[-20]", "", None)], corpus="trees"
     )
     assert tables.of_split(table, "test").tolist() == [True, True, False, False, False]
+    laid_out = tables.tidy([row(0.5) | {"split": split} for split in ("test[9]~dev[60]", "test~dev")], corpus="a~b")
+    assert tables.of_split(laid_out, "test~dev").all() and not tables.of_split(laid_out, "test").any()
     assert not len(tables.of_split(table[:0], "test"))
 
 
@@ -282,7 +284,9 @@ def test_bands_of_a_curve_hold_at_once_and_each_curve_has_its_own():
         wider = intervals.wider_together(np.stack(list(table[mine]["replicates"])).astype(float))
         half = (table[mine]["ci_high"] - table[mine]["ci_low"]).to_numpy(float) / 2 * wider
         value = table[mine]["value"].to_numpy(float)
-        assert wide[mine][["ci_low", "ci_high"]].to_numpy(float) == pytest.approx(np.stack([value - half, value + half], -1))
+        assert wide[mine][["ci_low", "ci_high"]].to_numpy(float) == pytest.approx(
+            np.stack([value - half, value + half], -1)
+        )
     assert ((wide["ci_high"] - wide["ci_low"]) > (table["ci_high"] - table["ci_low"])).mean() > 0.9
     assert wide.drop(columns=["ci_low", "ci_high", "replicates"]).equals(
         table.drop(columns=["ci_low", "ci_high", "replicates"])
@@ -301,7 +305,10 @@ def test_paired_refuses_a_jackknife_beside_a_bootstrap():
 
 def test_rows_that_are_asked_for_keep_all_replicates_and_a_jackknife_is_known_as_one(tmp_path):
     drawn = np.random.default_rng(3).normal(size=(3, 1000))
-    rows = [{"role": "score", "metric": "uuas"} | intervals.row(0.5, of_row) for of_row in (*drawn[:2], drawn[2].view(intervals.Jackknifed))]
+    rows = [
+        {"role": "score", "metric": "uuas"} | intervals.row(0.5, of_row)
+        for of_row in (*drawn[:2], drawn[2].view(intervals.Jackknifed))
+    ]
     tables.write(tmp_path / "x.parquet", tables.tidy(rows), {}, whole=np.array([True, False, True]))
     read = tables.read(tmp_path / "x.parquet")["replicates"]
     assert list(map(len, read)) == [1000, intervals.KEPT, 1000]

@@ -6,10 +6,10 @@ import pytest
 from planted import NOISE, claim, content, curves, probe, row, table
 from test_claims import IDS
 
-from bert_repro.results import claims, intervals, verdicts
+from bert_repro.results import claims, intervals, selection, verdicts
 
 
-def judge(rows, study="paper", gates={}, gates_of_claim=(), **options):
+def judge(rows, study="paper", gates=None, gates_of_claim=(), **options):
     made = claims.Claims.model_validate(content(claim(gates=gates_of_claim, **options), gates=gates))
     return verdicts.verdicts(made, table(rows), study).iloc[0]
 
@@ -19,7 +19,9 @@ BASE = {"model": "base", "task": None}
 
 
 def planted_pair(rule, margin, low, high):
-    test = claims.Claims.model_validate(content(claim(a={"task": "x"}, rule="greater", margin=margin))).claims[0].tests[0]
+    test = (
+        claims.Claims.model_validate(content(claim(a={"task": "x"}, rule="greater", margin=margin))).claims[0].tests[0]
+    )
     estimate = intervals.Estimate((low + high) / 2, (high - low) / 2 / 1.959964)
     return verdicts.Pair(test.model_copy(update={"rule": rule}), {}, "a", "b", estimate, "1 seed")
 
@@ -140,7 +142,9 @@ def test_a_gate_keeps_out_what_was_not_learned_by_the_mean_over_seeds():
     dev = [r | {"value": 0.9, "split": "dev"} for r in tuned(0.75)]
     assert judge(probe(0.05) + dev + tuned(0.75), **options)["verdict"] == "not tested here"
     assert judge(probe(0.05), **options)["verdict"] == "supported"
-    with pytest.raises(ValueError, match="claim planted: gate parsing names a score that no table has: notebook finetune, metric las"):
+    with pytest.raises(
+        ValueError, match="claim planted: gate parsing names a score that no table has: notebook finetune, metric las"
+    ):
         judge(probe(0.05) + [r | {"metric": "uas"} for r in tuned(0.8)], **options)
 
 
@@ -150,12 +154,20 @@ def test_a_gate_of_a_claim_may_ask_for_a_lead():
         "above": BEST | {"model": "untrained"}, "least": {"value": 0.08, "unit": "UUAS", "why": "x"},
     }  # fmt: skip
     for below, expected in ((0.1, "supported"), (0.05, "not tested here")):
-        untrained = [r | {"model": "untrained", "role": "control", "value": r["value"] - below} for r in probe() if r["model"] == "base"]
+        untrained = [
+            r | {"model": "untrained", "role": "control", "value": r["value"] - below}
+            for r in probe()
+            if r["model"] == "base"
+        ]
         options = {"a": {"task": "parsing"}, "b": BASE | {"role": "score"}, "both": BEST}
-        found = judge(probe(0.05) + untrained, gates={"lead": lead}, **{"gates_of_claim": ["lead"]}, **options)
+        found = judge(probe(0.05) + untrained, gates={"lead": lead}, gates_of_claim=["lead"], **options)
         assert found["verdict"] == expected
-        assert (f"is {below:.3f} above {0.61 - below:.3f}, less than 0.08 UUAS" in found["answer"]) == (expected != "supported")
-        assert judge(probe(0.05) + untrained, gates={"lead": lead}, **options)["verdict"] == "supported"  # not the claim's gate
+        assert (f"is {below:.3f} above {0.61 - below:.3f}, less than 0.08 UUAS" in found["answer"]) == (
+            expected != "supported"
+        )
+        assert (
+            judge(probe(0.05) + untrained, gates={"lead": lead}, **options)["verdict"] == "supported"
+        )  # not the claim's gate
 
 
 def test_missing_analysis_is_named():
@@ -204,14 +216,22 @@ def test_rows_that_cannot_be_told_apart_end_the_judging():
 
 
 def test_rows_that_kept_more_replicates_are_paired_on_the_first_ones():
-    long = [r | {"replicates": np.concatenate([r["replicates"], r["replicates"]])} if r["model"] == "base" else r for r in probe(0.05)]
+    long = [
+        r | {"replicates": np.concatenate([r["replicates"], r["replicates"]])} if r["model"] == "base" else r
+        for r in probe(0.05)
+    ]
     found, plain = (judge(rows, a={"task": "parsing"}, b=BASE, both=BEST) for rows in (long, probe(0.05)))
     assert found[["effect", "ci_low", "ci_high"]].tolist() == plain[["effect", "ci_low", "ci_high"]].tolist()
 
 
 def test_replicates_of_a_jackknife_and_a_bootstrap_refuse_to_be_paired():
-    mixed = [r | {"replicates": r["replicates"].view(intervals.Jackknifed)} if r["model"] == "base" else r for r in probe(0.05)]
-    with pytest.raises(ValueError, match="claim planted: replicates of a bootstrap and of a jackknife cannot be paired"):
+    mixed = [
+        r | {"replicates": r["replicates"].view(intervals.Jackknifed)} if r["model"] == "base" else r
+        for r in probe(0.05)
+    ]
+    with pytest.raises(
+        ValueError, match="claim planted: replicates of a bootstrap and of a jackknife cannot be paired"
+    ):
         judge(mixed, a={"task": "parsing"}, b=BASE, both=BEST)
 
 
@@ -228,7 +248,9 @@ def test_intervals_hold_the_variation_between_seeds():
     assert (verdict["effect"], verdict["ci_low"]) == pytest.approx((0.2, 0.2 - half), abs=1e-5)
     assert "3 against 1 seed" in verdict["why"]
     alone = judge(seeded([0.8]) + base, **options)
-    assert alone["ci_high"] - alone["ci_low"] < 1e-6 and "1 seed, whose variation is not in the interval" in alone["why"]
+    assert (
+        alone["ci_high"] - alone["ci_low"] < 1e-6 and "1 seed, whose variation is not in the interval" in alone["why"]
+    )
 
 
 def test_equal_trainings_are_paired_by_seed_and_others_are_not():
@@ -236,19 +258,23 @@ def test_equal_trainings_are_paired_by_seed_and_others_are_not():
     rows = seeded(mine, corpus="own") + seeded(theirs, corpus="other")
     paired = judge(rows, a={"corpus": "own"}, b={"corpus": "other"}, metric="similarity")
     assert "3 seeds, paired" in paired["why"] and paired["ci_high"] - paired["ci_low"] < 0.1
-    apart = judge(seeded(mine) + seeded(theirs, "u"), order=[{"task": "t"}, {"task": "u"}], rule="order", metric="similarity")
+    apart = judge(
+        seeded(mine) + seeded(theirs, "u"), order=[{"task": "t"}, {"task": "u"}], rule="order", metric="similarity"
+    )
     assert "3 against 3 seeds" in apart["why"] and apart["ci_high"] - apart["ci_low"] > 0.4
     assert paired["effect"] == pytest.approx(apart["effect"])
     # a run of one seed is compared with its twin, not with the mean of all
     frozen = [r | {"layers_changed": "top", "value": 0.5} for r in seeded(mine)[:1]]
     whole = [r | {"layers_changed": "all"} for r in seeded(mine)]
-    twin = judge(frozen + whole, a={"layers_changed": "top"}, b={"layers_changed": "all"}, rule="less", metric="similarity")
+    twin = judge(
+        frozen + whole, a={"layers_changed": "top"}, b={"layers_changed": "all"}, rule="less", metric="similarity"
+    )
     assert twin["effect"] == pytest.approx(-0.3) and "1 seed" in twin["why"]
 
 
 def test_seeds_of_different_tasks_are_not_pooled():
     with pytest.raises(ValueError, match="seeds of different tasks pooled, t and u: average one task at a time"):
-        verdicts.repeats([("t-1", None, 1, None, "t"), ("u-1", None, 1, None, "u")], np.zeros(2), [NOISE, NOISE])
+        selection.repeats([("t-1", None, 1, None, "t"), ("u-1", None, 1, None, "u")], np.zeros(2), [NOISE, NOISE])
 
 
 def test_the_order_of_one_measure_is_asked_of_another_only_where_it_has_one():
@@ -265,9 +291,19 @@ def test_the_order_of_one_measure_is_asked_of_another_only_where_it_has_one():
 
 def test_a_row_may_bring_its_own_interval():
     given = {"role": "score", "notebook": "change_and_function", "metric": "correlation", "value": 0.6}
-    found = judge([given | {"ci_low": 0.5, "ci_high": 0.65}], a={"notebook": "change_and_function"}, metric="correlation", margin=0.3)
+    found = judge(
+        [given | {"ci_low": 0.5, "ci_high": 0.65}],
+        a={"notebook": "change_and_function"},
+        metric="correlation",
+        margin=0.3,
+    )
     assert found["verdict"] == "supported" and (found["ci_low"], found["ci_high"]) == pytest.approx((0.5, 0.7))
-    wide = judge([given | {"ci_low": -1.0, "ci_high": 1.0}], a={"notebook": "change_and_function"}, metric="correlation", margin=0.3)
+    wide = judge(
+        [given | {"ci_low": -1.0, "ci_high": 1.0}],
+        a={"notebook": "change_and_function"},
+        metric="correlation",
+        margin=0.3,
+    )
     assert wide["verdict"] == "inconclusive"
 
 
@@ -354,8 +390,17 @@ def planted_study(name="paper", effects=HOLDS, base="encoder"):
         loss = effects["frozen_parsing" if task == "parsing" else "frozen"]
         for layers, drop in [("all", 0.0), ("top_2_of_6", loss), ("first_4_of_6_frozen", effects["truncated"])]:
             metric = {"nli": "accuracy", "parsing": "las", "squad": "f1"}[task]
-            columns = {"notebook": "finetune", "task": task, "seed": 1, "metric": metric, "layers_changed": layers, "updates": 50}
-            rows.append(row(0.9 + drop, **columns, model=f"{task}-{layers}", method="fine-tuning", corpus=own, split="test"))
+            columns = {
+                "notebook": "finetune",
+                "task": task,
+                "seed": 1,
+                "metric": metric,
+                "layers_changed": layers,
+                "updates": 50,
+            }
+            rows.append(
+                row(0.9 + drop, **columns, model=f"{task}-{layers}", method="fine-tuning", corpus=own, split="test")
+            )
     floor = {"notebook": "similarity", "metric": "similarity", "method": "rsa", "role": "floor"}
     for corpus in ("mnli", "wiki~mnli", "squad", "squadshifts-wiki~squad", "ewt", "wiki~ewt", "pud", "wiki"):
         for layer in range(5):
@@ -364,7 +409,12 @@ def planted_study(name="paper", effects=HOLDS, base="encoder"):
             rows += [row(effects["neighbour"], **floor, **columns)] if layer else []
     for r in [r for r in rows if r["notebook"] == "structural_probe" and r["model"] == "base"]:
         rows.append(r | {"model": "untrained", "role": "control", "value": r["value"] - 0.3})
-    given = {"role": "score", "notebook": "change_and_function", "metric": "residual correlation", "value": effects["correlation"]}
+    given = {
+        "role": "score",
+        "notebook": "change_and_function",
+        "metric": "residual correlation",
+        "value": effects["correlation"],
+    }
     for target, by in (("probe_change", "UUAS, distance"), ("restored_layer", "las")):
         ends = {"ci_low": given["value"] - 0.1, "ci_high": given["value"] + 0.1}
         rows.append(given | ends | {"target": target, "probe": by})
@@ -381,7 +431,9 @@ def test_each_of_the_twelve_claims_can_be_supported_and_contradicted(effects, ex
 def test_a_base_that_was_tuned_before_caps_the_claims_it_weakens():
     loaded = claims.load()
     judged = verdicts.verdicts(loaded, planted_study(base="org/all-MiniLM-L6-v2@abc"), "paper").set_index("id")
-    assert dict(judged["verdict"]) == {c.id: "inconclusive" if c.weakened_on.bases else "supported" for c in loaded.claims}
+    assert dict(judged["verdict"]) == {
+        c.id: "inconclusive" if c.weakened_on.bases else "supported" for c in loaded.claims
+    }
     weak = [c.id for c in loaded.claims if c.weakened_on.bases]
     assert judged.loc[weak, "answer"].str.startswith("Undecided: what was measured says yes, but ").all()
 
@@ -402,7 +454,10 @@ def test_pairs_are_what_the_verdicts_rest_on():
 # ---- what the rules promise, on many simulated studies
 
 SEEDS, STUDIES = 5, 200
-ERROR, UNITS = 0.01, 0.009  # standard errors of a mean over seeds: in all, and of the units alone (four fifths of the variance)
+ERROR, UNITS = (
+    0.01,
+    0.009,
+)  # standard errors of a mean over seeds: in all, and of the units alone (four fifths of the variance)
 FAR = 4 * ERROR
 
 
@@ -417,7 +472,7 @@ def simulated(generator, effect, task, corpus="wiki"):
     ]  # fmt: skip
 
 
-def outcomes(rows, *planted, gates={}):
+def outcomes(rows, *planted, gates=None):
     """Judge many claims at once, each on a simulated study of its own, which is a task here."""
     made = [claim | {"id": f"study-{n}"} for n, claim in enumerate(planted)]
     return verdicts.verdicts(claims.Claims.model_validate(content(*made, gates=gates)), table(rows), "paper")["verdict"]
@@ -466,7 +521,10 @@ def test_many_contrasts_on_the_border_seldom_contradict():
     for _ in range(STUDIES):
         seeds = generator.normal(0, ((ERROR**2 - UNITS**2) * SEEDS) ** 0.5, (47, SEEDS))
         estimates = [
-            intervals.Estimate(0.02 + of.mean() + generator.normal(0, UNITS), UNITS, ((of.var(ddof=1) / SEEDS, SEEDS - 1.0),)) for of in seeds
+            intervals.Estimate(
+                0.02 + of.mean() + generator.normal(0, UNITS), UNITS, ((of.var(ddof=1) / SEEDS, SEEDS - 1.0),)
+            )
+            for of in seeds
         ]
         others = [good._replace(test=border, estimate=estimate) for estimate in estimates]
         contradicted += verdicts.decide([good, *others])[0] == "contradicted"

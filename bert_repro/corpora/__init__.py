@@ -1,16 +1,13 @@
 """Corpora: hides where texts lie and how much is read at a time; gives sentences, pairs and questions by a corpus's name.
 
-It refuses names, splits and draws that there are not, an empty corpus, and a file of the clone that is not the one it was;
-malformed content is refused where it is read.
+It refuses draws of more than there is, and an empty corpus; malformed content is refused where it is read.
 """
 
 import contextlib
-import functools
 import hashlib
 import itertools
 import operator
 import re
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,15 +15,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bert_repro.corpora import readers, tfds
+from bert_repro.corpora import layout, readers
 from bert_repro.corpora.items import LABELS as LABELS
 from bert_repro.corpora.items import Pair, Sentence
 from bert_repro.corpora.items import Question as Question
-from bert_repro.corpora.reference import Reference, drawn_split, named
-from bert_repro.corpora.sources import CORPORA, SUCCESSORS
+from bert_repro.corpora.layout import sides as sides
+from bert_repro.corpora.places import Located, locate, registered
+from bert_repro.corpora.places import checksums as checksums
+from bert_repro.corpora.places import columns as columns
+from bert_repro.corpora.places import fetch as fetch
+from bert_repro.corpora.places import in_clone as in_clone
+from bert_repro.corpora.reference import Reference, named, parts
+from bert_repro.corpora.sources import CORPORA
+from bert_repro.corpora.sources import SUCCESSORS as SUCCESSORS
 from bert_repro.corpora.sources import credit as credit
 from bert_repro.corpora.sources import refuse_to_show as refuse_to_show
-from bert_repro.files import CLONED, added_data, sha256
 
 
 @dataclass(frozen=True)
@@ -72,138 +75,25 @@ class Census(NamedTuple):
     left_out: Mapping[str, int]
 
 
-class Located(NamedTuple):
-    """Where a corpus reference points."""
-
-    name: str
-    split: str
-    path: Path  # a file, or the folder of a prepared dataset
-    records: Callable[[dict[str, int]], Iterator[readers.Record]]  # fills in what it leaves out
-    drawn: int | None  # how many items to draw; below 0, how many to leave out
-
-    @property
-    def part(self) -> str:
-        """What the tables call the split: with its draw, as in `dev[600]`."""
-        return drawn_split(self.split, self.drawn)
-
-
-def locate(reference: str) -> Located:
-    """Find a corpus without reading it.
-
-    Raises:
-        ValueError: An unknown name or split, or the name of a corpus that is gone.
-        OSError: The file or the added folder is missing, the dataset was not fetched, or a file of the clone has changed.
-    """
-    parsed = Reference.parse(reference)
-    name, split, count = parsed.name, parsed.split, parsed.drawn
-    if name in SUCCESSORS:
-        successor = SUCCESSORS[name]
-        raise ValueError(
-            f"there are no generated corpora any more: write {successor!r}, real text that comes with the clone, for {name!r} "
-            f"(for example {successor}:{[*CORPORA[successor].files][-1]}[60])"
-        )
-    if name in CORPORA:
-        source = CORPORA[name]
-        if split is None and len(source.files) == 1:
-            (split,) = source.files
-        if split is None or split not in source.files:
-            raise ValueError(
-                f"corpus {name!r} has no split {split!r}: write one of {[f'{name}:{s}' for s in source.files]}"
-            )
-        if source.home == "tfds":
-            records = functools.partial(tfds.records, name, source.files[split])
-            return Located(name, split, tfds.folder(name), records, count)
-        path = _file(f"{name}:{split}", source.files[split])
-        return Located(name, split, path, functools.partial(readers.records, path, source.where.get(split, {})), count)
-    if not re.search(r"\.(conllu|tsv|jsonl?|txt)(\.gz)?$", name):
-        raise ValueError(
-            f"unknown corpus {name!r}: expected one of {sorted(CORPORA)} or a .conllu, .tsv, .json, .jsonl or .txt file"
-        )
-    path = Path(name)
-    if not path.is_file():
-        raise FileNotFoundError(f"no corpus file {name}")
-    return Located(path.name, split or "", path, functools.partial(readers.records, path, {}), count)
-
-
-def columns(reference: str) -> dict[str, str]:
-    """Give the table columns that name a corpus, or a folder of running text; errors as in `locate`."""
-    if Path(reference).is_dir() and not registered(reference):
-        return {"corpus": Path(reference).name, "split": ""}
-    place = locate(reference)
-    return {"corpus": place.name, "split": place.part}
-
-
-def _file(reference: str, name: str) -> Path:
-    """Find a file of the real corpora by its path: in the clone's `data/`, or else in the folder that DATA= adds."""
-    cloned, added = CLONED / name, added_data()
-    there = added / name if added else None
-    if cloned.is_file():
-        if not _intact(name):
-            raise OSError(
-                f"{cloned} is not the file that data/files.sha256 lists: a tool has changed it, perhaps its line endings. "
-                f"Delete it and run `git checkout -- data/{name}`, in a clone that has the file .gitattributes"
-            )
-        if there and there.is_file() and sha256(there) != sha256(cloned):
-            warnings.warn(f"{there} is another file than {cloned}: the one in the clone is read", stacklevel=3)
-        return cloned
-    if there is None:
-        raise FileNotFoundError(
-            f"corpus {reference} does not come with the clone: name the folder that holds {name} with "
-            "`make report DATA=/path/to/data` or the environment variable BERT_REPRO_DATA"
-        )
-    if not there.is_file():
-        raise FileNotFoundError(f"corpus {reference} should lie at {there}, where no file is: check DATA=...")
-    return there
-
-
-def _intact(name: str) -> bool:
-    """Compare a file of `data/` with the checksum listed there; what is not listed somebody has put there, and it counts."""
-    listed = (line.split(maxsplit=1) for line in (CLONED / "files.sha256").read_text(encoding="utf-8").splitlines())
-    return {path: checksum for checksum, path in listed}.get(name, sha256(CLONED / name)) == sha256(CLONED / name)
-
-
-def in_clone(name: str) -> bool:
-    """Tell whether all files of a registered corpus come with the clone."""
-    source = CORPORA[name]
-    return source.home == "data" and all((CLONED / file).is_file() for file in source.files.values())
-
-
-def registered(reference: str) -> bool:
-    """Tell whether a reference begins with a name of CORPORA."""
-    return named(reference) in CORPORA
-
-
-def fetch(reference: str) -> list[Path]:
-    """Have a corpus ready, and tell where it lies; without a split, all of it.
-
-    A dataset of tensorflow-datasets is downloaded and prepared, any file expected to be there.
-
-    Raises:
-        ValueError: See `locate`.
-        OSError: It is not there and cannot be fetched.
-    """
-    name = named(reference)
-    source = CORPORA.get(name)
-    if source and source.home == "tfds":
-        tfds.fetch(name)
-    parts = [f"{name}:{split}" for split in source.files] if source and reference == name else [reference]
-    return list(dict.fromkeys(locate(part).path for part in parts))
-
-
 def stream(reference: str) -> Stream:
     """Read a corpus item by item, in constant memory but for SQuAD's JSON, which is read whole.
 
     Args:
         reference: `name`, `name:split`, or a file (.conllu, .tsv, .json, .jsonl, .txt, each also .gz). `[500]` at the end
             takes 500 items drawn without replacement by a fixed seed, in corpus order: `mnli:dev[500]`, and `[-500]`
-            all the others; either reads the corpus twice, and parses what it takes.
+            all the others; either reads the corpus twice, and parses what it takes. `wiki~mnli:dev[500]` is text in the
+            layout of another corpus, see `layout`; it is held in memory, or what is drawn of it: sentences, or documents
+            where that corpus is of questions.
 
     Raises:
-        ValueError: More items asked for than there are, or malformed content, here or further on; and what `locate` raises.
+        ValueError: More items asked for than there are, or malformed content, here or further on; what `locate` raises;
+            and what `layout` refuses.
         OSError: See `locate`.
     """
     place = locate(reference)
     left_out: dict[str, int] = {}
+    if place.layout:
+        return Stream(place.name, place.part, _laid_out(Reference.parse(reference), left_out), left_out)
     records = place.records(left_out)
     first = next(records, None)
     if first is None:
@@ -213,6 +103,35 @@ def stream(reference: str) -> Stream:
         chosen = _chosen(reference, place.drawn, _items(str(Reference.parse(reference).whole)), "items")
         records = (record for number, record in enumerate(records) if number in chosen)
     return Stream(place.name, place.part, (record() for record in records), left_out)
+
+
+def _laid_out(reference: Reference, left_out: dict[str, int]) -> Iterator[Any]:
+    """Read text in the layout of another corpus; what is left out of either is counted."""
+    pattern, text, notes = load(str(reference.layout)), reference.text, dict[str, int]()
+    read: list[Stream] = []
+
+    def again(part: Reference) -> Stream:
+        read.append(stream(str(part)))
+        return read[-1]
+
+    if isinstance(pattern.items[0], Question):
+        together = _drawn(text, lambda: (part for _, part in itertools.groupby(again(text.whole), layout.together)))
+        running = [layout.running(str(text), [*part]) for part in together]
+        items = layout.in_questions(str(reference), pattern.items, running, notes)
+    else:
+        items = layout.in_items(str(reference), pattern.items, [*layout.sentences(again(text))], notes)
+    for counts in (pattern.left_out, read[-1].left_out, notes):
+        for what, count in counts.items():
+            left_out[what] = left_out.get(what, 0) + count
+    yield from items
+
+
+def _drawn(reference: Reference, documents: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+    """Give the documents of a corpus, or those that its reference draws, which reads it twice."""
+    if reference.drawn is None:
+        return documents()
+    chosen = _chosen(str(reference), reference.drawn, sum(1 for _ in documents()), "documents")
+    return (document for number, document in enumerate(documents()) if number in chosen)
 
 
 def _chosen(reference: str, drawn: int, there: int, what: str) -> set[int]:
@@ -245,13 +164,11 @@ def paragraphs(reference: str) -> Iterator[tuple[str, str]]:
         return ((f"{path.name}/{name}", text) for path in files for name, text in paragraphs(str(path)))
     parsed = Reference.parse(reference)
     if parsed.drawn is not None:
-        whole = str(parsed.whole)
-        there = sum(1 for _ in documents(paragraphs(whole)))
-        chosen = _chosen(reference, parsed.drawn, there, "documents")
-        return (text for number, part in enumerate(documents(paragraphs(whole))) if number in chosen for text in part)
+        drawn = _drawn(parsed, lambda: documents(paragraphs(str(parsed.whole))))
+        return (text for part in drawn for text in part)
     items = stream(reference)
     first = next(items)
-    if not isinstance(first, Sentence) or first.spans:
+    if parsed.layout or not isinstance(first, Sentence) or first.spans:
         raise ValueError(
             f"{reference} has no running text: expected a .txt file or a folder of them, a table of paragraphs such as wiki, "
             "a treebank such as ewt:train, or wiki40b/en:train"
@@ -307,7 +224,8 @@ def _items(reference: str) -> int:
 
 def _key(place: Located) -> tuple:
     file = place.path.stat()
-    return place.path.absolute(), file.st_size, file.st_mtime_ns, place.name, place.split, place.drawn
+    other = _key(place.layout) if place.layout else ()
+    return place.path.absolute(), file.st_size, file.st_mtime_ns, place.name, place.split, place.drawn, *other
 
 
 _CENSUSES: dict[tuple, Census] = {}
@@ -331,7 +249,7 @@ def differing(inputs: Mapping[str, Any]) -> list[str]:
     """
     found = []
     for reference, known in inputs.items():
-        if registered(reference) and CORPORA[named(reference)].home != "tfds":
+        if registered(reference) and all(CORPORA[named(part)].home != "tfds" for part in parts(reference)):
             with contextlib.suppress(OSError, ValueError):
                 found += [reference] if digest(reference) != digest_in(known) else []
     return found
@@ -342,25 +260,9 @@ def digest_in(known: Any) -> str:
     return known if isinstance(known, str) else digest_in(known.get("corpus") or next(iter(known.values())))
 
 
-def checksums(references: Iterable[str]) -> dict[str, str]:
-    """Give the SHA-256 of the files that texts are read from, by their paths in `data/` or in the folder that DATA= adds.
-
-    Raises:
-        OSError: See `locate`.
-    """
-    places = [locate(one) for one in references if registered(one) and CORPORA[named(one)].home == "data"]
-    files = {CORPORA[place.name].files[place.split]: place.path for place in places}
-    return {name: sha256(path) for name, path in sorted(files.items())}
-
-
 def size(item: Sentence | Pair) -> int:
     """Count the words of an item."""
     return len(item.words) if isinstance(item, Sentence) else len(item.first) + len(item.second)
-
-
-def sides(pair: Pair) -> tuple[Sentence, Sentence]:
-    """Take a pair apart, into two texts of their own."""
-    return Sentence(f"{pair.id}/1", pair.first), Sentence(f"{pair.id}/2", pair.second)
 
 
 def _count(items: Iterable[Any], left_out: Mapping[str, int]) -> Census:

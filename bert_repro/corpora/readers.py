@@ -237,7 +237,7 @@ def _read_tsv(path: Path, where: Mapping[str, str], left_out: dict[str, int]) ->
         if row.keys() >= _PAIR:
             yield partial(pair, f"{path}:{number}", f"{number}", row)
         else:
-            yield from _sentences(row["paragraph"], f"{number}", row.get("title", f"{number}"))
+            yield from sentences(row["paragraph"], f"{number}", row.get("title", f"{number}"))
 
 
 _PAIR = {"premise", "hypothesis", "label"}
@@ -263,7 +263,8 @@ def _rows(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Ite
             yield number, row
 
 
-def _sentences(paragraph: str, name: str, document: str = "") -> Iterator[Record]:
+def sentences(paragraph: str, name: str, document: str = "") -> Iterator[Record]:
+    """Cut a paragraph into sentences, whose ids are its own with a number."""
     for number, text in enumerate(re.split(r"(?<=[.!?])\s+(?=[\"'(]?[A-Z])", paragraph.strip()), 1):
         if text.strip():  # whatever is no space is a word or a part of one
             yield partial(_plain, f"{name}.{number}", text, document)
@@ -291,12 +292,12 @@ def article(name: str, text: str, left_out: dict[str, int]) -> Iterator[Record]:
             continue
         for paragraph in content.split("_NEWLINE_"):
             paragraphs += 1
-            yield from _sentences(paragraph, f"{name}.{paragraphs}", name)
+            yield from sentences(paragraph, f"{name}.{paragraphs}", name)
 
 
 def _read_text(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Record]:
     for number, document, line in _paragraphs(path):
-        yield from _sentences(line, str(number), document)
+        yield from sentences(line, str(number), document)
 
 
 def _paragraphs(path: Path) -> Iterator[tuple[int, str, str]]:

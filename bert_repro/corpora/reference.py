@@ -1,4 +1,4 @@
-"""References to corpora: hides how `name:split[n]` is written; nothing else takes one apart.
+"""References to corpora: hides how `name:split[n]` and `text~layout` are written; nothing else takes one apart.
 
 It refuses what is not written so; whether there is such a corpus it does not know.
 """
@@ -12,17 +12,19 @@ _FORM = re.compile(r"(?P<name>[^:\[\]]+)(:(?P<split>\w+))?(\[(?P<drawn>-?\d+)\])
 
 @dataclass(frozen=True)
 class Reference:
-    """A corpus as a user names it: `ewt:dev[60]`, `wiki[-500]`, `mnli:train` or `my/file.conllu`.
+    """A corpus as a user names it: `ewt:dev[60]`, `wiki[-500]`, `mnli:train`, `my/file.conllu` or `wiki~mnli:dev[60]`.
 
     Attributes:
         name: A registered name, or the path of a file.
         split: None where none is given.
         drawn: How many items to draw; below 0, how many to leave out; None for all of them.
+        layout: The corpus in whose layout the text of this one is read, see `corpora.layout`; None for its own.
     """
 
     name: str
     split: str | None = None
     drawn: int | None = None
+    layout: "Reference | None" = None
 
     @classmethod
     def parse(cls, text: str) -> "Reference":
@@ -31,21 +33,29 @@ class Reference:
         Raises:
             ValueError: It is not written as one.
         """
-        match = _FORM.fullmatch(text)
-        if not match:
+        matches = [_FORM.fullmatch(part) for part in parts(text)]
+        if not all(matches) or len(matches) > 2:
             raise ValueError(
-                f"cannot read the corpus reference {text!r}: write name, name:split, name:split[500] or name:split[-500]"
+                f"cannot read the corpus reference {text!r}: write name, name:split, name:split[500] or name:split[-500], "
+                "or two of them with a ~ between, the text and whose layout it takes, as in wiki~mnli:dev[60]"
             )
-        return cls(match["name"], match["split"], int(match["drawn"]) if match["drawn"] else None)
+        own, *layout = (cls(m["name"], m["split"], int(m["drawn"]) if m["drawn"] else None) for m in matches if m)
+        return dataclasses.replace(own, layout=layout[0]) if layout else own
 
     @property
     def whole(self) -> "Reference":
         """The same without the draw."""
         return dataclasses.replace(self, drawn=None)
 
+    @property
+    def text(self) -> "Reference":
+        """The same in its own layout."""
+        return dataclasses.replace(self, layout=None)
+
     def __str__(self) -> str:
         split = f":{self.split}" if self.split is not None else ""
-        return drawn_split(self.name + split, self.drawn)
+        own = drawn_split(self.name + split, self.drawn)
+        return own if self.layout is None else f"{own}~{self.layout}"
 
 
 def drawn_split(split: str, drawn: int | None) -> str:
@@ -53,6 +63,11 @@ def drawn_split(split: str, drawn: int | None) -> str:
     return split if drawn is None else f"{split}[{drawn}]"
 
 
+def parts(text: str) -> list[str]:
+    """Take a reference, or the name of a corpus, apart at its ~: the text, and perhaps the corpus whose layout it takes."""
+    return text.split("~")
+
+
 def named(text: str) -> str:
-    """Give the name that a reference begins with, "ewt" of "ewt:dev[60]", however the rest is written; a file's is its path."""
+    """Give the name of a part of a reference, "ewt" of "ewt:dev[60]", however the rest is written; a file's is its path."""
     return text.partition("[")[0].partition(":")[0]

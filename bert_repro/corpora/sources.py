@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bert_repro.corpora.reference import named
+from bert_repro.corpora.reference import named, parts
 
 
 class Origin(NamedTuple):
@@ -146,18 +146,24 @@ SUCCESSORS = {"sample-trees": "ewt", "sample-nli": "mnli", "sample-questions": "
 
 
 def may_show(reference: str) -> bool:
-    """Tell whether sentences of a corpus may be shown; those of a file are its user's own and may."""
-    source = CORPORA.get(named(reference))
-    return source is None or source.may_show
+    """Tell whether sentences of a corpus may be shown; those of a file are its user's own and may.
+
+    In the layout of another corpus they may where both may: questions of that one are kept.
+    """
+    return not _withheld(reference)
+
+
+def _withheld(reference: str) -> list[str]:
+    names = map(named, parts(reference))
+    return [name for name in names if name in CORPORA and not CORPORA[name].may_show]
 
 
 def credit(reference: str) -> str:
     """Say on one line whose texts are shown: source, licence, link and change; empty for what is not registered."""
-    source = CORPORA.get(named(reference))
-    if source is None:
-        return ""
-    title, link, change = source.origin
-    return f"{title}, {source.licence}, {link}; {change}"
+    sources = [CORPORA[name] for name in map(named, parts(reference)) if name in CORPORA]
+    return "; ".join(
+        f"{source.origin.title}, {source.licence}, {source.origin.link}; {source.origin.change}" for source in sources
+    )
 
 
 def refuse_to_show(reference: str) -> None:
@@ -166,9 +172,8 @@ def refuse_to_show(reference: str) -> None:
     Raises:
         ValueError: It is such a corpus; the message says why and names some that may be.
     """
-    if not may_show(reference):
+    for name in _withheld(reference):
         shown = ", ".join(name for name, source in CORPORA.items() if source.may_show and source.home == "data")
         raise ValueError(
-            f"texts of {named(reference)} may not be shown ({CORPORA[named(reference)].licence}): take an example from "
-            f"{shown}, or a file of your own"
+            f"texts of {name} may not be shown ({CORPORA[name].licence}): take an example from {shown}, or a file of your own"
         )

@@ -80,7 +80,8 @@ class Exhibit:
         page, figure = as_page(self.figure.to_dict(), described(self.figure))
         shown = (
             f'<figure class="bert-repro-exhibit" id="fig-{self.name}">{page}'
-            f'<figcaption><span class="figure-number"></span> {html.escape(self.caption)}</figcaption>'
+            f'<figcaption><span class="figure-number"></span> {html.escape(self.caption)} '
+            f"<small>{html.escape(counted(self.rows))}</small></figcaption>"
             f"{self._source()}</figure>"
         )
         data = self.rows.to_csv(index=False, float_format="%.7g")
@@ -147,6 +148,26 @@ def _made_by(manifest: Mapping, row: Mapping) -> bool:
         all(pd.isna(value) or says[c] in (value, None) for c, value in row.items())
         and row.get("model") == says["model"]
     )
+
+
+def counted(rows: pd.DataFrame) -> str:
+    """Say how much is behind rows: n (words, edges, items), units that were resampled, and seeds of each task."""
+
+    def range_of(column: str) -> str:
+        numbers = rows[column].dropna().astype(int) if column in rows else pd.Series(dtype=int)
+        ends = sorted({numbers.min(), numbers.max()}) if len(numbers) else []
+        return " to ".join(f"{end:,}" for end in ends)
+
+    said = [f"n {range_of('n')}"] if range_of("n") else []
+    said += [f"{range_of('units')} units resampled"] if range_of("units") else []
+    if {"task", "seed"} <= set(rows):
+        seeds = rows.dropna(subset=["task", "seed"]).groupby("task", sort=False)["seed"].nunique()
+        said += (
+            [", ".join(f"{count} {'seed' if count == 1 else 'seeds'} of {task}" for task, count in seeds.items())]
+            if len(seeds)
+            else []
+        )
+    return f"{'; '.join(said)}." if said else ""
 
 
 def described(figure: go.Figure) -> str:

@@ -92,7 +92,7 @@ def _classes(item: Any, table: pd.DataFrame) -> list[str]:
     if isinstance(item, corpora.Question):
         begins, ends = np.array(item.offsets).T
         spans = [(begin, begin + len(text)) for text, begin in item.answers]
-        answer = np.any([(begins < end) & (begin < ends) for begin, end in spans], axis=0)
+        answer = np.logical_or.reduce([begins < 0, *((begins < end) & (begin < ends) for begin, end in spans)])
         sides = zip(table["segment"], table["word"], strict=True)
         return ["question" if side == 0 else "answer" if answer[word] else "context" for side, word in sides]
     if isinstance(item, corpora.Pair):

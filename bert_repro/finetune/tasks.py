@@ -99,7 +99,7 @@ TASKS = {
     ),
     "squad": Task(
         "SQuAD", "question answering", "questions with answers, such as squad:train",
-        lambda item: isinstance(item, Question), _spans, 384, "windows",
+        lambda item: isinstance(item, Question) and bool(item.answers), _spans, 384, "windows",
         own=("squad",), colour="#009E73", scoring=0.8e-3,
     ),
     "parsing": Task(

@@ -8,11 +8,12 @@ Reference:
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from bert_repro.probes import States
 from bert_repro.probes.edge import EdgeProbe, by_sentence
 from bert_repro.probes.spans import Labelled
 from bert_repro.results import intervals
@@ -43,12 +44,20 @@ class Code(NamedTuple):
         rows: list[dict[str, object]] = []
         for metric, one, several in (("kbits", total, totals), ("compression", value, drawn)):
             about: dict[str, object] = {"metric": metric, "n": items}
-            rows += [about | {"layer": n} | intervals.row(one[i], several[i], len(self.uniform)) for i, n in enumerate(layers)]
+            rows += [
+                about | {"layer": n} | intervals.row(one[i], several[i], len(self.uniform))
+                for i, n in enumerate(layers)
+            ]
         return rows
 
 
 def online_code(
-    probe: EdgeProbe, train: Labelled, train_states: Any, dev: Labelled, dev_states: Any, label: str = "online code"
+    probe: EdgeProbe,
+    train: Labelled,
+    train_states: States,
+    dev: Labelled,
+    dev_states: States,
+    label: str = "online code",
 ) -> Code:
     """Send the labels of training block by block, each encoded by probes that learned from those before it.
 

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import csr_array
 from scipy.special import expit, log_expit, log_softmax
 
+from bert_repro.probes import States
 from bert_repro.probes.spans import Labelled, averages
 from bert_repro.probes.training import Fit, fit
 from bert_repro.results import intervals
@@ -81,6 +82,33 @@ def by_sentence(numbers: np.ndarray, sentence: Int[np.ndarray, " items"]) -> Flo
     return np.add.reduceat(np.asarray(numbers, float), starts, axis=-1)
 
 
+def cross_entropy(
+    logits: Float[np.ndarray, "active items labels"], gold: np.ndarray, gradient: bool
+) -> tuple[Float[np.ndarray, " active"], Float[np.ndarray, "active items labels"] | None]:
+    """Give the mean over the spans of -log p(gold), and its derivative by the logits, (p - gold) / spans, if wanted.
+
+    Args:
+        logits: Of every probe.
+        gold: The number of each span's label, -1 for one that counts nothing; or, of several labels, a mask of them: then
+            each is a yes or no of its own.
+        gradient: Whether the derivative is wanted.
+    """
+    count = np.float32(max(len(gold), 1))
+    if gold.ndim == 2:
+        losses = -np.where(gold, log_expit(logits), log_expit(-logits)).sum((1, 2)) / count
+        return losses, (expit(logits) - gold) / count if gradient else None
+    known = np.flatnonzero(gold >= 0)
+    logs = log_softmax(logits, -1)
+    losses = -logs[:, known, gold[known]].sum(1) / count
+    if not gradient:
+        return losses, None
+    d_logits = np.exp(logs)
+    d_logits[:, known, gold[known]] -= 1
+    d_logits[:, gold < 0] = 0
+    d_logits /= count
+    return losses, d_logits
+
+
 class EdgeProbe:
     """One probe a layer, trained together; each learns from its layer alone or from a mix of it and those below.
 
@@ -116,31 +144,34 @@ class EdgeProbe:
         self.batch_size, self.epochs = batch_size, epochs
         self.parameters: Float[np.ndarray, "layers parameters"]
         self.scale: Float[np.ndarray, " layers"]
-        self.shapes: dict[str, tuple[int, ...]]
+        self.shapes: dict[str, tuple[int, ...]]  # of the parts of a probe's parameters, in their order
         self.spans: int  # of an item
 
     def _begin(self, hidden: int, spans: int, labels: int, scale: np.ndarray) -> Float[np.ndarray, "layers parameters"]:
-        """Lay out the parameters, one vector a layer, and draw them."""
-        inputs, self.spans = spans * hidden, spans
-        between = {"linear": {}, "low-rank": {"first": (inputs, self.size)}}.get(
-            self.kind, {"first": (inputs, self.size), "shift": (self.size,)}
-        )
-        last = inputs if self.kind == "linear" else self.size
-        mix = {"mix": (len(self.layers),), "gamma": (1,)} if self.mixed else {}
-        self.shapes, self.scale = {**mix, **between, "last": (last, labels), "bias": (labels,)}, scale
+        """Say which parts the parameters of a probe, one vector for each layer, are cut into, and draw them."""
+        self.spans, self.scale, self.shapes = spans, scale, {}
+        width = spans * hidden
+        if self.mixed:
+            self.shapes |= {"mix": (len(self.layers),), "gamma": (1,)}
+        if self.kind != "linear":
+            self.shapes["first"], width = (width, self.size), self.size
+        if self.kind == "mlp":
+            self.shapes["shift"] = (width,)
+        self.shapes |= {"last": (width, labels), "bias": (labels,)}
         start = []
         for layer in self.layers:
             draw = np.random.default_rng([self.seed, layer])
             drawn = {name: np.zeros(shape) for name, shape in self.shapes.items()}
-            for name in {"first", "last"} & set(self.shapes):
-                drawn[name] = draw.uniform(-1, 1, self.shapes[name]) / np.sqrt(self.shapes[name][0])
+            for name in ("first", "last"):  # in this order: they share a stream
+                if name in drawn:
+                    drawn[name] = draw.uniform(-1, 1, self.shapes[name]) / np.sqrt(self.shapes[name][0])
             if self.mixed:
                 drawn["gamma"][:] = 1
             start.append(np.concatenate([drawn[name].ravel() for name in self.shapes]))
         return np.stack(start).astype(np.float32)
 
     def _parts(self, parameters: Float[np.ndarray, "active parameters"]) -> dict[str, np.ndarray]:
-        """Give the parameters by name, as views."""
+        """Cut the parameters into their parts, by name, as views."""
         parts, at = {}, 0
         for name, shape in self.shapes.items():
             size = int(np.prod(shape))
@@ -148,8 +179,8 @@ class EdgeProbe:
             at += size
         return parts
 
-    def _weights(self, parts: dict[str, np.ndarray], active: np.ndarray) -> Float[np.ndarray, "active layers"]:
-        """Give the weights of the mix: softmax over the layers up to each one."""
+    def _shares(self, parts: dict[str, np.ndarray], active: np.ndarray) -> Float[np.ndarray, "active layers"]:
+        """Give the share of each layer in the mix: softmax over the layers up to each probe's own."""
         logits = np.where(np.arange(len(self.layers)) <= active[:, None], parts["mix"], -np.inf)
         logits = np.exp(logits - logits.max(-1, keepdims=True))
         return logits / logits.sum(-1, keepdims=True)
@@ -163,75 +194,75 @@ class EdgeProbe:
     ) -> tuple[Float[np.ndarray, " active"], Float[np.ndarray, "active parameters"] | None]:
         """Score probes: mean cross-entropy of the spans, in nats (of several labels, summed over them).
 
+        Of each probe, from the vectors X_k of the words in layer k:
+
+            words  = X_l of its own layer l; if mixed, gamma sum_k s_k X_k, where s is the softmax of `mix` over k <= l
+            hidden = sum_j A_j words B_j, of the first span and the second: A_j averages words over spans, B_j are the rows
+                     of `first` (of a linear probe, of `last`) that read span j
+            logits = hidden + bias           linear
+                     hidden last + bias      low-rank
+                     h last + bias           mlp, where h = max(0, hidden + shift) takes the place of hidden
+
         Returns:
             Each active layer's loss, and its gradient if wanted.
         """
         parts = self._parts(parameters)
         words, hidden, logits = self._forward(parts, batch, active)
-        count = np.float32(max(len(batch.gold), 1))
-        several, known = batch.gold.ndim == 2, np.flatnonzero(batch.gold >= 0)
-        if several:
-            losses = -np.where(batch.gold, log_expit(logits), log_expit(-logits)).sum((1, 2)) / count
-        else:
-            logs = log_softmax(logits, -1)
-            losses = -logs[:, known, batch.gold[known]].sum(1) / count
-        if not gradient:
+        losses, d_logits = cross_entropy(logits, batch.gold, gradient)
+        if d_logits is None:
             return losses, None
-        if several:
-            slope = (expit(logits) - batch.gold) / count
-        else:
-            slope = np.exp(logs)
-            slope[:, known, batch.gold[known]] -= 1
-            slope[:, batch.gold < 0] = 0
-            slope /= count
         result = np.zeros_like(parameters)
-        down = self._parts(result)
-        down["bias"][:] = slope.sum(1)
+        d_parts = self._parts(result)  # views, filled from the logits down; d_x is the derivative of the loss by x
+        d_parts["bias"][:] = d_logits.sum(1)
+        d_hidden = d_logits
         if self.kind != "linear":
-            down["last"][:] = hidden.swapaxes(1, 2) @ slope
-            slope = slope @ parts["last"].swapaxes(1, 2)
-            if self.kind == "mlp":
-                slope *= hidden > 0
-                down["shift"][:] = slope.sum(1)
-        toward: Any = 0
-        for average, reads, down_reads in zip(batch.averages, *map(self._reading, (parts, down)), strict=True):
-            of_words = np.stack([average.T @ one for one in slope])
-            down_reads[:] = words.swapaxes(1, 2) @ of_words
+            d_parts["last"][:] = hidden.swapaxes(1, 2) @ d_logits
+            d_hidden = d_logits @ parts["last"].swapaxes(1, 2)
+        if self.kind == "mlp":
+            d_hidden *= hidden > 0
+            d_parts["shift"][:] = d_hidden.sum(1)
+        d_words: Any = 0
+        for average, reading, d_reading in zip(batch.averages, *map(self._readings, (parts, d_parts)), strict=True):
+            d_read = np.stack([average.T @ of_probe for of_probe in d_hidden])  # by words B_j
+            d_reading[:] = words.swapaxes(1, 2) @ d_read
             if self.mixed:
-                toward = toward + of_words @ reads.swapaxes(1, 2)
+                d_words = d_words + d_read @ reading.swapaxes(1, 2)
         if self.mixed:
-            weights = self._weights(parts, active)
-            shares = toward.reshape(len(toward), -1) @ batch.vectors.reshape(len(batch.vectors), -1).T  # of each layer
-            down["gamma"][:, 0] = (weights * shares).sum(1)
-            shares *= parts["gamma"]
-            down["mix"][:] = weights * (shares - (weights * shares).sum(1, keepdims=True))
+            share = self._shares(parts, active)
+            d_share = d_words.reshape(len(d_words), -1) @ batch.vectors.reshape(len(batch.vectors), -1).T  # over gamma
+            d_parts["gamma"][:, 0] = (share * d_share).sum(1)
+            d_share *= parts["gamma"]
+            d_parts["mix"][:] = share * (d_share - (share * d_share).sum(1, keepdims=True))
         return losses, result
 
-    def _reading(self, parts: dict[str, np.ndarray]) -> Float[np.ndarray, "spans active hidden outputs"]:
-        """Give what vectors of words are multiplied by first, for each span of an item, as a view."""
-        first = parts["last" if self.kind == "linear" else "first"]
-        return first.reshape(len(first), self.spans, -1, first.shape[-1]).swapaxes(0, 1)
-
     def _forward(self, parts: dict[str, np.ndarray], batch: Batch, active: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Give words, hidden (of an mlp, h) and logits of every active probe, as `loss` has them."""
         words = batch.vectors if len(active) == len(batch.vectors) else batch.vectors[active]
         if self.mixed:
-            mixed = self._weights(parts, active) @ batch.vectors.reshape(len(batch.vectors), -1)
+            mixed = self._shares(parts, active) @ batch.vectors.reshape(len(batch.vectors), -1)
             words = parts["gamma"][..., None] * mixed.reshape(-1, *batch.vectors.shape[1:])
         hidden: Any = 0
-        for average, reads in zip(batch.averages, self._reading(parts), strict=True):
-            hidden = hidden + np.stack([average @ one for one in words @ reads])
+        for average, reading in zip(batch.averages, self._readings(parts), strict=True):
+            hidden = hidden + np.stack([average @ of_probe for of_probe in words @ reading])
         if self.kind == "linear":
             return words, hidden, hidden + parts["bias"][:, None]
         if self.kind == "mlp":
             hidden = np.maximum(hidden + parts["shift"][:, None], 0)
         return words, hidden, hidden @ parts["last"] + parts["bias"][:, None]
 
-    def fit(self, train: Labelled, train_states: Any, dev: Labelled, dev_states: Any, label: str = "edge probe") -> Fit:
+    def _readings(self, parts: dict[str, np.ndarray]) -> Float[np.ndarray, "spans active hidden outputs"]:
+        """Give B_j for the spans j of an item, as a view."""
+        first = parts["last" if self.kind == "linear" else "first"]
+        return first.reshape(len(first), self.spans, -1, first.shape[-1]).swapaxes(0, 1)
+
+    def fit(
+        self, train: Labelled, train_states: States, dev: Labelled, dev_states: States, label: str = "edge probe"
+    ) -> Fit:
         """Train on one split, choosing the best epoch of each layer on another.
 
         Args:
             train: Spans to learn from.
-            train_states: Where their rows are read: anything with `vectors(rows, layers)` and `hidden`.
+            train_states: Where their rows are read.
             dev: Spans to choose the epoch by.
             dev_states: Where their rows are read.
             label: Shown beside the progress bar.
@@ -253,7 +284,7 @@ class EdgeProbe:
         return result
 
     def _batches(
-        self, spans: Labelled, states: Any, generator: np.random.Generator | None
+        self, spans: Labelled, states: States, generator: np.random.Generator | None
     ) -> Iterator[tuple[np.ndarray, Batch]]:
         """Make batches of sentences, in random order where a generator is given; also say which spans they hold."""
         sentences = int(spans.sentence[-1]) + 1
@@ -270,7 +301,7 @@ class EdgeProbe:
             local = np.stack([starts, starts + mine[..., 1] - mine[..., 0]], -1)
             yield items, Batch(vectors, averages(local, len(rows)), spans.gold[items])
 
-    def read(self, spans: Labelled, states: Any) -> Read:
+    def read(self, spans: Labelled, states: States) -> Read:
         """Say what the probes make of every span."""
         layers, active = len(self.layers), np.arange(len(self.layers))
         parts = self._parts(self.parameters)
@@ -294,4 +325,4 @@ class EdgeProbe:
     @property
     def mix(self) -> Float[np.ndarray, "layers layers"]:
         """The learned weights of the layers in the mix of each probe; a row sums to 1."""
-        return self._weights(self._parts(self.parameters), np.arange(len(self.layers)))
+        return self._shares(self._parts(self.parameters), np.arange(len(self.layers)))

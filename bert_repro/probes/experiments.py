@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bert_repro.probes import description_length, edge, spans, structural
+from bert_repro.probes import States, Stored, description_length, edge, spans, structural
 from bert_repro.probes import scores as probe_scores
 from bert_repro.probes.treebank import Treebank, treebank
 from bert_repro.results import intervals
@@ -21,12 +21,12 @@ class Split(NamedTuple):
     """A part of a treebank with its states."""
 
     bank: Treebank
-    states: Any  # with `vectors(rows, layers)` and `hidden`
+    states: States
     key: str  # what its sentences are of, see `intervals.draws`
     about: dict[str, object]  # columns that name it: corpus, split
 
 
-def split(texts: Sequence[Any], stored: Sequence[Any], **options: Any) -> list[Split]:
+def split(texts: Sequence[Any], stored: Sequence[Stored], **options: Any) -> list[Split]:
     """Bring three corpora and their stored states together as train, dev and test.
 
     Args:
@@ -162,7 +162,10 @@ def edge_probes(
         rows += [row | here | {"method": "single layer"} for row in real]
         rows += [row | here | {"method": "control task", "role": "control"} for row in other]
         rows += [
-            a | {"metric": "selectivity"} | here | {"method": "single layer"}
+            a
+            | {"metric": "selectivity"}
+            | here
+            | {"method": "single layer"}
             | intervals.row(a["value"] - b["value"], a["replicates"] - b["replicates"], a["units"])
             for a, b in zip(real, other, strict=True)
             if a["metric"] == metric

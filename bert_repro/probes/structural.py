@@ -7,11 +7,12 @@ Reference:
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
+<<<<<<< HEAD
 from bert_repro.probes.scores import (
     Predictions,
     Scores,
@@ -20,6 +21,9 @@ from bert_repro.probes.scores import (
     score_depths,
     score_distances,
 )
+=======
+from bert_repro.probes import States
+>>>>>>> nouns
 from bert_repro.probes.training import Fit, fit
 from bert_repro.probes.treebank import Treebank
 
@@ -173,12 +177,12 @@ class StructuralProbe:
         self.projection: Float[np.ndarray, "layers hidden rank"]
         self.scale: Float[np.ndarray, " layers"]
 
-    def fit(self, train: Treebank, train_states: Any, dev: Treebank, dev_states: Any, label: str = "") -> Fit:
+    def fit(self, train: Treebank, train_states: States, dev: Treebank, dev_states: States, label: str = "") -> Fit:
         """Train on one split, choosing the best epoch of each layer on another.
 
         Args:
             train: Trees to learn from.
-            train_states: Where `train.rows` are read: anything with `vectors(rows, layers)` and `hidden`.
+            train_states: Where `train.rows` are read.
             dev: Trees to choose the epoch by.
             dev_states: Where `dev.rows` are read.
             label: Shown beside the progress bar.
@@ -200,7 +204,7 @@ class StructuralProbe:
         self.projection = result.parameters
         return result
 
-    def _batches(self, bank: Treebank, states: Any, generator: np.random.Generator | None) -> Iterator[Batch]:
+    def _batches(self, bank: Treebank, states: States, generator: np.random.Generator | None) -> Iterator[Batch]:
         """Make batches of sentences of similar length, in random order where a generator is given."""
         order = np.argsort(bank.lengths, kind="stable")
         if generator is not None:  # sentences of equal length change places from epoch to epoch
@@ -209,7 +213,7 @@ class StructuralProbe:
         for first in generator.permutation(starts) if generator is not None else starts:
             yield self._batch(bank, states, order[first : first + self.batch_size])
 
-    def _batch(self, bank: Treebank, states: Any, chosen: np.ndarray) -> Batch:
+    def _batch(self, bank: Treebank, states: States, chosen: np.ndarray) -> Batch:
         lengths, known = bank.lengths[chosen], self.target.gold(bank)
         words = int(lengths.max())
         vectors = np.zeros((len(self.layers), len(chosen), words, states.hidden), np.float32)
@@ -226,12 +230,12 @@ class StructuralProbe:
             at += n
         return Batch(vectors, gold, scale)
 
-    def project(self, bank: Treebank, states: Any) -> Iterator[Float[np.ndarray, "layers words rank"]]:
+    def project(self, bank: Treebank, states: States) -> Iterator[Float[np.ndarray, "layers words rank"]]:
         """Give the projected words, sentence by sentence."""
         for start, length in zip(bank.rows, bank.lengths, strict=True):
             vectors = states.vectors(start + np.arange(length), self.layers)
             yield vectors * self.scale[:, None, None] @ self.projection
 
-    def predict(self, bank: Treebank, states: Any) -> Iterator[Float[np.ndarray, "layers words ..."]]:
+    def predict(self, bank: Treebank, states: States) -> Iterator[Float[np.ndarray, "layers words ..."]]:
         """Give squared distances of every two words, or squared norms, sentence by sentence."""
         return (self.target.predict(z) for z in self.project(bank, states))

@@ -12,10 +12,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 import yaml
-from jaxtyping import Int
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from bert_repro.results import scores, tables
+from bert_repro.results import tables
 
 PATH = Path(__file__).with_name("claims.yaml")
 LAYERS = ("all", "bottom_half", "top_half", "last", "best")
@@ -177,13 +176,14 @@ class Verdict(_Strict):
 
 
 class Claims(_Strict):
-    """The claims file, validated; `defaults` is what every side selects unless it says otherwise."""
+    """The claims file, validated; `defaults` is what every side selects unless it says otherwise, `tasks` are words for tasks."""
 
     written: datetime.date
     before: str
     history: list[dict[Literal["date", "claim", "change"], str | datetime.date]]
     verdicts: list[Verdict]
     gates: dict[str, Gate] = {}
+    tasks: dict[str, str] = {}
     defaults: Selection = {}
     claims: list[Claim] = Field(min_length=1)
 
@@ -194,7 +194,9 @@ class Claims(_Strict):
             raise ValueError(f"each id may be given once, got {ids}")
         for claim in self.claims:
             if unknown := sorted(set(claim.gates) - set(self.gates)):
-                raise ValueError(f"claim {claim.id} names gates that are not there: {unknown}; there are {[*self.gates]}")
+                raise ValueError(
+                    f"claim {claim.id} names gates that are not there: {unknown}; there are {[*self.gates]}"
+                )
         return self
 
 
@@ -223,66 +225,3 @@ def load(path: Path | str = PATH) -> Claims:
         raise ValueError(
             f"{path}: {'.'.join(where)}: {first['msg']} (got {first['input']!r}): correct the file"
         ) from None
-
-
-class Rows:
-    """A study's rows, made ready for many selections; similarity of the same layer only, as no claim is about layers across.
-
-    Attributes:
-        positions: Where they stand in the table.
-        case: The number of each row's case.
-        cases: What tells each case from others: its filled columns.
-        repeats: What tells each row from others of its case: its columns REPEATS, None where empty.
-        layers: The layer of each row, NaN where it has none.
-        values: The numbers, of each row `value`, `ci_low` and `ci_high`.
-        replicates: Of each row, None where none were kept.
-    """
-
-    def __init__(self, table: pd.DataFrame):
-        same = (table["reference_layer"].isna() | (table["reference_layer"] == table["layer"])).fillna(False)
-        self.positions = np.flatnonzero(same)
-        table = table[same].reset_index(drop=True)
-        whole = table.assign(split=tables.whole_split(table))  # `test` also stands for `test[500]`
-        self._selected_by = {column: _numbered(whole[column]) for column in {*tables.COLUMNS} - FREE}
-        full = {column: _numbered(table[column]) for column in CASE}
-        codes, self.case = np.unique(np.stack([numbers for numbers, _ in full.values()], -1), axis=0, return_inverse=True)
-        self.cases: list[dict[str, _Value]] = [
-            {column: full[column][1][code] for column, code in zip(CASE, row, strict=True) if code >= 0} for row in codes
-        ]
-        self.repeats = list(table[REPEATS].astype(object).where(table[REPEATS].notna(), None).itertuples(index=False, name=None))
-        self.layers = table["layer"].to_numpy(float, na_value=np.nan)
-        self.values = table[["value", "ci_low", "ci_high"]].to_numpy(float, na_value=np.nan)
-        self.replicates = [None if of_row is None or np.ndim(of_row) == 0 else of_row for of_row in table["replicates"]]
-        tuned = (table["notebook"] == "finetune").fillna(False)
-        held_out = table.index.isin(scores.held_out(table[tuned]).index)
-        self._held_out = np.where(tuned, held_out, tables.of_split(table, "test"))
-
-    def select(self, where: Mapping) -> Int[np.ndarray, " rows"]:
-        """List the rows that a selection names; of a summary over layers, all of them."""
-        keep = np.ones(len(self.layers), bool)
-        for column, wanted in where.items():
-            if column == "layer" and wanted in LAYERS:
-                continue
-            if column == "split" and wanted == HELD_OUT:
-                keep &= self._held_out
-                continue
-            numbers, known = self._selected_by[column]
-            keep &= np.isin(numbers, [-1 if value is None else known.index(value) for value in _listed(wanted) if value is None or value in known])
-        return np.flatnonzero(keep)
-
-
-def _numbered(column: pd.Series) -> tuple[Int[np.ndarray, " rows"], list]:
-    """Number the different values of a column, -1 where it is empty; give the numbers and the values."""
-    numbers, values = pd.factorize(column.replace("", pd.NA) if column.dtype == "string" else column)
-    return numbers, list(values)
-
-
-def selected(table: pd.DataFrame, claims: Claims | None = None) -> np.ndarray:
-    """Tell which rows of a table some claim (of the project's own) compares: these keep all of their replicates."""
-    claims, rows, chosen = claims or load(), Rows(table), np.zeros(len(table), bool)
-    for test in (test for claim in claims.claims for test in claim.tests):
-        for side, other in test.sides(claims.defaults):
-            for where in (side, side | (other or {}), side | (test.ordered_by or {})):
-                also_dev = where | ({"split": ["dev", "test"]} if where.get("layer") == "best" else {})
-                chosen[rows.positions[rows.select(also_dev)]] = True
-    return chosen

@@ -222,7 +222,9 @@ def same_draws(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndar
         ValueError: One is of a bootstrap, the other of a jackknife.
     """
     if isinstance(left, Jackknifed) != isinstance(right, Jackknifed):
-        raise ValueError("replicates of a bootstrap and of a jackknife cannot be paired: compare numbers of one measure")
+        raise ValueError(
+            "replicates of a bootstrap and of a jackknife cannot be paired: compare numbers of one measure"
+        )
     kept = min(left.shape[-1], right.shape[-1])
     return left[..., :kept], right[..., :kept]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from bert_repro.files import ROOT
-from bert_repro.results import claims, provenance, tables
+from bert_repro.results import provenance, selection, tables
 
 
 class Recorder:
@@ -55,5 +55,5 @@ class Recorder:
         if extra is not None:
             extra = extra.assign(study=str(self.parameters["study"]), notebook=self.notebook).astype(tables.ARTEFACTS)
         made = provenance.manifest(self.notebook, self.parameters, time.time() - self.started)
-        tables.write(target, table, made | {"inputs": dict(inputs)} | notes, extra, whole=claims.selected(table))
+        tables.write(target, table, made | {"inputs": dict(inputs)} | notes, extra, whole=selection.selected(table))
         print(f"{len(table)} rows written to {output}")

@@ -4,12 +4,14 @@ what changed in a layer is set against what that layer does.
 It refuses to average or subtract what was not measured on the same text.
 """
 
-from collections.abc import Iterator
+import itertools
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Int
 
 from bert_repro.results import intervals, provenance, tables
 
@@ -96,7 +98,9 @@ def _mean(group: pd.DataFrame) -> dict[str, object]:
     """Average rows of several seeds; the replicates of the mean are of the units alone."""
     if group["replicates"].isna().any():
         raise ValueError("rows without replicates have no mean: are the .replicates.parquet files beside the tables?")
-    repeats = intervals.Repeats(tuple(range(len(group))), group["value"].to_numpy(float), np.stack(list(group["replicates"])))
+    repeats = intervals.Repeats(
+        tuple(range(len(group))), group["value"].to_numpy(float), np.stack(list(group["replicates"]))
+    )
     estimate = intervals.mean(repeats)
     low, high = estimate.interval
     return {"value": estimate.value, "ci_low": low, "ci_high": high, "replicates": repeats.replicates.mean(0)}
@@ -184,6 +188,23 @@ def training(folder: Path | str) -> pd.DataFrame:
     return pd.DataFrame(list(notes.values()), index=names, columns=list(NOTES), dtype=float)
 
 
+def compared(table: pd.DataFrame, models: Sequence[str], base: str = "base") -> pd.DataFrame:
+    """Say of each layer of several tuned encoders what `by_layer` does of one; those that were not probed are left out.
+
+    Raises:
+        ValueError: There is none of which change and anything else was measured.
+    """
+    found, reasons = [], []
+    for model in models:
+        try:
+            found.append(by_layer(table, model, base))
+        except ValueError as error:
+            reasons.append(str(error))
+    if not found:
+        raise ValueError("; ".join(reasons) or "no model was named")
+    return pd.concat(found, ignore_index=True)
+
+
 def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFrame:
     """Say of each layer of a tuned encoder how much it changed, and what came of that.
 
@@ -255,35 +276,51 @@ def _plain(rows: pd.DataFrame, target: str, probe: str, less: float | None = Non
     return pd.DataFrame(made)
 
 
-def rank_correlations(layers: pd.DataFrame) -> Iterator[dict[str, object]]:
-    """Correlate the change of layers with each thing that came of it: Spearman's rho over layers.
+PERMUTATIONS = 10_000  # at most
+DECIDES = 40  # permutations, below which none could lie in a tail of .025
 
-    With seven layers rho is coarse: it takes few values, and its interval says how far sampled text alone would move it.
+
+def residual_correlations(layers: pd.DataFrame) -> Iterator[dict[str, object]]:
+    """Correlate change and what came of it, over models and layers, when each layer's mean over models is subtracted.
+
+    Change grows with depth in every tuned encoder, and so may anything else that does: their correlation over layers says
+    little. Of what is left,
+
+        r = sum_ml a_ml b_ml / sqrt(sum_ml a_ml² sum_ml b_ml²),   a_ml = change_ml - mean over models, b likewise,
+
+    asks whether a layer that changed more than in other encoders is one whose function changed more than in others. Its
+    interval is r less the middle 95 % of what permuting the models of one side gives; with fewer than five models no outcome
+    could decide, and it is the whole range.
 
     Args:
-        layers: What `by_layer` gives.
+        layers: What `by_layer` gives, of several models.
 
     Yields:
-        A row for each target and probe: `spearman` in [-1, 1] with its interval; replicate i of one side meets replicate
-        i of the other, which were drawn from different texts.
+        A row for each target and probe that two models or more have: `residual correlation` in [-1, 1], `n` layers and `units` models.
     """
-    change = layers[layers["target"] == "change"].set_index("layer")
+    layers = layers.assign(probe=layers["probe"].mask(layers["target"] == "restored_layer", "task score"))
+    change = layers[layers["target"] == "change"].pivot(index="model", columns="layer", values="value")
     for (target, probe), rows in layers[layers["target"] != "change"].groupby(["target", "probe"], sort=False):
-        effect = rows.set_index("layer")
-        both = change.index.intersection(effect.index)
-        sides = [one.loc[both] for one in (change, effect)]
-        value = spearman(*(np.array([one["value"]], float) for one in sides))[0]
-        replicates = spearman(*(np.stack(list(one["replicates"])).T for one in sides))
+        function = rows.pivot(index="model", columns="layer", values="value")
+        models, numbers = change.index.intersection(function.index), change.columns.intersection(function.columns)
+        if len(models) < 2:
+            continue
+        a, b = (side.loc[models, numbers].to_numpy(float) for side in (change, function))
+        a, b = a - a.mean(0), b - b.mean(0)
+        size = np.sqrt((a**2).sum() * (b**2).sum())
+        r = float((a * b).sum() / size) if size else 0.0
+        low, high = -1.0, 1.0
+        if math.factorial(len(models)) >= DECIDES:
+            null = (a[_permutations(len(models))] * b).sum((1, 2)) / size if size else np.zeros(1)
+            low, high = np.clip(r - np.percentile(null, [97.5, 2.5]), -1, 1)
         yield {
-            "target": target, "probe": probe, "method": MEASURE, "metric": "spearman", "n": len(both), **intervals.row(value, replicates)
+            "target": target, "probe": probe, "method": MEASURE, "metric": "residual correlation", "value": r,
+            "ci_low": float(low), "ci_high": float(high), "n": a.size, "units": len(models),
         }  # fmt: skip
 
 
-def spearman(
-    left: Float[np.ndarray, "resamples layers"], right: Float[np.ndarray, "resamples layers"]
-) -> Float[np.ndarray, " resamples"]:
-    """Give Spearman's rho of each row, ties sharing their mean rank; 0 where a side has no order, all its values being equal."""
-    ranks = [pd.DataFrame(side).rank(axis=1).to_numpy() for side in (left, right)]
-    centred = [one - one.mean(1, keepdims=True) for one in ranks]
-    norms = np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
-    return np.divide((centred[0] * centred[1]).sum(1), norms, out=np.zeros_like(norms), where=norms > 0)
+def _permutations(count: int) -> Int[np.ndarray, "permutations models"]:
+    """List all orders of some models, or as many random ones as are enough."""
+    if math.factorial(count) <= PERMUTATIONS:
+        return np.array(list(itertools.permutations(range(count))))
+    return np.random.default_rng(0).permuted(np.tile(np.arange(count), (PERMUTATIONS, 1)), axis=1)

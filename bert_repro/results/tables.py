@@ -113,8 +113,9 @@ def write(
     path.parent.mkdir(parents=True, exist_ok=True)
     numbers = table.drop(columns="replicates").reset_index(drop=True)
     kept = table["replicates"].reset_index(drop=True).dropna()
-    ends = np.where(np.zeros(len(table), bool) if whole is None else whole, None, intervals.KEPT)
-    packed = pd.DataFrame([_packed(kept[row][: ends[row]]) for row in kept.index], columns=_PACKED)
+    chosen = np.zeros(len(table), bool) if whole is None else whole
+    stored = [of_row if chosen[row] else of_row[: intervals.KEPT] for row, of_row in kept.items()]
+    packed = pd.DataFrame([_packed(of_row) for of_row in stored], columns=_PACKED)
     packed = packed.assign(row=kept.index, jackknife=[isinstance(of_row, intervals.Jackknifed) for of_row in kept])
     atomically(
         path.with_suffix(".manifest.json"),
@@ -232,8 +233,8 @@ def merge_artefacts(folder: Path | str, kind: str) -> pd.DataFrame:
 
 
 def whole_split(table: pd.DataFrame) -> pd.Series:
-    """Give the split that each row's draw is of: `test` where that is `test[500]`."""
-    return table["split"].str.extract(r"^([^\[]*)", expand=False)
+    """Give the split that each row's draw is of: `test` where that is `test[500]`, `all~dev` where it is `all~dev[60]`."""
+    return table["split"].str.replace(r"\[-?\d+\]", "", regex=True)
 
 
 def of_split(table: pd.DataFrame, name: str) -> pd.Series:

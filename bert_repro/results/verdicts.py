@@ -6,16 +6,15 @@ for: what is missing, and what a gate keeps out, gives "not tested here", never 
 """
 
 import functools
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
-from bert_repro.results import claims, intervals
-from bert_repro.results.claims import Claim, Claims, Comparison, Gate, Rows
+from bert_repro.results import claims, intervals, selection
+from bert_repro.results.claims import Claim, Claims, Comparison, Gate
+from bert_repro.results.selection import Rows
 
 COLUMNS = {
     "id": "string", "claim": "string", "verdict": "string", "answer": "string", "effect": "Float64", "ci_low": "Float64",
@@ -28,17 +27,6 @@ PAIRS = (
 """Columns of the pairs behind the verdicts."""
 TAIL = 0.025  # of an interval at 95 %, and of the family of a claim's robustness contrasts
 ANSWERS = {"supported": "Yes", "contradicted": "No", "inconclusive": "Undecided", "not tested here": "Not tested here"}
-
-
-class MissingError(LookupError):
-    """What a test asks for is not in the table."""
-
-
-class _Side(NamedTuple):
-    case: dict[str, object]  # the filled columns that tell it from others
-    layer: dict[str, str]  # of a summary over layers, which it was
-    repeats: intervals.Repeats | None  # None where a row brings an interval alone
-    given: intervals.Estimate | None = None
 
 
 class Pair(NamedTuple):
@@ -64,7 +52,9 @@ class Pair(NamedTuple):
     @property
     def region(self) -> tuple[float, float]:
         """Where the difference has to lie."""
-        start, end = (edge if np.isinf(edge) else edge * self.test.margin.value for edge in claims.RULES[self.test.rule])
+        start, end = (
+            edge if np.isinf(edge) else edge * self.test.margin.value for edge in claims.RULES[self.test.rule]
+        )
         return start, end
 
     @property
@@ -85,7 +75,8 @@ class Pair(NamedTuple):
         """The p value of "the difference lies in the region": small where it lies far outside."""
         borders = [border for border in self.region if np.isfinite(border)]
         found = [
-            self.estimate.p_below(border) if border == self.region[0] else self.estimate.p_above(border) for border in borders
+            self.estimate.p_below(border) if border == self.region[0] else self.estimate.p_above(border)
+            for border in borders
         ]
         return min(1.0, len(found) * min(found))
 
@@ -136,11 +127,13 @@ def judge(all_claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataF
             kept_out = {task: reason for name in reversed(gates) for task, reason in reasons(name).items()}
             made, missing = _tested(claim, rows, all_claims.defaults)
             tested = [pair for pair in made if not set(_tasks(pair)) & set(kept_out)]
-            judged.append(_judge(claim, tested, missing, kept_out, study, claim.weakened_on.holds(of_study)))
+            judged.append(
+                _judge(claim, all_claims.tasks, tested, missing, kept_out, study, claim.weakened_on.holds(of_study))
+            )
         except ValueError as error:
             raise ValueError(f"claim {claim.id}: {error}") from None
         listed += [
-            (claim.id, p.primary, p.task, p.side, p.against, p.estimate.value, *p.estimate.interval, p.test.margin.unit,
+            (claim.id, p.primary, all_claims.tasks.get(p.task, p.task), p.side, p.against, p.estimate.value, *p.estimate.interval, p.test.margin.unit,
              p.test.rule, p.test.margin.value, p.seeds, p.p, p.verdict)
             for p in ([] if "" in kept_out else tested)
         ]  # fmt: skip
@@ -172,7 +165,7 @@ def _why_closed(name: str, gate: Gate, rows: Rows, task: str) -> str:
         return "" if task else f"{gate.what}: no {gate.score.get('notebook')} in the tables"
     reached = _mean(rows, gate.score | of_task)
     if reached is None:
-        raise ValueError(f"gate {name} names a score that no table has: {words(gate.score | of_task)}")
+        raise ValueError(f"gate {name} names a score that no table has: {selection.words(gate.score | of_task)}")
     below = 0.0 if gate.above is None else _mean(rows, gate.above)
     if below is None or reached - below >= gate.least.value:  # where there is nothing to lie above, it is not asked
         return ""
@@ -184,16 +177,12 @@ def _mean(rows: Rows, where: Mapping) -> float | None:
     """Average the rows of a selection over seeds, of the best layer where that is asked; the largest of several cases."""
     best = where.get("layer") == "best"
     means = [
-        rows.values[group[np.isin(rows.layers[group], _layers(rows, where, case))] if best else group, 0].mean()
-        for case, group in _by_case(rows, rows.select(where))
+        rows.values[
+            group[np.isin(rows.layers[group], selection.layers_of(rows, where, case))] if best else group, 0
+        ].mean()
+        for case, group in selection.by_case(rows, rows.select(where))
     ]
     return float(max(means)) if means else None
-
-
-def _by_case(rows: Rows, chosen: np.ndarray) -> Iterator[tuple[dict[str, object], np.ndarray]]:
-    """Give the cases among some rows, in the order in which they first come, with the rows of each."""
-    for number in dict.fromkeys(rows.case[chosen].tolist()):
-        yield dict(rows.cases[number]), chosen[rows.case[chosen] == number]
 
 
 # ---- one claim
@@ -202,7 +191,7 @@ def _by_case(rows: Rows, chosen: np.ndarray) -> Iterator[tuple[dict[str, object]
 def _tested(claim: Claim, rows: Rows, defaults: Mapping) -> tuple[list[Pair], list[str]]:
     """Make all contrasts that a claim asks for; give them, and what is missing."""
     missing = [
-        f"{what} (no rows with {words(needed)})"
+        f"{what} (no rows with {selection.words(needed)})"
         for what, needed in claim.needs.items()
         if not len(rows.select(needed))
     ]
@@ -210,26 +199,34 @@ def _tested(claim: Claim, rows: Rows, defaults: Mapping) -> tuple[list[Pair], li
     for test, side, other in [] if missing else [(t, *sides) for t in claim.tests for sides in t.sides(defaults)]:
         try:
             made += list(_compare(rows, side, other, test))
-        except MissingError as error:
+        except selection.MissingError as error:
             missing += [] if test.optional else [str(error)]
     return made, list(dict.fromkeys(missing))
 
 
 def _judge(
-    claim: Claim, made: list[Pair], missing: list[str], kept_out: Mapping[str, str], study: str, weakened: bool
+    claim: Claim,
+    names: Mapping[str, str],
+    made: list[Pair],
+    missing: list[str],
+    kept_out: Mapping[str, str],
+    study: str,
+    weakened: bool,
 ) -> dict[str, object]:
     primary, others = [p for p in made if p.primary], [p for p in made if not p.primary]
     reasons = list(dict.fromkeys(kept_out.values()))
     verdict, decided = decide([] if "" in kept_out else made)
     why = [f"Deciding one of {len(primary)} primary contrasts: {decided.text}."] if decided and decided.primary else []
-    why += [f"Contradicted for robustness (p {decided.p:.2g}): {decided.text}."] if decided and not decided.primary else []
+    why += (
+        [f"Contradicted for robustness (p {decided.p:.2g}): {decided.text}."] if decided and not decided.primary else []
+    )
     why += [f"Missing: {'; '.join(missing)}."] if missing else []
     why += [f"Kept out: {'; '.join(reasons)}."] if reasons else []
-    answer = _answer(claim, verdict, primary if decided else [], reasons + missing)
+    said = _numbers(claim, names, primary) if decided else ""
+    answer = f"{ANSWERS[verdict]}. {said}" if decided else f"{ANSWERS[verdict]}: {'; '.join((reasons + missing)[:1])}."
     if weakened and verdict in ("supported", "contradicted"):
         note = f"Would be {verdict}, but at most inconclusive on this base: {claim.weakened_on.reason}."
-        answer = f"Undecided: what was measured says {ANSWERS[verdict].lower()}, but {claim.weakened_on.reason}."
-        answer += _numbers(claim, primary)
+        answer = f"Undecided: what was measured says {ANSWERS[verdict].lower()}, but {claim.weakened_on.reason}. {said}"
         why, verdict = [note, *why], "inconclusive"
     effect = (decided.estimate.value, *decided.estimate.interval) if decided else (pd.NA,) * 3
     agree = sum(p.verdict == "supported" for p in others)
@@ -249,7 +246,9 @@ def decide(made: list[Pair]) -> tuple[str, Pair | None]:
     primary = [p for p in made if p.primary]
     tasks = [p.task for p in primary]
     if twice := sorted({task for task in tasks if tasks.count(task) > 1}):
-        raise ValueError(f"more than one primary contrast of {' and '.join(twice) or 'no task'}: {[p.side for p in primary]}")
+        raise ValueError(
+            f"more than one primary contrast of {' and '.join(twice) or 'no task'}: {[p.side for p in primary]}"
+        )
     if not primary:
         return "not tested here", None
     against, found = _against([p for p in made if not p.primary]), {p.verdict for p in primary}
@@ -272,16 +271,13 @@ def _against(others: list[Pair]) -> list[Pair]:
     return rejected
 
 
-def _answer(claim: Claim, verdict: str, primary: list[Pair], reasons: list[str]) -> str:
-    """Say what came out in one plain sentence, with its numbers."""
-    if not primary:
-        return f"{ANSWERS[verdict]}{': ' if reasons else ''}{'; '.join(reasons[:2])}."
-    return f"{ANSWERS[verdict]}.{_numbers(claim, primary)}"
-
-
-def _numbers(claim: Claim, primary: list[Pair]) -> str:
-    said = ", ".join(f"{number(p.estimate.value, *p.estimate.interval)}{f' ({p.task})' * bool(p.task)}" for p in primary)
-    return f" {claim.measured}: {said}; {_asked(primary[0])}."
+def _numbers(claim: Claim, names: Mapping[str, str], primary: list[Pair]) -> str:
+    """Say in one sentence what the primary contrasts came to, and what was asked for."""
+    numbers = [
+        f"{number(p.estimate.value, *p.estimate.interval)}" + f" ({names.get(p.task, p.task)})" * bool(p.task)
+        for p in primary
+    ]
+    return f"{claim.measured}: {', '.join(numbers)}; {_asked(primary[0])}."
 
 
 def _asked(pair: Pair) -> str:
@@ -307,34 +303,36 @@ def _tasks(pair: Pair) -> list[str]:
 
 def _compare(rows: Rows, side: dict, other: dict | None, test: Comparison) -> Iterator[Pair]:
     """Pair each case of side a with the one of side b that agrees in every column b leaves alone; subtract."""
-    lefts = _sides(rows, side)
-    rights = [] if other is None else _sides(rows, side | other)
+    lefts = selection.sides(rows, side)
+    rights = [] if other is None else selection.sides(rows, side | other)
     # another corpus has splits of its own
     free = {*(other or {})} | ({"split"} if "corpus" in (other or {}) else set())
     orders = {} if test.ordered_by is None else dict(_orders(rows, side, other, test))
     for left in lefts:
         partner, against = None, "zero"
         if other is not None:
-            differs = [{c for c in left.case.keys() & r.case.keys() - free if left.case[c] != r.case[c]} for r in rights]
+            differs = [
+                {c for c in left.case.keys() & r.case.keys() - free if left.case[c] != r.case[c]} for r in rights
+            ]
             fits = [r for r, columns in zip(rights, differs, strict=True) if not columns]
             if not fits:
-                raise MissingError(
-                    f"what to compare {words(left.case)} with: side b differs in {sorted(set.union(*differs))}"
+                raise selection.MissingError(
+                    f"what to compare {selection.words(left.case)} with: side b differs in {sorted(set.union(*differs))}"
                 )
             if len(fits) > 1:
-                cases = " | ".join(words(r.case) for r in fits)
+                cases = " | ".join(selection.words(r.case) for r in fits)
                 raise ValueError(
-                    f"{len(fits)} cases fit {words(left.case)}: {cases}: name one of them in the claim's side b"
+                    f"{len(fits)} cases fit {selection.words(left.case)}: {cases}: name one of them in the claim's side b"
                 )
             (partner,) = fits
-            against = words({**other, **partner.layer})
+            against = selection.words({**other, **partner.layer})
         estimate, seeds = _difference(left, partner)
         if test.ordered_by is not None:
             sign = orders.get(_apart(left.case, test.ordered_by), 0)
             if not sign:
                 continue
             estimate = estimate._replace(value=sign * estimate.value)
-        yield Pair(test, left.case, words({**left.case, **left.layer}), against, estimate, seeds)
+        yield Pair(test, left.case, selection.words({**left.case, **left.layer}), against, estimate, seeds)
 
 
 def _orders(rows: Rows, side: dict, other: dict | None, test: Comparison) -> Iterator[tuple[tuple, int]]:
@@ -349,16 +347,16 @@ def _apart(case: Mapping, columns: Mapping) -> tuple:
     return tuple(sorted((c, v) for c, v in case.items() if c not in columns))
 
 
-def _difference(left: _Side, right: _Side | None) -> tuple[intervals.Estimate, str]:
+def _difference(left: selection.Side, right: selection.Side | None) -> tuple[intervals.Estimate, str]:
     """Subtract two sides, seed by seed where they share some; say how many seeds there were."""
     if left.repeats is None:
         if left.given is None or right is not None:
-            raise MissingError(f"bootstrap replicates of {words(left.case)}")
+            raise selection.MissingError(f"bootstrap replicates of {selection.words(left.case)}")
         return left.given, "its own interval"
     if right is None:
         return intervals.mean(left.repeats), _seeds(len(left.repeats.seeds))
     if right.repeats is None:
-        raise MissingError(f"bootstrap replicates of {words(right.case)}")
+        raise selection.MissingError(f"bootstrap replicates of {selection.words(right.case)}")
     common = len(set(left.repeats.seeds) & set(right.repeats.seeds))
     estimate = intervals.contrast(left.repeats, right.repeats, paired=common > 0)
     if common:
@@ -370,103 +368,6 @@ def _seeds(count: int) -> str:
     return f"{count} seeds" if count > 1 else "1 seed, whose variation is not in the interval"
 
 
-def _sides(rows: Rows, where: Mapping) -> list[_Side]:
-    """Select rows and average them over layers; one side for each case, its seeds apart."""
-    chosen = rows.select(where)
-    if not len(chosen):
-        raise MissingError(f"rows with {words(where)}")
-    summary = where.get("layer") if where.get("layer") in claims.LAYERS else ""
-    result = []
-    for case, of_case in _by_case(rows, chosen):
-        if summary:
-            layers = _layers(rows, where, case)
-            group = of_case[np.isin(rows.layers[of_case], layers)]
-            if absent := sorted(set(layers) - set(rows.layers[group].astype(int))):
-                raise MissingError(f"layers {absent} of {words(case)}")
-            label = {"layer": f"{summary} ({layers[0]})" if len(layers) == 1 else summary}
-            result.append(_side(rows, case, label, group))
-        else:  # each layer is a case of its own
-            for layer in dict.fromkeys(np.nan_to_num(rows.layers[of_case], nan=-1).astype(int)):
-                own = case | ({"layer": int(layer)} if layer >= 0 else {})
-                result.append(_side(rows, own, {}, of_case[np.nan_to_num(rows.layers[of_case], nan=-1) == layer]))
-    return result
-
-
-def _side(rows: Rows, case: dict[str, object], label: dict[str, str], group: np.ndarray) -> _Side:
-    """Average the rows of a case over their layers, each training apart."""
-    keys = [(rows.repeats[row], rows.layers[row]) for row in group]
-    if twice := len(keys) - len({(repeat, str(layer)) for repeat, layer in keys}):
-        raise ValueError(f"{twice} rows of {words(case)} occur twice: merge each table of a study once")
-    if len({count for count in Counter(repeat for repeat, _ in keys).values()}) > 1:
-        raise MissingError(f"some seeds in some layers of {words(case)}")
-    drawn = [rows.replicates[row] for row in group]
-    if any(replicates is None for replicates in drawn):
-        return _Side(case, label, None, _given(rows.values[group]))
-    of_training = [(*rows.repeats[row], case.get("task")) for row in group]
-    return _Side(case, label, repeats(of_training, rows.values[group, 0], drawn))
-
-
-def _given(values: np.ndarray) -> intervals.Estimate | None:
-    """Take the interval that a row brings, where it is one row, at its longer side."""
-    if len(values) > 1 or np.isnan(values).any():
-        return None
-    ((value, low, high),) = values
-    return intervals.Estimate(float(value), float(max(high - value, value - low)) / 1.959964)
-
-
-def repeats(
-    trainings: Sequence[tuple], values: Float[np.ndarray, " rows"], replicates: Sequence[np.ndarray]
-) -> intervals.Repeats:
-    """Bring together what was measured on several trainings, each averaged over its layers.
-
-    What repeats is the training; the seeds of a probe are averaged within it, and are what repeats where all rows are of one
-    encoder. A training is known by its task, its seed and what it is compared with: equal ones can be paired.
-
-    Args:
-        trainings: Of each row `model`, `reference_model`, `seed`, `probe_seed` and `task`, None where empty.
-        values: The numbers.
-        replicates: Theirs.
-
-    Raises:
-        ValueError: Trainings of several tasks, whose seeds have nothing in common.
-    """
-    if len(tasks := sorted({task for *_, task in trainings if task})) > 1:
-        raise ValueError(f"seeds of different tasks pooled, {' and '.join(tasks)}: average one task at a time")
-    several = len({row[:3] for row in trainings}) > 1
-    keys = [
-        (task or model, reference, seed, *(() if several or task else (probe,))) for model, reference, seed, probe, task in trainings
-    ]
-    kept = min(map(len, replicates))
-    drawn = np.stack([of_row[:kept] for of_row in replicates])  # of a jackknife still known as one
-    rows_of = {key: [n for n, other in enumerate(keys) if other == key] for key in dict.fromkeys(keys)}
-    means = np.array([values[rows].mean() for rows in rows_of.values()])
-    kind = type(replicates[0])
-    return intervals.Repeats(
-        tuple(rows_of), means, np.stack([drawn[rows].mean(0, dtype=float) for rows in rows_of.values()]).view(kind)
-    )
-
-
-def _layers(rows: Rows, where: Mapping, case: Mapping) -> list[int]:
-    """List the layers of a summary; the best one is chosen on dev, where the corpus may be another."""
-    depth = int(np.nanmax(rows.layers)) if np.isfinite(rows.layers).any() else 0
-    if depth < 2:
-        raise MissingError(f"layers to summarise of {words(case)}")
-    if where["layer"] == "best":
-        of_dev = {c: v for c, v in {**where, **case}.items() if c != "corpus"} | {"layer": "best", "split": "dev"}
-        dev = rows.select(of_dev)
-        if not len(dev):
-            raise MissingError(f"dev rows to choose the best layer of {words(case)} on")
-        means = {layer: rows.values[dev[rows.layers[dev] == layer], 0].mean() for layer in sorted(set(rows.layers[dev]))}
-        return [int(max(means, key=means.__getitem__))]
-    parts = {
-        "bottom_half": range(1, depth // 2 + 1),
-        "top_half": range(depth - depth // 2 + 1, depth + 1),
-        "all": range(depth + 1),
-        "last": range(depth, depth + 1),
-    }
-    return list(parts[where["layer"]])
-
-
 def _fits(case: Mapping, where: Mapping) -> bool:
     """Tell whether a case is among those that a selection names."""
     for column, wanted in where.items():
@@ -474,14 +375,6 @@ def _fits(case: Mapping, where: Mapping) -> bool:
         if value not in (wanted if isinstance(wanted, list) else [wanted]):
             return False
     return True
-
-
-def words(selection: Mapping) -> str:
-    """Write a selection in words."""
-    return ", ".join(
-        f"{c} {' or '.join('empty' if value is None else str(value) for value in (v if isinstance(v, list) else [v]))}"
-        for c, v in selection.items()
-    )
 
 
 def number(effect: float, low: float, high: float) -> str:

@@ -23,6 +23,7 @@ from bert_repro.similarity.samples import Sample, check, varied
 from bert_repro.similarity.samples import check_in_step as check_in_step
 from bert_repro.similarity.samples import draw as draw
 from bert_repro.similarity.samples import draw_like as draw_like
+from bert_repro.similarity.samples import layer_below as layer_below
 from bert_repro.similarity.samples import sample as sample
 from bert_repro.similarity.samples import shuffled as shuffled
 

@@ -60,8 +60,10 @@ class Sample(NamedTuple):
     ) -> dict[str, object]:
         """Make a table row of what was measured on it."""
         where = {"corpus": self.corpus, "split": self.split, "rows": self.rows or None}
-        return where | {"method": method, "metric": metric, "n": len(self.sentence)} | intervals.row(
-            value, replicates, int(self.sentence[-1]) + 1
+        return (
+            where
+            | {"method": method, "metric": metric, "n": len(self.sentence)}
+            | intervals.row(value, replicates, int(self.sentence[-1]) + 1)
         )
 
 
@@ -75,6 +77,7 @@ def sample(
     of: Sequence[str] = ("words",),
     part: int = 0,
     like: str = "",
+    units: int = 0,
 ) -> list[Sample]:
     """Draw words of several corpora, and read their vectors under one model or more.
 
@@ -87,9 +90,10 @@ def sample(
         of: Classes of words, a sample each, see `draw`.
         part: Which of the draws that share no sentence, the first being 0.
         like: One of the corpora; sentences are drawn that are as long as those which would be drawn from it.
+        units: Least sentences, or items such as questions with their passages, that give words, see `draw`.
 
     Raises:
-        ValueError: Fewer words than asked for, models that were given different words, or a layer out of range.
+        ValueError: Fewer words or sentences than asked for, models that were given different words, or a layer out of range.
     """
     lengths = None
     if like:
@@ -104,7 +108,7 @@ def sample(
         remarks = {"second sample": part, f"as long as {like}": like, "sides apart": apart}
         for words_of in of:
             if lengths is None:
-                drawn = draw(first.rows, words, seed, words_of, part)
+                drawn = draw(first.rows, words, seed, words_of, part, units)
             else:
                 drawn = draw_like(first.rows, lengths, seed)
             name = ", ".join(
@@ -117,8 +121,13 @@ def sample(
     return samples
 
 
-def draw(rows: pd.DataFrame, words: int, seed: int, of: str = "words", part: int = 0) -> Int[np.ndarray, " rows"]:
+def draw(
+    rows: pd.DataFrame, words: int, seed: int, of: str = "words", part: int = 0, units: int = 0
+) -> Int[np.ndarray, " rows"]:
     """Draw whole sentences until a number of words is reached, or 500 sentences.
+
+    Words of one item depend on one another: thirty long ones say less of a corpus than sixty. So where few would do, more are
+    drawn, and words among them.
 
     Args:
         rows: The rows of a `HiddenStates`.
@@ -128,26 +137,38 @@ def draw(rows: pd.DataFrame, words: int, seed: int, of: str = "words", part: int
             `[SEP]`; `content`, `function` or `punctuation`; or a tag of Universal Dependencies such as `NOUN`.
         part: Of the draws that follow one another without a sentence in common, which one; the first is 0. A later one has
             fewer words where the corpus ends.
+        units: Least sentences, or items such as questions with their passages: where fewer hold the words, so many are drawn,
+            and as many of their words as asked for, at random.
 
     Returns:
         Row numbers, ascending.
 
     Raises:
-        ValueError: The corpus has fewer words than asked for, or none of the class.
+        ValueError: The corpus has fewer words or sentences than asked for, or none of the class.
     """
     ordinary = rows[~rows["special"]]
     sizes = ordinary.groupby("sentence", sort=True).size()
-    order = np.random.default_rng(seed).permutation(sizes.index.to_numpy())
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(sizes.index.to_numpy())
+    if units > len(order):
+        raise ValueError(
+            f"{units} units were asked for, the corpus has {len(order)}: draw more of it, or ask for fewer"
+        )
     reached = np.r_[0, np.cumsum(sizes[order].to_numpy())]
-    first = last = 0
+    first = last = enough = 0
     for _ in range(part + 1):
-        first, last = last, min(int(np.searchsorted(reached, reached[last] + words)), last + SENTENCES)
+        first, enough = last, min(int(np.searchsorted(reached, reached[last] + words)), last + SENTENCES)
+        last = max(enough, first + units)
     if last > len(order) if part == 0 else first + 2 > len(order):
         what = (
             f"{words} words were" if part == 0 else f"a sample that shares no sentence with {part} of {words} words was"
         )
         raise ValueError(f"{what} asked for, the corpus has {len(ordinary)}: ask for fewer, or take a larger corpus")
     drawn = rows["sentence"].isin(order[first:last])
+    if last > enough:
+        among, chosen = np.flatnonzero(drawn & ~rows["special"]), np.zeros(len(rows), bool)
+        chosen[generator.choice(among, min(words, len(among)), replace=False)] = True
+        drawn &= rows["special"] | chosen
     return np.flatnonzero(drawn & _of_class(rows, of))
 
 
@@ -186,6 +207,12 @@ def shuffled(sample: Sample, seed: int) -> Sample:
     order = np.random.default_rng(seed).permutation(len(sample.sentence))
     first, *others = sample.vectors
     return sample._replace(vectors=(first, *(x[:, order] for x in others)), rows="shuffled words")
+
+
+def layer_below(sample: Sample) -> Sample:
+    """Pair each layer of the first model, from the second one on, with the layer below it: how far a layer is from the next."""
+    layers = sample.vectors[0]
+    return sample._replace(vectors=(layers[1:], layers[:-1]))
 
 
 def varied(sample: Sample, layers: Sequence[int]) -> tuple[Sample, Sequence[int]]:

@@ -6,9 +6,11 @@ states are missing, `get` has them made by a process of its own and then maps th
 """
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -165,30 +167,26 @@ def get_all(model: str, wanted: Sequence[str], setting: Setting | None = None) -
     places = entries(checkpoints.open(model), wanted, setting)
     missing = [reference for reference, entry in zip(wanted, places, strict=True) if not entry.mend()]
     if missing:
-        options = [
-            text for name, value in asdict(setting).items() for text in (f"--{name.replace('_', '-')}", str(value))
-        ]
-        _compute_apart([model, *missing, *options])
+        _compute_apart(model, missing, setting)
     return [HiddenStates(entry, reference, setting) for entry, reference in zip(places, wanted, strict=True)]
 
 
-def _compute_apart(arguments: list[str]) -> None:
-    """Run `compute` in a process of its own, its progress passed on, so that the reader stays free of TensorFlow."""
-    command = [sys.executable, "-m", "bert_repro", "states", "compute", *arguments]
-    said = b""
-    with subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}) as child:
+def _compute_apart(model: str, wanted: Sequence[str], setting: Setting) -> None:
+    """Have `compute` run in a process of its own, its progress passed on, so that the reader stays free of TensorFlow."""
+    arguments = json.dumps([model, wanted, asdict(setting)])
+    command = [sys.executable, "-m", "bert_repro.states.compute", arguments]
+    quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as reason,
+        subprocess.Popen(command, stdout=reason, stderr=subprocess.PIPE, env=quiet) as child,
+    ):
         assert child.stderr is not None
-        while chunk := os.read(child.stderr.fileno(), 4096):
+        while chunk := os.read(child.stderr.fileno(), 4096):  # in a notebook, what the child writes itself is not seen
             sys.stderr.write(chunk.decode(errors="replace"))
-            said = (said + chunk)[-4000:]
-    if child.returncode:
-        reasons = [line for line in said.decode(errors="replace").splitlines() if line.startswith("bert_repro: ")]
-        reason = (
-            reasons[-1].removeprefix("bert_repro: ")
-            if reasons
-            else f"the encoder's process ended with {child.returncode}"
-        )
-        raise RuntimeError(reason)
+        if child.wait():
+            reason.seek(0)
+            lines = reason.read().splitlines() or [f"the encoder's process ended with {child.returncode}"]
+            raise RuntimeError(lines[-1])
 
 
 def entries(checkpoint: Checkpoint, wanted: Sequence[str], setting: Setting) -> list[store.Entry]:

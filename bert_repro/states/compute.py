@@ -3,6 +3,8 @@
 It refuses limits that the encoder does not have, and values that the precision asked for cannot hold.
 """
 
+import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -125,3 +127,12 @@ def _shards(reference: str, setting: states.Setting) -> Iterator[list[Any]]:
             items, words = [], 0
     if items:
         yield items
+
+
+if __name__ == "__main__":  # the process that `states.get` starts: progress goes to stderr, what went wrong to stdout
+    given_model, given_corpora, given_setting = json.loads(sys.argv[1])
+    try:
+        compute(given_model, given_corpora, states.Setting(**given_setting))
+    except (ValueError, OSError, RuntimeError) as error:
+        print(" ".join(str(error).split()))
+        sys.exit(1)

@@ -42,7 +42,8 @@ SIZES = {
     "squad:train": Size(11_877, 1_740_837), "squad:dev": Size(3_327, 531_155),
     "ewt:train": Size(12_544, 204_577), "ewt:dev": Size(2_001, 25_147), "ewt:test": Size(2_077, 25_094),
     "wiki": Size(8_974, 235_814), "gum:dev": Size(1_575, 28_119), "pud": Size(1_000, 21_180),
-    "squadshifts-amazon": Size(2_038, 370_372), "squadshifts-reddit": Size(2_061, 372_300),
+    "squadshifts-wiki": Size(7_938, 1_243_902), "squadshifts-amazon": Size(2_038, 370_372),
+    "squadshifts-reddit": Size(2_061, 372_300),
     # as published; their words by the mean length of the parts above, EWT's release differing by little
     "glue/mnli:train": Size(392_702, 13_700_000), "glue/mnli:dev": Size(19_647, 735_000),
     "glue/mnli:matched": Size(9_815, 367_000), "glue/mnli:mismatched": Size(9_832, 368_000),
@@ -132,6 +133,9 @@ def encoder(base: str) -> Config:
 def size(reference: str) -> Size:
     """Give the size of a corpus, from the table or by counting; errors as in `corpora.census`."""
     parsed = Reference.parse(reference)
+    if parsed.layout:
+        size(str(parsed.text))  # has to be known as well, though the lengths are not its own
+        return size(str(parsed.layout))
     whole = SIZES.get(str(parsed.whole))
     if whole is None:
         return Size(*corpora.census(reference)[1:3])

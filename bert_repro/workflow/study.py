@@ -57,6 +57,7 @@ class SimilaritySetting(_Strict):
 
     corpora: list[str] = Field(min_length=1)
     words: int = Field(default=5000, ge=10)
+    units: int = Field(default=0, ge=0)
     methods: list[MeasureName] = Field(default=["rsa", "cka_debiased", "cosine"], min_length=1)
     more_methods: list[MeasureName] = []
     # for the first seed of a task alone
@@ -366,13 +367,10 @@ class _Steps:
         return self.run(f"{notebook}-{called}", notebook, title, (f"states-{name}",), about | setting)
 
     def effects(self, listed: list[Run]) -> Iterator[Run]:
-        """Set the change of layers beside what they do, for models that were also scored without it; reads the tables of others."""
-        for name in (f"{task.task}-{task.seeds[0]}" for task in self.study.tasks if task.reverted_layers):
-            probes = [
-                run.name
-                for run in listed
-                if run.notebook.endswith("_probe") and run.parameters["name"] in ("base", name)
-            ]
-            needs = (f"finetune-{name}", f"similarity-base-{name}", *probes)
-            setting = {"name": name, "reference_name": "base", "tables_folder": f"{self.folder}/tables"}
-            yield self.run(f"change_and_function-{name}", "change_and_function", name, needs, setting)
+        """Set the change of layers beside what they do, over all tuned models, of which it takes two; reads other tables."""
+        if len(self.tuned) < 2:
+            return
+        needs = [run.name for run in listed if run.notebook.endswith("_probe") or run.notebook == "similarity"]
+        needs += [name for model in self.tuned for name in self.made_by(model)]
+        setting = {"names": self.tuned, "reference_name": "base", "tables_folder": f"{self.folder}/tables"}
+        yield self.run("change_and_function", "change_and_function", "change and function", tuple(needs), setting)
