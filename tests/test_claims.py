@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import yaml
-from planted import claim, content, curves, probe, table
+from planted_claims import claim, content, curves, probe, table
 
 from bert_repro.files import ROOT
 from bert_repro.results import claims, selection, verdicts

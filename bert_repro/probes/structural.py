@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-<<<<<<< HEAD
+from bert_repro.probes import States
 from bert_repro.probes.scores import (
     Predictions,
     Scores,
@@ -21,9 +21,6 @@ from bert_repro.probes.scores import (
     score_depths,
     score_distances,
 )
-=======
-from bert_repro.probes import States
->>>>>>> nouns
 from bert_repro.probes.training import Fit, fit
 from bert_repro.probes.treebank import Treebank
 

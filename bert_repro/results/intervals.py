@@ -139,11 +139,13 @@ class Estimate(NamedTuple):
         value: The mean, or the difference of means.
         units: Its standard error for other draws of sentences alone: of its replicates.
         seeds: s² / k and degrees of freedom of each term.
+        ends: Of an interval that was found otherwise, such as by permutations; p values go by its longer side.
     """
 
     value: float
     units: float
     seeds: tuple[tuple[float, float], ...] = ()
+    ends: tuple[float, float] | None = None
 
     def half_width(self, tail: float = 0.025) -> float:
         """Give half the width of the interval that leaves out this probability at either end."""
@@ -154,7 +156,7 @@ class Estimate(NamedTuple):
     def interval(self) -> tuple[float, float]:
         """Both ends of the interval at 95 %."""
         half = self.half_width()
-        return self.value - half, self.value + half
+        return self.ends or (self.value - half, self.value + half)
 
     def p_below(self, border: float) -> float:
         """Give the one-sided p value of "it is `border` or more": small where the estimate lies far below.

@@ -136,11 +136,11 @@ def _side(rows: Rows, case: dict[str, object], label: dict[str, str], group: np.
 
 
 def _given(values: np.ndarray) -> intervals.Estimate | None:
-    """Take the interval that a row brings, where it is one row, at its longer side."""
+    """Take the interval that a row brings, where it is one row."""
     if len(values) > 1 or np.isnan(values).any():
         return None
-    ((value, low, high),) = values
-    return intervals.Estimate(float(value), float(max(high - value, value - low)) / 1.959964)
+    value, low, high = map(float, values[0])
+    return intervals.Estimate(value, max(high - value, value - low) / 1.959964, ends=(low, high))
 
 
 def repeats(

@@ -223,7 +223,8 @@ def _judge(
     why += [f"Missing: {'; '.join(missing)}."] if missing else []
     why += [f"Kept out: {'; '.join(reasons)}."] if reasons else []
     said = _numbers(claim, names, primary) if decided else ""
-    answer = f"{ANSWERS[verdict]}. {said}" if decided else f"{ANSWERS[verdict]}: {'; '.join((reasons + missing)[:1])}."
+    unsaid = reasons[0] if reasons else "this study has not measured what the claim compares"
+    answer = f"{ANSWERS[verdict]}. {said}" if decided else f"{ANSWERS[verdict]}: {unsaid}."
     if weakened and verdict in ("supported", "contradicted"):
         note = f"Would be {verdict}, but at most inconclusive on this base: {claim.weakened_on.reason}."
         answer = f"Undecided: what was measured says {ANSWERS[verdict].lower()}, but {claim.weakened_on.reason}. {said}"
