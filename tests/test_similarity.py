@@ -517,11 +517,11 @@ def test_compare_gives_a_row_for_every_sample_measure_and_layer():
     ]
     summed = [(r["corpus"], r["method"], r["metric"]) for r in rows if "layer" not in r]
     assert summed == [*itertools.product(["text", "other"], MEASURES, ["change", "depth"])]
-    assert {(r["split"], r["n"], len(r["replicates"])) for r in rows} == {("dev", 25, 200)}
+    assert {(r["split"], r["n"], len(r["replicates"])) for r in rows} == {("dev", 25, 300)}
     weights = intervals.draws("key of text", len(LENGTHS), 300)
     value, replicates = MEASURES["rsa"].function([x[1], y[1]], [(0, 1)], sentences(), weights)[0]
     assert curves[1]["value"] == pytest.approx(value, abs=1e-6)
-    assert np.allclose(curves[1]["replicates"], replicates[:200], atol=1e-6)
+    assert np.allclose(curves[1]["replicates"], replicates, atol=1e-6)
 
 
 def test_rsa_compares_models_of_different_width_and_cosine_refuses():
