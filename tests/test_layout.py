@@ -232,7 +232,7 @@ def test_real_text_has_the_lengths_and_the_layout_of_another(reference):
     assert [*map(type, made.items)] == [*map(type, pattern.items)]
     difference = np.subtract([*map(lengths_of, made.items)], [*map(lengths_of, pattern.items)])
     assert np.abs(difference).max() <= 2 and np.abs(difference).mean() < 0.05
-    tokenizer = checkpoints.load_tokenizer(checkpoints.resolve("tiny"))
+    tokenizer = checkpoints.open("tiny").tokenizer
     rows, theirs = (alignment.align(tokenizer, one.items, 2000)[1] for one in (made, pattern))
     for of_item, before in zip(rows.groupby("sentence"), theirs.groupby("sentence"), strict=True):
         marks = [part.loc[part["special"], ["segment", "form"]].to_numpy().tolist() for _, part in (of_item, before)]
