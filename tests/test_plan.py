@@ -196,13 +196,6 @@ def test_items_are_cut_at_the_limit():
     assert 20 < costs.Size(10, 200).pieces(128) < 30
 
 
-@pytest.mark.slow
-def test_the_limits_are_those_of_the_tasks():
-    from bert_repro import finetune
-
-    assert {name: task.max_length for name, task in finetune.TASKS.items()} == costs.LIMITS
-
-
 # ---- whole studies
 
 
