@@ -9,6 +9,9 @@ import pytest
 from bert_repro import __main__, corpora, files
 from bert_repro.checkpoints import hub
 from bert_repro.files import ROOT
+from bert_repro.finetune.tasks import TASKS
+from bert_repro.probes.spans import EDGE_TARGETS
+from bert_repro.similarity import MEASURES
 from bert_repro.workflow import costs, notebooks, plan, study
 from bert_repro.workflow.study import Run
 
@@ -85,6 +88,31 @@ def test_probing_and_comparing_grow_with_what_they_are_given():
         for name in names:
             doubled = setting | {name: 2 * setting[name]}
             assert costs.COSTS[notebook](doubled, MINILM).seconds > costs.COSTS[notebook](setting, MINILM).seconds
+
+
+REGISTERED = {"finetune": ("task", TASKS), "similarity": ("methods", MEASURES), "edge_probe": ("targets", EDGE_TARGETS)}
+
+
+@pytest.mark.parametrize(
+    ("notebook", "name"), [(notebook, name) for notebook, (_, names) in REGISTERED.items() for name in names]
+)
+def test_whatever_is_registered_costs_something(notebook, name):
+    setting = next(run.parameters for run in study.runs(MINI) if run.notebook == notebook)
+    key, _ = REGISTERED[notebook]
+    text = {"train": "wiki", "dev": "wiki", "test": []}  # which every task can be planned with
+    some, none = ({"task": name} | text, {"updates": 0}) if key == "task" else ({key: [name]}, {key: []})
+    less, more = (costs.COSTS[notebook](setting | changed, MINILM).seconds for changed in (some | none, some))
+    assert more > less
+    with pytest.raises(ValueError, match="unknown .*'nothing'.*expected .*of"):
+        costs.COSTS[notebook](setting | {key: "nothing" if key == "task" else ["nothing"]}, MINILM)
+
+
+def test_what_holds_all_pairs_of_words_is_given_memory():
+    setting = next(run.parameters for run in study.runs(MINI) if run.notebook == "similarity")
+    plain, ranked = (
+        costs.COSTS["similarity"](setting | {"methods": [name]}, MINILM).memory for name in ("rsa", "rsa_spearman")
+    )
+    assert ranked - plain > 4 * 14 * setting["words"] ** 2
 
 
 # ---- side by side
@@ -194,13 +222,6 @@ def test_added_corpora_have_the_size_in_the_table(real_data, monkeypatch, refere
 def test_items_are_cut_at_the_limit():
     assert costs.Size(10, 5000).pieces(128) == 128
     assert 20 < costs.Size(10, 200).pieces(128) < 30
-
-
-@pytest.mark.slow
-def test_the_limits_are_those_of_the_tasks():
-    from bert_repro import finetune
-
-    assert {name: task.max_length for name, task in finetune.TASKS.items()} == costs.LIMITS
 
 
 # ---- whole studies

@@ -205,6 +205,9 @@ def test_chapters_are_listed_from_the_folder_in_their_places(tmp_path, monkeypat
         ValueError, match="small.yaml: study: the chapter a needs 'edges', by its metadata: no study has such"
     ):
         study.load(write(tmp_path))
+    chapter(tmp_path, "a", place="first")
+    with pytest.raises(ValueError, match="the chapter a has the place 'first', by its metadata: expected a number"):
+        study.load(write(tmp_path))
     (tmp_path / "a.ipynb").write_text("{")
     with pytest.raises(ValueError, match="a.ipynb is not a Jupyter notebook of format 4"):
         study.load(write(tmp_path))

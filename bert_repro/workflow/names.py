@@ -28,18 +28,19 @@ def chapters() -> dict[str, str]:
         In their order, the key that each needs; empty where it is there for every study.
 
     Raises:
-        ValueError: No notebook.
+        ValueError: No notebook, or one whose place is no number.
     """
     paths = [path for path in sorted(CHAPTERS.glob("[!.]*.ipynb")) if path.stem not in (*END, *PAGES)]
     told = {path.stem: notebooks.metadata(path).get("bert_repro", {}) for path in paths}
-    order = sorted(told, key=lambda name: told[name].get("place", math.inf))
-    return {name: told[name].get("needs", "") for name in order}
+    places = {name: about.get("place", math.inf) for name, about in told.items()}
+    for name, place in places.items():
+        if not isinstance(place, int | float):
+            raise ValueError(f"the chapter {name} has the place {place!r}, by its metadata: expected a number")
+    return {name: told[name].get("needs", "") for name in sorted(places, key=places.__getitem__)}
 
 
 def _tasks() -> Collection[str]:
-    from bert_repro.finetune.tasks import (
-        TASKS,
-    )  # the registries are read where names are: NumPy takes its time to start
+    from bert_repro.finetune.tasks import TASKS
 
     return TASKS
 
