@@ -205,7 +205,7 @@ def test_a_figure_has_its_number_data_notebook_and_runs(executed, tmp_path):
     front = nbformat.read(out / "index.ipynb", as_version=4)
     assert 'href="data/index-rsa.csv"' in front.cells[1].outputs[0].data["text/html"]
     assert 'href="minilm/runs.html#similarity-base-nli-1"' in front.cells[1].outputs[0].data["text/html"]
-    assert "{doc}`/minilmlm/similarity`" in front.cells[0].source  # a page of no study leads to the first
+    assert "{doc}`/minilm/similarity`" in front.cells[0].source  # a page of no study leads to the first
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_what_a_study_does_not_have_is_named_and_not_linked(executed, tmp_path):
     for part in ("minilm", "yours"):
         nbformat.write(page, copy / "chapters" / part / "structural_probe.ipynb")
     out = assembled(copy, tmp_path / "book")
-    assert "See {doc}`/minilmlm/similarity`, {doc}`/minilmlm/models` and {doc}`/reproduce`." in heading(
+    assert "See {doc}`/minilm/similarity`, {doc}`/minilm/models` and {doc}`/reproduce`." in heading(
         out / "minilm" / "structural_probe.ipynb"
     )
     assert "See *similarity*, {doc}`/yours/models` and" in heading(out / "yours" / "structural_probe.ipynb")
