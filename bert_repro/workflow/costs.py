@@ -72,7 +72,6 @@ EVALUATION = 40e-9  # seconds a weight: its change, and the state of the run on 
 STORE = 40e-9  # seconds a number of a hidden state: mean of pieces, conversion, checksum, disk
 PROBE = 5.2e-11  # seconds a word, epoch, layer and weight; reading a state costs as much as 64 columns of the map
 EDGE = 4.5e-9  # seconds a word, epoch, and number of its hidden states, of one span
-JOIN = 0.7  # seconds a model whose layers are set beside others
 BOOK = 120.0  # seconds: chapters and Jupyter Book
 RUNTIME, NOTEBOOK = 0.55e9, 0.35e9  # bytes: TensorFlow in a process; a process without
 WORD, ITEM = 500, 6_000  # bytes of a corpus in memory, read and cut
@@ -267,6 +266,6 @@ def _held(*texts: Size) -> float:
 
 COSTS: dict[str, Callable[[Mapping[str, Any], Config], Cost]] = {
     "finetune": _finetune, "hidden_states": _states, "similarity": _similarity, "structural_probe": _probe,
-    "edge_probe": _edges, "change_and_function": lambda setting, config: Cost(START + JOIN * len(setting["names"]), NOTEBOOK),
+    "edge_probe": _edges, "change_and_function": lambda setting, config: Cost(START / 2, NOTEBOOK),
 }  # fmt: skip
 """What a run costs, by its notebook."""
