@@ -264,10 +264,8 @@ class Batches:
 
 
 def loop(network, state, updates=10, evaluations=3, keep=lambda update: None, keep_at=()):
-    return learn(
-        network, Batches(), None, updates=updates, batch_size=2, seed=1, evaluations=evaluations, keep=keep,
-        keep_at=keep_at, state=state, label="",
-    )  # fmt: skip
+    recipe = finetune.Recipe("nli", "", "", updates=updates, batch_size=2, evaluations=evaluations, keep_at=keep_at)
+    return learn(network, Batches(), None, recipe, keep, state)
 
 
 def outcome(network, run):
@@ -555,8 +553,8 @@ def state_of(**options):
     class Found(Exception):
         pass
 
-    def found(*given, state, **others):
-        raise Found(state)
+    def found(*given):
+        raise Found(given[-1])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finetune, "Network", lambda *given: SimpleNamespace(compile=lambda *given: None))

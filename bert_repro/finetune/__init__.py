@@ -9,7 +9,7 @@ from bert_repro.finetune.tasks import TASKS as TASKS
 from bert_repro.finetune.tasks import Task as Task
 
 if TYPE_CHECKING:
-    from bert_repro.finetune.tuning import Recipe as Recipe
+    from bert_repro.finetune.recipe import Recipe as Recipe
     from bert_repro.finetune.tuning import Tuned as Tuned
     from bert_repro.finetune.tuning import train as train
 

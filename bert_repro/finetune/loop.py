@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from bert_repro.checkpoints import formats
 from bert_repro.files import atomically
 from bert_repro.finetune.batches import Text
 from bert_repro.finetune.network import Network
+from bert_repro.finetune.recipe import Recipe
 
 SECONDS = 600  # of training after which the state is written between two evaluations
 UNTIMED = 10  # updates that a process spends on compiling rather than on learning
@@ -71,15 +72,9 @@ def learn(
     network: Network,
     examples: Text,
     dev: Text,
-    *,
-    updates: int,
-    batch_size: int,
-    seed: int,
-    evaluations: int,
+    recipe: Recipe,
     keep: Callable[[int], None],
-    keep_at: Collection[int],
     state: Path,
-    label: str,
 ) -> Run:
     """Train a network and leave it with the weights that did best on dev, the later ones among equals.
 
@@ -87,22 +82,18 @@ def learn(
         network: A compiled network.
         examples: What it learns from.
         dev: What it is watched on.
-        updates: Optimiser steps.
-        batch_size: Inputs a step.
-        seed: Of the order of the inputs.
-        evaluations: How many times dev is scored, at equal distances.
-        keep: Called with the number of updates at those in `keep_at`.
-        keep_at: Updates.
+        recipe: How long it learns, from how much at a time, and where it is watched and kept.
+        keep: Called with the number of updates where the network is to be kept.
         state: File for the state of the run; where it exists, the run goes on from there.
-        label: What the bar says.
 
     Raises:
         ValueError: The loss is no number, or a batch does not fit into memory.
         OSError: The state or a checkpoint cannot be written.
     """
-    run = Run.read(state, network)
-    points = {math.ceil(updates * part / evaluations) for part in range(1, evaluations + 1)}
-    drawn = examples.batches(batch_size, np.random.default_rng(seed), updates)
+    run, updates = Run.read(state, network), recipe.updates
+    points = {math.ceil(updates * part / recipe.evaluations) for part in range(1, recipe.evaluations + 1)}
+    drawn = examples.batches(recipe.batch_size, np.random.default_rng(recipe.seed), updates)
+    label = f"{recipe.task}, seed {recipe.seed}"
     batches = itertools.islice(drawn, run.update, None)
     timed_from, written = run.update + UNTIMED, time.monotonic()
     with tqdm(total=updates, initial=run.update, desc=label, unit=" updates", mininterval=1) as bar:
@@ -121,7 +112,7 @@ def learn(
                 f"loss {loss:.3f}, {run.pieces / max(run.seconds, 1e-9):,.0f} wordpieces/s", refresh=False
             )
             bar.update()
-            if run.update in keep_at:
+            if run.update in recipe.keep_at:
                 keep(run.update)
             if run.update in points:
                 evaluate(run, network, dev)

@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,85 +22,12 @@ from bert_repro.files import ROOT, cache_folder, replaced
 from bert_repro.finetune.batches import Examples, Text
 from bert_repro.finetune.loop import Run, evaluate, learn
 from bert_repro.finetune.network import Network
+from bert_repro.finetune.recipe import Recipe
 from bert_repro.finetune.running_text import RunningText
-from bert_repro.finetune.tasks import TASKS, named
+from bert_repro.finetune.tasks import TASKS
 from bert_repro.results import intervals, provenance
 
 SANITY = 300  # items that tell whether a task head answers worse than chance
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What an encoder is tuned on and how: with one checkpoint and one machine, equal recipes end in equal bytes.
-
-    Args:
-        task: A name from TASKS.
-        train: A corpus to learn from.
-        dev: A corpus to watch and to choose the weights by; never learned from.
-        test: Corpora that are scored once, with the weights that are kept.
-        updates: Optimiser steps; with 0, the checkpoint is scored with the task head that it brings.
-        batch_size: Items a step; all of them where a corpus has fewer.
-        learning_rate: The peak, after a linear warm-up over a tenth of the updates.
-        head_learning_rate: The same of the task head, which begins at random: so the encoder can learn at one rate
-            whatever is on top.
-        seed: Of the new layers, dropout and the order of items: the same seed gives the same weights on the same machine.
-        frozen_layers: Blocks, from the bottom, that stay as they are; with one or more the embeddings do too.
-        kept_layers: Blocks, from the bottom, that the encoder consists of; 0 for all.
-        reverted_layers: Layers (0 the embeddings) whose first weights are put back, one at a time, to score dev
-            without their change.
-        evaluations: How many times dev is scored, at equal distances.
-        keep_at: Updates after which the checkpoint is kept as well.
-        precision: `float32`, or `bfloat16` for the products of training; weights, optimiser and scores are in float32.
-        head_of: With 0 updates, another checkpoint whose task head reads this one's states, say its base; reverted layers
-            then get that checkpoint's weights.
-
-    Raises:
-        ValueError: An unknown task, or a number out of its range.
-    """
-
-    task: str
-    train: str
-    dev: str
-    _: KW_ONLY
-    test: Sequence[str] = ()
-    updates: int
-    batch_size: int = 32
-    learning_rate: float = 1e-4
-    head_learning_rate: float = 1e-3
-    seed: int = 1
-    frozen_layers: int = 0
-    kept_layers: int = 0
-    reverted_layers: Sequence[int] = ()
-    evaluations: int = 4
-    keep_at: Sequence[int] = ()
-    precision: str = "float32"
-    head_of: str = ""
-
-    def __post_init__(self) -> None:
-        named(self.task)
-        _within("updates", self.updates, 0)
-        _within("batch_size", self.batch_size, 1)
-        _within("evaluations", self.evaluations, 1)
-        if not (self.learning_rate > 0 and self.head_learning_rate > 0):
-            rates = f"{self.learning_rate} and {self.head_learning_rate}"
-            raise ValueError(f"learning rates must be greater than 0, got {rates}")
-        for update in self.keep_at:
-            _within("keep_at", update, 1, self.updates)
-        if self.head_of and self.updates:
-            raise ValueError(f"head_of {self.head_of!r} goes with 0 updates: training begins with a new task head")
-
-    def shape(self, config: Config) -> Config:
-        """Give the shape of the encoder that is made of one of the shape `config`.
-
-        Raises:
-            ValueError: Layers that it does not have.
-        """
-        _within("kept_layers", self.kept_layers, 0, config.num_hidden_layers)
-        blocks = self.kept_layers or config.num_hidden_layers
-        _within("frozen_layers", self.frozen_layers, 0, blocks)
-        for layer in self.reverted_layers:
-            _within("reverted_layers", layer, 0, blocks)
-        return replace(config, num_hidden_layers=blocks)
 
 
 class Tuned(NamedTuple):
@@ -152,9 +79,7 @@ def train(model: str, recipe: Recipe, *, save: str = "", resamples: int = interv
     if recipe.updates:
         state = _state(recipe, origin, inputs, save)
         run = learn(
-            network, texts[0], dev, updates=recipe.updates, batch_size=recipe.batch_size, seed=recipe.seed,
-            evaluations=recipe.evaluations, keep=lambda update: keep(f"{save}-{update}", origin | {"updates": update}),
-            keep_at=recipe.keep_at, state=state, label=f"{recipe.task}, seed {recipe.seed}",
+            network, texts[0], dev, recipe, lambda at: keep(f"{save}-{at}", origin | {"updates": at}), state
         )  # fmt: skip
     else:
         _sanity(network, dev, source.folder)
@@ -266,14 +191,6 @@ def code() -> str:
     """Identify the files that a run's code lies in, so that none goes on from what other code began."""
     files = provenance.sources(ROOT / "notebooks" / "finetune.ipynb")
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-
-
-def _within(name: str, value: int, low: int, high: int | None = None) -> None:
-    if value < low or (high is not None and value > high):
-        raise ValueError(
-            f"{name} must be at least {low}, got {value}" if high is None
-            else f"{name} must lie between {low} and {high}, got {value}"
-        )  # fmt: skip
 
 
 def _partner(reference: str, start: Checkpoint, config: Config) -> Checkpoint:
