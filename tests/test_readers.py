@@ -157,7 +157,7 @@ def test_a_long_paragraph_is_read_whole(tmp_path):
 
 @given(st.text(st.sampled_from("aZé9 .!?\"'()\t\u00a0\u3000\u200b-_한\u0301"), max_size=60))
 def test_sentence_splitting_loses_no_word(text):
-    sentences = [record() for record in readers._sentences(text, "1")]
+    sentences = [record() for record in readers.sentences(text, "1")]
     assert sum((s.words for s in sentences), ()) == readers.words(text)
     assert "".join(readers.words(text)) == "".join(text.split())
     assert all(s.words for s in sentences)

@@ -82,7 +82,7 @@ TABLE = (  # a command, variables of the environment before it; its exit code; w
     ("run finetune out.ipynb -p updates ten", 1, "finetune.ipynb: cannot read 'ten' as int: write it as in `-p updates 12`"),
     ("run finetune out.ipynb -p learning_rate '\"fast\"'", 1, "finetune.ipynb: parameter learning_rate (the peak for the encoder; warmed up over a tenth of the"),
     ("run hidden_states out.ipynb -p corpora '{\"a\": 1}'", 1, "hidden_states.ipynb: parameter corpora (see `python -m bert_repro list corpora`) must be list[str],"),
-    ("run change_and_function out.ipynb -p nosuch x", 1, "change_and_function.ipynb has no parameter 'nosuch': did you mean 'study'? It has name: str,"),
+    ("run change_and_function out.ipynb -p nosuch x", 1, "change_and_function.ipynb has no parameter 'nosuch': did you mean 'study'? It has names: list[str],"),
     ("rerun nowhere/table", 1, "no manifest of a table 'table' in 'nowhere': there are none"),
     ("rerun results", 1, "no manifest of a table 'results' in '.': there are none"),
     ("report", 2, "the following arguments are required: study"),

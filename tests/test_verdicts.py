@@ -381,7 +381,7 @@ def planted_study(name="paper", effects=HOLDS, base="encoder"):
             rows += [r for r in made if r["model"] != "base" or task == "nli"]
         lower, upper = (half + (effects["parsing_changed"] if task == "parsing" else 0.0) for half in effects["halves"])
         for corpus in (own, alike, "pud", "wiki"):
-            more = effects["other_text"] if corpus == alike else 0.0
+            more = effects["other_text"] if corpus in (alike, "pud") else 0.0
             for method in ("rsa", "cka_debiased", "procrustes"):
                 # other measures than RSA always see the lower half change less, and parsing change more
                 seen = (lower, upper) if method == "rsa" else (0.9, 0.6) if effects is HOLDS else (lower, upper)[::-1]
