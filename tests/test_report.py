@@ -161,6 +161,7 @@ def test_tables_hold_the_study_and_its_models(clone):
         ("nli-1", "score", "base"),
         ("nli-1", "floor", "base"),  # shuffled words, second sample
         ("untrained", "floor", "base"),
+        ("base", "floor", "layer below"),
     }
     probes = table[(table["notebook"] == "structural_probe") & (table["role"] != "baseline")]
     assert set(zip(probes["model"], probes["role"], strict=True)) == {
