@@ -818,3 +818,13 @@ def test_shuffling_pairs_words_with_others(name):
     assert {row["rows"] for row in rows} == {"shuffled words"}
     assert all(abs(row["value"]) < 0.06 for row in rows if row["metric"] == "similarity")
     assert sorted(map(bytes, similarity.shuffled(paired, 1).vectors[1][0])) == sorted(map(bytes, x[0]))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("rsa", np.ndarray), ("procrustes", intervals.Jackknifed)])
+def test_what_sums_a_curve_up_has_replicates_of_its_kind(name, kind):
+    x, y = (np.stack([vectors(60, 8, seed=seed + layer) for layer in range(3)]) for seed in (0, 10))
+    sample = similarity.Sample("text", "all", "key", np.arange(60) // 3, (x, y))
+    rows = similarity.compare([sample], [0, 1, 2], [name], resamples=50)
+    assert {row["metric"] for row in rows} == {"similarity", "change", "depth"} and {
+        type(row["replicates"]) for row in rows
+    } == {kind}

@@ -98,9 +98,9 @@ def _mean(group: pd.DataFrame) -> dict[str, object]:
     """Average rows of several seeds; the replicates of the mean are of the units alone."""
     if group["replicates"].isna().any():
         raise ValueError("rows without replicates have no mean: are the .replicates.parquet files beside the tables?")
-    repeats = intervals.Repeats(
-        tuple(range(len(group))), group["value"].to_numpy(float), np.stack(list(group["replicates"]))
-    )
+    replicates = list(group["replicates"])
+    drawn = np.stack(replicates).view(type(replicates[0]))  # of a jackknife still known as one
+    repeats = intervals.Repeats(tuple(range(len(group))), group["value"].to_numpy(float), drawn)
     estimate = intervals.mean(repeats)
     low, high = estimate.interval
     return {"value": estimate.value, "ci_low": low, "ci_high": high, "replicates": repeats.replicates.mean(0)}

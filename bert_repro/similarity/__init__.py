@@ -111,8 +111,9 @@ def compare(
                 rows.append(sample.row(name, "similarity", value, replicates) | {"layer": layer})
             if len(found) > 1:
                 curve = np.array([np.r_[value, replicates] for value, replicates in found.values()])
+                kind = type(next(iter(found.values()))[1])  # of a bootstrap or a jackknife
                 for metric, summed in zip(("change", "depth"), _summaries([*found], curve), strict=True):
-                    rows.append(sample.row(name, metric, summed[0], summed[1:]))
+                    rows.append(sample.row(name, metric, summed[0], summed[1:].view(kind)))
     return rows
 
 
