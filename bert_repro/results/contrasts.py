@@ -108,11 +108,12 @@ def _less(found: pd.DataFrame) -> pd.DataFrame:
     ends = pd.DataFrame(
         [intervals.difference(*four)[1:] for four in sides], both.index, ["ci_low", "ci_high"], "Float64"
     )
+    pairs = zip(both["replicates"], both["drawn"], strict=True)
     return found.assign(
         value=found["second"] - found["first"],
         ci_low=ends["ci_low"],
         ci_high=ends["ci_high"],
-        replicates=both["replicates"] - both["drawn"],
+        replicates=pd.Series([np.subtract(*intervals.same_draws(*two)) for two in pairs], both.index, dtype=object),
     )
 
 
