@@ -152,7 +152,7 @@ def closed(name: str, gate: Gate, rows: Rows) -> dict[str, str]:
         rows: A study's.
 
     Raises:
-        ValueError: Rows of the gate's notebook are there, and none of them has the score that it names.
+        ValueError: Encoders of a task are there, and none of them has the score that it names.
     """
     reasons = {task: _why_closed(name, gate, rows, task) for task in gate.tasks or [""]}
     return {task: reason for task, reason in reasons.items() if reason}
@@ -160,12 +160,15 @@ def closed(name: str, gate: Gate, rows: Rows) -> dict[str, str]:
 
 def _why_closed(name: str, gate: Gate, rows: Rows, task: str) -> str:
     of_task = {"task": task} if task else {}
-    if not len(rows.select({"notebook": gate.score.get("notebook")} | of_task)):
-        # not tuned here, so that nothing of the task can be judged anyway
+    kind = {column: gate.score[column] for column in ("notebook", "method") if column in gate.score}
+    if not len(rows.select(kind | of_task)):
+        # not tuned or not scored here, so that nothing of the task can be judged anyway
         return "" if task else f"{gate.what}: no {gate.score.get('notebook')} in the tables"
     reached = _mean(rows, gate.score | of_task)
-    if reached is None:
+    if reached is None and task:  # a tuned encoder always has its task's score
         raise ValueError(f"gate {name} names a score that no table has: {selection.words(gate.score | of_task)}")
+    if reached is None:
+        return f"{gate.what} was not measured"
     below = 0.0 if gate.above is None else _mean(rows, gate.above)
     if below is None or reached - below >= gate.least.value:  # where there is nothing to lie above, it is not asked
         return ""
