@@ -557,8 +557,8 @@ def state_of(**options):
         raise Found(given[-1])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetune, "Network", lambda *given: SimpleNamespace(compile=lambda *given: None))
-        patch.setattr(finetune, "learn", found)
+        patch.setattr(tuning, "Network", lambda *given: SimpleNamespace(compile=lambda *given: None))
+        patch.setattr(tuning, "learn", found)
         with pytest.raises(Found) as caught:
             tune("nli", **{"save": "build/no/model", **options})
     return caught.value.args[0]
@@ -580,7 +580,7 @@ def test_only_a_run_with_equal_arguments_and_code_takes_up_a_state(monkeypatch, 
     assert state_of() == mine and mine.parent == files.cache_folder() / "training"
     places = [mine, *(state_of(**other) for other in others)]
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "ROOT", tmp_path)
+        patch.setattr(tuning, "ROOT", tmp_path)
         places.append(state_of())  # of another clone
     monkeypatch.setattr(provenance, "sources", lambda notebook: [ROOT / "uv.lock"])  # other code
     places.append(state_of())
