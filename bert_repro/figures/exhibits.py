@@ -162,11 +162,8 @@ def counted(rows: pd.DataFrame) -> str:
     said += [f"{range_of('units')} units resampled"] if range_of("units") else []
     if {"task", "seed"} <= set(rows):
         seeds = rows.dropna(subset=["task", "seed"]).groupby("task", sort=False)["seed"].nunique()
-        said += (
-            [", ".join(f"{count} {'seed' if count == 1 else 'seeds'} of {task}" for task, count in seeds.items())]
-            if len(seeds)
-            else []
-        )
+        said += [", ".join(f"{n} {'seed' if n == 1 else 'seeds'} of {task}" for task, n in seeds.items())]
+    said = list(filter(None, said))
     return f"{'; '.join(said)}." if said else ""
 
 

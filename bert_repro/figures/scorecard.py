@@ -142,15 +142,17 @@ def picture(pairs: pd.DataFrame) -> str:
         share = (min(max(value, low), high) - low) / (high - low)
         return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
 
-    tall = 20 + TALL * int(pairs["primary"].sum())
-    bottom = tall + (8 + LOW * int((~pairs["primary"]).sum()) if (~pairs["primary"]).any() else 0)
+    count = int(pairs["primary"].sum())
+    others = len(pairs) - count
+    tall = 20 + TALL * count
+    bottom = tall + (8 + LOW * others if others else 0)
     drawn = [
         f'<rect class="holds" x="{across(start)}" y="14" width="{round(across(end) - across(start), 1)}" height="{tall - 14}"/>',
         f'<text class="note" x="{(across(start) + across(end)) / 2:.1f}" y="10" text-anchor="middle">the claim holds</text>',
         f'<line class="zero" x1="{across(0)}" x2="{across(0)}" y1="14" y2="{bottom}"/>',
     ]
-    y = 14 + TALL / 2
-    for row in primary.itertuples():
+    for n, row in enumerate(primary.itertuples()):
+        y = 14 + TALL * (n + 0.5) if row.primary else tall + 8 + LOW * (n - count)
         kind = "primary" if row.primary else "other"
         shown = html.escape(
             f"{row.measured} against {row.against}: {verdicts.number(row.effect, row.ci_low, row.ci_high)}"
@@ -164,9 +166,7 @@ def picture(pairs: pd.DataFrame) -> str:
             drawn.append(
                 f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{html.escape(row.task or "all models")}</text>'
             )
-        last = row.primary and y + TALL > tall
-        y += TALL if row.primary and not last else (tall + 8 - y) if last else LOW
-    if (~pairs["primary"]).any():
+    if others:
         middle = (tall + bottom) / 2 + 8
         drawn.append(f'<text class="note" x="{LEFT - 8}" y="{middle:.1f}" text-anchor="end">further contrasts</text>')
     ticks = [low + room, *([0.0] if low + room < 0 < high - room else []), high - room]
@@ -175,9 +175,7 @@ def picture(pairs: pd.DataFrame) -> str:
         for n, tick in enumerate(ticks)
         if n == 0 or across(tick) - across(ticks[n - 1]) > 30
     ]
-    label = html.escape(
-        f"{len(pairs)} contrasts with 95 % intervals, {int(pairs['primary'].sum())} of them primary, in {leading.unit}"
-    )
+    label = html.escape(f"{len(pairs)} contrasts with 95 % intervals, {count} of them primary, in {leading.unit}")
     return f'<svg class="contrasts" role="img" aria-label="{label}" viewBox="0 0 {WIDTH} {bottom + 20}">{"".join(drawn)}</svg>'
 
 

@@ -136,7 +136,7 @@ class Gate(_Strict):
     Attributes:
         what: In words, to follow "not tested here, as".
         tasks: Whose pairs it decides about; with none, all of a claim that names it.
-        score: Rows whose mean over seeds is taken; a few metrics or corpora are averaged too.
+        score: Rows whose mean over seeds is taken; of several cases, such as ranks of a probe, the largest.
         above: Rows whose mean is subtracted, if any.
         least: The least that it takes.
     """

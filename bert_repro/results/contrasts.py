@@ -113,7 +113,7 @@ def _less(found: pd.DataFrame) -> pd.DataFrame:
         value=found["second"] - found["first"],
         ci_low=ends["ci_low"],
         ci_high=ends["ci_high"],
-        replicates=pd.Series([np.subtract(*intervals.same_draws(*two)) for two in pairs], both.index, dtype=object),
+        replicates=pd.Series([intervals.minus(*two) for two in pairs], both.index, dtype=object),
     )
 
 

@@ -97,10 +97,9 @@ def difference(
     """Subtract two rows measured on the same draws: difference, lower and upper end of its paired interval.
 
     Raises:
-        ValueError: See `same_draws`.
+        ValueError: See `minus`.
     """
-    mine, theirs = same_draws(replicates, other_replicates)
-    return value - other_value, *percentiles(mine - theirs)
+    return value - other_value, *percentiles(minus(replicates, other_replicates))
 
 
 class Repeats(NamedTuple):
@@ -120,8 +119,8 @@ class Repeats(NamedTuple):
         """Subtract seed by seed and resample by resample, of the seeds that both have."""
         both = [seed for seed in self.seeds if seed in other.seeds]
         mine, theirs = ([side.seeds.index(seed) for seed in both] for side in (self, other))
-        self_replicates, other_replicates = same_draws(self.replicates[mine], other.replicates[theirs])
-        return Repeats(tuple(both), self.values[mine] - other.values[theirs], self_replicates - other_replicates)
+        replicates = minus(self.replicates[mine], other.replicates[theirs])
+        return Repeats(tuple(both), self.values[mine] - other.values[theirs], replicates)
 
 
 class Estimate(NamedTuple):
@@ -205,30 +204,30 @@ def contrast(left: Repeats, right: Repeats, paired: bool) -> Estimate:
     if paired:
         return mean(left.minus(right))
     a, b = mean(left), mean(right)
-    mine, theirs = same_draws(left.replicates.mean(0), right.replicates.mean(0))
+    replicates = minus(left.replicates.mean(0), right.replicates.mean(0))
     seeds = a.seeds + b.seeds
     if len(left.seeds) == len(right.seeds) > 1:
         (u, free), (v, _) = seeds
         seeds = ((u + v, free * (u + v) ** 2 / (u**2 + v**2) if u + v else free),)
-    return Estimate(a.value - b.value, float(np.nanstd(mine - theirs, ddof=1)), seeds)
+    return Estimate(a.value - b.value, float(np.nanstd(replicates, ddof=1)), seeds)
 
 
 class Jackknifed(np.ndarray):
     """Replicates of a jackknife: their spread is right, but they follow no draw, so that none pairs with one of a bootstrap."""
 
 
-def same_draws(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cut two sets of replicates to the resamples that both have kept, which are the first ones.
+def minus(left: Float[np.ndarray, "*rows resamples"], right: Float[np.ndarray, "*rows resamples_of_it"]) -> np.ndarray:
+    """Subtract replicates resample by resample, of those that both sides have kept: the first ones.
 
     Raises:
-        ValueError: One is of a bootstrap, the other of a jackknife.
+        ValueError: One side is of a bootstrap, the other of a jackknife.
     """
     if isinstance(left, Jackknifed) != isinstance(right, Jackknifed):
         raise ValueError(
             "replicates of a bootstrap and of a jackknife cannot be paired: compare numbers of one measure"
         )
     kept = min(left.shape[-1], right.shape[-1])
-    return left[..., :kept], right[..., :kept]
+    return left[..., :kept] - right[..., :kept]
 
 
 def groups(sentence: Int[np.ndarray, " words"], count: int = GROUPS) -> Int[np.ndarray, " words"]:

@@ -188,20 +188,24 @@ def training(folder: Path | str) -> pd.DataFrame:
     return pd.DataFrame(list(notes.values()), index=names, columns=list(NOTES), dtype=float)
 
 
+class NotMeasuredError(ValueError):
+    """The tables do not hold what is to be set side by side."""
+
+
 def compared(table: pd.DataFrame, models: Sequence[str], base: str = "base") -> pd.DataFrame:
     """Say of each layer of several tuned encoders what `by_layer` does of one; those that were not probed are left out.
 
     Raises:
-        ValueError: There is none of which change and anything else was measured.
+        NotMeasuredError: There is none of which change and anything else was measured.
     """
     found, reasons = [], []
     for model in models:
         try:
             found.append(by_layer(table, model, base))
-        except ValueError as error:
+        except NotMeasuredError as error:
             reasons.append(str(error))
     if not found:
-        raise ValueError("; ".join(reasons) or "no model was named")
+        raise NotMeasuredError("; ".join(reasons) or "no model was named")
     return pd.concat(found, ignore_index=True)
 
 
@@ -219,7 +223,7 @@ def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFram
         how much the task's score on dev falls when that layer's first weights are put back.
 
     Raises:
-        ValueError: No similarity of the model, or neither probes nor layers put back.
+        NotMeasuredError: No similarity of the model, or neither probes nor layers put back.
     """
     similar = table[
         (table["notebook"] == "similarity") & (table["metric"] == "similarity") & (table["role"] == "score")
@@ -229,7 +233,7 @@ def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFram
     ]
     similar = similar[similar["rows"].isna()]
     if similar.empty:
-        raise ValueError(f"no {MEASURE} of {model!r} with {base!r} in the tables: run its similarity first")
+        raise NotMeasuredError(f"no {MEASURE} of {model!r} with {base!r} in the tables: run its similarity first")
     text = similar[["corpus", "split"]].iloc[0]
     similar = similar[(similar[["corpus", "split"]] == text).all(axis=1)]
     found = [_plain(similar, "change", MEASURE, less=1.0)]
@@ -252,7 +256,7 @@ def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFram
         fallen = changed[changed["layer"].notna() & (changed["metric"] == metric)]
         found.append(_plain(fallen, "restored_layer", str(metric), less=0.0))
     if len(found) == 1:
-        raise ValueError(f"neither probes nor layers put back of {model!r} in the tables: run those first")
+        raise NotMeasuredError(f"neither probes nor layers put back of {model!r} in the tables: run those first")
     known = similar.iloc[0]
     same = {c: known[c] for c in ("model", "task", "seed", "updates", "layers_changed", "reference_model")}
     return tables.tidy(pd.concat(found).to_dict("records"), role="score", **same)

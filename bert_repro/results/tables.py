@@ -295,7 +295,7 @@ def subtract(rows: pd.DataFrame, reference: pd.DataFrame, name: str, on: Sequenc
     sides = zip(both["value"], both["replicates"], both["value_reference"], both["replicates_reference"], strict=True)
     both[["value", "ci_low", "ci_high"]] = [intervals.difference(*four) for four in sides]
     pairs = zip(both["replicates"], both["replicates_reference"], strict=True)
-    both["replicates"] = [np.subtract(*intervals.same_draws(*two)) for two in pairs]
+    both["replicates"] = [intervals.minus(*two) for two in pairs]
     return both[[*COLUMNS, "replicates"]].astype(COLUMNS)
 
 

@@ -126,7 +126,7 @@ def judge(all_claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataF
             gates = [name for name, gate in all_claims.gates.items() if gate.tasks or name in claim.gates]
             kept_out = {task: reason for name in reversed(gates) for task, reason in reasons(name).items()}
             made, missing = _tested(claim, rows, all_claims.defaults)
-            tested = [pair for pair in made if not set(_tasks(pair)) & set(kept_out)]
+            tested = [pair for pair in made if not _tasks(pair) & set(kept_out)]
             judged.append(
                 _judge(claim, all_claims.tasks, tested, missing, kept_out, study, claim.weakened_on.holds(of_study))
             )
@@ -295,11 +295,10 @@ def _asked(pair: Pair) -> str:
     }[pair.test.rule]
 
 
-def _tasks(pair: Pair) -> list[str]:
-    """List the tasks of both sides."""
-    other = pair.test.contrast.order or [pair.test.contrast.b or {}]
-    named = [value for side in other for value in np.atleast_1d(np.array(side.get("task"), object)) if value]
-    return [pair.task, *(str(task) for task in named if pair.test.contrast.order)]
+def _tasks(pair: Pair) -> set[str]:
+    """List the tasks of both sides: side a's, and all that an order names."""
+    named = [side.get("task") for side in pair.test.contrast.order]
+    return {pair.task} | {str(task) for value in named for task in (value if isinstance(value, list) else [value])}
 
 
 # ---- one contrast
