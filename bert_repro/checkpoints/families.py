@@ -3,12 +3,14 @@
 It refuses families that `encoder.build` does not compute: a decoder, relative positions, or a `model_type` not listed here.
 """
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
 Size = Annotated[int, Field(ge=1)]
@@ -195,3 +197,27 @@ def weight_table(config: Config) -> list[Weight]:
                     *{"intermediate": (hidden, inner), "output": (inner, hidden)}.get(part, (hidden, hidden)),
                 )
     return table
+
+
+def weight_change(
+    config: Config, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]
+) -> Iterator[dict[str, object]]:
+    """Say how far the weights of every layer moved, all weights of a layer as one vector.
+
+    Args:
+        config: The shape of both encoders.
+        before: Arrays by their keys in a checkpoint, see `Checkpoint.weights`.
+        after: The same of the other encoder.
+
+    Yields:
+        Table rows by layer, 0 being the embeddings: `relative_l2`, the norm of the difference over the norm before, 0 and
+        nothing else for no change; and `cosine`, in [-1, 1]. `n` counts weights.
+    """
+    for layer, table in itertools.groupby(weight_table(config), lambda weight: weight.variable.split("/")[0]):
+        keys = [weight.key for weight in table]
+        old, new = (np.concatenate([arrays[key].ravel() for key in keys]).astype(float) for arrays in (before, after))
+        norms = np.linalg.norm(old), np.linalg.norm(new)
+        cosine = 1.0 if np.array_equal(old, new) else old @ new / (norms[0] * norms[1])
+        number = int(layer.removeprefix("block_")) if layer != "embeddings" else 0
+        for metric, value in (("relative_l2", np.linalg.norm(new - old) / norms[0]), ("cosine", cosine)):
+            yield {"layer": number, "metric": metric, "value": float(value), "n": len(old)}

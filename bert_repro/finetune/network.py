@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from bert_repro import backend, encoder
-from bert_repro.checkpoints.families import Config, weight_table
+from bert_repro.checkpoints.families import Config, weight_change, weight_table
 from bert_repro.finetune.batches import Text
 from bert_repro.finetune.heads import TaskHead
 
@@ -71,9 +71,7 @@ class Network:
         base: Mapping[str, np.ndarray] | None = None,
     ):
         self.config, self.head, self.precision = config, head, precision
-        table = weight_table(config)
-        first = weights if base is None else base
-        self.base = {w.variable: first[w.key].T if w.transposed else first[w.key] for w in table}
+        self.base = {w.key: (weights if base is None else base)[w.key] for w in weight_table(config)}
         with backend.products_in(precision):
             self.encoder = encoder.build(config, weights)
             head.attach(self.encoder, config)
@@ -124,30 +122,19 @@ class Network:
         return examples.counts(self.head, self.predict, items)
 
     def change(self) -> list[dict[str, object]]:
-        """Say how far the weights of every layer are from those it started with.
-
-        Returns:
-            Table rows: `relative_l2`, the norm of the difference over the norm of the start (0 for no change), and
-            `cosine`, in [-1, 1], both of all weights of a layer as one vector.
-        """
-        now = {variable.path: np.asarray(variable) for variable in self.encoder.weights}
-        rows: list[dict[str, object]] = []
-        for number in range(self.config.num_hidden_layers + 1):
-            paths = [path for path in self.base if path.startswith(f"{self.layer(number)}/")]
-            old, new = (np.concatenate([some[p].ravel() for p in paths]).astype(float) for some in (self.base, now))
-            norms = np.linalg.norm(old), np.linalg.norm(new)
-            cosine = 1.0 if np.array_equal(old, new) else old @ new / (norms[0] * norms[1])
-            for metric, value in (("relative_l2", np.linalg.norm(new - old) / norms[0]), ("cosine", cosine)):
-                rows.append({"layer": number, "metric": metric, "value": float(value), "n": len(old)})
-        return rows
+        """Say how far the weights of every layer are from those it started with: the rows of `families.weight_change`."""
+        return [*weight_change(self.config, self.base, encoder.export(self.encoder, self.config))]
 
     @contextmanager
     def reverted(self, number: int) -> Iterator[None]:
         """Put the weights that a layer started with back into it, for a while."""
+        first = {
+            w.variable: self.base[w.key].T if w.transposed else self.base[w.key] for w in weight_table(self.config)
+        }
         mine = [v for v in self.encoder.weights if v.path.startswith(f"{self.layer(number)}/")]
         tuned = [np.asarray(variable).copy() for variable in mine]
         for variable in mine:
-            variable.assign(self.base[variable.path])
+            variable.assign(first[variable.path])
         try:
             yield
         finally:
