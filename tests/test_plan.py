@@ -304,7 +304,7 @@ def estimated(path):
     if measured["seconds"] < (60 if measured["notebook"] == "hidden_states" else 10):
         return "a run of seconds: those of its start, or its states were stored before"
     estimate = costs.COSTS[measured["notebook"]](setting, MINILM).seconds * costs.GFLOPS / machine["gflops"]
-    return estimate / measured["seconds"]
+    return estimate / measured.get("cpu_seconds", measured["seconds"])
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name.removesuffix(".manifest.json"))
@@ -312,7 +312,9 @@ def test_measured_runs_are_met_within_a_factor_of_two(path):
     ratio = estimated(path)
     if isinstance(ratio, str):
         pytest.skip(ratio)
-    assert 1 / 2.2 < ratio < 2.2  # a machine's speed is noted at one moment of a run, perhaps a busy one
+    assert ratio < 2.2  # a machine's speed is noted at one moment of a run, perhaps a busy one
+    if "cpu_seconds" in json.loads(path.read_text(encoding="utf-8")):  # beside others a run waits, as long as they want
+        assert ratio > 1 / 2.2
 
 
 def test_most_runs_of_each_kind_are_met_well_within_a_factor_of_two():
