@@ -1,5 +1,5 @@
-# make report|plan|publish|pretrain [STUDY=studies/minilm.yaml DATA=/path/to/data BASE=bert-base-uncased JOBS=2 PROFILE=profiles/slurm GPU=1 PARTS=8] · test · staleness · renew · lint · bench · lab · clean
-STUDY ?= studies/demo.yaml
+# make report|plan|publish|pretrain [STUDY=studies/minilm.yaml DATA=/path/to/data BASE=bert-base-uncased TUNED="mnli=org/name mine=path" JOBS=2 PROFILE=profiles/slurm GPU=1 PARTS=8] · test · staleness · renew · lint · bench · lab · clean
+STUDY ?= studies/$(if $(TUNED)$(AS_SEEDS),checkpoints,demo).yaml
 UV ?= $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN = $(UV) run --frozen --no-sync
 PYTEST = pytest -n 2 --dist loadfile
@@ -8,7 +8,8 @@ READY = .venv/.ready-$(DEVICE)$(if $(PROFILE),-slurm)
 export BERT_REPRO_DATA := $(if $(DATA),$(abspath $(DATA)),$(BERT_REPRO_DATA))
 .PHONY: report plan publish pretrain smoke staleness renew test lint bench lab clean
 
-GIVEN = $(STUDY) $(if $(BASE),--base "$(BASE)") $(if $(JOBS),--jobs $(JOBS))
+GIVEN = $(STUDY) $(if $(BASE),--base "$(BASE)") $(if $(TUNED),--tuned $(TUNED)) $(if $(AS_SEEDS),--as-seeds $(AS_SEEDS)) \
+  $(if $(LABELS),--labels $(LABELS)) $(if $(TEXT),--text "$(TEXT)") $(if $(TREEBANK),--treebank $(TREEBANK)) $(if $(JOBS),--jobs $(JOBS))
 WHERE = $(if $(PROFILE),--profile "$(PROFILE)" $(if $(GPU),--gpu)) $(if $(PARTS),--parts $(PARTS))
 
 report: $(READY) ; $(RUN) python -m bert_repro report $(GIVEN) $(WHERE)

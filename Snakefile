@@ -9,7 +9,7 @@ from bert_repro.results import provenance
 from bert_repro.workflow import names, plan
 from bert_repro.workflow import study as studies
 
-STUDY = studies.load(config["study"], str(config.get("base") or ""))
+STUDY = studies.load(config["study"])
 OUT = f"build/{STUDY.name}"
 RUNS = {run.name: run for run in studies.runs(STUDY, OUT)}
 PUBLISHED = sorted(path.parent.name for path in (ROOT / "results").glob("*/tables") if any(path.glob("*.parquet")))
@@ -176,7 +176,6 @@ rule book:
         f"{OUT}/book/_build/html/index.html",
     params:
         study=config["study"],
-        base=config.get("base") or "",
         published=" ".join(PUBLISHED),
         build=OUT,
     resources:
@@ -184,7 +183,7 @@ rule book:
     message:
         "the book"
     shell:
-        f"{sys.executable} book/assemble.py --study {{params.study:q}} --base={{params.base:q}} --build {{params.build}}"
+        f"{sys.executable} book/assemble.py --study {{params.study:q}} --build {{params.build}}"
         " --published {params.published} && "
         f"{Path(sys.executable).parent}/jupyter-book build {{params.build}}/book -n -W --keep-going -q && "
         "find {params.build}/book/_build -name '*.map' -delete"  # of the theme's scripts, a sixth of the site, for its developers

@@ -7,6 +7,10 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bert_repro.workflow.own import Own
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,8 +34,13 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
 
     report = commands.add_parser("report", help="run a study and build its book")
-    report.add_argument("study", type=Path, help="a study file, e.g. studies/demo.yaml")
-    report.add_argument("--base", default="", help="another base encoder: hub id, folder or alias")
+    report.add_argument(
+        "study",
+        type=Path,
+        nargs="?",
+        help="a study file; studies/demo.yaml if not given, or studies/checkpoints.yaml with --tuned",
+    )
+    _add_own(report)
     report.add_argument(
         "--jobs", type=int, default=0, help="notebooks side by side; the cores are shared out among them"
     )
@@ -50,14 +59,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODEL|CORPUS|STUDY.yaml",
         help="an alias, or a hub id with an optional @revision; a corpus such as glue/mnli; or all that a study reads",
     )
-    fetch.add_argument("--base", default="", help="another base encoder than the study's")
+    _add_own(fetch)
 
     listing = commands.add_parser("list", help="list what there is")
     listing.add_argument("what", choices=("models", "corpora", "tasks", "measures", "targets", "notebooks"))
 
     study = commands.add_parser("study", help="check a study file and show its runs")
     study.add_argument("file", type=Path)
-    study.add_argument("--base", default="", help="another base encoder")
+    _add_own(study)
     study.add_argument("--files", action="store_true", help="list the files of its corpora as sha256sum does")
 
     plan = commands.add_parser(
@@ -65,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     plan.add_argument("what", metavar="STUDY.yaml|NOTEBOOK", help="a study file, or a run notebook, e.g. finetune")
     plan.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    plan.add_argument("--base", default="", help="another base encoder")
+    _add_own(plan)
     plan.add_argument("--jobs", type=int, default=2, help="notebooks side by side, one core each")
 
     compare = commands.add_parser("compare", help="lay two sets of results side by side, or two models of one")
@@ -124,8 +133,50 @@ def _parser() -> argparse.ArgumentParser:
     states.add_parser("verify", help="compare everything stored with its checksums")
     remove = states.add_parser("rm", help="remove an entry")
     remove.add_argument("which", metavar="KEY|all|STUDY.yaml", help="as `states ls` shows it, or what a study reads")
-    remove.add_argument("--base", default="", help="the base encoder, where it is not the study's own")
+    _add_own(remove)
     return parser
+
+
+def _add_own(command: argparse.ArgumentParser) -> None:
+    """Let a command take what a reader brings to a study."""
+    command.add_argument("--base", default="", help="another base encoder: hub id, folder or alias")
+    command.add_argument(
+        "--tuned",
+        nargs="+",
+        default=[],
+        metavar="NAME=CHECKPOINT",
+        help="checkpoints that somebody tuned from the base",
+    )
+    command.add_argument(
+        "--as-seeds",
+        nargs="+",
+        default=[],
+        metavar="NAME=CHECKPOINT,CHECKPOINT",
+        help="several that are seeds of one task",
+    )
+    command.add_argument(
+        "--labels",
+        nargs="+",
+        default=[],
+        metavar="NAME=LABEL,LABEL",
+        help="of a task head whose config names none, in its order",
+    )
+    command.add_argument(
+        "--text", default="", help="neutral text of your own: a .txt file, one line a paragraph, or a corpus"
+    )
+    command.add_argument(
+        "--treebank",
+        nargs="+",
+        default=[],
+        metavar="CONLLU",
+        help="a treebank: train, dev and test, or a folder of them",
+    )
+
+
+def _own(arguments: argparse.Namespace) -> "Own":
+    from bert_repro.workflow.own import Own
+
+    return Own(**{field: getattr(arguments, field) for field in Own.__dataclass_fields__})
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -145,14 +196,14 @@ def _run(arguments: argparse.Namespace) -> None:
     print(arguments.output.with_suffix(".html") if arguments.html else arguments.output)
 
 
-def _fetch(what: str, base: str) -> None:
+def _fetch(what: str, own: "Own") -> None:
     from bert_repro import checkpoints, corpora
     from bert_repro.workflow import study
 
     models, texts = [what], []
     if what.endswith((".yaml", ".yml")):
-        loaded = study.load(what, base)
-        models, texts = [loaded.base], loaded.corpora()
+        loaded = study.load(what, own)
+        models, texts = [loaded.base, *(model.checkpoint for model in loaded.models)], loaded.corpora()
     elif corpora.registered(what):
         models, texts = [], [what]
     encoders = [checkpoints.open(model) for model in models]
@@ -208,7 +259,7 @@ def _study(arguments: argparse.Namespace) -> None:
     from bert_repro.results import provenance
     from bert_repro.workflow import staleness, study
 
-    loaded = study.load(arguments.file, arguments.base)
+    loaded = study.load(arguments.file, _own(arguments))
     if arguments.files:
         print(*(f"{digest}  {path}" for path, digest in corpora.checksums(loaded.corpora()).items()), sep="\n")
         return
@@ -226,7 +277,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     if arguments.what.endswith((".yaml", ".yml")):
         if arguments.parameter:
             raise ValueError(f"-p goes with a notebook, {arguments.what} is a study file: edit that")
-        print(plan.show(study.load(arguments.what, arguments.base), arguments.jobs))
+        print(plan.show(study.load(arguments.what, _own(arguments)), arguments.jobs))
         return
     notebook = notebooks.find(arguments.what)
     setting = {parameter.name: parameter.default for parameter in notebooks.parameters(notebook)}
@@ -284,15 +335,15 @@ def _states(arguments: argparse.Namespace) -> None:
         if faults:
             raise OSError(f"{len(faults)} parts of the store are damaged: the next use of an entry computes them again")
     else:
-        count, megabytes = _remove(arguments.which, arguments.base)
+        count, megabytes = _remove(arguments.which, _own(arguments))
         print(f"{count} entries removed, {megabytes:.1f} MB")
 
 
-def _remove(which: str, base: str) -> tuple[int, float]:
+def _remove(which: str, own: "Own") -> tuple[int, float]:
     if which.endswith((".yaml", ".yml")):
         from bert_repro.workflow import plan
 
-        return plan.forget(which, base)
+        return plan.forget(which, own)
     from bert_repro import states
 
     return states.remove(which)
@@ -332,17 +383,21 @@ def main(given: list[str] | None = None) -> int:
 
             print(rerun.rerun(arguments.table, [tuple(pair) for pair in arguments.parameter]))
         elif arguments.command == "report":
+            from bert_repro.files import ROOT
             from bert_repro.workflow import report
 
             where = arguments.profile, arguments.gpu, arguments.parts
-            report.make(arguments.study, arguments.base, arguments.jobs, arguments.archive, *where)
+            own = _own(arguments)
+            usual = "checkpoints" if own.tuned or own.as_seeds else "demo"
+            study = arguments.study or ROOT / "studies" / f"{usual}.yaml"
+            report.make(study, own, arguments.jobs, arguments.archive, *where)
         elif arguments.command == "parameters":
             from bert_repro.workflow import notebooks
 
             for p in notebooks.parameters(notebooks.find(arguments.notebook)):
                 print(f"{p.name}: {p.type} = {p.default!r}  # {p.help}")
         elif arguments.command == "fetch":
-            _fetch(arguments.what, arguments.base)
+            _fetch(arguments.what, _own(arguments))
         elif arguments.command == "list":
             _list(arguments.what)
         elif arguments.command == "study":

@@ -103,7 +103,7 @@ def align(tokenizer: Tokenizer, items: Sequence[Any], max_length: int) -> tuple[
     depths = _depths(items)
     for position, cut, one, word, side in _encoded(tokenizer, items, max_length, report):
         item = items[position]
-        given_words = _words(item)
+        given_words = words_of(item)
         inputs.append(one)
         rows, words = len(one.starts), word[one.starts].tolist()
         special = word[one.starts] < 0
@@ -248,7 +248,7 @@ def _depths(items: Sequence[Any]) -> list[list[int]]:
 
 def _sides(tokenizer: Tokenizer, items: Sequence[Any], report: Report) -> Iterable[tuple[tuple[str, ...], ...]]:
     """Give each item's words, those that yield no piece replaced by the unknown token."""
-    sides = [_words(item) for item in items]
+    sides = [words_of(item) for item in items]
     forms = sorted({form for item in sides for side in item for form in side})
     encoded = tokenizer([[form] for form in forms], is_split_into_words=True, add_special_tokens=False)["input_ids"]
     empty = {form for form, ids in zip(forms, encoded, strict=True) if not ids}
@@ -263,7 +263,7 @@ def _sides(tokenizer: Tokenizer, items: Sequence[Any], report: Report) -> Iterab
         yield item
 
 
-def _words(item: Any) -> tuple[tuple[str, ...], ...]:
+def words_of(item: Any) -> tuple[tuple[str, ...], ...]:
     return (item.first, item.second) if hasattr(item, "first") else (item.words,)
 
 

@@ -257,7 +257,6 @@ def main() -> None:
     """Read the command line and assemble."""
     parser = argparse.ArgumentParser(description="Assemble the source of a study's book for `jupyter-book build`.")
     parser.add_argument("--study", required=True, help="the reader's study file, e.g. studies/demo.yaml")
-    parser.add_argument("--base", default="", help="the base encoder, where it is not the study's own")
     parser.add_argument("--published", nargs="*", default=[], help="names of studies in results/")
     parser.add_argument("--build", required=True, type=Path, help="folder with the study's chapters, runs and tables")
     given = parser.parse_args()
@@ -265,7 +264,7 @@ def main() -> None:
         Part(name, studies.load(files.ROOT / "studies" / f"{name}.yaml"), files.ROOT / "results" / name / "tables")
         for name in given.published
     ]
-    parts.append(Part(OWN, studies.load(given.study, given.base), given.build / "tables"))
+    parts.append(Part(OWN, studies.load(given.study), given.build / "tables"))
     assemble(parts, given.build / "chapters", given.build / "runs", given.build / "book", repository())
 
 

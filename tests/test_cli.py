@@ -603,7 +603,7 @@ def test_debug_shows_the_traceback(capsys, tmp_path):
         ("structural_probe", {"train": "wiki[60]"}, "wiki[60] has no trees: a treebank (CoNLL-U) is needed here"),
         ("structural_probe", {"punctuation": "commas"}, "punctuation must be one of"),
         ("finetune", {"task": "squadd"}, "unknown task 'squadd': expected one of"),
-        ("finetune", {"updates": -1}, "updates must be at least 0, got -1"),
+        ("finetune", {"updates": -1}, "updates must be at least 1, got -1"),
     ],
 )
 def test_a_notebook_that_cannot_go_on_says_why_in_one_line(tmp_path, notebook, given, expected):

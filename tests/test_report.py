@@ -24,6 +24,7 @@ from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.files import ROOT
 from bert_repro.workflow import names
 from bert_repro.workflow import study as studies
+from bert_repro.workflow.own import Own
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +69,9 @@ class Clone:
         config = tiny.config
         self.base.mkdir()
         Checkpoint.write(self.base, config, random_weights(config, 7, 0.1), tiny, {})
-        self.name = studies.load(self.study, str(self.base)).name  # a base of one's own makes it another study
+        self.name = studies.load(
+            self.study, Own(base=str(self.base))
+        ).name  # a base of one's own makes it another study
         self.out = self.root / "build" / self.name
         self.book = self.out / "book" / "_build" / "html"
 

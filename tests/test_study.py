@@ -10,6 +10,7 @@ import yaml
 
 from bert_repro import files
 from bert_repro.workflow import names, notebooks, study
+from bert_repro.workflow.own import Own
 
 STUDIES = sorted((files.ROOT / "studies").glob("*.yaml"))
 SMALL = {
@@ -214,7 +215,7 @@ def test_chapters_are_listed_from_the_folder_in_their_places(tmp_path, monkeypat
 
 
 def test_another_base(tmp_path):
-    loaded = study.load(write(tmp_path), "bert-base-uncased")
+    loaded = study.load(write(tmp_path), Own(base="bert-base-uncased"))
     models = {run.parameters["model"] for run in study.runs(loaded) if run.name.startswith("states")}
     assert {"bert-base-uncased", "untrained:bert-base-uncased"} < models
 

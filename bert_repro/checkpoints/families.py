@@ -63,6 +63,8 @@ class Architecture(NamedTuple):
     blocks: str = "encoder.layer"
     parts: Mapping[str, str] = {}  # names of a block's weights that are not BERT's
     masked_words: Mapping[str, str] = {}  # where the masked-word head of a checkpoint is: layer here, name there
+    # of sequences: the two layers of the task head that classifies by [CLS], and the activation between them
+    classifier: tuple[str, str, str] = ("pooler.dense", "classifier", "tanh")
 
 
 _DISTILBERT = {
@@ -82,7 +84,10 @@ def _masked_words(transform: str, norm: str, decoder: str) -> dict[str, str]:
 _PREDICTIONS = "cls.predictions"
 _BERT_HEAD = _masked_words(f"{_PREDICTIONS}.transform.dense", f"{_PREDICTIONS}.transform.LayerNorm", _PREDICTIONS)
 _ROBERTA_HEAD = _masked_words("lm_head.dense", "lm_head.layer_norm", "lm_head")
-_ROBERTA: dict[str, Any] = {"offset": True, "defaults": {"pad_token_id": 1}, "masked_words": _ROBERTA_HEAD}
+_DENSE, _OUT = "classifier.dense", "classifier.out_proj"
+_ROBERTA: dict[str, Any] = {
+    "offset": True, "defaults": {"pad_token_id": 1}, "masked_words": _ROBERTA_HEAD, "classifier": (_DENSE, _OUT, "tanh")
+}  # fmt: skip
 ARCHITECTURES = {
     "bert": Architecture("Bert", masked_words=_BERT_HEAD),
     "roberta": Architecture("Roberta", **_ROBERTA),
@@ -91,12 +96,14 @@ ARCHITECTURES = {
     "distilbert": Architecture(
         "DistilBert", segments=False, fields=_DISTILBERT, blocks="transformer.layer", parts=_DISTILBERT_PARTS,
         masked_words=_masked_words("vocab_transform", "vocab_layer_norm", "vocab_projector"),
+        classifier=("pre_classifier", "classifier", "relu"),
     ),
     "electra": Architecture(
         "Electra", defaults={"embedding_size": 128},
         masked_words=_masked_words(
             "generator_predictions.dense", "generator_predictions.LayerNorm", "generator_lm_head"
         ),
+        classifier=(_DENSE, _OUT, "gelu"),
     ),
 }  # fmt: skip
 """Families by the `model_type` of their config.json."""

@@ -1,22 +1,26 @@
-"""Fine-tuning: `train` tunes an encoder by a `Recipe` on one of TASKS.
+"""Fine-tuning: `train` tunes an encoder by a `Recipe` on one of TASKS; `assess` and `card` say what somebody else made of one.
 
 Studies, their plan and the figures read TASKS, so that TensorFlow does not start before something else is asked for.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from bert_repro.finetune.tasks import TASKS as TASKS
 from bert_repro.finetune.tasks import Task as Task
 
 if TYPE_CHECKING:
+    from bert_repro.finetune.card import card as card
     from bert_repro.finetune.recipe import Recipe as Recipe
+    from bert_repro.finetune.scoring import assess as assess
     from bert_repro.finetune.tuning import Tuned as Tuned
     from bert_repro.finetune.tuning import train as train
 
 
-def __getattr__(name: str) -> Any:
-    if name not in ("Recipe", "Tuned", "train"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from bert_repro.finetune import tuning
+_HOMES = {"Recipe": "recipe", "Tuned": "tuning", "assess": "scoring", "card": "card", "train": "tuning"}
 
-    return getattr(tuning, name)
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

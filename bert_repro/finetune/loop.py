@@ -127,7 +127,7 @@ def evaluate(run: Run, network: Network, dev: Text) -> None:
     """Score a network on dev, and remember its weights where they are the best so far."""
     counts = network.score(dev)
     scores = {name: right / n for name, (right, n) in zip(network.head.metrics, counts.sum(0), strict=True) if n}
-    run.curve += [(run.update, "loss", float(np.mean(run.losses)))] if run.losses else []
+    run.curve.append((run.update, "loss", float(np.mean(run.losses))))
     run.curve += [(run.update, name, float(value)) for name, value in scores.items()]
     run.changes += [row | {"updates": run.update} for row in network.change()]
     run.losses = []

@@ -17,6 +17,10 @@ from bert_repro.finetune.batches import Text
 from bert_repro.finetune.heads import TaskHead
 
 
+class NoTaskHeadError(ValueError):
+    """A checkpoint brings no task head of the kind that was asked for."""
+
+
 class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
     """A rate that rises linearly over the first tenth of the updates and falls linearly to zero over the rest."""
 
@@ -173,7 +177,7 @@ class Network:
         """Fill the task head with a checkpoint's.
 
         Raises:
-            ValueError: It has none of this kind.
+            NoTaskHeadError: It has none of this kind.
         """
         for variable in self.added:
             key, transposed = self._key(variable)
@@ -181,9 +185,8 @@ class Network:
             array = array.T if transposed and array is not None else array
             if array is None or array.shape != tuple(variable.shape):
                 found = "has no weight" if array is None else f"has another shape, {array.shape}, for"
-                raise ValueError(
-                    f"{source} brings no task head of this kind: it {found} {key!r} {tuple(variable.shape)}; "
-                    "with at least one update a new head is trained"
+                raise NoTaskHeadError(
+                    f"{source} brings no task head of this kind: it {found} {key!r} {tuple(variable.shape)}"
                 )
             variable.assign(array)
 

@@ -16,7 +16,7 @@ class Recipe:
         train: A corpus to learn from.
         dev: A corpus to watch and to choose the weights by; never learned from.
         test: Corpora that are scored once, with the weights that are kept.
-        updates: Optimiser steps; with 0, the checkpoint is scored with the task head that it brings.
+        updates: Optimiser steps.
         batch_size: Items a step; all of them where a corpus has fewer.
         learning_rate: The peak, after a linear warm-up over a tenth of the updates.
         head_learning_rate: The same of the task head, which begins at random: so the encoder can learn at one rate
@@ -29,8 +29,6 @@ class Recipe:
         evaluations: How many times dev is scored, at equal distances.
         keep_at: Updates after which the checkpoint is kept as well.
         precision: `float32`, or `bfloat16` for the products of training; weights, optimiser and scores are in float32.
-        head_of: With 0 updates, another checkpoint whose task head reads this one's states, say its base; reverted layers
-            then get that checkpoint's weights.
 
     Raises:
         ValueError: An unknown task, or a number out of its range.
@@ -52,11 +50,10 @@ class Recipe:
     evaluations: int = 4
     keep_at: Sequence[int] = ()
     precision: str = "float32"
-    head_of: str = ""
 
     def __post_init__(self) -> None:
         named(self.task)
-        _within("updates", self.updates, 0)
+        _within("updates", self.updates, 1)
         _within("batch_size", self.batch_size, 1)
         _within("evaluations", self.evaluations, 1)
         if not (self.learning_rate > 0 and self.head_learning_rate > 0):
@@ -64,8 +61,6 @@ class Recipe:
             raise ValueError(f"learning rates must be greater than 0, got {rates}")
         for update in self.keep_at:
             _within("keep_at", update, 1, self.updates)
-        if self.head_of and self.updates:
-            raise ValueError(f"head_of {self.head_of!r} goes with 0 updates: training begins with a new task head")
 
     def shape(self, config: Config) -> Config:
         """Give the shape of the encoder that is made of one of the shape `config`.

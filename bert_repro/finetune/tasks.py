@@ -33,6 +33,7 @@ class Task(NamedTuple):
         decoded: Share of the wordpieces for which every piece of the vocabulary gets a score.
         running: Whether it reads running text, which is cut without regard to items.
         dropout: Whether training drops features, as the checkpoint's config says.
+        labelled: Whether its task head tells labels apart, which a checkpoint has to name.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Task(NamedTuple):
     decoded: float = 0.0
     running: bool = False
     dropout: bool = True
+    labelled: bool = True
 
     @property
     def head(self) -> "type[TaskHead]":
@@ -100,7 +102,7 @@ TASKS = {
     "squad": Task(
         "SQuAD", "question answering", "questions with answers, such as squad:train",
         lambda item: isinstance(item, Question) and bool(item.answers), _spans, 384, "windows",
-        own=("squad",), colour="#009E73", scoring=0.8e-3,
+        own=("squad",), colour="#009E73", scoring=0.8e-3, labelled=False,
     ),
     "parsing": Task(
         "parsing", "dependency parsing", "trees, such as ewt:train", _tree, _parser, 256, "left out",
@@ -114,7 +116,7 @@ TASKS = {
     # what pre-training is, begun from an untrained encoder: a text is read once or twice, so nothing is dropped
     "masked_words": Task(
         "masked words", "masked words", "running text, such as wiki or a .txt file", lambda item: True, _masked_words, 384,
-        colour="#56B4E9", decoded=MASKED, running=True, dropout=False,
+        colour="#56B4E9", decoded=MASKED, running=True, dropout=False, labelled=False,
     ),
 }  # fmt: skip
 """Tasks by name; the notebook's `task` parameter, studies, their plan, the figures and the tests read this."""

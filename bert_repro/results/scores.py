@@ -27,9 +27,15 @@ PUBLISHED = (
 """What other models score, and guessing; the chapter of the models says where each number stands."""
 NOTES = ("best update", "training seconds", "wordpieces a second")
 """What a manifest of fine-tuning notes beside its table, as no other run could repeat it to the digit."""
+TUNINGS = ("finetune", "checkpoint")  # notebooks
 MEASURE = "rsa"  # the paper's, of the change in a layer
 SAME = {"glue/mnli": "mnli", "squad/v1.1": "squad", "universal_dependencies/en_ewt": "ewt"}
 """Other names of the corpora in PUBLISHED."""
+
+
+def tunings(table: pd.DataFrame) -> pd.DataFrame:
+    """Give what says how tuned encoders do their tasks, whoever tuned them, and how far their weights moved."""
+    return table[table["notebook"].isin(TUNINGS) & table["task"].notna()]
 
 
 def held_out(table: pd.DataFrame) -> pd.DataFrame:
@@ -249,7 +255,7 @@ def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFram
             moved = tables.paired(one, base)
             for target, rows in moved.groupby("target", sort=False):
                 found.append(_plain(rows, "probe_change", f"UUAS, {target}" if one is uuas else f"accuracy, {target}"))
-    tuned = table[table["notebook"] == "finetune"]
+    tuned = tunings(table)
     if (tuned["layer"].notna() & (tuned["method"] == "layer reverted") & (tuned["model"] == model)).any():
         changed = differences(tuned[tuned["model"] == model])
         metric = main(tuned[tuned["model"] == model])["metric"].iloc[0]

@@ -45,7 +45,7 @@ class Rows:
         self.layers = table["layer"].to_numpy(float, na_value=np.nan)
         self.values = table[["value", "ci_low", "ci_high"]].to_numpy(float, na_value=np.nan)
         self.replicates = [None if of_row is None or np.ndim(of_row) == 0 else of_row for of_row in table["replicates"]]
-        tuned = (table["notebook"] == "finetune").fillna(False)
+        tuned = table["notebook"].isin(scores.TUNINGS)
         held_out = table.index.isin(scores.held_out(table[tuned]).index)
         self._held_out = np.where(tuned, held_out, tables.of_split(table, "test"))
 

@@ -226,7 +226,13 @@ def _judge(
     why += [f"Missing: {'; '.join(missing)}."] if missing else []
     why += [f"Kept out: {'; '.join(reasons)}."] if reasons else []
     said = _numbers(claim, names, primary) if decided else ""
-    unsaid = reasons[0] if reasons else "this study has not measured what the claim compares"
+    needed = [what for what in claim.needs if any(reason.startswith(f"{what} (") for reason in missing)]
+    unmeasured = (
+        f"this study has no {' and no '.join(needed)}"
+        if needed
+        else "this study has not measured what the claim compares"
+    )
+    unsaid = reasons[0] if reasons else unmeasured
     answer = f"{ANSWERS[verdict]}. {said}" if decided else f"{ANSWERS[verdict]}: {unsaid}."
     if weakened and verdict in ("supported", "contradicted"):
         note = f"Would be {verdict}, but at most inconclusive on this base: {claim.weakened_on.reason}."

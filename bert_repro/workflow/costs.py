@@ -106,8 +106,12 @@ CHAPTERS = Cost(BOOK, 4 * NOTEBOOK, 30 * PAGES)
 """What all chapters and the book take: no more for a chapter, or for the book, alone."""
 
 
-def encoder(base: str) -> Config:
+def encoder(base: str, like: Config | None = None) -> Config:
     """Give the shape of an encoder: a known one, or that of a folder or of the hub's cache.
+
+    Args:
+        base: The encoder.
+        like: The shape that is taken where nobody knows it yet, as of a checkpoint that is said to come from another.
 
     Raises:
         ValueError: It is none of these.
@@ -122,6 +126,8 @@ def encoder(base: str) -> Config:
 
         found = [try_to_load_from_cache(name, file, revision=revision or None) for file in hub.CONFIG_FILES]
         folders = [Path(one).parent for one in found if isinstance(one, str)]
+    if not folders and like is not None:
+        return like
     if not folders:
         raise ValueError(
             f"the size of encoder {base!r} is not known: fetch it first with `python -m bert_repro fetch {base}`, "
@@ -209,6 +215,22 @@ def _finetune(setting: Mapping[str, Any], config: Config) -> Cost:
     )
 
 
+def _checkpoint(setting: Mapping[str, Any], config: Config) -> Cost:
+    weights, seconds, flop, texts = _weights(config), START_ENCODER, 0.0, 0.0
+    seconds += 3 * weights * EVALUATION  # both are read, and compared
+    passes = 1 + (config.num_hidden_layers + 1) * (setting["revert"] and bool(setting["base"]))
+    task = tasks.named(setting["task"]) if setting["task"] else None
+    asked = [(task, size(text), passes if number == 0 else 1) for number, text in enumerate(setting["texts"]) if task]
+    if setting["masked"]:
+        asked.append((tasks.named("masked_words"), running(setting["masked"]), 1))
+    for kind, text, times in asked:
+        operations, reading = _read(text, kind.max_length, config)
+        flop += times * operations
+        seconds += ALIGN * text.words + times * (reading + text.items * kind.scoring)
+        texts += WORD * text.words + ITEM * text.items
+    return Cost(seconds, RUNTIME + 4 * (COPIES + 1) * weights + texts, flop=flop)
+
+
 def _states(setting: Mapping[str, Any], config: Config) -> Cost:
     numbers = (config.num_hidden_layers + 1) * config.hidden_size  # of a word, in half precision
     seconds, disk, flop = START + START_ENCODER, PAGES, 0.0
@@ -265,7 +287,7 @@ def _held(*texts: Size) -> float:
 
 
 COSTS: dict[str, Callable[[Mapping[str, Any], Config], Cost]] = {
-    "finetune": _finetune, "hidden_states": _states, "similarity": _similarity, "structural_probe": _probe,
+    "finetune": _finetune, "checkpoint": _checkpoint, "hidden_states": _states, "similarity": _similarity, "structural_probe": _probe,
     "edge_probe": _edges, "change_and_function": lambda setting, config: Cost(START / 2, NOTEBOOK),
 }  # fmt: skip
 """What a run costs, by its notebook."""

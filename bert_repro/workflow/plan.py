@@ -23,7 +23,8 @@ from bert_repro.workflow.costs import (
     Cost,
     encoder,
 )
-from bert_repro.workflow.study import Run, Study, load, runs
+from bert_repro.workflow.own import Own
+from bert_repro.workflow.study import NOTHING, Run, Study, load, runs
 
 
 class Job(NamedTuple):
@@ -47,8 +48,12 @@ def jobs(study: Study) -> list[Job]:
         ValueError: The size of its encoder or of a corpus is not known.
         FileNotFoundError: A corpus has to be counted, and is not there.
     """
-    config = encoder(study.base)
-    planned = [Job(run, COSTS[run.notebook](run.parameters, config)) for run in runs(study)]
+    base = encoder(study.base)
+    shapes = {model.checkpoint: encoder(model.checkpoint, base) for model in study.models}
+    planned = [
+        Job(run, COSTS[run.notebook](run.parameters, shapes.get(str(run.parameters.get("model")), base)))
+        for run in runs(study)
+    ]
     book = Run("chapters and book", "book", {}, tuple(job.run.name for job in planned), study.title)
     return [*planned, Job(book, CHAPTERS)]
 
@@ -186,12 +191,12 @@ def _fold(names: list[str], width: int) -> str:
     return text if len(text) <= width else text[: width - 3].rpartition(",")[0] + ", …}"
 
 
-def forget(study: str, base: str = "") -> tuple[int, float]:
+def forget(study: str, own: Own = NOTHING) -> tuple[int, float]:
     """Remove from the store the states of a study's models and corpora, as they are named there, under any setting.
 
     Args:
         study: A study file.
-        base: Another base encoder than the study's.
+        own: What stands in place of the study's, see `study.load`.
 
     Returns:
         How many entries went, and how many megabytes.
@@ -200,7 +205,7 @@ def forget(study: str, base: str = "") -> tuple[int, float]:
         ValueError: What `study.load` raises.
         BlockingIOError: A process reads or writes one of them.
     """
-    loaded, listed = load(study, base), states.stored()
+    loaded, listed = load(study, own), states.stored()
     models = [run.parameters.get("model") for run in runs(loaded)]
     keys = listed["key"][listed["model"].isin(models) & listed["corpus"].isin(loaded.read_out())].tolist()
     return len(keys), sum(states.remove(key)[1] for key in keys)

@@ -16,13 +16,14 @@ from pathlib import Path
 from bert_repro import checkpoints, corpora
 from bert_repro.files import ROOT
 from bert_repro.results import provenance
-from bert_repro.workflow import staleness
+from bert_repro.workflow import opening, staleness
 from bert_repro.workflow import study as studies
+from bert_repro.workflow.own import Own, write
 
 
 def make(
     study: Path,
-    base: str = "",
+    own: Own = studies.NOTHING,
     jobs: int = 0,
     archive: bool = False,
     profile: Path | None = None,
@@ -36,7 +37,7 @@ def make(
 
     Args:
         study: A study file.
-        base: Another base encoder than the study's.
+        own: What a reader brings in place of the study's. With it, the study is written to `build/<name>/study.yaml`.
         jobs: Notebooks side by side; 2, or 1 on one core, or what the profile says, where not given.
         archive: Also pack the whole site into one file, `build/<study>/<study>.zip`.
         profile: A folder with Snakemake's options for a cluster, e.g. profiles/slurm; on this machine where not given.
@@ -49,11 +50,7 @@ def make(
         RuntimeError: A notebook or the book failed, or another report runs in this folder.
         KeyboardInterrupt: Ctrl-C, once Snakemake has ended its jobs.
     """
-    loaded = studies.load(study, base)
-    # Snakemake works in the project's folder, its user in any
-    study = study.absolute().relative_to(ROOT) if study.absolute().is_relative_to(ROOT) else study.absolute()
-    if base and Path(base).is_dir() and not (ROOT / base).is_dir():
-        base = str(Path(base).absolute())
+    loaded = studies.load(study, own)
     if profile and not (profile / "config.yaml").is_file():
         raise ValueError(f"--profile takes a folder with Snakemake's config.yaml, e.g. profiles/slurm, got {profile}")
     cores = os.cpu_count() or 1
@@ -63,7 +60,16 @@ def make(
         raise ValueError(f"--parts must be at least 1, got {parts}")
     for reference in loaded.corpora():
         corpora.locate(reference)
-    checkpoints.open(loaded.base).check()
+    if own or loaded.models:
+        study = ROOT / "build" / loaded.name / "study.yaml"
+        write(loaded, study)
+    if loaded.models:
+        loaded = opening.show(study)
+        print()
+    else:
+        checkpoints.open(loaded.base).check()
+    # Snakemake works in the project's folder, its user in any
+    study = study.absolute().relative_to(ROOT) if study.absolute().is_relative_to(ROOT) else study.absolute()
     if profile:  # one core a job, as the plan reckons; "rules" would keep quiet about jobs that the cluster ended
         threads, where = 1, ["reason", "--profile", str(profile.absolute()), *(["--jobs", str(jobs)] if jobs else [])]
     else:
@@ -72,7 +78,7 @@ def make(
     snakemake = [sys.executable, "-m", "snakemake"]
     options = [
         "--nolock", "--rerun-incomplete", "--keep-going", "--quiet", *where,
-        "--config", f"study={study}", f"base={base}", f"threads={threads}", f"parts={parts}", *(["gpu=1"] if gpu else []),
+        "--config", f"study={study}", f"threads={threads}", f"parts={parts}", *(["gpu=1"] if gpu else []),
     ]  # fmt: skip
     (ROOT / "build").mkdir(exist_ok=True)
     known = {run.name: run.parameters for run in studies.runs(loaded)}

@@ -3,7 +3,6 @@
 It refuses a study it does not understand in full: unknown keys, tasks or ill-typed values end the run before it starts.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bert_repro.files import ROOT, renamed
 from bert_repro.workflow.names import ChapterName, MeasureName, TargetName, TaskName, chapters
+from bert_repro.workflow.own import Own
+
+NOTHING = Own()
 
 
 class _Strict(BaseModel):
@@ -50,6 +52,24 @@ class FinetuneTask(_Strict):
         if self.keep_at and max(self.keep_at) > self.updates:
             raise ValueError(f"keep_at: {max(self.keep_at)} lies behind the last of {self.updates} updates")
         return self
+
+
+class GivenModel(_Strict):
+    """A checkpoint that somebody made: everything is measured of it that needs no training."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    checkpoint: str = Field(min_length=1)
+    task: str = Field(
+        default="", pattern=r"^([a-z][a-z0-9_-]*)?$"
+    )  # what it was tuned on; scored where we know such a task
+    seed: int = Field(default=1, ge=0)
+    base: str = "base"  # what it was made from: the study's base, or the name of another model
+    labels: list[str] = []  # of its task head, in the order of its outputs, where its config.json does not say them
+
+    @property
+    def tuned(self) -> dict[str, object]:
+        """What the tables say of it where its own config.json does not: task, or its name in place of one, and seed."""
+        return {"task": self.task or self.name, "seed": self.seed, "layers_changed": "all"}
 
 
 class SimilaritySetting(_Strict):
@@ -119,7 +139,9 @@ class Study(_Strict):
     title: str
     banner: str = ""
     base: str
-    tasks: list[FinetuneTask] = Field(min_length=1)
+    tasks: list[FinetuneTask] = []
+    models: list[GivenModel] = []
+    scored_on: dict[TaskName, str] = {}  # what the tasks of given models are scored on, and masked words
     similarity: SimilaritySetting
     structural_probe: ProbeSetting
     edge_probe: EdgeSetting | None = None
@@ -154,10 +176,31 @@ class Study(_Strict):
             raise ValueError(f"each task may be given once, got {names}")
         return self
 
+    @model_validator(mode="after")
+    def _models_are_told_apart(self) -> "Study":
+        if not self.tasks and not self.models:
+            raise ValueError(
+                "neither `tasks`, to tune the base on, nor `models`, that somebody tuned: nothing to compare"
+            )
+        taken = ["base", "untrained", *(f"{task.task}-{seed}" for task in self.tasks for seed in task.seeds)]
+        for model in self.models:
+            if model.name in taken:
+                raise ValueError(f"two models are called {model.name}: give each a name of its own")
+            taken.append(model.name)
+        for model in self.models:
+            if model.base not in taken or model.base == model.name:
+                raise ValueError(f"{model.name} comes from {model.base!r}: expected one of {', '.join(taken)}")
+        places = [self.base, *(model.checkpoint for model in self.models)]
+        if twice := {place for place in places if places.count(place) > 1}:
+            raise ValueError(f"{min(twice)} comes twice: a model compared with itself says nothing")
+        return self
+
     def corpora(self) -> list[str]:
         """List every corpus that the study reads."""
         tasks = [reference for task in self.tasks for reference in (task.train, task.dev, *task.test)]
-        return list(dict.fromkeys([*tasks, *self.read_out()]))
+        scored = [self.scored_on[task] for model in self.models if (task := model.task) in self.scored_on]
+        masked = [self.scored_on["masked_words"]] if self.models and "masked_words" in self.scored_on else []
+        return list(dict.fromkeys([*tasks, *scored, *masked, *self.read_out()]))
 
     def read_out(self) -> list[str]:
         """List the corpora whose hidden states are read."""
@@ -192,15 +235,15 @@ class _KeysOnce(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load(path: Path | str, base: str = "") -> Study:
+def load(path: Path | str, own: Own = NOTHING) -> Study:
     """Read and validate a study file.
 
     Args:
         path: A YAML file, e.g. studies/demo.yaml.
-        base: Another base encoder (hub id, folder or alias), as in `make report BASE=...`.
+        own: What stands in place of the file's: another base encoder, checkpoints, text, a treebank.
 
     Raises:
-        FileNotFoundError: No such file.
+        FileNotFoundError: No such file, text or treebank.
         ValueError: Not YAML, or not a study; the message names file, key and what was expected.
     """
     path = Path(path)
@@ -213,14 +256,7 @@ def load(path: Path | str, base: str = "") -> Study:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} is not a study: expected `key: value` lines, got {type(content).__name__}")
-    if base and base != content.get("base"):
-        # a study of its own: it must neither overwrite the results of the file's encoder nor borrow what is said of that
-        own = base.rstrip("/").rpartition("/")[2]
-        content["name"] = f"{content.get('name')}_{re.sub('[^a-z0-9]+', '_', own.lower()).strip('_')}"
-        content["banner"] = (
-            f"The study {path.name} with another base encoder, {own}, on the same data: not the paper's setting."
-        )
-        content["base"] = base
+    content = own.put_into(content, path.name)
     try:
         return Study.model_validate(content)
     except ValidationError as error:
@@ -238,14 +274,20 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
         folder: Where it is built, relative to the project root; `build/<study>` by default.
     """
     steps = _Steps(study, folder or f"build/{study.name}")
-    groups = steps.tunings(), steps.states(), steps.comparisons(), steps.structural_probes(), steps.edge_probes()
+    groups = (
+        steps.tunings(), steps.checkpoints(), steps.states(), steps.comparisons(), steps.structural_probes(),
+        steps.edge_probes(),
+    )  # fmt: skip
     listed = [run for group in groups for run in group]
     return [*listed, *steps.effects(listed)]
 
 
 @dataclass(frozen=True)
 class _Steps:
-    """The runs of a study, group by group; a model is called `base`, `untrained` or, as tuned, by task and seed: `nli-1`."""
+    """The runs of a study, group by group.
+
+    A model is called `base`, `untrained`, by task and seed, as in `nli-1`, where it is tuned here, or as the study calls it.
+    """
 
     study: Study
     folder: str
@@ -257,25 +299,41 @@ class _Steps:
     # ---- models
 
     @property
-    def tuned(self) -> list[str]:
+    def trained(self) -> list[str]:
         return [f"{task.task}-{seed}" for task in self.study.tasks for seed in task.seeds]
+
+    @property
+    def given(self) -> dict[str, GivenModel]:
+        return {model.name: model for model in self.study.models}
+
+    @property
+    def tuned(self) -> list[str]:
+        return [*self.trained, *self.given]
 
     @property
     def models(self) -> list[str]:
         return ["base", "untrained", *self.tuned]
 
     @property
-    def first_seeds(self) -> set[str]:
+    def first_seeds(self) -> list[str]:
         """The models of which everything is measured; of further seeds, what shows how far seeds differ."""
-        return {f"{task.task}-{task.seeds[0]}" for task in self.study.tasks}
+        firsts = {model.tuned["task"]: name for name, model in reversed(self.given.items())}
+        return [*(f"{task.task}-{task.seeds[0]}" for task in self.study.tasks), *reversed(firsts.values())]
 
     def checkpoint(self, model: str) -> str:
         known = {"base": self.study.base, "untrained": f"untrained:{self.study.base}"}
+        known |= {name: given.checkpoint for name, given in self.given.items()}
         return known.get(model) or f"{self.folder}/models/{model}"
 
     def made_by(self, model: str) -> tuple[str, ...]:
         """Name the run that makes a model, if any does."""
-        return (f"finetune-{model}",) if model in self.tuned else ()
+        return (f"finetune-{model}",) if model in self.trained else ()
+
+    def about(self, model: str) -> dict[str, object]:
+        """What a notebook has to be told of a model: the checkpoint, its name and, of a given one, how it was tuned."""
+        given = self.given.get(model)
+        tuned = given.tuned | {"base": self.checkpoint(given.base)} if given else {}
+        return {"model": self.checkpoint(model), "name": model, "tuned": tuned}
 
     # ---- groups of runs
 
@@ -306,33 +364,49 @@ class _Steps:
         setting |= {"reverted_layers": [], "keep_at": []}
         return self.run(f"finetune-{name}", "finetune", title, needs, setting | changed | {"seed": seed, "name": name})
 
+    def checkpoints(self) -> Iterator[Run]:
+        """Say what given models are, what their task heads get right and how far they moved; and what their base is."""
+        asked = self.study.scored_on
+        for name in ["base", *self.given] if self.given else []:
+            model = self.given.get(name)
+            setting: dict[str, Any] = {"masked": asked.get("masked_words", ""), "resamples": self.study.resamples}
+            setting |= {"base": self.checkpoint(model.base) if model else "", "labels": model.labels if model else []}
+            scored = model.task if model and model.task in asked else ""
+            setting |= {"task": scored, "texts": [asked[scored]] if scored else [], "revert": name in self.first_seeds}
+            yield self.run(f"checkpoint-{name}", "checkpoint", name, (), self.about(name) | setting)
+
     def states(self) -> Iterator[Run]:
         """Compute the hidden states of every model."""
         similar = self.study.similarity
         for name in self.models:
-            setting = {
-                "model": self.checkpoint(name), "name": name, "corpora": self.study.measured(),
-                "examples": self.study.examples, "apart": [similar.lengths_of] if similar.lengths_of else [],
+            setting = self.about(name) | {
+                "corpora": self.study.measured(), "examples": self.study.examples, "apart": [similar.lengths_of] if similar.lengths_of else [],
                 "words": similar.words, "resamples": self.study.resamples,
             }  # fmt: skip
             yield self.run(f"states-{name}", "hidden_states", name, self.made_by(name), setting)
 
     def comparisons(self) -> Iterator[Run]:
-        """Compare every model with the base; and two seeds of each tuning, which differ by the noise in what changed."""
+        """Compare every model with its base; and, for scale, two seeds of each tuning, and given models with every other."""
         for name in self.tuned:
-            yield self.comparison(name, "base", "score")
+            yield self.comparison(name, self.given[name].base if name in self.given else "base", "score")
         yield self.comparison("untrained", "base", "floor")
         for task in self.study.tasks:
             if len(task.seeds) > 1:
                 yield self.comparison(f"{task.task}-{task.seeds[1]}", f"{task.task}-{task.seeds[0]}", "floor")
+        others = [name for name in self.first_seeds if name not in self.given]
+        for name, model in self.given.items():
+            for other in ["base", *others]:
+                if model.base != other and not (other in self.given and self.given[other].base == name):
+                    yield self.comparison(name, other, "floor")
+            others.append(name)
 
     def comparison(self, name: str, reference: str, role: str) -> Run:
-        setting = {
-            "model": self.checkpoint(name), "name": name, "reference_model": self.checkpoint(reference),
-            "reference_name": reference, "role": role, "resamples": self.study.resamples,
-            "second_sample": name in self.first_seeds, **self.study.similarity.model_dump(),
+        setting = self.about(name) | {
+            "reference_model": self.checkpoint(reference), "reference_name": reference, "role": role,
+            "resamples": self.study.resamples, "second_sample": name in self.first_seeds,
+            **self.study.similarity.model_dump(),
         }  # fmt: skip
-        if name not in self.first_seeds:
+        if name not in self.first_seeds or (role == "floor" and name in self.given):
             setting |= {"grid_methods": [], "classes": [], "lengths_of": "", "as_long": []}
         needs = (f"states-{reference}", f"states-{name}")
         return self.run(f"similarity-{reference}-{name}", "similarity", f"{reference} and {name}", needs, setting)
@@ -354,16 +428,14 @@ class _Steps:
         if self.study.edge_probe is None:
             return
         for name in self.models:
-            further = name in set(self.tuned) - self.first_seeds
+            further = name in set(self.tuned) - set(self.first_seeds)
             scores_alone = {"description": False, "mixed": False} if further else {}
             yield self.probe("edge_probe", name, self.study.edge_probe.model_dump() | scores_alone)
 
     def probe(self, notebook: str, name: str, setting: dict[str, Any], seed: int | None = None) -> Run:
         called, title = (name, name) if seed is None else (f"{name}-probe{seed}", f"{name}, probe seed {seed}")
-        about = {
-            "model": self.checkpoint(name), "name": name, "role": "control" if name == "untrained" else "score",
-            "resamples": self.study.resamples,
-        }  # fmt: skip
+        role = "control" if name == "untrained" else "score"
+        about = self.about(name) | {"role": role, "resamples": self.study.resamples}
         return self.run(f"{notebook}-{called}", notebook, title, (f"states-{name}",), about | setting)
 
     def effects(self, listed: list[Run]) -> Iterator[Run]:

@@ -3,20 +3,22 @@
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from jaxtyping import Float
 from keras import layers
 
 from bert_repro.alignment import Aligned
+from bert_repro.checkpoints.families import ARCHITECTURES, Config
 from bert_repro.corpora.items import LABELS, Pair
+from bert_repro.encoder import ACTIVATIONS
 from bert_repro.finetune.heads import MaskedCrossEntropy, TaskHead, distinct, numbers, require
 
 
 class PairClassifier(TaskHead):
-    """A label for a pair, from [CLS]: pooler, dropout, linear layer, as in BERT."""
+    """A label for a pair, from [CLS]: a dense layer (BERT's pooler), dropout, a linear layer, as the encoder's family has them."""
 
     metrics = ("accuracy", "accuracy_matched", "accuracy_mismatched")
-    checkpoint_names = {"pooler": "pooler.dense", "classifier": "classifier"}
     chance = 1 / len(LABELS)
     losses = {"label": MaskedCrossEntropy()}
 
@@ -42,8 +44,14 @@ class PairClassifier(TaskHead):
         distinct(items, (pair.label for pair in items))
         return LABELS
 
+    def attach(self, encoder: keras.Model, config: Config) -> None:
+        """Take the names that its family has for the two layers, and the activation between them."""
+        dense, output, activation = ARCHITECTURES[config.model_type].classifier
+        self.checkpoint_names = {"pooler": dense, "classifier": output}
+        self.activation = ACTIVATIONS.get(activation, activation)  # of gelu, the exact one
+
     def outputs(self, states: Any, inputs: dict[str, Any], dropout: float) -> dict[str, Any]:
-        pooled = layers.Dense(states.shape[-1], "tanh", name="pooler")(states[:, 0])
+        pooled = layers.Dense(states.shape[-1], self.activation, name="pooler")(states[:, 0])
         logits = layers.Dense(len(self.names), name="classifier")(layers.Dropout(dropout)(pooled))
         self.predicted = {"label": logits}
         return self.predicted

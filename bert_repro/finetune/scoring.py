@@ -1,0 +1,233 @@
+"""Scores of checkpoints as they are: what a task head that somebody trained gets right, and how far its encoder has moved.
+
+It refuses task heads whose labels are named in the wrong order, or not at all; a task head that is not there is told.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bert_repro import checkpoints, corpora
+from bert_repro.checkpoints import Checkpoint
+from bert_repro.checkpoints.families import Config, weight_change
+from bert_repro.finetune.batches import Examples, Text
+from bert_repro.finetune.network import Network, NoTaskHeadError
+from bert_repro.finetune.running_text import RunningText
+from bert_repro.finetune.tasks import TASKS, Task, named
+from bert_repro.results import intervals
+
+SANITY = 300  # items that tell whether a task head answers worse than chance
+SHAPE = ("model_type", "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size")
+"""What two encoders must have in common for a task head, or the weights of a layer, to fit either."""
+
+
+class Scored(NamedTuple):
+    """What is known of a checkpoint as it is."""
+
+    rows: list[dict[str, object]]  # table rows: change of weights, scores with their intervals
+    notes: list[str]  # what could not be measured, and why: a sentence each
+    items: pd.DataFrame  # what became of the items of each text
+    inputs: dict[str, str]  # checksums for the manifest
+
+
+def assess(
+    model: str,
+    *,
+    base: str = "",
+    task: str = "",
+    texts: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    revert: bool = False,
+    masked: str = "",
+    head_of: str = "",
+    resamples: int = intervals.RESAMPLES,
+) -> Scored:
+    """Measure all of a checkpoint that needs no training.
+
+    Args:
+        model: The checkpoint, see `checkpoints.open`.
+        base: The one that it was tuned from: change of weights is measured from there. Empty for none.
+        task: What its task head does, a name from TASKS; empty for nothing that is known here.
+        texts: What the task is scored on; layers are put back on the first.
+        labels: Names of the outputs of the task head, in their order, where its config does not say them.
+        revert: Whether the task is also scored with the weights of one layer after another as they are in `base`.
+        masked: Running text whose masked words are guessed, where the checkpoint can; empty for none.
+        head_of: Another checkpoint whose task heads read this one's states, say its base.
+        resamples: Bootstrap resamples behind the intervals.
+
+    Returns:
+        Rows of method `weights`, `fine-tuning`, `layer reverted` and `masked words`, by layer where they are of one.
+
+    Raises:
+        ValueError: An unknown task, a text it cannot use, a task head of another checkpoint's that does not fit, or one whose
+            labels are nameless or worse than chance; and what `checkpoints.open` raises.
+        OSError: A checkpoint could not be fetched.
+    """
+    scored = Scored([], [], pd.DataFrame(), {})
+    start = checkpoints.open(model)
+    scored.inputs.update(start.digests)
+    weights, first = start.weights(), None
+    if base:
+        other = checkpoints.open(base)
+        if unlike := differing(start.config, other.config):
+            scored.notes.append(f"No change of weights: {unlike} as in {base}.")
+        else:
+            first = other.weights()
+            scored.rows.extend(row | {"method": "weights"} for row in weight_change(start.config, first, weights))
+            scored.inputs["weights of the base"] = other.weights_digest
+    reports = []
+    asked = [(task, list(texts), "fine-tuning")] * bool(task and texts) + [
+        ("masked_words", [masked], "masked words")
+    ] * bool(masked)
+    for name, wanted, method in asked:
+        try:
+            network = ready(start, weights, name, labels if name == task else (), base=first, head_of=head_of)
+        except NoTaskHeadError as error:
+            scored.notes.append(f"Not scored on {TASKS[name].description}: {error}.")
+            continue
+        read = texts_of(TASKS[name], wanted, start)
+        sanity(network, read[0], head_of or model)
+        layers = range(start.config.num_hidden_layers + 1) if revert and first is not None and name == task else ()
+        rows = [row for text in read for row in score_rows(network.head.metrics, network.score(text), text, resamples)]
+        rows += without(layers, network, read[0], resamples)
+        scored.rows.extend({"method": method, "target": name} | row for row in rows)
+        scored.inputs.update({text.reference: text.digest for text in read})
+        reports += [text.report for text in read]
+    return scored._replace(items=pd.DataFrame(reports))
+
+
+def ready(
+    start: Checkpoint,
+    weights: Mapping[str, np.ndarray],
+    task: str,
+    labels: Sequence[str] = (),
+    *,
+    base: Mapping[str, np.ndarray] | None = None,
+    head_of: str = "",
+) -> Network:
+    """Put the task head that a checkpoint brings on its encoder.
+
+    Args:
+        start: The checkpoint.
+        weights: What `start.weights()` gives, which takes its time.
+        task: A name from TASKS.
+        labels: Names of its outputs, in their order; by default those of its config.
+        base: The arrays that layers are put back to, by default its own.
+        head_of: Another checkpoint, whose task head is taken instead.
+
+    Raises:
+        NoTaskHeadError: It brings none of this kind.
+        ValueError: The names of the labels are not known, or do not fit the task; another checkpoint does not fit.
+    """
+    kind = named(task)
+    source = _partner(head_of, start) if head_of else start
+    theirs = source.weights() if head_of else weights
+    names = tuple(labels) or source.labels
+    if kind.labelled and (not names or _nameless(names)):
+        raise ValueError(
+            f"{source.reference} does not name the labels of its task head (id2label in config.json: {list(names) or 'nothing'}), "
+            f'and {kind.description} needs them: say them in the order of its outputs, as in LABELS="NAME=entailment,neutral,contradiction"'
+        )
+    head = kind.head(names)
+    head.tied = source is start
+    network = Network(start.config, weights, head, base=base)
+    network.take_head(theirs, source.folder)
+    return network
+
+
+def texts_of(task: Task, references: Sequence[str], start: Checkpoint) -> list[Text]:
+    """Read texts for a task, as inputs of an encoder.
+
+    Raises:
+        ValueError: One that the task cannot use, or pieces that the encoder does not know.
+    """
+    read: type[Text] = RunningText if task.running else Examples
+    texts = [read(task, reference, start.tokenizer, start.config.max_length) for reference in references]
+    for text in texts:
+        text.check(start.config)
+    return texts
+
+
+def score_rows(metrics: Sequence[str], counts: np.ndarray, scored: Text, resamples: int) -> list[dict[str, object]]:
+    """Give the table rows of a corpus; a metric that counts nothing there has none."""
+    weights = intervals.draws(scored.digest, len(counts), resamples)
+    where = corpora.columns(scored.reference)
+    rows: list[dict[str, object]] = []
+    for m, name in enumerate(metrics):
+        if n := int(counts[:, m, 1].sum()):
+            value, replicates = intervals.ratio(counts[:, m, 0], counts[:, m, 1], weights)
+            rows.append(where | {"metric": name, "n": n} | intervals.row(float(value), replicates, len(counts)))
+    return rows
+
+
+def without(layers: Sequence[int], network: Network, dev: Text, resamples: int) -> list[dict[str, object]]:
+    """Score dev without the change of each of some layers."""
+    rows = []
+    for layer in layers:
+        with network.reverted(layer):
+            counts = network.score(dev)
+        changed = {"layer": layer, "layers_changed": f"all_but_{layer}", "method": "layer reverted"}
+        rows += [row | changed for row in score_rows(network.head.metrics, counts, dev, resamples)]
+    return rows
+
+
+def sanity(network: Network, dev: Text, source: str) -> None:
+    """Stop where a classifier does worse than chance on the first items, or would do far better under exchanged names.
+
+    Raises:
+        ValueError: It does; the message names the order of labels that fits.
+    """
+    if not network.head.chance:
+        return
+
+    def share() -> tuple[float, float]:
+        right, n = network.score(dev, SANITY).sum(0)[0]
+        return right / n, n
+
+    names, chance = network.head.names, network.head.chance
+    (accuracy, n), best, order = share(), 0.0, names
+    for permuted in itertools.permutations(names) if len(names) <= 3 else ():
+        network.head.names = list(permuted)
+        if (other := share()[0]) > best:
+            best, order = other, network.head.names
+    network.head.names = names
+    doubt = 3 * (chance * (1 - chance) / n) ** 0.5  # three standard errors of a guesser
+    if accuracy < max(chance, best - doubt) - doubt:
+        better = f", and would be in {best:.2f} if the names were {order}" if best > accuracy else ""
+        raise ValueError(
+            f"the task head of {source} is right in {accuracy:.2f} of {n:.0f} items of {dev.reference} ({chance:.2f} by chance)"
+            f"{better}: are the label names in its config.json (id2label) {names} in the wrong order?"
+        )
+
+
+def differing(config: Config, other: Config) -> str:
+    """Say in which part of SHAPE an encoder differs from another, as in `hidden_size is 384, not 768`; nothing if in none."""
+    return next(
+        (
+            f"{name} is {getattr(config, name)}, not {getattr(other, name)}"
+            for name in SHAPE
+            if getattr(config, name) != getattr(other, name)
+        ),
+        "",
+    )
+
+
+def _nameless(labels: Sequence[str]) -> bool:
+    """Tell whether labels are those that transformers gives where nobody named any."""
+    return all(label == f"LABEL_{number}" for number, label in enumerate(labels))
+
+
+def _partner(reference: str, start: Checkpoint) -> Checkpoint:
+    """Find the checkpoint whose task head another one is read by: of the same shape, and the same pieces."""
+    partner = checkpoints.open(reference)
+    if unlike := differing(partner.config, start.config):
+        raise ValueError(
+            f"head_of {reference!r}: its {unlike} as in {start.folder}; "
+            "a task head reads the states of its own encoder or of one tuned from that"
+        )
+    if partner.tokenizer.get_vocab() != start.tokenizer.get_vocab():
+        raise ValueError(f"head_of {reference!r}: its vocabulary is another than that of {start.folder}")
+    return partner

@@ -1,0 +1,128 @@
+"""The opening of a report on given checkpoints: every one is run before anything long is, and shown in a table.
+
+It refuses what no run could use, a checkpoint given twice, and a task head whose labels are in another order.
+"""
+
+import itertools
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bert_repro import checkpoints, corpora
+from bert_repro.workflow import own
+from bert_repro.workflow.study import Study, load
+
+SENTENCES = 100  # of the study's neutral text, on which the share of [UNK] is counted
+WIDTH = 28  # of a column, in characters
+
+
+def show(file: Path) -> Study:
+    """Open the checkpoints of a study in a process of its own, which ends with TensorFlow's memory; print what they are.
+
+    Args:
+        file: A study file; the tasks that are told by the task heads are written into it.
+
+    Returns:
+        The study, with these.
+
+    Raises:
+        ValueError: A checkpoint that cannot be used.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as reason:
+        done = subprocess.run([sys.executable, "-m", "bert_repro.workflow.opening", str(file)], stderr=reason)
+        if done.returncode:
+            reason.seek(0)
+            lines = reason.read().strip().splitlines() or [f"opening the checkpoints ended with {done.returncode}"]
+            raise ValueError(lines[-1])
+    return load(file)
+
+
+def table(study: Study) -> tuple[str, dict[str, str]]:
+    """Open all checkpoints of a study.
+
+    Returns:
+        The table, with remarks below; and the tasks that task heads tell, by model.
+
+    Raises:
+        ValueError: See above; the message names the checkpoint.
+        OSError: A checkpoint could not be fetched.
+    """
+    from bert_repro import finetune
+    from bert_repro.finetune import scoring
+    from bert_repro.finetune.network import NoTaskHeadError
+
+    items = [*itertools.islice(corpora.stream(study.similarity.corpora[0]), SENTENCES)]
+    places = {"base": study.base} | {model.name: model.checkpoint for model in study.models}
+    opened, cards, remarks, tasks = {}, {}, [], {}
+    for name, place in places.items():
+        opened[name] = checkpoints.open(place)
+        cards[name] = finetune.card(opened[name], items)
+        remarks += [f"Warning: {cards[name].warning}."] * bool(cards[name].warning)
+        for other in list(opened)[:-1]:
+            if opened[other].digests == opened[name].digests:
+                raise ValueError(
+                    f"{name} ({place}) is the same checkpoint as {other} ({places[other]}): name another one"
+                )
+    for model in study.models:
+        mine, base = opened[model.name], opened.get(model.base, opened["base"])
+        if unlike := scoring.differing(mine.config, base.config):
+            remarks.append(
+                f"{model.name}: its {unlike} as in {model.base}. No change of weights; layers are matched by their depth, and measures "
+                "that pair coordinates left out where widths differ."
+            )
+        if mine.tokenizer_digest != base.tokenizer_digest and mine.tokenizer.get_vocab() != base.tokenizer.get_vocab():
+            remarks.append(
+                f"{model.name}: another tokenizer than that of {model.base}; words are compared all the same."
+            )
+        task = model.task or cards[model.name].task
+        tasks |= {model.name: task} if task else {}
+        if task not in study.scored_on:
+            remarks.append(
+                f"{model.name}: its task is not scored, as no task of ours with data at hand is known of it."
+            )
+        elif scoring.named(task).labelled:
+            try:
+                network = scoring.ready(mine, mine.weights(), task, model.labels)
+            except NoTaskHeadError as error:
+                remarks.append(f"{model.name}: its task is not scored, as {error}.")
+            else:
+                (text,) = scoring.texts_of(scoring.named(task), [study.scored_on[task]], mine)
+                scoring.sanity(network, text, f"{model.name} ({model.checkpoint})")
+    about = {name: card.about | {"tuned on": tasks.get(name, "")} for name, card in cards.items()}
+    return "\n".join([_columns(about), *remarks]), tasks
+
+
+def _columns(about: Mapping[str, Mapping[str, str]]) -> str:
+    """Lay checkpoints side by side, what is long cut in the middle."""
+
+    def cut(text: str) -> str:
+        half = (WIDTH - 1) // 2
+        return text if len(text) <= WIDTH else f"{text[:half]}…{text[-half:]}"
+
+    lines: list[list[str]] = [["", *about]]
+    for what in next(iter(about.values())):
+        cells = [cut(column[what]) for column in about.values()]
+        lines += [[what, *cells]] if any(cells) else []
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def _main(file: str) -> None:
+    study = load(file)
+    text, tasks = table(study)
+    print(text, flush=True)
+    models: list[dict[str, Any]] = [model.model_dump() | {"task": tasks.get(model.name, "")} for model in study.models]
+    own.write(Study.model_validate(study.model_dump() | {"models": models}), Path(file))
+
+
+if __name__ == "__main__":
+    try:
+        _main(sys.argv[1])
+    except (ValueError, OSError, RuntimeError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        sys.exit(1)

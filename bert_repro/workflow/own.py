@@ -1,0 +1,235 @@
+"""What a reader brings to a study: a base, checkpoints that somebody tuned from it, text, a treebank.
+
+It refuses what is not written as it should be; whether a checkpoint is one, `opening` finds out.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bert_repro import corpora
+from bert_repro.corpora.reference import Reference
+from bert_repro.files import ROOT
+from bert_repro.finetune.tasks import TASKS
+
+TEMPLATE = ROOT / "studies" / "checkpoints.yaml"
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a reader has of their own; everything may be empty.
+
+    Attributes:
+        base: The base encoder, in place of the study's.
+        tuned: Checkpoints, in place of the study's given models: `NAME=CHECKPOINT`.
+        as_seeds: Several that are seeds of one task: `NAME=CHECKPOINT,CHECKPOINT`; they are called NAME-1, NAME-2.
+        labels: Of task heads whose config names none: `NAME=LABEL,LABEL,LABEL`.
+        text: Running text in place of the study's neutral one, that is the first of its similarity.
+        treebank: Three files (train, dev, test), or a folder in UD's naming, in place of the one that is probed for.
+    """
+
+    base: str = ""
+    tuned: Sequence[str] = ()
+    as_seeds: Sequence[str] = ()
+    labels: Sequence[str] = ()
+    text: str = ""
+    treebank: Sequence[str] = ()
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) for field in dataclasses.fields(self))
+
+    def put_into(self, content: dict[str, Any], file: str) -> dict[str, Any]:
+        """Put it in place of what a study file says; the study becomes one of its own.
+
+        Args:
+            content: Of the study file.
+            file: Its name.
+
+        Raises:
+            ValueError: Something that is not written as it should be, or a name that comes twice.
+            FileNotFoundError: A text or treebank that is not there.
+        """
+        if not dataclasses.replace(self, base="" if self.base == content.get("base") else self.base):
+            return content
+        base = _place(self.base) or str(content.get("base", ""))
+        models = self._models()
+        content = content | {"base": base} | ({"models": models} if models else {})
+        given = models or content.get("models") or []
+        brought = _slug([base.rpartition("/")[2]] if self.base else []), _slug(model["name"] for model in models)
+        content["name"] = "_".join([str(content.get("name")), *filter(None, brought)])[:80]
+        content["banner"] = self._banner(file, base, given)
+        content = _replaced(content, self._texts(content))
+        return _without_others(content) if models and not content.get("tasks") else content
+
+    def _models(self) -> list[dict[str, Any]]:
+        labels = {name: names.split(",") for name, names in map(_pair("labels"), self.labels)}
+        models = [
+            {"name": name, "checkpoint": _place(place), "task": task_of(name)}
+            for name, place in map(_pair("tuned"), self.tuned)
+        ]
+        for name, places in map(_pair("as_seeds"), self.as_seeds):
+            models += [
+                {"name": f"{name}-{seed}", "checkpoint": _place(place), "task": task_of(name) or name, "seed": seed}
+                for seed, place in enumerate(places.split(","), start=1)
+            ]
+        for model in models:
+            short = re.sub(r"-\d+$", "", model["name"])
+            for name in (model["name"], short):
+                model |= {"labels": labels[name]} if name in labels else {}
+        if unknown := [
+            n
+            for n in labels
+            if n not in {m["name"] for m in models} | {re.sub(r"-\d+$", "", m["name"]) for m in models}
+        ]:
+            raise ValueError(
+                f"labels of {unknown[0]}, which is no checkpoint given: name one of {[m['name'] for m in models]}"
+            )
+        return models
+
+    def _banner(self, file: str, base: str, models: Sequence[Mapping[str, Any]]) -> str:
+        if not models:
+            own = base.rpartition("/")[2]
+            return f"The study {file} with another base encoder, {own}, on the same data: not the paper's setting."
+        listed = ", ".join(f"{model['name']} ({Path(model['checkpoint']).name})" for model in models)
+        return (
+            f"Checkpoints of your own: {Path(base).name} as the base, beside it {listed}. Somebody else trained them, so that "
+            "nothing is told here of what a training would need: layers frozen, cut off, or other seeds."
+        )
+
+    def _texts(self, content: Mapping[str, Any]) -> dict[str, str]:
+        """Say which corpora of the study others stand for, by `name` or `name:split`."""
+        places: dict[str, str] = {}
+        if self.text:
+            (first, *_) = content["similarity"]["corpora"]
+            places[str(Reference.parse(first).whole)] = _file(self.text)
+        if self.treebank:
+            probe = content["structural_probe"]
+            for split, path in zip(SPLITS, _treebank(self.treebank), strict=True):
+                places[str(Reference.parse(probe[split]).whole)] = path
+        return places
+
+
+def task_of(name: str) -> str:
+    """Tell which task the name of a checkpoint means, `nli` or `mnli-2` say; empty where it means none."""
+    stem = re.sub(r"[-_]?\d+$", "", name)
+    own = {corpus: task for task, about in reversed(TASKS.items()) for corpus in about.own}
+    return stem if stem in TASKS else own.get(stem, "")
+
+
+def _pair(option: str) -> Any:
+    def split(text: str) -> tuple[str, str]:
+        name, equals, rest = text.partition("=")
+        if not (equals and rest):
+            example = {"labels": "mnli=entailment,neutral,contradiction", "as_seeds": "mnli=a,b,c"}.get(
+                option, "mnli=org/name"
+            )
+            raise ValueError(f"--{option.replace('_', '-')} takes NAME=..., as in {example}, got {text!r}")
+        if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+            raise ValueError(f"a model is called by small letters, digits, - and _, as in mnli-2, got {name!r}")
+        return name, rest
+
+    return split
+
+
+def _place(reference: str) -> str:
+    """Make the path of a folder, which is relative to where the reader is, absolute; leave other references."""
+    prefix, _, rest = reference.rpartition(":") if reference.startswith("untrained") else ("", "", reference)
+    path = Path(rest).expanduser()
+    if not path.is_dir() or (ROOT / rest).is_dir():
+        return reference
+    return f"{prefix}:{path.absolute()}" if prefix else str(path.absolute())
+
+
+def _file(reference: str) -> str:
+    parsed = Reference.parse(reference)
+    return (
+        str(dataclasses.replace(parsed, name=str(Path(parsed.name).absolute())))
+        if Path(parsed.name).is_file()
+        else reference
+    )
+
+
+def _treebank(places: Sequence[str]) -> list[str]:
+    """Find the three splits of a treebank."""
+    files = [Path(place) for place in places]
+    if len(places) == 1 and files[0].is_dir():
+        files = [path for split in SPLITS for path in sorted(files[0].glob(f"*-ud-{split}.conllu*"))]
+        names = [path.name for path in files]
+        if len(files) != len(SPLITS) or not all(
+            f"-{split}." in name for split, name in zip(SPLITS, names, strict=True)
+        ):
+            raise ValueError(
+                f"the folder {places[0]} holds {names or 'no treebank'}: expected one file each of *-ud-train.conllu, "
+                "*-ud-dev.conllu and *-ud-test.conllu; or name three files"
+            )
+    if len(files) != len(SPLITS):
+        raise ValueError(
+            f"a treebank is three files, to train, dev and test on, or a folder of them, got {list(places)}"
+        )
+    for path in files:
+        if not path.is_file():
+            raise FileNotFoundError(f"no treebank {path}")
+    return [str(path.absolute()) for path in files]
+
+
+def _replaced(content: Any, places: Mapping[str, str]) -> Any:
+    """Let other corpora stand in all places of some, with draws of as many items, or all there are."""
+    if isinstance(content, dict):
+        return {key: _replaced(value, places) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_replaced(value, places) for value in content]
+    try:
+        reference = Reference.parse(content) if isinstance(content, str) and places else None
+    except ValueError:  # a sentence
+        return content
+    return str(_standing_in(reference, places)) if reference else content
+
+
+def _standing_in(reference: Reference, places: Mapping[str, str]) -> Reference:
+    layout = reference.layout and _standing_in(reference.layout, places)
+    other = places.get(str(reference.text.whole))
+    if other is None:
+        return dataclasses.replace(reference, layout=layout)
+    text = Reference.parse(other)
+    drawn = reference.drawn
+    if text.drawn is None and drawn is not None and corpora.census(other).items <= abs(drawn):
+        drawn = None
+    return dataclasses.replace(text, drawn=drawn if text.drawn is None else text.drawn, layout=layout)
+
+
+def _without_others(content: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the text of tasks that no model has, but for what is probed for."""
+    here = {model.get("task") or task_of(model["name"]) for model in content["models"]}
+    probes = [content.get(probe) or {} for probe in ("structural_probe", "edge_probe")]
+    kept = {Reference.parse(probe[split]).name for probe in probes for split in SPLITS if split in probe}
+    kept |= {corpus for task in here & TASKS.keys() for corpus in TASKS[task].own}
+    others = {corpus for about in TASKS.values() for corpus in about.own} - kept
+
+    def wanted(text: str) -> bool:
+        reference = Reference.parse(text)
+        return not {reference.name, reference.layout.name if reference.layout else ""} & others
+
+    similar = dict(content["similarity"])
+    similar["corpora"] = [text for text in similar["corpora"] if wanted(text)]
+    if similar.get("lengths_of") and not wanted(similar["lengths_of"]):
+        similar |= {"lengths_of": "", "as_long": []}
+    examples = [text for text in content.get("examples", []) if wanted(text)]
+    return content | {"similarity": similar, "examples": examples}
+
+
+def _slug(names: Iterable[str]) -> str:
+    return "_".join(re.sub("[^a-z0-9]+", "_", name.lower()).strip("_") for name in names)
+
+
+def write(study: Any, path: Path) -> None:
+    """Write a study as a file that loads as the same: what it was made of, with everything that a reader brought."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(study.model_dump(), sort_keys=False, allow_unicode=True)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:  # or its book would be made anew
+        path.write_text(text, encoding="utf-8")
