@@ -56,8 +56,8 @@ def forms(folder: Path, family: str) -> Iterator[tuple[str, Path]]:
             try:
                 Checkpoint(saved / form).weights()
             except ValueError as error:
-                command = shlex.split(str(error).splitlines()[-1])
-                subprocess.run([str(TORCH), *command[1:]], check=True, capture_output=True)
+                _, program, words = str(error).partition("python -c ")
+                subprocess.run([str(TORCH), *shlex.split(program + words)[1:]], check=True, capture_output=True)
         yield (
             {"pickle": "pytorch_model.bin, converted", "sharded": "safetensors, in shards"}.get(
                 form, f"safetensors, {form}"

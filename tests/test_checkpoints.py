@@ -150,6 +150,64 @@ def test_weights_without_a_config_are_refused(folder):
         _ = Checkpoint(folder).config
 
 
+@pytest.mark.parametrize(
+    ("described", "base", "merging"),
+    [
+        ('{"base_model_name_or_path": "org/base", "task_type": "QUESTION_ANS"}', "'org/base'", "ForQuestionAnswering"),
+        ('{"base_model_name_or_path": "org/base", "task_type": null}', "'org/base'", ""),
+        ('{"base_model_name_or_path": null}', "a model that it does not name", ""),
+        ("[]", "a model that it does not name", ""),
+        ("{", "a model that it does not name", ""),
+    ],
+)
+@pytest.mark.parametrize("with_config", [True, False])
+def test_an_adapter_is_refused_with_what_to_do(folder, described, base, merging, with_config):
+    (folder / "adapter_config.json").write_text(described)
+    assert Checkpoint(folder).weights()  # beside weights it does no harm
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    if not with_config:
+        (folder / "config.json").unlink()
+    with pytest.raises(ValueError) as error:
+        checkpoints.open(str(folder)).check()
+    assert str(error.value) == (
+        f"'{folder}' is an adapter of {base}, no checkpoint: merge the two (in Python, peft.AutoPeftModel{merging}"
+        f".from_pretrained('{folder}').merge_and_unload().save_pretrained('merged')), save the tokenizer beside it, "
+        "and give that folder"
+    )
+
+
+def test_a_message_names_what_was_asked_for_and_not_only_where_it_lies(folder, weights):
+    shutil.copy(checkpoints.open("tiny").folder / "vocab.txt", folder / "vocab.txt")
+    opened = Checkpoint(folder, "org/name@v1")
+    (folder / "model.safetensors").write_bytes(b"")
+    for spoil, read in (
+        (lambda: None, opened.weights),
+        (lambda: save_file({}, folder / "model.safetensors"), opened.weights),
+        (lambda: (folder / "vocab.txt").unlink(), lambda: opened.tokenizer),
+        (lambda: change(folder, id2label={"1": "a"}), lambda: Checkpoint(folder, "org/name@v1").labels),
+        (lambda: change(folder, vocab_size=0), lambda: Checkpoint(folder, "org/name@v1").config),
+        (lambda: (folder / "config.json").unlink(), lambda: Checkpoint(folder, "org/name@v1").check()),
+    ):
+        spoil()
+        with pytest.raises(ValueError, match=rf"^org/name@v1: {folder}") as error:
+            read()
+        assert "\n" not in str(error.value)
+
+
+def test_what_is_not_from_the_hub_has_no_revision(folder, monkeypatch):
+    for reference in ("tiny", "untrained:tiny", str(folder)):
+        opened = checkpoints.open(reference)
+        assert (opened.revision, opened.licence) == ("", "")
+    monkeypatch.setattr(checkpoints, "minilm", lambda: folder)
+    assert (checkpoints.open("minilm").revision, checkpoints.open("minilm").licence) == ("", "apache-2.0")
+
+
+def test_what_the_hub_has_but_nobody_can_use_is_no_misspelt_name(monkeypatch):
+    monkeypatch.setattr(hub, "fetch", refuse(ValueError("model 'org/name' is gated")))
+    with pytest.raises(ValueError, match="^model 'org/name' is gated$"):
+        checkpoints.open("org/name")
+
+
 def test_googles_own_name_of_a_config_will_do(folder):
     change(folder, model_type=None)
     (folder / "config.json").rename(folder / "bert_config.json")
@@ -234,6 +292,7 @@ def asked(monkeypatch, tmp_path):
     """What the hub is asked for; it has everything."""
     asked = []
     monkeypatch.setattr(hub, "fetch", lambda *request: asked.append(request) or tmp_path)
+    monkeypatch.setattr(hub, "about", lambda *request: hub.About("c" * 40, "mit"))
     return asked
 
 
@@ -247,7 +306,8 @@ def test_what_is_no_reference_is_refused_before_the_hub_is_asked(reference, aske
 
 
 def test_a_hub_id_is_fetched_with_its_revision(asked, tmp_path):
-    assert checkpoints.open("google/bert_uncased_L-2_H-128_A-2@abc").folder == tmp_path
+    opened = checkpoints.open("google/bert_uncased_L-2_H-128_A-2@abc")
+    assert (opened.folder, opened.revision, opened.licence) == (tmp_path, "c" * 40, "mit")
     assert checkpoints.open("org/name").folder == checkpoints.open("org/name@").folder == tmp_path
     assert asked == [("google/bert_uncased_L-2_H-128_A-2", "abc"), *[("org/name", None)] * 2]
 
@@ -259,7 +319,7 @@ def refuse(error):
     return fail
 
 
-@pytest.mark.parametrize("error", [OSError("out of reach"), ValueError("unknown model")])
+@pytest.mark.parametrize("error", [OSError("out of reach"), hub.Unknown("unknown model")])
 def test_what_the_hub_does_not_give_may_be_a_misspelt_name(monkeypatch, error):
     monkeypatch.setattr(hub, "fetch", refuse(error))
     with pytest.raises(

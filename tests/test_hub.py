@@ -5,14 +5,13 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
+from hub_server import COMMITS, LARGE, Handler, serving, tag
 from huggingface_hub import constants
 
 from bert_repro import files
@@ -33,117 +32,23 @@ UNREAD = {
     "pytorch_model.bin": WEIGHTS[3:],
     "tf_model.h5": WEIGHTS[4:],
 }
-COMMITS = {"main": "a" * 40, "v1": "b" * 40}
-LARGE = 1000  # bytes; above it a file is stored under its SHA-256, as the hub does with weights
-
-
-def tag(content: bytes) -> str:
-    """Name content as the hub does: large files by SHA-256, small ones by git's hash."""
-    if len(content) > LARGE:
-        return hashlib.sha256(content).hexdigest()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-class Server(ThreadingHTTPServer):
-    """A hub with one model, org/bert, that can misbehave.
-
-    Attributes:
-        files: What the repository holds.
-        sent: Files whose content goes out as something else.
-        cuts: How many transfers of weights still break off half way.
-        answer: A status and error code that meet every request, if any.
-        silent: Requests are accepted and never answered.
-        asked: The requests that came, as "GET path".
-    """
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.sent, self.cuts, self.asked = READ | UNREAD, {}, 0, []
-        self.answer, self.silent, self.closing = None, False, threading.Event()
-
-    def downloads(self) -> list[str]:
-        """Name the files whose content was asked for since this was last called, in order of their names."""
-        asked, self.asked = self.asked, []
-        return sorted(line.split("/", 5)[-1] for line in asked if line.startswith("GET /org/bert/resolve/"))
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self):
-        self.server.asked.append(f"{self.command} {self.path}")
-        if self.server.silent:
-            self.server.closing.wait(60)
-            return
-        match self.path.strip("/").split("/", 4):
-            case _ if self.server.answer:
-                self.reply(self.server.answer[0], b"", {"X-Error-Code": self.server.answer[1]})
-            case ["api", "models", "org", "bert"]:
-                self.listing("main")
-            case ["api", "models", "org", "bert", place] if place.startswith("revision/"):
-                self.listing(place.removeprefix("revision/"))
-            case ["org", "bert", "resolve", revision, name]:
-                self.file(COMMITS.get(revision, revision), name)
-            case _:
-                self.reply(404, b"", {"X-Error-Code": "RepoNotFound"})
-
-    do_HEAD = do_GET
-
-    def listing(self, revision: str):
-        if revision not in (*COMMITS, *COMMITS.values()):
-            self.reply(404, b"", {"X-Error-Code": "RevisionNotFound"})
-            return
-        names = [{"rfilename": name} for name in self.server.files]
-        about = {"id": "org/bert", "sha": COMMITS.get(revision, revision), "siblings": names}
-        self.reply(200, json.dumps(about).encode(), {"Content-Type": "application/json"})
-
-    def file(self, commit: str, name: str):
-        true = self.server.files[name]
-        content = self.server.sent.get(name, true) if self.command == "GET" else true
-        first = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
-        about = {"ETag": f'"{tag(true)}"', "X-Repo-Commit": commit, "X-Linked-Size": str(len(true))}
-        if first:
-            about["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
-        self.reply(206 if first else 200, content[first:], about)
-
-    def reply(self, status: int, body: bytes, headers: dict[str, str]):
-        self.send_response(status)
-        for key, value in headers.items():
-            self.send_header(key, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            cut = len(body) > LARGE and self.server.cuts > 0
-            self.server.cuts -= cut
-            self.wfile.write(body[: len(body) // 2] if cut else body)
-            self.close_connection = True
-
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture
 def server():
-    with Server() as served:
-        threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    with serving({"org/bert": READ | UNREAD}) as served:
         yield served
-        served.closing.set()
-        served.shutdown()
 
 
 @pytest.fixture
 def ask(server, tmp_path):
     """Fetch in a process of its own, since the client reads its settings when it is imported; give what it printed."""
 
-    def run(name: str = "org/bert", revision: str = "", **settings: str) -> str:
-        url = f"http://127.0.0.1:{server.server_port}"
-        ours = {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_TELEMETRY": "1"}
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
-        code = "import sys\nfrom bert_repro.checkpoints import hub\nprint(hub.fetch(sys.argv[1], sys.argv[2] or None))"
+    def run(name: str = "org/bert", revision: str = "", show: str = "hub.fetch(*given)", **settings: str) -> str:
+        code = f"import sys\nfrom bert_repro.checkpoints import hub\ngiven = sys.argv[1], sys.argv[2] or None\nprint({show})"
         command = [sys.executable, "-c", code, name, revision]
-        done = subprocess.run(command, capture_output=True, text=True, env=kept | ours | settings, timeout=120)
+        environment = server.environment(tmp_path) | settings
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
         return (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()[-1]
 
     return run
@@ -205,9 +110,13 @@ def test_a_damaged_copy_is_found_without_the_hub(ask, server):
 def test_a_revision_is_another_snapshot(ask, server):
     main = ask()
     older_config = b'{"model_type": "bert", "older": 1}'
-    server.files = {"config.json": older_config, "vocab.txt": b"[UNK]", "model.safetensors": WEIGHTS[5:]}
+    server.repositories["org/bert"] = {
+        "config.json": older_config,
+        "vocab.txt": b"[UNK]",
+        "model.safetensors": WEIGHTS[5:],
+    }
     older = ask(revision="v1")
-    assert Path(older).name == COMMITS["v1"] and contents(older) == server.files
+    assert Path(older).name == COMMITS["v1"] and contents(older) == server.repositories["org/bert"]
     assert ask(revision=COMMITS["v1"]) == older
     assert contents(main) == READ
     assert ask(revision="v2").startswith("ValueError: model 'org/bert' has no revision 'v2': ")
@@ -218,12 +127,76 @@ def test_a_revision_is_another_snapshot(ask, server):
     "files", [{"config.json": b"{}"}, {"model.safetensors": WEIGHTS}, UNREAD | {"a/config.json": b""}]
 )
 def test_a_repository_without_config_or_weights_is_refused_before_anything_is_fetched(ask, server, files):
-    server.files = {
-        name: content for name, content in files.items() if name not in ("pytorch_model.bin", "tf_model.h5")
-    }
+    left = {name: content for name, content in files.items() if name not in ("pytorch_model.bin", "tf_model.h5")}
+    server.repositories["org/bert"] = left
     said = ask()
-    assert said.startswith("ValueError: model 'org/bert' has no ") and said.endswith(f": found {sorted(server.files)}")
+    assert said.startswith("ValueError: model 'org/bert' has no ") and said.endswith(f": found {sorted(left)}")
     assert server.downloads() == []
+
+
+ABOUT = "*hub.about(*given), sep='|'"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ({"cardData": {"license": "apache-2.0"}, "tags": ["bert", "license:apache-2.0"]}, "apache-2.0"),
+        ({"cardData": {"license": ["mit", "cc-by-4.0"]}}, "mit, cc-by-4.0"),
+        ({"cardData": {"license": "other", "license_name": "our-terms"}, "tags": ["license:other"]}, "our-terms"),
+        ({"cardData": {"language": "en"}, "tags": ["license:mit"]}, "mit"),
+        ({"tags": ["bert"]}, ""),
+        ({}, ""),
+    ],
+)
+def test_commit_and_licence_come_with_the_listing(ask, server, card, licence):
+    server.cards["org/bert"] = card
+    assert ask(show=f"hub.fetch(*given), {ABOUT}").split("|")[1:] == [COMMITS["main"], licence]
+    assert [line for line in server.asked if "/api/" in line] == ["GET /api/models/org/bert"]
+
+
+@pytest.mark.slow
+def test_a_commit_is_known_without_the_hub_a_licence_is_not(ask, server):
+    server.cards["org/bert"] = {"tags": ["license:mit"]}
+    assert ask(revision="v1", show=ABOUT) == f"{COMMITS['v1']}|mit"
+    assert ask(revision="v1", show=ABOUT, HF_HUB_OFFLINE="1") == f"{COMMITS['v1']}|"
+
+
+ADAPTER = {
+    "adapter_config.json": b'{"base_model_name_or_path": "org/base", "peft_type": "LORA", "task_type": "SEQ_CLS"}',
+    "adapter_model.safetensors": WEIGHTS,
+    "README.md": b"# An adapter",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("others", [{}, {name: READ[name] for name in ("config.json", "tokenizer.json")}])
+def test_an_adapter_is_refused_before_anything_but_its_description_is_fetched(ask, server, others):
+    server.repositories["org/bert"] = ADAPTER | others
+    expected = (
+        "ValueError: 'org/bert' is an adapter of 'org/base', no checkpoint: merge the two (in Python, "
+        "peft.AutoPeftModelForSequenceClassification.from_pretrained('org/bert').merge_and_unload()"
+        ".save_pretrained('merged')), save the tokenizer beside it, and give that folder"
+    )
+    assert ask() == expected and server.downloads() == ["adapter_config.json"]
+    assert ask(HF_HUB_OFFLINE="1") == expected
+    server.repositories["org/bert"] = READ | ADAPTER  # beside a checkpoint it does no harm
+    assert contents(ask(revision="v1")) == READ
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b'{"model_type": "gpt2"}', "describes a model of type 'gpt2': supported are bert, roberta, "),
+        (b'{"model_type": "bert", "is_decoder": true}', "describes a decoder: supported are encoders, in which "),
+        (b'{"position_embedding_type": "relative_key"}', "has position embeddings of type 'relative_key': supported "),
+    ],
+)
+def test_what_is_no_encoder_is_refused_before_its_weights_are_fetched(ask, server, raw, message):
+    server.repositories["org/bert"] = READ | {"config.json": raw}
+    assert ask().startswith(f"ValueError: config.json of model 'org/bert' {message}")
+    assert server.downloads() == ["config.json"]
 
 
 @pytest.mark.slow
@@ -249,8 +222,16 @@ def test_a_truncated_download_is_refused_and_leaves_nothing(ask, server, tmp_pat
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        ((404, "RepoNotFound"), "ValueError: unknown model 'org/bert': not on the hub, or private; "),
-        ((401, ""), "ValueError: unknown model 'org/bert': not on the hub, or private; "),
+        (
+            (404, "RepoNotFound"),
+            "bert_repro.checkpoints.hub.Unknown: unknown model 'org/bert': not on the hub, or private; ",
+        ),
+        ((401, ""), "bert_repro.checkpoints.hub.Unknown: unknown model 'org/bert': not on the hub, or private; "),
+        (
+            (401, "RepoNotFound"),
+            "bert_repro.checkpoints.hub.Unknown: unknown model 'org/bert': not on the hub, or private; ",
+        ),
+        ((401, "GatedRepo"), "ValueError: model 'org/bert' is gated: accept its terms on the hub, then "),
         ((403, "GatedRepo"), "ValueError: model 'org/bert' is gated: accept its terms on the hub, then "),
         ((500, ""), "OSError: model 'org/bert' could not be fetched from the hub: Server error '500 Internal"),
         ((200, ""), "OSError: model 'org/bert' could not be fetched from the hub: Expecting value: "),
@@ -301,7 +282,7 @@ def own_cache(tmp_path, monkeypatch):
     """An empty cache of the hub, and no network."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    hub.fetch.cache_clear()
+    hub._get.cache_clear()
     return tmp_path
 
 
@@ -337,7 +318,7 @@ def test_a_cached_model_is_what_its_checksum_says_or_is_removed(own_cache, share
     damaged = (folder / "model.safetensors").resolve()
     damaged.write_bytes(b"\1" + WEIGHTS[1:])
     os.utime(damaged, ns=(1, 1))
-    hub.fetch.cache_clear()
+    hub._get.cache_clear()
     with pytest.raises(OSError, match=rf"model.safetensors of .* expected {tag(WEIGHTS)}: the download or the disk"):
         hub.fetch("org/bert", None)
     left = [path for path in own_cache.rglob("*") if path.is_symlink() or path.is_file()]
@@ -426,7 +407,8 @@ def test_ids_and_revisions_reach_the_hub_as_they_are(name, revision, asked, own_
 
 def test_a_transfer_that_fails_in_its_own_way_is_the_same_message(own_cache, monkeypatch):
     """hf_xet, which transfers from the hub itself but from no test server, raises RuntimeError when the network goes."""
-    listing = SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in READ])
+    files = [SimpleNamespace(rfilename=name) for name in READ]
+    listing = SimpleNamespace(siblings=files, card_data=None, tags=None)
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: listing)
 
     def fail(*_, **__):

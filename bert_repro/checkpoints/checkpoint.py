@@ -9,7 +9,8 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 
 from bert_repro.alignment import Tokenizer
 from bert_repro.checkpoints import formats
-from bert_repro.checkpoints.families import Config, from_raw, to_raw, weight_table
+from bert_repro.checkpoints.families import Config, from_raw, read_raw, to_raw, weight_table
 from bert_repro.checkpoints.hub import CONFIG_FILES, TOKENIZER_FILES
 from bert_repro.files import sha256
 
@@ -32,10 +33,13 @@ class Checkpoint:
     Args:
         folder: Holds config.json, the tokenizer files and weights in one of the `formats`.
         reference: What it was opened as, see `checkpoints.open`; by default the folder.
+        revision: Its commit on the hub; empty for what is not from there.
+        licence: As it is published under; empty where that is not known.
     """
 
-    def __init__(self, folder: Path, reference: str = ""):
+    def __init__(self, folder: Path, reference: str = "", revision: str = "", licence: str = ""):
         self.folder, self.reference = folder, reference or str(folder)
+        self.revision, self.licence = revision, licence
 
     @classmethod
     def write(
@@ -80,7 +84,8 @@ class Checkpoint:
         Raises:
             ValueError: No config.json, or not that of a supported encoder; see `families.from_raw`.
         """
-        return from_raw(self._raw, self._config_file)
+        with self._named():
+            return from_raw(self._raw, self._config_file)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -96,13 +101,26 @@ class Checkpoint:
         """
         named = self._raw.get("id2label") or {}
         if not isinstance(named, dict) or sorted(named, key=str) != sorted(map(str, range(len(named))), key=str):
-            raise ValueError(
-                f"{self._config_file}: id2label must name the outputs 0, 1, ... of the task head, got {named!r}"
-            )
+            with self._named():
+                raise ValueError(
+                    f"{self._config_file}: id2label must name the outputs 0, 1, ... of the task head, got {named!r}"
+                )
         return tuple(str(named[str(n)]) for n in range(len(named)))
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Put what it was opened as before a message that names only its folder, which lies deep in a cache."""
+        try:
+            yield
+        except ValueError as error:
+            if self.reference in str(error):
+                raise
+            raise ValueError(f"{self.reference}: {error}") from None
 
     @cached_property
     def _config_file(self) -> Path:
+        if self.folder.is_dir() and formats.is_adapter(path.name for path in self.folder.iterdir()):
+            raise formats.adapter(repr(self.reference), self.folder / formats.ADAPTER)
         for path in (self.folder / name for name in CONFIG_FILES):
             if path.is_file():
                 return path
@@ -110,14 +128,7 @@ class Checkpoint:
 
     @cached_property
     def _raw(self) -> dict[str, Any]:
-        path = self._config_file
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:  # of JSON, or of UTF-8
-            raise ValueError(f"{path} is not valid JSON: {error}") from None
-        if not isinstance(raw, dict):
-            raise ValueError(f"{path} is no config: expected a JSON object, got {type(raw).__name__}")
-        return raw
+        return read_raw(self._config_file)
 
     def weights(self) -> dict[str, np.ndarray]:
         """Read all weights, afresh and large: the encoder's without the prefix that a task model gives them (`bert.`).
@@ -126,7 +137,13 @@ class Checkpoint:
             ValueError: No weights in a format that is read, damaged ones, no encoder or several, or a weight of it missing,
                 of another shape, or not finite.
         """
-        config, folder, weights = self.config, self.folder, formats.read(self.folder)
+        config = self.config
+        with self._named():
+            return self._checked(config, formats.read(self.folder))
+
+    def _checked(self, config: Config, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Give weights without the prefix of the one encoder among them, once they are found to fit its config."""
+        folder = self.folder
         landmark = "embeddings.word_embeddings.weight"
         prefixes = sorted(
             key.removesuffix(landmark) for key in weights if key == landmark or key.endswith(f".{landmark}")
@@ -158,6 +175,11 @@ class Checkpoint:
         Raises:
             ValueError: The folder has no tokenizer files, damaged ones, or those of a slow tokenizer.
         """
+        with self._named():
+            return self._tokenizer()
+
+    def _tokenizer(self) -> Tokenizer:
+        """Read the tokenizer from its files."""
         folder, there = self.folder, self.tokenizer_files
         os.environ.setdefault(
             "TRANSFORMERS_VERBOSITY", "error"

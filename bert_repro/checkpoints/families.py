@@ -115,6 +115,44 @@ _PARTS = {
 }  # fmt: skip
 
 
+def read_raw(path: Path) -> dict[str, Any]:
+    """Read a config.json.
+
+    Raises:
+        ValueError: It is no JSON, or no object.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON, or of UTF-8
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path} is no config: expected a JSON object, got {type(raw).__name__}")
+    return raw
+
+
+def check_family(raw: Mapping[str, Any], source: Path | str) -> None:
+    """Make sure that a config.json is that of an encoder which can be computed, whatever its sizes; arguments as in `from_raw`.
+
+    Raises:
+        ValueError: Another family, a decoder, or relative positions.
+    """
+    kind = raw.get("model_type", "bert")
+    if kind not in ARCHITECTURES:
+        raise ValueError(
+            f"{source} describes a model of type {kind!r}: supported are {', '.join(ARCHITECTURES)}; "
+            "give a checkpoint of one of these"
+        )
+    positions = raw.get("position_embedding_type", "absolute")
+    if positions != "absolute":
+        raise ValueError(
+            f"{source} has position embeddings of type {positions!r}: supported is 'absolute'; give a checkpoint with these"
+        )
+    if raw.get("is_decoder") or raw.get("add_cross_attention"):
+        raise ValueError(
+            f"{source} describes a decoder: supported are encoders, in which every word sees every other; give one"
+        )
+
+
 def from_raw(raw: Mapping[str, Any], source: Path | str) -> Config:
     """Read the content of a config.json.
 
@@ -125,14 +163,8 @@ def from_raw(raw: Mapping[str, Any], source: Path | str) -> Config:
     Raises:
         ValueError: Another family, a decoder, relative positions, or sizes missing, ill-typed or impossible.
     """
+    check_family(raw, source)
     kind = raw.get("model_type", "bert")
-    if kind not in ARCHITECTURES:
-        raise ValueError(f"{source} describes a model of type {kind!r}: supported are {', '.join(ARCHITECTURES)}")
-    positions = raw.get("position_embedding_type", "absolute")
-    if positions != "absolute":
-        raise ValueError(f"{source} has position embeddings of type {positions!r}: supported is 'absolute'")
-    if raw.get("is_decoder") or raw.get("add_cross_attention"):
-        raise ValueError(f"{source} describes a decoder: supported are encoders, in which every word sees every other")
     fields = ARCHITECTURES[kind].fields
     known = {name: raw.get(fields.get(name, name)) for name in Config.__dataclass_fields__}
     known = dict(ARCHITECTURES[kind].defaults) | {name: value for name, value in known.items() if value is not None}

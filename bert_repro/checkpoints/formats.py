@@ -1,6 +1,6 @@
 """Weights: hides the file formats of checkpoints; gives every floating-point weight as float32, named and turned as PyTorch does.
 
-It refuses files that are damaged, incomplete or contradict themselves, and pickles that are more than tensors.
+It refuses files that are damaged, incomplete or contradict themselves, pickles that are more than tensors, and adapters.
 """
 
 import importlib.util
@@ -15,6 +15,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 Tensors = Iterator[tuple[str, np.ndarray]]
+
+ADAPTER = "adapter_config.json"
+"""What shows that the weights of a repository or folder are changes of another model's, as peft saves them."""
+_MERGED_AS = {
+    "SEQ_CLS": "SequenceClassification", "QUESTION_ANS": "QuestionAnswering", "TOKEN_CLS": "TokenClassification",
+    "FEATURE_EXTRACTION": "FeatureExtraction",
+}  # fmt: skip
 
 TO_SAFETENSORS = (
     "import pathlib, sys, torch; from safetensors.torch import save_file; folder = pathlib.Path(sys.argv[1]); "
@@ -35,6 +42,32 @@ def choose(names: Iterable[str]) -> list[str]:
         The names of one format, sorted: safetensors before h5, TF 1 and pickles; empty where there is none.
     """
     return _format(names)[1]
+
+
+def is_adapter(names: Iterable[str]) -> bool:
+    """Tell whether the files of a checkpoint are those of an adapter alone; `names` as in `choose`."""
+    names = list(names)
+    return ADAPTER in names and not choose(names)
+
+
+def adapter(name: str, described: Path) -> ValueError:
+    """Say of an adapter which model it belongs to, and how the two become a checkpoint.
+
+    Args:
+        name: What it was given as.
+        described: Its adapter_config.json.
+    """
+    try:
+        about = json.loads(described.read_text(encoding="utf-8"))
+        base, task = about.get("base_model_name_or_path"), about.get("task_type")
+    except (ValueError, AttributeError):  # damaged, or no object: an adapter all the same
+        base = task = None
+    merging = f"peft.AutoPeftModel{f'For{_MERGED_AS[task]}' if task in _MERGED_AS else ''}.from_pretrained({name})"
+    return ValueError(
+        f"{name} is an adapter of {repr(base) if base else 'a model that it does not name'}, no checkpoint: merge the two "
+        f"(in Python, {merging}.merge_and_unload().save_pretrained('merged')), save the tokenizer beside it, and give "
+        "that folder"
+    )
 
 
 def read(folder: Path) -> dict[str, np.ndarray]:
@@ -172,7 +205,7 @@ def _pickle(path: Path) -> Tensors:
         command = shlex.join(["python", "-c", TO_SAFETENSORS, str(path.parent.absolute())])
         raise ValueError(
             f"{path} is a pickle, which PyTorch reads and this environment does not have. Either install torch here, "
-            f"or run this once in an environment with torch and safetensors:\n{command}"
+            f"or run this once in an environment with torch and safetensors: {command}"
         )
     import torch
 

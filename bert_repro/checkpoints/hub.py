@@ -1,6 +1,7 @@
 """Hub: hides where a published model lies, what of it is fetched, and the cache; gives a folder that works without a network.
 
-It refuses names that are no hub ids, repositories it finds no readable weights in, and files whose checksum is not the hub's.
+It refuses names that are no hub ids, repositories that hold no encoder or no readable weights, and files whose checksum is not
+the hub's.
 """
 
 import os
@@ -8,9 +9,13 @@ import re
 from functools import cache
 from json import JSONDecodeError
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bert_repro.checkpoints import formats
+from bert_repro.checkpoints import families, formats
 from bert_repro.files import sha256
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
 
 CONFIG_FILES = ("config.json", "bert_config.json")
 TOKENIZER_FILES = (
@@ -22,12 +27,23 @@ _ID = re.compile(r"(?!.*(--|\.\.))\w([\w.-]*\w)?(/\w([\w.-]*\w)?)?", re.ASCII)
 _REVISION = re.compile(r"(?!.*\.\.)\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
 
 
+class Unknown(ValueError):
+    """A name that the hub does not know, or does not show."""
+
+
+class About(NamedTuple):
+    """What a reader wants to know of a model on the hub."""
+
+    commit: str
+    licence: str
+    """As its card names it, such as apache-2.0; empty where it names none, or the hub could not be asked."""
+
+
 def is_id(name: str) -> bool:
     """Tell whether a name has the form of a hub id: name or org/name."""
     return _ID.fullmatch(name) is not None
 
 
-@cache
 def fetch(name: str, revision: str | None) -> Path:
     """Give the folder of a model on the hub: config, tokenizer and weights in one format; what is missing is downloaded.
 
@@ -42,11 +58,31 @@ def fetch(name: str, revision: str | None) -> Path:
         The snapshot's folder in the hub's cache.
 
     Raises:
-        ValueError: A malformed id or revision, a model or revision that the hub does not have or does not show and the
-            cache neither, or one without config, tokenizer or readable weights.
+        Unknown: A model that the hub does not have or does not show, and the cache neither.
+        ValueError: A malformed id or revision, a revision that the model does not have, or a model without config, tokenizer
+            or readable weights, of a family that is not supported, or that is an adapter of another one.
         OSError: The hub is out of reach and the model is not in the cache, or only a part of it is; a download that
             broke off; a wrong checksum.
     """
+    return _get(name, revision)[0]
+
+
+def about(name: str, revision: str | None) -> About:
+    """Tell the commit and the licence of a model on the hub; it is fetched, and the hub asked, as by `fetch`.
+
+    Args:
+        name: As in `fetch`.
+        revision: As in `fetch`.
+
+    Raises:
+        ValueError: As `fetch`.
+        OSError: As `fetch`.
+    """
+    return _get(name, revision)[1]
+
+
+@cache
+def _get(name: str, revision: str | None) -> tuple[Path, About]:
     if not is_id(name):
         raise ValueError(f"{name!r} is no hub id: expected one such as bert-base-uncased or org/name")
     if revision is not None and not _REVISION.fullmatch(revision):
@@ -58,18 +94,38 @@ def fetch(name: str, revision: str | None) -> Path:
         # of the client's ways to list a repository, this one takes a time limit; the others wait for ever
         listed = HfApi().model_info(name, revision=revision, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
     except (HTTPError, OSError, JSONDecodeError) as error:
-        folder = _cached(name, revision, error)
+        folder, licence = _cached(name, revision, error), ""
     else:
-        first, *others = _wanted(name, [file.rfilename for file in listed.siblings or []])
+        names, licence = [file.rfilename for file in listed.siblings or []], _licence(listed)
+        # of an adapter nothing but what says whose it is
+        first, *others = [formats.ADAPTER] if formats.is_adapter(names) else _wanted(name, names)
         try:
             # the first by the name of the revision, so that the cache notes its commit; the others from that commit
             folder = Path(hf_hub_download(name, first, revision=revision)).parent
+            _check_first(name, folder / first)
             for other in others:
                 hf_hub_download(name, other, revision=folder.name)
         except (HTTPError, OSError, RuntimeError) as error:  # the last from hf_xet, whatever went wrong
             raise _failure(name, revision, error) from None
     _verify(folder, _wanted(name, [path.name for path in folder.iterdir() if path.is_file()]))
-    return folder
+    return folder, About(folder.name, licence)
+
+
+def _licence(listed: "ModelInfo") -> str:
+    """Find the licence that a model's card names, or else its tags."""
+    card: Any = listed.card_data or {}
+    named = card.get("license")
+    if named == "other":  # the card then has a name of its own for it
+        named = card.get("license_name") or named
+    tags = [tag.removeprefix("license:") for tag in listed.tags or [] if tag.startswith("license:")]
+    return ", ".join(map(str, named if isinstance(named, list) else [named] if named else tags))
+
+
+def _check_first(name: str, path: Path) -> None:
+    """Refuse a model by its smallest file, before its weights are fetched: an adapter, or another family."""
+    if path.name == formats.ADAPTER:
+        raise formats.adapter(repr(name), path)
+    families.check_family(families.read_raw(path), f"{path.name} of model {name!r}")
 
 
 def _wanted(name: str, names: list[str]) -> list[str]:
@@ -93,8 +149,11 @@ def _cached(name: str, revision: str | None, error: Exception) -> Path:
         folder = Path(snapshot_download(name, revision=revision, local_files_only=True, allow_patterns=[]))
     except LocalEntryNotFoundError:
         raise _failure(name, revision, error) from None
+    names = [path.name for path in folder.iterdir() if path.is_file()]
+    if formats.is_adapter(names):
+        _check_first(name, folder / formats.ADAPTER)
     try:
-        _wanted(name, [path.name for path in folder.iterdir() if path.is_file()])
+        _wanted(name, names)
     except ValueError as missing:
         raise OSError(
             f"{missing} in the cache, and the hub could not be asked for the rest: {_reason(error)}. "
@@ -113,7 +172,7 @@ def _failure(name: str, revision: str | None, error: Exception) -> ValueError | 
     if isinstance(error, GatedRepoError):
         return ValueError(f"model {name!r} is gated: accept its terms on the hub, then `hf auth login` or set HF_TOKEN")
     if status in (401, 404) and not isinstance(error, EntryNotFoundError):
-        return ValueError(f"unknown model {name!r}: not on the hub, or private; correct the name or `hf auth login`")
+        return Unknown(f"unknown model {name!r}: not on the hub, or private; correct the name or `hf auth login`")
     return OSError(
         f"model {name!r} could not be fetched from the hub: {_reason(error)}. Run again when the hub can be reached; "
         "without a network, give a folder with config.json, the weights and the tokenizer files"
