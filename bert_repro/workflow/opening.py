@@ -56,7 +56,8 @@ def table(study: Study) -> tuple[str, dict[str, str]]:
 
     items = [*itertools.islice(corpora.stream(study.similarity.corpora[0]), SENTENCES)]
     places = {"base": study.base} | {model.name: model.checkpoint for model in study.models}
-    opened, cards, remarks, tasks = {}, {}, [], {}
+    opened, cards, remarks = {}, {}, []
+    tasks: dict[str, str] = {}
     for name, place in places.items():
         opened[name] = checkpoints.open(place)
         cards[name] = finetune.card(opened[name], items)
