@@ -10,14 +10,14 @@ from bert_repro.finetune.tasks import TASKS as TASKS
 from bert_repro.finetune.tasks import Task as Task
 
 if TYPE_CHECKING:
-    from bert_repro.finetune.card import card as card
+    from bert_repro.finetune.cards import card as card
     from bert_repro.finetune.recipe import Recipe as Recipe
     from bert_repro.finetune.scoring import assess as assess
     from bert_repro.finetune.tuning import Tuned as Tuned
     from bert_repro.finetune.tuning import train as train
 
 
-_HOMES = {"Recipe": "recipe", "Tuned": "tuning", "assess": "scoring", "card": "card", "train": "tuning"}
+_HOMES = {"Recipe": "recipe", "Tuned": "tuning", "assess": "scoring", "card": "cards", "train": "tuning"}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ It refuses task heads whose labels are named in the wrong order, or not at all; 
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -183,15 +183,21 @@ def sanity(network: Network, dev: Text, source: str) -> None:
     if not network.head.chance:
         return
 
-    def share() -> tuple[float, float]:
-        right, n = network.score(dev, SANITY).sum(0)[0]
+    outputs: list[dict[str, np.ndarray]] = []
+
+    def predict(inputs: dict) -> dict[str, np.ndarray]:
+        outputs.append(network.predict(inputs))
+        return outputs[-1]
+
+    def share(predict: Callable[[dict], dict[str, np.ndarray]]) -> tuple[float, float]:
+        right, n = dev.counts(network.head, predict, SANITY).sum(0)[0]
         return right / n, n
 
     names, chance = network.head.names, network.head.chance
-    (accuracy, n), best, order = share(), 0.0, names
+    (accuracy, n), best, order = share(predict), 0.0, names
     for permuted in itertools.permutations(names) if len(names) <= 3 else ():
-        network.head.names = list(permuted)
-        if (other := share()[0]) > best:
+        network.head.names, again = list(permuted), iter(outputs)  # other names of what was predicted
+        if (other := share(lambda inputs, again=again: next(again))[0]) > best:
             best, order = other, network.head.names
     network.head.names = names
     doubt = 3 * (chance * (1 - chance) / n) ** 0.5  # three standard errors of a guesser

@@ -64,7 +64,10 @@ class Own:
         brought = _slug([base.rpartition("/")[2]] if self.base else []), _slug(model["name"] for model in models)
         content["name"] = "_".join([str(content.get("name")), *filter(None, brought)])[:80]
         content["banner"] = self._banner(file, base, given)
+        masked = (content.get("scored_on") or {}).get("masked_words", "")
         content = _replaced(content, self._texts(content))
+        if self.text and content.get("scored_on", {}).get("masked_words", masked) != masked:
+            content["scored_on"]["masked_words"] = _documents(content["scored_on"]["masked_words"])
         return _without_others(content) if models and not content.get("tasks") else content
 
     def _models(self) -> list[dict[str, Any]]:
@@ -201,6 +204,13 @@ def _standing_in(reference: Reference, places: Mapping[str, str]) -> Reference:
     if text.drawn is None and drawn is not None and corpora.census(other).items <= abs(drawn):
         drawn = None
     return dataclasses.replace(text, drawn=drawn if text.drawn is None else text.drawn, layout=layout)
+
+
+def _documents(reference: str) -> str:
+    """Take all of a text where it has no more documents than are drawn, which is what running text is drawn by."""
+    whole = str(Reference.parse(reference).whole)
+    there = sum(1 for _ in corpora.documents(corpora.paragraphs(whole)))
+    return reference if there > abs(Reference.parse(reference).drawn or there) else whole
 
 
 def _without_others(content: dict[str, Any]) -> dict[str, Any]:

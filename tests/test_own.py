@@ -1,0 +1,216 @@
+"""What a reader brings stands where it should, and nowhere else; what cannot be meant is refused in a line."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bert_repro import files
+from bert_repro.workflow import notebooks, study
+from bert_repro.workflow.own import TEMPLATE, Own, task_of, write
+
+DEMO = files.ROOT / "studies" / "demo.yaml"
+TREES = "1\tAh\t_\tINTJ\t_\t_\t0\troot\t_\t_\n2\tyes\t_\tINTJ\t_\t_\t1\tdiscourse\t_\t_\n\n"
+
+
+def loaded(**brought):
+    return study.load(TEMPLATE, Own(**brought))
+
+
+def runs_of(**brought):
+    return {run.name: run for run in study.runs(loaded(**brought))}
+
+
+@pytest.fixture
+def treebank(tmp_path):
+    """A folder in UD's naming."""
+    folder = tmp_path / "UD_Small"
+    folder.mkdir()
+    for split, sentences in (("train", 5), ("dev", 3), ("test", 2)):
+        (folder / f"xx_small-ud-{split}.conllu").write_text(TREES * sentences)
+    return folder
+
+
+def test_checkpoints_of_a_reader_take_the_place_of_the_files(tmp_path):
+    (tmp_path / "mine").mkdir()
+    brought = loaded(base="org/base", tuned=[f"mine={tmp_path}/mine", "mnli=org/a@v1"], as_seeds=["squad=b,c"])
+    assert brought.base == "org/base"
+    assert [(m.name, m.checkpoint, m.task, m.seed) for m in brought.models] == [
+        ("mine", f"{tmp_path}/mine", "", 1), ("mnli", "org/a@v1", "nli", 1), ("squad-1", "b", "squad", 1), ("squad-2", "c", "squad", 2),
+    ]  # fmt: skip
+    assert brought.name == "checkpoints_base_mine_mnli_squad_1_squad_2"  # a study of its own, in a folder of its own
+    assert "org/base" in brought.banner or "base as the base" in brought.banner
+
+
+def test_nothing_brought_is_the_file_and_a_base_alone_trains_on_it():
+    assert study.load(DEMO, Own()) == study.load(DEMO) == study.load(DEMO, Own(base="minilm"))
+    other = study.load(DEMO, Own(base="org/My-BERT"))
+    assert (other.name, other.base, other.tasks) == ("demo_my_bert", "org/My-BERT", study.load(DEMO).tasks)
+    assert "another base encoder, My-BERT" in other.banner and not other.models
+
+
+def test_folders_are_named_from_where_the_reader_is(tmp_path, monkeypatch):
+    (tmp_path / "tuned here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    brought = loaded(base="untrained:tuned here", tuned=["a=tuned here"])
+    assert (
+        brought.base == f"untrained:{tmp_path}/tuned here" and brought.models[0].checkpoint == f"{tmp_path}/tuned here"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [("nli", "nli"), ("mnli", "nli"), ("mnli-2", "nli"), ("squad_3", "squad"), ("ewt", "parsing"), ("tagging", "tagging"), ("mine", "")],
+)  # fmt: skip
+def test_the_name_of_a_checkpoint_may_say_its_task(name, task):
+    assert task_of(name) == task
+
+
+def test_labels_go_to_the_checkpoint_and_to_all_of_its_seeds():
+    names = ["entailment", "neutral", "contradiction"]
+    brought = loaded(tuned=["mine=a"], as_seeds=["mnli=b,c"], labels=[f"mnli={','.join(names)}", "mine=yes,no"])
+    assert [model.labels for model in brought.models] == [["yes", "no"], names, names]
+
+
+def test_every_run_of_given_models_is_one_that_its_notebook_takes():
+    runs = runs_of(base="tiny", tuned=["mnli=a", "mine=b"])
+    for run in runs.values():
+        notebooks.check(notebooks.find(run.notebook), run.parameters)
+    assert not any(run.notebook == "finetune" for run in runs.values())  # nothing is trained
+    scored = runs["checkpoint-mnli"].parameters
+    assert (scored["task"], scored["texts"], scored["base"]) == ("nli", ["mnli:dev[300]"], "tiny")
+    assert runs["checkpoint-mine"].parameters["task"] == "" and runs["checkpoint-base"].parameters["base"] == ""
+    for name in ("states-mine", "structural_probe-mine", "edge_probe-mine", "similarity-base-mine"):
+        assert runs[name].parameters["tuned"] == {"task": "mine", "seed": 1, "layers_changed": "all", "base": "tiny"}
+    assert runs["states-base"].parameters["tuned"] == {}
+
+
+def test_every_given_model_is_compared_with_its_base_and_with_every_other():
+    roles = {
+        name: run.parameters["role"]
+        for name, run in runs_of(tuned=["a=a", "b=b", "c=c"]).items()
+        if name.startswith("similarity")
+    }
+    assert roles == {
+        "similarity-base-a": "score", "similarity-base-b": "score", "similarity-base-c": "score", "similarity-base-untrained": "floor",
+        "similarity-a-b": "floor", "similarity-a-c": "floor", "similarity-b-c": "floor",
+    }  # fmt: skip
+
+
+def test_a_model_may_come_from_another_than_the_studys_base(tmp_path):
+    content = yaml.safe_load(TEMPLATE.read_text())
+    content["models"] = [{"name": "other", "checkpoint": "o"}, {"name": "tuned", "checkpoint": "t", "base": "other"}]
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(content))
+    runs = {run.name: run.parameters for run in study.runs(study.load(path))}
+    assert runs["similarity-other-tuned"]["role"] == "score" and runs["similarity-base-tuned"]["role"] == "floor"
+    assert runs["checkpoint-tuned"]["base"] == "o" and runs["states-tuned"]["tuned"]["base"] == "o"
+
+
+def test_given_models_stand_beside_those_that_are_trained(tmp_path):
+    content = yaml.safe_load(DEMO.read_text()) | {"models": [{"name": "theirs", "checkpoint": "t", "task": "nli"}]}
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(content))
+    names = [run.name for run in study.runs(study.load(path))]
+    assert {"finetune-nli-1", "checkpoint-theirs", "similarity-base-theirs", "similarity-nli-1-theirs"} <= set(names)
+
+
+# ---- text and treebank
+
+
+def test_a_treebank_of_ones_own_stands_wherever_that_of_the_study_did(treebank):
+    brought = loaded(base="tiny", tuned=["a=a"], treebank=[str(treebank)])
+    train, dev, test = (str(treebank / f"xx_small-ud-{split}.conllu") for split in ("train", "dev", "test"))
+    probe = brought.structural_probe
+    assert (probe.train, probe.dev, probe.test) == (
+        train,
+        dev,
+        test,
+    )  # as many as there are, fewer than were to be drawn
+    assert brought.edge_probe.train == train and brought.similarity.classes_corpus == dev
+    assert dev in brought.similarity.corpora and f"wiki~{dev}" in brought.similarity.corpora
+    assert not any("ewt" in text for text in brought.corpora())
+    three = loaded(base="tiny", tuned=["a=a"], treebank=[train, dev, test])
+    assert three.structural_probe == probe
+
+
+def test_a_text_of_ones_own_stands_where_neutral_text_did(tmp_path):
+    text = tmp_path / "mine.txt"
+    text.write_text("A sentence of mine. Another one.\n" * 400)
+    brought = loaded(base="tiny", tuned=["mnli=a"], text=str(text))
+    assert brought.similarity.corpora[0] == f"{text}[240]" and f"{text}[100]" not in brought.similarity.corpora
+    assert f"{text}~mnli:dev[100]" in brought.similarity.corpora
+    assert brought.scored_on["masked_words"] == str(text)  # of a single document, which is no draw of twenty
+
+
+def test_text_of_tasks_that_no_checkpoint_has_is_left_out_but_for_the_probes():
+    alone = loaded(base="tiny", tuned=["mine=a"]).similarity
+    assert alone.corpora == ["wiki[240]", "ewt:dev[300]", "wiki~ewt:dev[200]"] and alone.lengths_of == ""
+    both = loaded(base="tiny", tuned=["mnli=a", "squad=b"]).similarity
+    assert both == study.load(TEMPLATE).similarity
+
+
+# ---- the file that is written
+
+
+def test_a_study_is_written_as_it_was_loaded_and_only_once(tmp_path):
+    brought = loaded(base="tiny", tuned=["mnli=a", "mine=b"])
+    path = tmp_path / "made" / "study.yaml"
+    write(brought, path)
+    assert study.load(path) == brought
+    moment = path.stat().st_mtime_ns
+    write(brought, path)
+    assert path.stat().st_mtime_ns == moment
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("brought", "message"),
+    [
+        ({"tuned": ["org/name"]}, "--tuned takes NAME=..., as in mnli=org/name, got 'org/name'"),
+        ({"tuned": ["mnli="]}, "--tuned takes NAME=..., as in mnli=org/name, got 'mnli='"),
+        ({"as_seeds": ["a,b"]}, "--as-seeds takes NAME=..., as in mnli=a,b,c, got 'a,b'"),
+        ({"tuned": ["My Model=a"]}, "a model is called by small letters, digits, - and _, as in mnli-2, got 'My Model'"),
+        ({"tuned": ["a=x", "a=y"]}, "two models are called a: give each a name of its own"),
+        ({"tuned": ["base=x"]}, "two models are called base: give each a name of its own"),
+        ({"tuned": ["a=x", "b=x"]}, "x comes twice: a model compared with itself says nothing"),
+        ({"base": "x", "tuned": ["a=x"]}, "x comes twice: a model compared with itself says nothing"),
+        ({"tuned": ["a=x"], "labels": ["b=yes,no"]}, "labels of b, which is no checkpoint given: name one of ['a']"),
+        ({"treebank": ["one.conllu"]}, "a treebank is three files, to train, dev and test on, or a folder of them, got ['one.conllu']"),
+        ({"treebank": ["a", "b", "c"]}, "no treebank a"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_refused(brought, message):
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        loaded(**brought)
+    assert message in str(caught.value)
+
+
+def test_a_folder_that_lacks_a_split_is_refused(treebank):
+    (treebank / "xx_small-ud-dev.conllu").unlink()
+    with pytest.raises(
+        ValueError, match=r"holds \['xx_small-ud-train.conllu', 'xx_small-ud-test.conllu'\]: expected one file each"
+    ):
+        loaded(treebank=[str(treebank)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": []}, "neither `tasks`, to tune the base on, nor `models`, that somebody tuned: nothing to compare"),
+        (
+            {"models": [{"name": "a", "checkpoint": "x", "base": "b"}]},
+            "a comes from 'b': expected one of base, untrained, a",
+        ),
+        ({"models": [{"name": "a b", "checkpoint": "x"}]}, "models.0.name: String should match pattern"),
+        ({"scored_on": {"nly": "x"}}, "unknown task: did you mean 'nli'?"),
+    ],
+)
+def test_a_study_of_given_models_is_checked(tmp_path, changes, message):
+    path = Path(tmp_path / "study.yaml")
+    path.write_text(yaml.safe_dump(yaml.safe_load(TEMPLATE.read_text()) | changes))
+    with pytest.raises(ValueError) as caught:
+        study.load(path)
+    assert message in str(caught.value)
