@@ -189,6 +189,10 @@ def sanity(network: Network, dev: Text, source: str) -> None:
         outputs.append(network.predict(inputs))
         return outputs[-1]
 
+    def replayed() -> Callable[[dict], dict[str, np.ndarray]]:
+        again = iter(outputs)
+        return lambda inputs: next(again)
+
     def share(predict: Callable[[dict], dict[str, np.ndarray]]) -> tuple[float, float]:
         right, n = dev.counts(network.head, predict, SANITY).sum(0)[0]
         return right / n, n
@@ -196,8 +200,8 @@ def sanity(network: Network, dev: Text, source: str) -> None:
     names, chance = network.head.names, network.head.chance
     (accuracy, n), best, order = share(predict), 0.0, names
     for permuted in itertools.permutations(names) if len(names) <= 3 else ():
-        network.head.names, again = list(permuted), iter(outputs)  # other names of what was predicted
-        if (other := share(lambda inputs, again=again: next(again))[0]) > best:
+        network.head.names = list(permuted)
+        if (other := share(replayed())[0]) > best:
             best, order = other, network.head.names
     network.head.names = names
     doubt = 3 * (chance * (1 - chance) / n) ** 0.5  # three standard errors of a guesser

@@ -186,6 +186,12 @@ def learning_curves(folder: Path | str, table: pd.DataFrame) -> pd.DataFrame:
     return models.merge(points, on="model").astype({"updates": "Int64", "metric": "string", "value": "Float64"})
 
 
+def cards(folder: Path | str) -> pd.DataFrame:
+    """Read what given checkpoints are: a column per model, a row per property; empty where there are none."""
+    told = tables.merge_artefacts(folder, "checkpoint")
+    return pd.DataFrame(told["content"].tolist(), index=told["model"].rename(None)).T
+
+
 def training(folder: Path | str) -> pd.DataFrame:
     """Read from the manifests what each training took, and when dev was best: rows by model, columns NOTES."""
     finetuned = [m for m in provenance.manifests(folder).values() if m["notebook"] == "finetune"]
