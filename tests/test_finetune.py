@@ -937,7 +937,7 @@ def test_a_checkpoint_of_another_task_has_no_head_for_this_one(made):
     folder, _ = made("tagging")
     scored = assess("squad", folder, base="untrained:tiny")
     (note,) = scored.notes
-    assert "brings no task head of this kind: it has no weight 'qa_outputs.weight' (32, 2)" in note
+    assert note.endswith("brings no task head of this kind: it has no weight 'qa_outputs.weight'.")
     assert {row["method"] for row in scored.rows} == {"weights"}  # the rest is measured all the same
 
 

@@ -12,6 +12,7 @@ from bert_repro import alignment, encoder
 from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.families import ARCHITECTURES, Config
 from bert_repro.corpora.items import LABELS
+from bert_repro.finetune.tasks import TASKS
 
 UNKNOWN = 0.05  # of the pieces of a text: a larger share of [UNK] means that the vocabulary does not fit it
 
@@ -58,7 +59,7 @@ def card(checkpoint: Checkpoint, items: Sequence[Any]) -> Card:
         "layers": str(config.num_hidden_layers),
         "width": str(config.hidden_size),
         "task head": ", ".join(heads) or "none",
-        "labels": ", ".join(labels) if "labels" in " ".join(heads) else "",
+        "labels": ", ".join(labels) if set(heads) - {"masked words", "question answering"} else "",
         "vocabulary": f"{len(tokenizer):,} pieces, {'cased' if capitals else 'uncased'}",
         "[UNK]": f"{unknown:.1%} of {len(sentences)} sentences",
         "revision": checkpoint.revision[:12],
@@ -67,14 +68,19 @@ def card(checkpoint: Checkpoint, items: Sequence[Any]) -> Card:
     return Card(about, _task(checkpoint, heads, labels), unknown, _warning(checkpoint, sentences, unknown, capitals))
 
 
+def landmarks(config: Config) -> dict[str, str]:
+    """Name, for each task, a weight that no checkpoint of this family lacks which brings a task head for it."""
+    family = ARCHITECTURES[config.model_type]
+    return {
+        "masked_words": f"{family.masked_words['transform']}.weight", "nli": f"{family.classifier[1]}.weight",
+        "squad": "qa_outputs.weight", "parsing": "head.arcs.kernel", "tagging": "head.classifier.kernel",
+    }  # fmt: skip
+
+
 def task_heads(weights: Collection[str], config: Config) -> list[str]:
-    """Name the task heads among the weights of a checkpoint."""
-    family, kinds = ARCHITECTURES[config.model_type], {}
-    kinds["masked words"] = f"{family.masked_words['transform']}.weight"
-    kinds["labels of the whole input"] = f"{family.classifier[1]}.weight"
-    kinds["question answering"] = "qa_outputs.weight"
-    heads = [name for name, key in kinds.items() if key in weights]
-    return heads + ["of this project"] * any(key.startswith("head.") for key in weights)
+    """Name the task heads among the weights of a checkpoint; one for labels may tell apart other labels than of inference."""
+    described = {name: about.description for name, about in TASKS.items()} | {"nli": "labels of the whole input"}
+    return [described[task] for task, key in landmarks(config).items() if key in weights]
 
 
 def share_unknown(tokenizer: alignment.Tokenizer, sentences: Sequence[Sequence[str]]) -> float:

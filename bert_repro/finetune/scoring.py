@@ -14,6 +14,7 @@ from bert_repro import checkpoints, corpora
 from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.families import Config, weight_change
 from bert_repro.finetune.batches import Examples, Text
+from bert_repro.finetune.cards import landmarks
 from bert_repro.finetune.network import Network, NoTaskHeadError
 from bert_repro.finetune.running_text import RunningText
 from bert_repro.finetune.tasks import TASKS, Task, named
@@ -125,6 +126,9 @@ def ready(
     kind = named(task)
     source = _partner(head_of, start) if head_of else start
     theirs = source.weights() if head_of else weights
+    landmark = landmarks(source.config).get(task)
+    if landmark and landmark not in theirs:
+        raise NoTaskHeadError(f"{source.reference} brings no task head of this kind: it has no weight {landmark!r}")
     names = tuple(labels) or source.labels
     if kind.labelled and (not names or _nameless(names)):
         raise ValueError(
