@@ -108,13 +108,12 @@ def sample(
     """
     layers_of, lengths = of_each(layers, len(models)), None
     if like:
-        pattern = models[0][like].rows
+        pattern = _in_common([states[like] for states in models])[0]
         lengths = pattern.loc[draw(pattern, words, seed)].groupby("sentence").size().to_numpy()
     samples = []
     for of_models in ([states[reference] for states in models] for reference in wanted):
         first = of_models[0]
-        shared, left_out = common([states.rows for states in of_models])
-        rows = first.rows if shared is None else first.rows.iloc[shared[0]].reset_index(drop=True)
+        rows, numbers, left_out = _in_common(of_models)
         apart = first.setting.pairs == "apart"
         remarks = {"second sample": part, f"as long as {like}": like, "sides apart": apart}
         for words_of in of:
@@ -128,11 +127,19 @@ def sample(
             less = [f"without {left_out}"] if left_out else []  # other sentences may be drawn from fewer words
             key = "/".join(map(str, [first.inputs["corpus"], words, seed, *([name] if name else []), *less]))
             sentence = np.unique(rows["sentence"].to_numpy()[drawn], return_inverse=True)[1]
-            places = [drawn] * len(models) if shared is None else [of_model[drawn] for of_model in shared]
-            read = zip(of_models, places, layers_of, strict=True)
-            vectors = tuple(states.vectors(at, wanted_of) for states, at, wanted_of in read)
+            read = zip(of_models, numbers, layers_of, strict=True)
+            vectors = tuple(states.vectors(of_model[drawn], named) for states, of_model, named in read)
             samples.append(Sample(first.corpus, first.split, key, sentence, vectors, name, left_out))
     return samples
+
+
+def _in_common(models: Sequence[States]) -> tuple[pd.DataFrame, list[Int[np.ndarray, " rows"]], int]:
+    """Give the rows that all models have, their numbers in the store of each, and how many words that leaves out."""
+    rows = models[0].rows
+    shared, left_out = common([states.rows for states in models])
+    if shared is None:
+        return rows, [np.arange(len(rows))] * len(models), left_out
+    return rows.iloc[shared[0]].reset_index(drop=True), shared, left_out
 
 
 def of_each(layers: Sequence[int] | Sequence[Sequence[int]] | None, models: int) -> list[Any]:
