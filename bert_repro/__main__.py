@@ -85,6 +85,16 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--tolerance", type=float, help="how much may differ; .02 (two points) if not given")
     compare.add_argument("--csv", type=Path, metavar="OUT.csv", help="write every pair and every row without one")
 
+    quick = commands.add_parser(
+        "compare-checkpoints", help="the quick answer on two checkpoints: similarity and change of weights by layer"
+    )
+    quick.add_argument("base", help="an alias, a folder, or a hub id with an optional @revision")
+    quick.add_argument("tuned", help="another one, such as what somebody made of the first")
+    quick.add_argument(
+        "--corpus", help="whose words both read, see `list corpora`; sentences of Wikipedia if not given"
+    )
+    quick.add_argument("--words", type=int, help="how many of them; 2000 if not given")
+
     text = commands.add_parser("text", help="prepare running text for pre-training: cleaned, shuffled, some held out")
     text.add_argument("texts", nargs="+", metavar="TEXT", help="a .txt file, a folder of them, or a corpus, e.g. wiki")
     text.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
@@ -311,6 +321,18 @@ def _compare(arguments: argparse.Namespace) -> None:
     print(text)
 
 
+def _compare_checkpoints(arguments: argparse.Namespace) -> None:
+    import shutil
+
+    from bert_repro.workflow import quick
+
+    corpus = arguments.corpus or quick.CORPUS
+    words = quick.WORDS if arguments.words is None else arguments.words
+    shown = shutil.get_terminal_size().columns, quick.can_show_blocks(sys.stdout.encoding)
+    for number, paragraph in enumerate(quick.answer(arguments.base, arguments.tuned, corpus, words, *shown)):
+        print(f"\n{paragraph}" if number else paragraph, flush=True)  # the first lines are there long before the last
+
+
 def _states(arguments: argparse.Namespace) -> None:
     from bert_repro import states
     from bert_repro.states import store
@@ -410,6 +432,8 @@ def main(given: list[str] | None = None) -> int:
             _vocabulary(arguments)
         elif arguments.command == "compare":
             _compare(arguments)
+        elif arguments.command == "compare-checkpoints":
+            _compare_checkpoints(arguments)
         else:
             _states(arguments)
         sys.stdout.flush()

@@ -772,24 +772,6 @@ def test_a_class_without_words_is_refused_with_those_there_are():
         similarity.draw(word_rows().assign(upos=""), 10, 1, "content")
 
 
-# ---- two stores in step
-
-
-def test_stores_in_step_pass():
-    assert similarity.check_in_step(word_rows(), word_rows().assign(pieces=1)) is None
-
-
-def test_stores_out_of_step_are_refused_with_the_first_difference():
-    rows = word_rows()
-    with pytest.raises(ValueError, match="states have 30 and 29 rows: their tokenizers dropped different words"):
-        similarity.check_in_step(rows, rows[:-1])
-    other = rows.copy()
-    other.loc[[9, 12], "form"] = "x"
-    expected = r"differ at row 9: \{'sentence': 1, .* 'form': 'w2'\} and \{'sentence': 1, .* 'form': 'x'\}$"
-    with pytest.raises(ValueError, match=expected):
-        similarity.check_in_step(rows, other)
-
-
 def test_sentences_are_drawn_as_long_as_asked_for():
     rows = word_rows((1, 2, 3, 4, 5, 6) * 5)
     drawn = similarity.draw_like(rows, np.array([6, 2, 2, 5]), 0)

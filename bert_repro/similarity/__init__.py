@@ -17,10 +17,12 @@ from bert_repro.results import intervals
 from bert_repro.similarity import crossproducts, kernels
 from bert_repro.similarity.geometry import dominating as dominating
 from bert_repro.similarity.geometry import geometry as geometry
+from bert_repro.similarity.match import Match as Match
+from bert_repro.similarity.match import layer_beside as layer_beside
+from bert_repro.similarity.match import match as match
 from bert_repro.similarity.measure import Measure, Result, of_decompositions, of_kernels, of_ranks, of_vectors
 from bert_repro.similarity.measure import jackknifed as jackknifed
-from bert_repro.similarity.samples import Sample, check, varied
-from bert_repro.similarity.samples import check_in_step as check_in_step
+from bert_repro.similarity.samples import Sample, check, of_each, varied
 from bert_repro.similarity.samples import draw as draw
 from bert_repro.similarity.samples import draw_like as draw_like
 from bert_repro.similarity.samples import layer_below as layer_below
@@ -74,30 +76,67 @@ def named(methods: Sequence[str]) -> dict[str, Measure]:
     return {name: MEASURES[name] for name in methods}
 
 
+def comparable(methods: Sequence[str], matched: Match) -> list[str]:
+    """Give those of some measures that can compare two encoders: where these differ in width, not what pairs dimensions.
+
+    Raises:
+        ValueError: An unknown measure.
+    """
+    return [name for name, measure in named(methods).items() if matched.same_width or not measure.needs_same_width]
+
+
+def remarks(methods: Sequence[str], matched: Match) -> list[str]:
+    """Say, a line each, how layers of encoders of different depth are matched, and which measures are left out, and why."""
+    (reference_blocks, blocks), (reference_width, width) = matched.blocks, matched.widths
+    lines = []
+    if blocks != reference_blocks:
+        pairs = ", ".join(f"{k} beside {other}" for k, other in zip(matched.layers, matched.beside, strict=True))
+        lines.append(
+            f"layers: the model has {blocks} blocks, the reference {reference_blocks}, so layer k stands beside layer "
+            f"round(k * {reference_blocks} / {blocks}) of the reference: {pairs}"
+        )
+    able = comparable(methods, matched)
+    lines += [
+        f"{name}: left out, as it pairs dimensions, of which the model has {width} and the reference {reference_width}"
+        for name in named(methods)
+        if name not in able
+    ]
+    return lines
+
+
 def compare(
-    samples: Sequence[Sample], layers: Sequence[int], methods: Sequence[str], resamples: int = intervals.RESAMPLES
+    samples: Sequence[Sample],
+    layers: Sequence[int],
+    methods: Sequence[str],
+    resamples: int = intervals.RESAMPLES,
+    beside: Sequence[int] | None = None,
 ) -> list[dict[str, object]]:
     """Compare two models layer by layer, on every sample.
 
     Args:
-        samples: Words with their vectors under the two models.
+        samples: Words with their vectors under the reference and the model, layer by layer in pairs.
         layers: The number of each layer, ascending.
         methods: Names from MEASURES.
         resamples: Resamples over sentences.
+        beside: The numbers of the reference's layers, where they are others, see `match`.
 
     Returns:
         Table rows: corpus, split, rows, layer, method, value, interval, replicates, n (words), with the metric
         `similarity`; and, from two layers on, two without a layer that sum the curve up: `change`, the area above it over
         the layers' span, 0 where nothing changed; and `depth`, the layer up to which every one stays above 0.9. A layer in
-        which a class of words has no geometry, as [CLS] with one vector for all in the embeddings, has no rows.
+        which a class of words has no geometry, as [CLS] with one vector for all in the embeddings, has no rows. Where the
+        numbers in `beside` are others, rows of a layer have them as `reference_layer`.
 
     Raises:
         ValueError: An unknown measure, or vectors that cannot be compared.
     """
     rows = []
+    partner = {} if beside is None or [*beside] == [*layers] else dict(zip(layers, beside, strict=True))
     for whole in samples:
         sample, there = varied(whole, layers)
         x, y = sample.vectors
+        if len(x) != len(y):
+            raise ValueError(f"{len(x)} layers cannot be paired with {len(y)}: name as many of each with `layers`")
         check(x, y, sample.sentence)
         pairs = [(layer, len(x) + layer) for layer in range(len(x))]
         for name, results in _measured(sample, [*x, *y], pairs, methods, resamples):
@@ -108,7 +147,8 @@ def compare(
                     "models: there is no geometry to compare"
                 )
             for layer, (value, replicates) in found.items():
-                rows.append(sample.row(name, "similarity", value, replicates) | {"layer": layer})
+                number = {"layer": layer} | ({"reference_layer": partner[layer]} if partner else {})
+                rows.append(sample.row(name, "similarity", value, replicates) | number)
             if len(found) > 1:
                 curve = np.array([np.r_[value, replicates] for value, replicates in found.values()])
                 kind = type(next(iter(found.values()))[1])  # of a bootstrap or a jackknife
@@ -119,7 +159,7 @@ def compare(
 
 def grid(
     sample: Sample,
-    layers: Sequence[int],
+    layers: Sequence[int] | Sequence[Sequence[int]],
     names: Sequence[str],
     methods: Sequence[str],
     resamples: int = intervals.RESAMPLES,
@@ -128,7 +168,7 @@ def grid(
 
     Args:
         sample: Words with their vectors under any number of models.
-        layers: The number of each layer, the same for all models.
+        layers: The number of each layer, the same for all models, or a list for each.
         names: Of the models.
         methods: Names from MEASURES; of one that is not symmetric, the earlier model or layer is the first side.
         resamples: Resamples over sentences.
@@ -143,7 +183,8 @@ def grid(
     """
     for side in sample.vectors:
         check(sample.vectors[0], side, sample.sentence)
-    places = [(name, layer) for name in names for layer in layers]
+    numbers = zip(names, of_each(layers, len(names)), strict=True)
+    places = [(name, layer) for name, of_model in numbers for layer in of_model]
     pairs = list(combinations_with_replacement(range(len(places)), 2))
     rows = []
     for method, results in _measured(sample, [x for side in sample.vectors for x in side], pairs, methods, resamples):

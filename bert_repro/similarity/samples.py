@@ -1,6 +1,6 @@
 """Words of a corpus, drawn: hides which rows of a store they are; gives the same ones for every model.
 
-It refuses more words than there are, classes of words that a corpus does not tell apart, and two stores out of step.
+It refuses more words than there are, classes of words that a corpus does not tell apart, and two stores of different texts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,13 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from bert_repro.results import intervals
+from bert_repro.similarity.match import common
 
 SENTENCES = 500  # most sentences of a sample
 CONTENT = ("ADJ", "ADV", "INTJ", "NOUN", "PROPN", "VERB")
 FUNCTION = ("ADP", "AUX", "CCONJ", "DET", "NUM", "PART", "PRON", "SCONJ")
 """Open and closed classes of Universal Dependencies."""
+SPECIAL = ("[CLS]", "[SEP]")
 CLASSES = {"content": CONTENT, "function": FUNCTION, "punctuation": ("PUNCT",)}
 
 
@@ -46,6 +48,7 @@ class Sample(NamedTuple):
         sentence: The sentence of each word, 0 .. sentences - 1, ascending.
         vectors: `layers words hidden` of each model; widths and numbers of layers may differ.
         rows: The class of words, empty for all of them.
+        left_out: Words of the corpus that not every model was given, and that were not drawn from.
     """
 
     corpus: str
@@ -54,6 +57,14 @@ class Sample(NamedTuple):
     sentence: Int[np.ndarray, " words"]
     vectors: tuple[Float[np.ndarray, "layers words hidden"], ...]
     rows: str = ""
+    left_out: int = 0
+
+    def summary(self) -> str:
+        """Say in a line how many words it has, of how many sentences, and what was left out."""
+        text = f"{self.corpus}: {len(self.sentence)} words of {self.sentence[-1] + 1} sentences or items"
+        if not self.left_out:
+            return text
+        return f"{text}; {self.left_out} words of the corpus were left out: not every model was given them"
 
     def row(
         self, method: str, metric: str, value: float, replicates: Float[np.ndarray, " resamples"]
@@ -73,7 +84,7 @@ def sample(
     *,
     words: int,
     seed: int,
-    layers: Sequence[int] | None = None,
+    layers: Sequence[int] | Sequence[Sequence[int]] | None = None,
     of: Sequence[str] = ("words",),
     part: int = 0,
     like: str = "",
@@ -82,43 +93,60 @@ def sample(
     """Draw words of several corpora, and read their vectors under one model or more.
 
     Args:
-        models: The hidden states of each model, by corpus; all of them see the same words.
+        models: The hidden states of each model, by corpus. Words are drawn from those that all of them were given.
         wanted: Corpora, of those.
         words: How many words to draw from each, in whole sentences, of which there are at most 500.
         seed: Of the draw.
-        layers: Layers to read, all by default.
+        layers: Layers to read, all by default: the same of every model, or a list for each.
         of: Classes of words, a sample each, see `draw`.
         part: Which of the draws that share no sentence, the first being 0.
         like: One of the corpora; sentences are drawn that are as long as those which would be drawn from it.
         units: Least sentences, or items such as questions with their passages, that give words, see `draw`.
 
     Raises:
-        ValueError: Fewer words or sentences than asked for, models that were given different words, or a layer out of range.
+        ValueError: Fewer words or sentences than asked for, models that were given different texts, or a layer out of range.
     """
-    lengths = None
+    layers_of, lengths = of_each(layers, len(models)), None
     if like:
-        pattern = models[0][like].rows
+        pattern = _in_common([states[like] for states in models])[0]
         lengths = pattern.loc[draw(pattern, words, seed)].groupby("sentence").size().to_numpy()
     samples = []
     for of_models in ([states[reference] for states in models] for reference in wanted):
-        first, *others = of_models
-        for other in others:
-            check_in_step(first.rows, other.rows)
+        first = of_models[0]
+        rows, numbers, left_out = _in_common(of_models)
         apart = first.setting.pairs == "apart"
         remarks = {"second sample": part, f"as long as {like}": like, "sides apart": apart}
         for words_of in of:
             if lengths is None:
-                drawn = draw(first.rows, words, seed, words_of, part, units)
+                drawn = draw(rows, words, seed, words_of, part, units)
             else:
-                drawn = draw_like(first.rows, lengths, seed)
+                drawn = draw_like(rows, lengths, seed)
             name = ", ".join(
                 [words_of] * (words_of != "words") + [remark for remark, holds in remarks.items() if holds]
             )
-            key = "/".join(map(str, [first.inputs["corpus"], words, seed, *([name] if name else [])]))
-            sentence = np.unique(first.rows["sentence"].to_numpy()[drawn], return_inverse=True)[1]
-            vectors = tuple(states.vectors(drawn, layers) for states in of_models)
-            samples.append(Sample(first.corpus, first.split, key, sentence, vectors, name))
+            less = [f"without {left_out}"] if left_out else []  # other sentences may be drawn from fewer words
+            key = "/".join(map(str, [first.inputs["corpus"], words, seed, *([name] if name else []), *less]))
+            sentence = np.unique(rows["sentence"].to_numpy()[drawn], return_inverse=True)[1]
+            read = zip(of_models, numbers, layers_of, strict=True)
+            vectors = tuple(states.vectors(of_model[drawn], named) for states, of_model, named in read)
+            samples.append(Sample(first.corpus, first.split, key, sentence, vectors, name, left_out))
     return samples
+
+
+def _in_common(models: Sequence[States]) -> tuple[pd.DataFrame, list[Int[np.ndarray, " rows"]], int]:
+    """Give the rows that all models have, their numbers in the store of each, and how many words that leaves out."""
+    rows = models[0].rows
+    shared, left_out = common([states.rows for states in models])
+    if shared is None:
+        return rows, [np.arange(len(rows))] * len(models), left_out
+    return rows.iloc[shared[0]].reset_index(drop=True), shared, left_out
+
+
+def of_each(layers: Sequence[int] | Sequence[Sequence[int]] | None, models: int) -> list[Any]:
+    """Give the layers of each model: those named for it, or those that are named for all."""
+    if layers and isinstance(layers[0], Sequence):
+        return list(layers)
+    return [layers] * models
 
 
 def draw(
@@ -133,8 +161,9 @@ def draw(
         rows: The rows of a `HiddenStates`.
         words: How many words to draw, special tokens not counted; the last sentence is kept whole.
         seed: Of the draw.
-        of: What is taken of the drawn sentences: `words`, which leaves special tokens out; a special token, `[CLS]` or
-            `[SEP]`; `content`, `function` or `punctuation`; or a tag of Universal Dependencies such as `NOUN`.
+        of: What is taken of the drawn sentences: `words`, which leaves special tokens out; the special token `[CLS]` or
+            `[SEP]`, in families that call them otherwise the first one and the others; `content`, `function` or
+            `punctuation`; or a tag of Universal Dependencies such as `NOUN`.
         part: Of the draws that follow one another without a sentence in common, which one; the first is 0. A later one has
             fewer words where the corpus ends.
         units: Least sentences, or items such as questions with their passages: where fewer hold the words, so many are drawn,
@@ -231,6 +260,8 @@ def _of_class(rows: pd.DataFrame, of: str) -> pd.Series:
         return ~special
     if of in set(rows["form"][special]):
         return special & (rows["form"] == of)
+    if of in SPECIAL and special.any():  # which other families call otherwise
+        return special & (rows["sentence"].duplicated() == (of == "[SEP]"))
     tags = CLASSES.get(of, (of,))
     found = ~special & rows["upos"].isin(tags)
     if not found.any():
@@ -248,8 +279,6 @@ def check(x: np.ndarray, y: np.ndarray, sentence: np.ndarray) -> None:
     Raises:
         ValueError: They cannot: out of step, too few, not finite, zero or constant.
     """
-    if x.shape[0] != y.shape[0]:
-        raise ValueError(f"{x.shape[0]} layers cannot be paired with {y.shape[0]}: name as many of each with `layers`")
     if not x.shape[1] == y.shape[1] == len(sentence):
         raise ValueError(
             f"{x.shape[1]} and {y.shape[1]} words with {len(sentence)} sentence numbers: the two sides are out of step"
@@ -265,23 +294,3 @@ def check(x: np.ndarray, y: np.ndarray, sentence: np.ndarray) -> None:
             raise ValueError(
                 f"the {name} model gives every word the same vector in some layer: there is no geometry to compare"
             )
-
-
-def check_in_step(one: pd.DataFrame, other: pd.DataFrame) -> None:
-    """Make sure that two stores list the same words in the same order.
-
-    Raises:
-        ValueError: They do not; the first row that differs is named.
-    """
-    columns = ["sentence", "segment", "word", "form"]
-    if len(one) != len(other):
-        raise ValueError(
-            f"the two models' states have {len(one)} and {len(other)} rows: their tokenizers dropped different words"
-        )
-    different = (one[columns] != other[columns]).any(axis=1).to_numpy()
-    if different.any():
-        at = int(np.flatnonzero(different)[0])
-        raise ValueError(
-            f"the two models' states differ at row {at}: {one.loc[at, columns].to_dict()} and "
-            f"{other.loc[at, columns].to_dict()}"
-        )
