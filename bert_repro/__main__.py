@@ -6,181 +6,12 @@ It refuses to show a traceback for what a user can put right: one line says what
 import argparse
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bert_repro.workflow.arguments import parser
 
 if TYPE_CHECKING:
     from bert_repro.workflow.own import Own
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "bert_repro", description="Run one notebook, fetch what it needs, see what there is, compare results."
-    )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    run = commands.add_parser("run", help="execute one notebook with parameters, strictly checked")
-    run.add_argument("notebook", help="its name, e.g. similarity, or a file")
-    run.add_argument("output", type=Path, help="the executed notebook to write (.ipynb)")
-    run.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    run.add_argument("--title", help="setting shown in the page's heading")
-    run.add_argument("--html", action="store_true", help="leave a single self-contained page beside it")
-
-    run.add_argument("--json", default="{}", help="parameters as one JSON object; -p wins")
-
-    again = commands.add_parser("rerun", help="run again what made a table, with other parameters where some are given")
-    again.add_argument("table", type=Path, help="e.g. results/minilm/tables/structural_probe-base")
-    again.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-
-    report = commands.add_parser("report", help="run a study and build its book")
-    report.add_argument(
-        "study",
-        type=Path,
-        nargs="?",
-        help="a study file; studies/demo.yaml if not given, or studies/checkpoints.yaml with --tuned",
-    )
-    _add_own(report)
-    report.add_argument(
-        "--jobs", type=int, default=0, help="notebooks side by side; the cores are shared out among them"
-    )
-
-    report.add_argument("--archive", action="store_true", help="also pack the site into one file")
-    report.add_argument("--profile", type=Path, help="run on a cluster, as this folder says, e.g. profiles/slurm")
-    report.add_argument("--gpu", action="store_true", help="on a cluster: a GPU for each job that trains or reads out")
-    report.add_argument("--parts", type=int, default=1, help="jobs among which each encoder's reading out is shared")
-
-    show = commands.add_parser("parameters", help="list a notebook's parameters")
-    show.add_argument("notebook")
-
-    fetch = commands.add_parser("fetch", help="download or generate what a run needs, ahead of it")
-    fetch.add_argument(
-        "what",
-        metavar="MODEL|CORPUS|STUDY.yaml",
-        help="an alias, or a hub id with an optional @revision; a corpus such as glue/mnli; or all that a study reads",
-    )
-    _add_own(fetch)
-
-    listing = commands.add_parser("list", help="list what there is")
-    listing.add_argument("what", choices=("models", "corpora", "tasks", "measures", "targets", "notebooks"))
-
-    study = commands.add_parser("study", help="check a study file and show its runs")
-    study.add_argument("file", type=Path)
-    _add_own(study)
-    study.add_argument("--files", action="store_true", help="list the files of its corpora as sha256sum does")
-
-    plan = commands.add_parser(
-        "plan", help="estimate the minutes, memory and disk of a study, job by job, or of one run"
-    )
-    plan.add_argument("what", metavar="STUDY.yaml|NOTEBOOK", help="a study file, or a run notebook, e.g. finetune")
-    plan.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    _add_own(plan)
-    plan.add_argument("--jobs", type=int, default=2, help="notebooks side by side, one core each")
-
-    compare = commands.add_parser("compare", help="lay two sets of results side by side, or two models of one")
-    compare.add_argument("first", help="a folder of tables, or a study's name, e.g. minilm")
-    compare.add_argument("second", nargs="?", help="the other set; not needed for two models of one")
-    compare.add_argument("--model", help="only this model of the first set, e.g. nli-1")
-    compare.add_argument("--other-model", help="its partner in the second set, e.g. nli-2; by default that of its name")
-    compare.add_argument("--tolerance", type=float, help="how much may differ; .02 (two points) if not given")
-    compare.add_argument("--csv", type=Path, metavar="OUT.csv", help="write every pair and every row without one")
-
-    quick = commands.add_parser(
-        "compare-checkpoints", help="the quick answer on two checkpoints: similarity and change of weights by layer"
-    )
-    quick.add_argument("base", help="an alias, a folder, or a hub id with an optional @revision")
-    quick.add_argument("tuned", help="another one, such as what somebody made of the first")
-    quick.add_argument(
-        "--corpus", help="whose words both read, see `list corpora`; sentences of Wikipedia if not given"
-    )
-    quick.add_argument("--words", type=int, help="how many of them; 2000 if not given")
-
-    text = commands.add_parser("text", help="prepare running text for pre-training: cleaned, shuffled, some held out")
-    text.add_argument("texts", nargs="+", metavar="TEXT", help="a .txt file, a folder of them, or a corpus, e.g. wiki")
-    text.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
-    text.add_argument(
-        "--without",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="CORPUS",
-        help="take out every paragraph that shares 13 words in a row with one of these, e.g. ewt:dev squad:dev",
-    )
-    text.add_argument(
-        "--held-out", type=int, default=0, metavar="N", help="documents to put aside, from each source its part"
-    )
-    text.add_argument("--seed", type=int, default=0, help="of the order of documents, and of those put aside")
-
-    vocabulary = commands.add_parser(
-        "vocabulary", help="learn a vocabulary, and write the plan of a new encoder with it"
-    )
-    vocabulary.add_argument("texts", nargs="+", metavar="TEXT", help="as of the command text")
-    vocabulary.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="a new folder; untrained:FOLDER is a model"
-    )
-    for name, value in [
-        ("size", 8192), ("layers", 6), ("hidden", 256), ("attention-heads", 4), ("feed-forward", 1024), ("positions", 512)
-    ]:  # fmt: skip
-        vocabulary.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"{value} if not given")
-    vocabulary.add_argument(
-        "--initializer-range", type=float, default=0.02, metavar="X", help="deviation of the first weights"
-    )
-
-    states = commands.add_parser("states", help="the store of hidden states").add_subparsers(
-        dest="action", required=True
-    )
-    compute = states.add_parser("compute", help="compute the states of corpora under a model")
-    compute.add_argument("model")
-    compute.add_argument("corpora", nargs="+")
-    compute.add_argument("--max-length", type=int, help="512 if not given, or what the encoder takes")
-    compute.add_argument("--pooling", default="mean")
-    compute.add_argument("--dtype", default="float16")
-    compute.add_argument("--pairs", default="together")
-    compute.add_argument(
-        "--part", default="1/1", metavar="K/N", help="only the K-th of N parts, each by a process of its own"
-    )
-    states.add_parser("ls", help="list what is stored")
-    states.add_parser("verify", help="compare everything stored with its checksums")
-    remove = states.add_parser("rm", help="remove an entry")
-    remove.add_argument("which", metavar="KEY|all|STUDY.yaml", help="as `states ls` shows it, or what a study reads")
-    _add_own(remove)
-    return parser
-
-
-def _add_own(command: argparse.ArgumentParser) -> None:
-    """Let a command take what a reader brings to a study."""
-    command.add_argument("--base", default="", help="another base encoder: hub id, folder or alias")
-    command.add_argument(
-        "--tuned",
-        nargs="+",
-        default=[],
-        metavar="NAME=CHECKPOINT",
-        help="checkpoints that somebody tuned from the base",
-    )
-    command.add_argument(
-        "--as-seeds",
-        nargs="+",
-        default=[],
-        metavar="NAME=CHECKPOINT,CHECKPOINT",
-        help="several that are seeds of one task",
-    )
-    command.add_argument(
-        "--labels",
-        nargs="+",
-        default=[],
-        metavar="NAME=LABEL,LABEL",
-        help="of a task head whose config names none, in its order",
-    )
-    command.add_argument(
-        "--text", default="", help="neutral text of your own: a .txt file, one line a paragraph, or a corpus"
-    )
-    command.add_argument(
-        "--treebank",
-        nargs="+",
-        default=[],
-        metavar="CONLLU",
-        help="a treebank: train, dev and test, or a folder of them",
-    )
 
 
 def _own(arguments: argparse.Namespace) -> "Own":
@@ -395,7 +226,7 @@ def main(given: list[str] | None = None) -> int:
 
     It is 0; 1 for an error with a message, or without one where nobody reads any more; 2 for wrong usage; 130 for Ctrl-C.
     """
-    arguments = _parser().parse_args(given)
+    arguments = parser().parse_args(given)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         if arguments.command == "run":

@@ -6,133 +6,20 @@ It refuses a study it does not understand in full: unknown keys, tasks or ill-ty
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bert_repro.files import ROOT, renamed
-from bert_repro.workflow.names import ChapterName, MeasureName, TargetName, TaskName, chapters
+from bert_repro.workflow.names import ChapterName, TaskName, chapters
 from bert_repro.workflow.own import Own
+from bert_repro.workflow.settings import EdgeSetting, FinetuneTask, GivenModel, ProbeSetting, SimilaritySetting, Strict
 
 NOTHING = Own()
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class FinetuneTask(_Strict):
-    """One fine-tuning task of a study: the data it learns from, for how many updates, and which layers take part."""
-
-    task: TaskName
-    train: str
-    dev: str
-    test: list[str] = []
-    updates: int = Field(ge=1)
-    batch_size: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=1e-4, gt=0)
-    head_learning_rate: float = Field(default=1e-3, gt=0)
-    evaluations: int = Field(default=4, ge=1)
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[1, 2], min_length=1)
-    frozen_layers: list[Annotated[int, Field(ge=1)]] = []
-    kept_layers: list[Annotated[int, Field(ge=1)]] = []
-    reverted_layers: list[Annotated[int, Field(ge=0)]] = []
-    keep_at: list[Annotated[int, Field(ge=1)]] = []
-
-    @field_validator("seeds", "frozen_layers", "kept_layers", "reverted_layers", "keep_at")
-    @classmethod
-    def _nothing_comes_twice(cls, numbers: list[int]) -> list[int]:
-        if len(set(numbers)) < len(numbers):
-            raise ValueError("expected different numbers")
-        return numbers
-
-    @model_validator(mode="after")
-    def _checkpoints_lie_on_the_way(self) -> "FinetuneTask":
-        if self.keep_at and max(self.keep_at) > self.updates:
-            raise ValueError(f"keep_at: {max(self.keep_at)} lies behind the last of {self.updates} updates")
-        return self
-
-
-class GivenModel(_Strict):
-    """A checkpoint that somebody made: everything is measured of it that needs no training."""
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
-    checkpoint: str = Field(min_length=1)
-    task: str = Field(
-        default="", pattern=r"^([a-z][a-z0-9_-]*)?$"
-    )  # what it was tuned on; scored where we know such a task
-    seed: int = Field(default=1, ge=0)
-    base: str = "base"  # what it was made from: the study's base, or the name of another model
-    labels: list[str] = []  # of its task head, in the order of its outputs, where its config.json does not say them
-
-    @property
-    def tuned(self) -> dict[str, object]:
-        """What the tables say of it where its own config.json does not: task, or its name in place of one, and seed."""
-        return {"task": self.task or self.name, "seed": self.seed, "layers_changed": "all"}
-
-
-class SimilaritySetting(_Strict):
-    """What representations are compared on, and how; see notebooks/similarity.ipynb for each."""
-
-    corpora: list[str] = Field(min_length=1)
-    words: int = Field(default=5000, ge=10)
-    units: int = Field(default=0, ge=0)
-    methods: list[MeasureName] = Field(default=["rsa", "cka_debiased", "cosine"], min_length=1)
-    more_methods: list[MeasureName] = []
-    # for the first seed of a task alone
-    grid_methods: list[MeasureName] = []
-    classes_corpus: str = ""
-    classes: list[str] = []
-    lengths_of: str = ""
-    as_long: list[str] = []
-
-    @model_validator(mode="after")
-    def _what_needs_a_corpus_has_one(self) -> "SimilaritySetting":
-        if bool(self.classes) != bool(self.classes_corpus):
-            raise ValueError("classes and classes_corpus: expected both or neither")
-        if self.as_long and not self.lengths_of:
-            raise ValueError("as_long: lengths_of names no corpus to be as long as")
-        return self
-
-
-class ProbeSetting(_Strict):
-    """The treebank and size of the structural probes."""
-
-    train: str
-    dev: str
-    test: str
-    rank: int = Field(default=128, ge=1)
-    more_ranks: list[Annotated[int, Field(ge=1)]] = []  # for the base encoder alone
-    epochs: int = Field(default=10, ge=1)
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[1], min_length=1)
-    more_seeds: list[Annotated[int, Field(ge=0)]] = []  # for the base encoder alone: what the probe's seed does
-    shown: int = Field(default=3, ge=0)  # sentences whose decoded trees are kept
-
-    @model_validator(mode="after")
-    def _nothing_is_probed_twice(self) -> "ProbeSetting":
-        for name, given in (("seeds", self.seeds + self.more_seeds), ("ranks", [self.rank, *self.more_ranks])):
-            if len(set(given)) < len(given):
-                raise ValueError(f"expected different {name}, got {given}")
-        return self
-
-
-class EdgeSetting(_Strict):
-    """What edge probes read off, and how; mixes and description lengths are measured for first seeds and untuned encoders."""
-
-    train: str
-    dev: str
-    test: str
-    targets: list[TargetName] = Field(default=["upos", "relation"], min_length=1)
-    probe: Literal["linear", "low-rank", "mlp"] = "linear"
-    size: int = Field(default=64, ge=1)
-    epochs: int = Field(default=5, ge=1)
-    seed: int = Field(default=1, ge=0)
-    description: bool = True
-    mixed: bool = True
-
-
-class Study(_Strict):
+class Study(Strict):
     """A study file, validated. See studies/demo.yaml for a commented example."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
