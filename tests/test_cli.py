@@ -22,7 +22,8 @@ from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.checkpoints.families import Config
 from bert_repro.files import ROOT
 from bert_repro.results import tables
-from bert_repro.workflow import notebooks, report
+from bert_repro.workflow import notebooks, report, study
+from bert_repro.workflow.own import Own
 from bert_repro.workflow.study import load
 from bert_repro.workflow.study import runs as study_runs
 
@@ -227,11 +228,15 @@ def test_report_can_be_called_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "_run", run)
     monkeypatch.setattr(fcntl, "flock", lambda *given: None)  # a report may be running
     monkeypatch.chdir(tmp_path)
-    report.make(Path("study.yaml"), "mine")
-    assert seen == [f"study={tmp_path / 'study.yaml'}", f"base={base}"]
+    report.make(Path("study.yaml"))
+    assert seen == [f"study={tmp_path / 'study.yaml'}"]
+    report.make(Path("study.yaml"), Own(base="mine"))  # another study, which is written
+    written = ROOT / seen[1].removeprefix("study=")
+    assert written.name == "study.yaml" and study.load(written).base == str(base)
+    shutil.rmtree(written.parent)
     monkeypatch.chdir(ROOT / "studies")
-    report.make(Path("demo.yaml"), "tiny")
-    assert seen[2:] == ["study=studies/demo.yaml", "base=tiny"]
+    report.make(Path("demo.yaml"))
+    assert seen[2:] == ["study=studies/demo.yaml"]
 
 
 def test_a_table_made_with_other_parameters_is_said_to_be_stale_and_made_again(tmp_path, monkeypatch, request, capsys):
@@ -264,11 +269,11 @@ def test_what_a_killed_report_started_keeps_the_next_one_out(tmp_path, monkeypat
         return 0
 
     monkeypatch.setattr(report, "_run", run)
-    report.make(ROOT / "studies" / "demo.yaml", "tiny")
+    report.make(ROOT / "studies" / "demo.yaml", Own(base="tiny"))
     with pytest.raises(RuntimeError, match="or what it started still is"):
-        report.make(ROOT / "studies" / "demo.yaml", "tiny")
+        report.make(ROOT / "studies" / "demo.yaml", Own(base="tiny"))
     left[0].communicate(b"\n")
-    report.make(ROOT / "studies" / "demo.yaml", "tiny")
+    report.make(ROOT / "studies" / "demo.yaml", Own(base="tiny"))
     left[1].communicate(b"\n")
     assert len(left) == 2
 

@@ -339,7 +339,7 @@ def test_stages_sum_up_the_jobs():
 
 def test_at_scale_time_and_disk_follow_the_words_and_reading_out_needs_no_more_memory():
     less, more = (plan.at_scale(MINI, words) for words in (1e8, 1e9))
-    assert less.keys() == more.keys() == costs.COSTS.keys() - {"change_and_function"}
+    assert less.keys() == more.keys() == costs.COSTS.keys() - {"change_and_function", "checkpoint"}
     for stage in less.keys() - {"similarity"}:
         assert more[stage].seconds / less[stage].seconds == pytest.approx(10, rel=0.02)
     assert more["hidden_states"].disk / less["hidden_states"].disk == pytest.approx(10, rel=0.01)

@@ -232,7 +232,10 @@ def test_another_base(tmp_path):
         ({"title": 3}, "title: Input should be a valid string (got 3)"),
         ({"resamples": "1000"}, "resamples: Input should be a valid integer (got '1000')"),
         ({"resamples": 99}, "resamples: Input should be greater than or equal to 100 (got 99)"),
-        ({"tasks": []}, "tasks: List should have at least 1 item after validation, not 0 (got [])"),
+        (
+            {"tasks": []},
+            "study: neither `tasks`, to tune the base on, nor `models`, that somebody tuned: nothing to compare",
+        ),
         ({"tasks": [{**TASK, "updates": 0}]}, "tasks.0.updates: Input should be greater than or equal to 1 (got 0)"),
         ({"tasks": [{**TASK, "updates": True}]}, "tasks.0.updates: Input should be a valid integer (got True)"),
         (
@@ -332,7 +335,7 @@ def test_what_is_no_mapping_is_refused(tmp_path, text, kind):
 
 def test_a_missing_file_is_answered_with_those_there_are(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"no study file .*absent.yaml: there are studies/demo.yaml, studies/minilm"
+        FileNotFoundError, match=r"no study file .*absent.yaml: there are studies/checkpoints.yaml, studies/demo.yaml"
     ):
         study.load(tmp_path / "absent.yaml")
 

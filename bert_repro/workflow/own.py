@@ -8,14 +8,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bert_repro import corpora
-from bert_repro.corpora.reference import Reference
+if TYPE_CHECKING:  # a study that nothing is brought to loads without NumPy
+    from bert_repro.corpora.reference import Reference
+
 from bert_repro.files import ROOT
-from bert_repro.finetune.tasks import TASKS
 
 TEMPLATE = ROOT / "studies" / "checkpoints.yaml"
 SPLITS = ("train", "dev", "test")
@@ -107,6 +107,8 @@ class Own:
 
     def _texts(self, content: Mapping[str, Any]) -> dict[str, str]:
         """Say which corpora of the study others stand for, by `name` or `name:split`."""
+        from bert_repro.corpora.reference import Reference
+
         places: dict[str, str] = {}
         if self.text:
             (first, *_) = content["similarity"]["corpora"]
@@ -120,6 +122,8 @@ class Own:
 
 def task_of(name: str) -> str:
     """Tell which task the name of a checkpoint means, `nli` or `mnli-2` say; empty where it means none."""
+    from bert_repro.finetune.tasks import TASKS
+
     stem = re.sub(r"[-_]?\d+$", "", name)
     own = {corpus: task for task, about in reversed(TASKS.items()) for corpus in about.own}
     return stem if stem in TASKS else own.get(stem, "")
@@ -150,6 +154,8 @@ def _place(reference: str) -> str:
 
 
 def _file(reference: str) -> str:
+    from bert_repro.corpora.reference import Reference
+
     parsed = Reference.parse(reference)
     return (
         str(dataclasses.replace(parsed, name=str(Path(parsed.name).absolute())))
@@ -183,6 +189,8 @@ def _treebank(places: Sequence[str]) -> list[str]:
 
 def _replaced(content: Any, places: Mapping[str, str]) -> Any:
     """Let other corpora stand in all places of some, with draws of as many items, or all there are."""
+    from bert_repro.corpora.reference import Reference
+
     if isinstance(content, dict):
         return {key: _replaced(value, places) for key, value in content.items()}
     if isinstance(content, list):
@@ -194,7 +202,10 @@ def _replaced(content: Any, places: Mapping[str, str]) -> Any:
     return str(_standing_in(reference, places)) if reference else content
 
 
-def _standing_in(reference: Reference, places: Mapping[str, str]) -> Reference:
+def _standing_in(reference: "Reference", places: Mapping[str, str]) -> "Reference":
+    from bert_repro import corpora
+    from bert_repro.corpora.reference import Reference
+
     layout = reference.layout and _standing_in(reference.layout, places)
     other = places.get(str(reference.text.whole))
     if other is None:
@@ -208,6 +219,9 @@ def _standing_in(reference: Reference, places: Mapping[str, str]) -> Reference:
 
 def _documents(reference: str) -> str:
     """Take all of a text where it has no more documents than are drawn, which is what running text is drawn by."""
+    from bert_repro import corpora
+    from bert_repro.corpora.reference import Reference
+
     whole = str(Reference.parse(reference).whole)
     there = sum(1 for _ in corpora.documents(corpora.paragraphs(whole)))
     return reference if there > abs(Reference.parse(reference).drawn or there) else whole
@@ -215,6 +229,9 @@ def _documents(reference: str) -> str:
 
 def _without_others(content: dict[str, Any]) -> dict[str, Any]:
     """Leave out the text of tasks that no model has, but for what is probed for."""
+    from bert_repro.corpora.reference import Reference
+    from bert_repro.finetune.tasks import TASKS
+
     here = {model.get("task") or task_of(model["name"]) for model in content["models"]}
     probes = [content.get(probe) or {} for probe in ("structural_probe", "edge_probe")]
     kept = {Reference.parse(probe[split]).name for probe in probes for split in SPLITS if split in probe}

@@ -19,6 +19,8 @@ class PairClassifier(TaskHead):
     """A label for a pair, from [CLS]: a dense layer (BERT's pooler), dropout, a linear layer, as the encoder's family has them."""
 
     metrics = ("accuracy", "accuracy_matched", "accuracy_mismatched")
+    checkpoint_names = {"pooler": "pooler.dense", "classifier": "classifier"}  # BERT's, and so the activation
+    activation: Any = "tanh"
     chance = 1 / len(LABELS)
     losses = {"label": MaskedCrossEntropy()}
 
