@@ -39,7 +39,7 @@ TOLERANCES = {
     "hidden_states": Tolerance(1e-5, 1e-4, "means over hundreds of vectors in half precision, some rounded otherwise"),
     "similarity": Tolerance(1e-4, 1e-4, "the same, and the depth of a flat curve multiplies the rounding"),
     "finetune": Tolerance(3e-4, 0.03, "trained: one of a hundred items may be answered otherwise"),
-    "checkpoint": Tolerance(1e-6, 1e-5, "nothing is trained"),
+    "checkpoint": Tolerance(1e-6, 1e-5, "nothing is trained: changes of weights, and a share of unknown pieces"),
     "structural_probe": Tolerance(0.02, 0, "trained and decoded: one of sixty roots may be another word"),
     "edge_probe": Tolerance(5e-3, 1e-3, "trained: two of some five hundred words may get another label"),
 }
