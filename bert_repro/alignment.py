@@ -12,6 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
+UNKNOWN = (
+    0.05  # of the wordpieces of a text: a larger share of the unknown one means that the vocabulary does not fit it
+)
+
 
 class Tokenizer(Protocol):
     """What is read of a fast Hugging Face tokenizer; a special token that it lacks is None."""
@@ -264,6 +268,7 @@ def _sides(tokenizer: Tokenizer, items: Sequence[Any], report: Report) -> Iterab
 
 
 def words_of(item: Any) -> tuple[tuple[str, ...], ...]:
+    """Give the words of a sentence, or of both sides of a pair."""
     return (item.first, item.second) if hasattr(item, "first") else (item.words,)
 
 

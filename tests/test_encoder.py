@@ -5,7 +5,6 @@ The references come from tests/data/record_reference.py, and where PyTorch is in
 
 import importlib.util
 import json
-import os
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import pytorch
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
@@ -175,11 +175,7 @@ def test_every_weight_counts(family):
 
 @pytest.mark.slow
 def test_a_live_run_agrees_with_pytorch_in_every_form_of_checkpoint(tmp_path):
-    if not parity.TORCH.is_file():
-        how = "python3 -m venv .venv-torch && .venv-torch/bin/pip install torch==2.13.0 'transformers>=5,<6'"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
-            f"PyTorch has an environment of its own: {how}"
-        )
+    pytorch.python()
     table = parity.live(tmp_path)
     assert (table["largest difference"] <= TOLERANCE).all(), table[table["largest difference"] > TOLERANCE]
     assert set(table["family"]) == set(FAMILIES) and set(table["inputs"]) == set(parity.KINDS)

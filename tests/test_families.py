@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from bert_repro.checkpoints.families import ARCHITECTURES, Config, from_raw, to_raw, weight_table
+from bert_repro.checkpoints.families import ARCHITECTURES, Config, differing, from_raw, to_raw, weight_table
 
 CONFIG = Config(50, 8, 3, 2, 12, 16, type_vocab_size=2, layer_norm_eps=1e-5, pad_token_id=1)
 
@@ -89,3 +89,15 @@ def test_another_architecture_and_impossible_sizes_are_refused(values, message):
     with pytest.raises(ValueError) as error:
         from_raw(asdict(CONFIG) | values, "c.json")
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["max_position_embeddings", "type_vocab_size", "embedding_size", "vocab_size", "hidden_size"]
+)
+def test_whatever_changes_the_shape_of_a_weight_is_told(name):
+    config = Config(60, 8, 2, 2, 16, 32, type_vocab_size=2, embedding_size=4)
+    other = replace(config, **{name: getattr(config, name) * 2})
+    assert weight_table(config) != weight_table(other)
+    told = name if name != "type_vocab_size" else "segments"
+    assert differing(config, other) == f"{told} is {getattr(config, name)}, not {getattr(other, name)}"
+    assert differing(config, config) == ""

@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-import os
 import resource
 import shutil
 import signal
@@ -14,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import pytorch
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
@@ -955,12 +955,7 @@ for folder, kind in zip(sys.argv[2:], ("AutoModelForSequenceClassification", "Au
 
 @pytest.mark.slow
 def test_pytorch_finds_our_task_heads_and_gives_the_same_logits(made, tmp_path):
-    python = ROOT / ".venv-torch" / "bin" / "python"
-    if not python.is_file():
-        how = "python3 -m venv .venv-torch && .venv-torch/bin/pip install torch==2.13.0 'transformers>=5,<6'"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
-            f"PyTorch has an environment of its own: {how}"
-        )
+    python = pytorch.python()
     (pairs, _), (spans, _), inputs = made("nli"), made("squad"), batch()[0]
     np.savez(
         tmp_path / "inputs.npz", input_ids=inputs["token_ids"], token_type_ids=inputs["segment_ids"],

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import re
 import shlex
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+import pytorch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save, save_file
@@ -347,13 +347,7 @@ def test_without_pytorch_a_pickle_is_refused_with_a_command_that_converts_it(tmp
 
 @pytest.fixture(scope="module")
 def torch_python():
-    python = ROOT / ".venv-torch" / "bin" / "python"
-    if not python.is_file():
-        how = "python3 -m venv .venv-torch && .venv-torch/bin/pip install torch==2.13.0 'transformers>=5,<6'"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
-            f"PyTorch has an environment of its own: {how}"
-        )
-    return python
+    return pytorch.python()
 
 
 MAKE_PICKLES = """

@@ -13,7 +13,7 @@ from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.checkpoints.families import Config
 from bert_repro.checkpoints.vocabulary import SPECIAL, write_tokenizer
 from bert_repro.corpora import LABELS
-from bert_repro.workflow import opening, own, study
+from bert_repro.workflow import opening, study
 from bert_repro.workflow.own import TEMPLATE, Own
 
 
@@ -55,7 +55,7 @@ def test_what_checkpoints_are_stands_side_by_side(tmp_path):
 def test_the_tasks_that_heads_tell_are_written_into_the_study(tmp_path, capfd):
     spans = made(tmp_path / "spans", head=SPANS)
     path = tmp_path / "study.yaml"
-    own.write(study.load(TEMPLATE, Own(base="tiny", tuned=[f"mine={spans}"])), path)
+    study.load(TEMPLATE, Own(base="tiny", tuned=[f"mine={spans}"])).write(path)
     shown = opening.show(path)
     assert shown.models[0].task == "squad" and shown == study.load(path)
     runs = {run.name: run.parameters for run in study.runs(shown)}

@@ -7,7 +7,7 @@ import yaml
 
 from bert_repro import files
 from bert_repro.workflow import notebooks, study
-from bert_repro.workflow.own import TEMPLATE, Own, task_of, write
+from bert_repro.workflow.own import TEMPLATE, Own, task_of
 
 DEMO = files.ROOT / "studies" / "demo.yaml"
 TREES = "1\tAh\t_\tINTJ\t_\t_\t0\troot\t_\t_\n2\tyes\t_\tINTJ\t_\t_\t1\tdiscourse\t_\t_\n\n"
@@ -156,10 +156,10 @@ def test_text_of_tasks_that_no_checkpoint_has_is_left_out_but_for_the_probes():
 def test_a_study_is_written_as_it_was_loaded_and_only_once(tmp_path):
     brought = loaded(base="tiny", tuned=["mnli=a", "mine=b"])
     path = tmp_path / "made" / "study.yaml"
-    write(brought, path)
+    brought.write(path)
     assert study.load(path) == brought
     moment = path.stat().st_mtime_ns
-    write(brought, path)
+    brought.write(path)
     assert path.stat().st_mtime_ns == moment
 
 

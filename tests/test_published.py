@@ -4,7 +4,6 @@ They are made tiny by PyTorch's transformers (see published_by_pytorch.py), whic
 """
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -15,11 +14,11 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
+import pytorch
 from hub_server import COMMITS, serving
 from safetensors.numpy import load_file
 
 from bert_repro import corpora
-from bert_repro.files import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -75,13 +74,7 @@ pathlib.Path(target, "seen.json").write_text(json.dumps(seen))
 
 @pytest.fixture(scope="module")
 def torch_python():
-    python = ROOT / ".venv-torch" / "bin" / "python"
-    if not python.is_file():
-        how = "python3 -m venv .venv-torch && .venv-torch/bin/pip install torch==2.13.0 'transformers>=5,<6'"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
-            f"PyTorch has an environment of its own: {how}"
-        )
-    return python
+    return pytorch.python()
 
 
 def write_h5(folder: Path) -> None:

@@ -10,7 +10,6 @@ The measures here are written from their definitions, apart from the package's.
 
 import dataclasses
 import json
-import os
 import re
 import string
 import subprocess
@@ -20,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pytest
+import pytorch
 
 from bert_repro import corpora
-from bert_repro.files import ROOT
 
 SCRIPT = Path(__file__).parent / "tuned_by_pytorch.py"
 MODELS = ("base", "mnli", "squad")
@@ -72,12 +70,7 @@ def make(folder: Path, texts: Sequence[str] = TEXTS, pairs: str = PAIRS, questio
         pairs: What the first tuned model is scored on; none may be longer than the task's limit.
         questions: The same of the other one; a context that is too long is read in windows.
     """
-    python = ROOT / ".venv-torch" / "bin" / "python"
-    if not python.is_file():
-        how = "python3 -m venv .venv-torch && .venv-torch/bin/pip install torch==2.13.0 'transformers>=5,<6'"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(
-            f"PyTorch has an environment of its own: {how}"
-        )
+    python = pytorch.python()
     scored = {"pairs": corpora.load(pairs).items, "questions": corpora.load(questions).items}
     # so small a model is right of what it has seen alone: it learns most of what it is scored on, or exchanged labels would not show
     learned = {

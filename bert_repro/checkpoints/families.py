@@ -238,6 +238,19 @@ def weight_table(config: Config) -> list[Weight]:
     return table
 
 
+SHAPE = (
+    "model_type", "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "max_position_embeddings", "segments",
+    "embedding_size",
+)  # fmt: skip
+"""What decides the weights of an encoder and their shapes."""
+
+
+def differing(config: Config, other: Config) -> str:
+    """Say in which part of SHAPE an encoder differs from another, as in `hidden_size is 384, not 768`; nothing if in none."""
+    values = ((name, getattr(config, name), getattr(other, name)) for name in SHAPE)
+    return next((f"{name} is {mine}, not {theirs}" for name, mine, theirs in values if mine != theirs), "")
+
+
 def weight_change(
     config: Config, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]
 ) -> Iterator[dict[str, object]]:

@@ -14,8 +14,6 @@ from bert_repro.checkpoints.families import ARCHITECTURES, Config
 from bert_repro.corpora.items import LABELS
 from bert_repro.finetune.tasks import TASKS
 
-UNKNOWN = 0.05  # of the pieces of a text: a larger share of [UNK] means that the vocabulary does not fit it
-
 
 class Card(NamedTuple):
     """What a checkpoint is.
@@ -100,7 +98,7 @@ def _task(checkpoint: Checkpoint, heads: Sequence[str], labels: Sequence[str]) -
 
 
 def _warning(checkpoint: Checkpoint, sentences: Sequence[Sequence[str]], unknown: float, capitals: bool) -> str:
-    if unknown <= UNKNOWN:
+    if unknown <= alignment.UNKNOWN:
         return ""
     lowered = share_unknown(checkpoint.tokenizer, [[word.lower() for word in words] for words in sentences])
     if not capitals and lowered < unknown / 2:

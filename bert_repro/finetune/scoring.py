@@ -12,7 +12,7 @@ import pandas as pd
 
 from bert_repro import checkpoints, corpora
 from bert_repro.checkpoints import Checkpoint
-from bert_repro.checkpoints.families import Config, weight_change
+from bert_repro.checkpoints.families import differing, weight_change
 from bert_repro.finetune.batches import Examples, Text
 from bert_repro.finetune.cards import landmarks
 from bert_repro.finetune.network import Network, NoTaskHeadError
@@ -21,8 +21,6 @@ from bert_repro.finetune.tasks import TASKS, Task, named
 from bert_repro.results import intervals
 
 SANITY = 300  # items that tell whether a task head answers worse than chance
-SHAPE = ("model_type", "vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size")
-"""What two encoders must have in common for a task head, or the weights of a layer, to fit either."""
 
 
 class Scored(NamedTuple):
@@ -215,18 +213,6 @@ def sanity(network: Network, dev: Text, source: str) -> None:
             f"the task head of {source} is right in {accuracy:.2f} of {n:.0f} items of {dev.reference} ({chance:.2f} by chance)"
             f"{better}: are the label names in its config.json (id2label) {names} in the wrong order?"
         )
-
-
-def differing(config: Config, other: Config) -> str:
-    """Say in which part of SHAPE an encoder differs from another, as in `hidden_size is 384, not 768`; nothing if in none."""
-    return next(
-        (
-            f"{name} is {getattr(config, name)}, not {getattr(other, name)}"
-            for name in SHAPE
-            if getattr(config, name) != getattr(other, name)
-        ),
-        "",
-    )
 
 
 def _nameless(labels: Sequence[str]) -> bool:

@@ -51,9 +51,8 @@ def manifest(notebook: str, parameters: Mapping[str, object], seconds: float) ->
             "system": f"{platform.system()} {platform.machine()}",
         },
         "seconds": round(seconds, 1),
-        "cpu_seconds": round(
-            sum(os.times()[:4]), 1
-        ),  # of this process and those it waited for: a busy machine adds none
+        # of this process and those it waited for: a busy machine adds none
+        "cpu_seconds": round(sum(os.times()[:4]), 1),
     }
 
 

@@ -125,10 +125,19 @@ def judge(all_claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataF
         try:
             gates = [name for name, gate in all_claims.gates.items() if gate.tasks or name in claim.gates]
             kept_out = {task: reason for name in reversed(gates) for task, reason in reasons(name).items()}
-            made, missing = _tested(claim, rows, all_claims.defaults)
+            made, missing, lacking = _tested(claim, rows, all_claims.defaults)
             tested = [pair for pair in made if not _tasks(pair) & set(kept_out)]
             judged.append(
-                _judge(claim, all_claims.tasks, tested, missing, kept_out, study, claim.weakened_on.holds(of_study))
+                _judge(
+                    claim,
+                    all_claims.tasks,
+                    tested,
+                    missing,
+                    lacking,
+                    kept_out,
+                    study,
+                    claim.weakened_on.holds(of_study),
+                )
             )
         except ValueError as error:
             raise ValueError(f"claim {claim.id}: {error}") from None
@@ -191,20 +200,17 @@ def _mean(rows: Rows, where: Mapping) -> float | None:
 # ---- one claim
 
 
-def _tested(claim: Claim, rows: Rows, defaults: Mapping) -> tuple[list[Pair], list[str]]:
-    """Make all contrasts that a claim asks for; give them, and what is missing."""
-    missing = [
-        f"{what} (no rows with {selection.words(needed)})"
-        for what, needed in claim.needs.items()
-        if not len(rows.select(needed))
-    ]
+def _tested(claim: Claim, rows: Rows, defaults: Mapping) -> tuple[list[Pair], list[str], list[str]]:
+    """Make all contrasts that a claim asks for; give them, what is missing, and which of its needs are not there at all."""
+    lacking = {what: needed for what, needed in claim.needs.items() if not len(rows.select(needed))}
+    missing = [f"{what} (no rows with {selection.words(needed)})" for what, needed in lacking.items()]
     made: list[Pair] = []
     for test, side, other in [] if missing else [(t, *sides) for t in claim.tests for sides in t.sides(defaults)]:
         try:
             made += list(_compare(rows, side, other, test))
         except selection.MissingError as error:
             missing += [] if test.optional else [str(error)]
-    return made, list(dict.fromkeys(missing))
+    return made, list(dict.fromkeys(missing)), [*lacking]
 
 
 def _judge(
@@ -212,6 +218,7 @@ def _judge(
     names: Mapping[str, str],
     made: list[Pair],
     missing: list[str],
+    lacking: list[str],
     kept_out: Mapping[str, str],
     study: str,
     weakened: bool,
@@ -226,13 +233,8 @@ def _judge(
     why += [f"Missing: {'; '.join(missing)}."] if missing else []
     why += [f"Kept out: {'; '.join(reasons)}."] if reasons else []
     said = _numbers(claim, names, primary) if decided else ""
-    needed = [what for what in claim.needs if any(reason.startswith(f"{what} (") for reason in missing)]
-    unmeasured = (
-        f"this study has no {' and no '.join(needed)}"
-        if needed
-        else "this study has not measured what the claim compares"
-    )
-    unsaid = reasons[0] if reasons else unmeasured
+    unmeasured = f"no {' and no '.join(lacking)}" if lacking else "not measured what the claim compares"
+    unsaid = reasons[0] if reasons else f"this study has {unmeasured}"
     answer = f"{ANSWERS[verdict]}. {said}" if decided else f"{ANSWERS[verdict]}: {unsaid}."
     if weakened and verdict in ("supported", "contradicted"):
         note = f"Would be {verdict}, but at most inconclusive on this base: {claim.weakened_on.reason}."

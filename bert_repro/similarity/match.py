@@ -61,9 +61,8 @@ def layer_beside(layer: int, blocks: int, reference_blocks: int) -> int:
     Returns:
         A layer in [0, R].
     """
-    return (2 * layer * reference_blocks + blocks) // (
-        2 * blocks
-    )  # in whole numbers, as floats would round some halves down
+    # in whole numbers, as floats would round some halves down
+    return (2 * layer * reference_blocks + blocks) // (2 * blocks)
 
 
 def match(reference: Shaped, model: Shaped, layers: Sequence[int] = ()) -> Match:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_repro import checkpoints, corpora
-from bert_repro.workflow import own
+from bert_repro.checkpoints.families import differing
 from bert_repro.workflow.study import Study, load
 
 SENTENCES = 100  # of the study's neutral text, on which the share of [UNK] is counted
@@ -69,7 +69,7 @@ def table(study: Study) -> tuple[str, dict[str, str]]:
                 )
     for model in study.models:
         mine, base = opened[model.name], opened.get(model.base, opened["base"])
-        if unlike := scoring.differing(mine.config, base.config):
+        if unlike := differing(mine.config, base.config):
             remarks.append(
                 f"{model.name}: its {unlike} as in {model.base}. No change of weights; layers are matched by their depth, and measures "
                 "that pair coordinates left out where widths differ."
@@ -118,7 +118,7 @@ def _main(file: str) -> None:
     text, tasks = table(study)
     print(text, flush=True)
     models: list[dict[str, Any]] = [model.model_dump() | {"task": tasks.get(model.name, "")} for model in study.models]
-    own.write(Study.model_validate(study.model_dump() | {"models": models}), Path(file))
+    Study.model_validate(study.model_dump() | {"models": models}).write(Path(file))
 
 
 if __name__ == "__main__":

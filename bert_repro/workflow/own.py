@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 if TYPE_CHECKING:  # a study that nothing is brought to loads without NumPy
     from bert_repro.corpora.reference import Reference
 
@@ -81,18 +79,12 @@ class Own:
                 {"name": f"{name}-{seed}", "checkpoint": _place(place), "task": task_of(name) or name, "seed": seed}
                 for seed, place in enumerate(places.split(","), start=1)
             ]
+        called = {model["name"]: re.sub(r"-\d+$", "", model["name"]) for model in models}
         for model in models:
-            short = re.sub(r"-\d+$", "", model["name"])
-            for name in (model["name"], short):
-                model |= {"labels": labels[name]} if name in labels else {}
-        if unknown := [
-            n
-            for n in labels
-            if n not in {m["name"] for m in models} | {re.sub(r"-\d+$", "", m["name"]) for m in models}
-        ]:
-            raise ValueError(
-                f"labels of {unknown[0]}, which is no checkpoint given: name one of {[m['name'] for m in models]}"
-            )
+            named = labels.get(model["name"]) or labels.get(called[model["name"]])
+            model |= {"labels": named} if named else {}
+        if unknown := [name for name in labels if name not in {*called, *called.values()}]:
+            raise ValueError(f"labels of {unknown[0]}, which is no checkpoint given: name one of {[*called]}")
         return models
 
     def _banner(self, file: str, base: str, models: Sequence[Mapping[str, Any]]) -> str:
@@ -252,11 +244,3 @@ def _without_others(content: dict[str, Any]) -> dict[str, Any]:
 
 def _slug(names: Iterable[str]) -> str:
     return "_".join(re.sub("[^a-z0-9]+", "_", name.lower()).strip("_") for name in names)
-
-
-def write(study: Any, path: Path) -> None:
-    """Write a study as a file that loads as the same: what it was made of, with everything that a reader brought."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(study.model_dump(), sort_keys=False, allow_unicode=True)
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:  # or its book would be made anew
-        path.write_text(text, encoding="utf-8")

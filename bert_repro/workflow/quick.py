@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bert_repro import checkpoints, corpora, similarity, states
+from bert_repro import alignment, checkpoints, corpora, similarity, states
 from bert_repro.checkpoints import Checkpoint
-from bert_repro.checkpoints.families import Config, weight_change, weight_table
+from bert_repro.checkpoints.families import Config, differing, weight_change
 
 CORPUS = "wiki[80]"
 """Sentences of Wikipedia that come with the clone: 2,167 words."""
@@ -20,7 +20,6 @@ WORDS, RESAMPLES, SEED = 2000, 300, 1
 NAMES = ("base", "tuned")
 METHODS = {"rsa": "RSA", "cka_debiased": "CKA, debiased"}
 LEAST = 4  # words, that a measure takes
-UNKNOWN = 0.05  # of all wordpieces: more that the tokenizer does not know are a sign of a wrong one
 NOTABLE = 0.005  # below 1: a similarity above that is called unchanged
 EIGHTHS = "▏▎▍▌▋▊▉"
 FULL = "█"
@@ -136,29 +135,17 @@ def _unknown(read: Sequence[states.HiddenStates]) -> list[str]:
         f"warning: {share:.0%} of the wordpieces of the {name} encoder are unknown ones: is its tokenizer its own, and the text "
         "in a language that it knows?"
         for name, share in shares.items()
-        if share > UNKNOWN
+        if share > alignment.UNKNOWN
     ]
 
 
 def _moved(sides: Sequence[Checkpoint]) -> tuple[dict[int, float], str]:
     """Give the relative change of every layer's weights, or say why they cannot be subtracted; reads and checks all weights."""
     base, tuned = (side.config for side in sides)
-    reasons = [
-        f"{what} differ ({left} and {right})"
-        for what, left, right in [
-            ("families", base.model_type, tuned.model_type),
-            ("numbers of layers", base.num_hidden_layers, tuned.num_hidden_layers),
-            ("widths", base.hidden_size, tuned.hidden_size),
-            ("vocabularies", base.vocab_size, tuned.vocab_size),
-        ]
-        if left != right
-    ]
-    if not reasons and weight_table(base) != weight_table(tuned):
-        reasons = ["their shapes differ"]
-    if reasons:
+    if unlike := differing(tuned, base):
         for side in sides:
             side.check()
-        return {}, ", ".join(reasons)
+        return {}, f"{unlike} as in the base"
     before, after = (side.weights() for side in sides)
     rows = weight_change(base, before, after)
     return {int(str(row["layer"])): float(str(row["value"])) for row in rows if row["metric"] == "relative_l2"}, ""
@@ -267,8 +254,8 @@ def _named(layers: Sequence[int]) -> str:
 
 
 def _name(reference: str) -> str:
-    """Make a name for a checkpoint of its reference: letters, digits, hyphens."""
-    name = re.sub(r"[^A-Za-z0-9]+", "-", Path(reference.partition("@")[0]).name).strip("-").lower()
+    """Make a name for a checkpoint of its reference, as `own.Own` takes it: small letters, digits, hyphens, a letter first."""
+    name = re.sub(r"[^a-z0-9]+", "-", Path(reference.partition("@")[0]).name.lower()).lstrip("-0123456789").rstrip("-")
     return name if name and name != "base" else "tuned"
 
 

@@ -18,7 +18,7 @@ from bert_repro.files import ROOT
 from bert_repro.results import provenance
 from bert_repro.workflow import opening, staleness
 from bert_repro.workflow import study as studies
-from bert_repro.workflow.own import Own, write
+from bert_repro.workflow.own import Own
 
 
 def make(
@@ -62,7 +62,7 @@ def make(
         corpora.locate(reference)
     if own or loaded.models:
         study = ROOT / "build" / loaded.name / "study.yaml"
-        write(loaded, study)
+        loaded.write(study)
     if loaded.models:
         loaded = opening.show(study)
         print()

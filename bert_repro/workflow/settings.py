@@ -51,9 +51,8 @@ class GivenModel(Strict):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     checkpoint: str = Field(min_length=1)
-    task: str = Field(
-        default="", pattern=r"^([a-z][a-z0-9_-]*)?$"
-    )  # what it was tuned on; scored where we know such a task
+    # what it was tuned on; scored where we know such a task
+    task: str = Field(default="", pattern=r"^([a-z][a-z0-9_-]*)?$")
     seed: int = Field(default=1, ge=0)
     base: str = "base"  # what it was made from: the study's base, or the name of another model
     labels: list[str] = []  # of its task head, in the order of its outputs, where its config.json does not say them

@@ -82,6 +82,13 @@ class Study(Strict):
             raise ValueError(f"{min(twice)} comes twice: a model compared with itself says nothing")
         return self
 
+    def write(self, path: Path) -> None:
+        """Write it as a file that loads as the same, with everything that a reader brought."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:  # or its book would be made anew
+            path.write_text(text, encoding="utf-8")
+
     def corpora(self) -> list[str]:
         """List every corpus that the study reads."""
         tasks = [reference for task in self.tasks for reference in (task.train, task.dev, *task.test)]
