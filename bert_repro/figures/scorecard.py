@@ -102,14 +102,15 @@ def _section(claim: claims.Claim, judged: Any, pairs: pd.DataFrame) -> str:
         for (value, unit, why), rule in margins.items()
     )
     source = f"{claim.source.kind.replace('_', ' ')}: {claim.source.where}"
-    others = ""
-    if judged.others:
+    shown = ""
+    if judged.verdict != "not tested here":  # or its chapter may not even be there
         against = " After Holm's correction one speaks against it." * judged.why.startswith("Contradicted for")
-        others = f"<p>{judged.agree} of {judged.others} further contrasts agree.{against}</p>"
+        others = f"<p>{judged.agree} of {judged.others} further contrasts agree.{against}</p>" if judged.others else ""
+        place = f'<a href="{claim.chapter}.html">{claim.chapter.replace("_", " ")}</a>'
+        shown = f"{picture(pairs)}{others}<p>Discussed in {place}.</p>"
     return (
         f'<section class="claim" id="{claim.id}"><h3>{html.escape(claim.claim)}</h3>'
-        f'<p>{_verdict(judged.verdict)}</p><p class="answer">{html.escape(judged.answer)}</p>{picture(pairs)}{others}'
-        f'<p>Discussed in <a href="{claim.chapter}.html">{claim.chapter.replace("_", " ")}</a>.</p>'
+        f'<p>{_verdict(judged.verdict)}</p><p class="answer">{html.escape(judged.answer)}</p>{shown}'
         f"<details><summary>How it was tested</summary><p>{html.escape(judged.why)}</p>{weak}"
         f"<p>Source: {html.escape(source)}.</p><ul>{said}</ul>{_pairs(pairs)}</details></section>"
     )

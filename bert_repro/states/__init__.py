@@ -8,6 +8,7 @@ states are missing, `get` has them made by a process of its own and then maps th
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -182,11 +183,16 @@ def _compute_apart(model: str, wanted: Sequence[str], setting: Setting) -> None:
     ):
         assert child.stderr is not None
         while chunk := os.read(child.stderr.fileno(), 4096):  # in a notebook, what the child writes itself is not seen
-            sys.stderr.write(chunk.decode(errors="replace"))
+            sys.stderr.write(without_greetings(chunk.decode(errors="replace")))
         if child.wait():
             reason.seek(0)
             lines = reason.read().splitlines() or [f"the encoder's process ended with {child.returncode}"]
             raise RuntimeError(lines[-1])
+
+
+def without_greetings(text: str) -> str:
+    """Leave out what TensorFlow says whenever it starts, and no setting of its own turns off."""
+    return re.sub(r"^(WARNING: All log messages before absl|I0000 ).*\n", "", text, flags=re.MULTILINE)
 
 
 def entries(checkpoint: Checkpoint, wanted: Sequence[str], setting: Setting) -> list[store.Entry]:

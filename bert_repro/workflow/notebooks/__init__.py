@@ -256,12 +256,12 @@ def run(
 
 
 class _WithoutGreetings(io.TextIOBase):
-    """The terminal, less what TensorFlow says whenever it starts and no setting of its own turns off."""
+    """The terminal, less the greetings of TensorFlow."""
 
     def write(self, text: str) -> int:
-        return sys.stderr.write(
-            re.sub(r"^(WARNING: All log messages before absl|I0000 ).*\n", "", text, flags=re.MULTILINE)
-        )
+        from bert_repro.states import without_greetings  # NumPy takes its time to start
+
+        return sys.stderr.write(without_greetings(text))
 
     def flush(self) -> None:
         sys.stderr.flush()
