@@ -591,3 +591,9 @@ def test_memory_does_not_grow_with_the_corpus(own_store, tmp_path):
         peaks.append(int(done.stdout))
     assert sorted(states.stored()["words"])[1] > 9 * sorted(states.stored()["words"])[0]
     assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_greetings_of_tensorflow_are_not_passed_on_and_all_else_is():
+    greeting = "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\nI0000 00:00:17 1 port.cc:153] oneDNN\n"
+    assert states.without_greetings(greeting) == ""
+    assert states.without_greetings(f"wiki: 40%\n{greeting}W0000 no memory\n") == "wiki: 40%\nW0000 no memory\n"
