@@ -7,6 +7,7 @@ Reference:
     (expected layer, centre of gravity).
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,9 @@ from bert_repro.probes.spans import Labelled
 from bert_repro.results import intervals
 
 BLOCKS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.25, 12.5, 25, 50, 100)  # percent of the sentences, where training is split
+PLATEAU = {"updates": 50, "epochs": 100, "patience": 5, "tolerance": 1e-3}
+"""Of every block: least updates between two looks at dev, most looks, and after how many of them that gain less than so many
+nats a label training ends."""
 
 
 class Code(NamedTuple):
@@ -61,11 +65,12 @@ def online_code(
 ) -> Code:
     """Send the labels of training block by block, each encoded by probes that learned from those before it.
 
-    The first block is sent with the uniform code. All layers go side by side, so one pass over the blocks costs about as
-    much as training once on everything.
+    The first block is sent with the uniform code. For every other the probes are trained until dev gains no more, however
+    many epochs that takes: what a code of few updates is too long by is the optimiser's, not the encoder's. All layers go
+    side by side, so one pass over the blocks costs about as much as training once on everything.
 
     Args:
-        probe: Its layers, kind, size, seed and epochs are used; it is trained anew for every block.
+        probe: Its layers, kind, size and seed are used; it is trained anew for every block.
         train: The labels to send; its sentences are shuffled by the probe's seed.
         train_states: Where their vectors are read.
         dev: Spans to choose the epoch by.
@@ -83,12 +88,19 @@ def online_code(
     each = np.full(len(train.gold), float(len(train.labels)) if train.several else np.log2(len(train.labels)))
     uniform = by_sentence(each, train.sentence)
     bits = np.tile(uniform, (len(probe.layers), 1))  # of the first block
+    unfinished = []
     for start, end in zip(ends, ends[1:], strict=False):
-        probe.fit(train.of(np.sort(order[:start])), train_states, dev, dev_states, label=f"{label}, {start} sentences")
+        known, told = train.of(np.sort(order[:start])), f"{label}, {start} sentences"
+        fitted = probe.fit(known, train_states, dev, dev_states, label=told, **PLATEAU)
+        if len(fitted.dev_loss) == PLATEAU["epochs"]:
+            unfinished.append(str(start))
         block = np.sort(order[start:end])
         sent = train.of(block)
         read = probe.read(sent, train_states)
         bits[:, block] = by_sentence(read.bits, read.sentence)
+    if unfinished:
+        told = f"{label}: after {', '.join(unfinished)} sentences dev still gained in epoch {PLATEAU['epochs']:.0f}"
+        warnings.warn(f"{told}: this code is longer than it need be", stacklevel=2)
     return Code(bits, uniform)
 
 

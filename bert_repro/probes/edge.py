@@ -7,6 +7,7 @@ Reference:
     probes); Voita and Titov 2020 (online description length).
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from bert_repro.probes.spans import Labelled, averages
 from bert_repro.probes.training import Fit, fit
 from bert_repro.results import intervals
 
-KINDS = ("linear", "low-rank", "mlp")
+KINDS = ("linear", "low-rank", "mlp", "bilinear")
 
 
 class Batch(NamedTuple):
@@ -114,7 +115,8 @@ class EdgeProbe:
 
     Args:
         layers: Which stored layers.
-        kind: `linear`; `low-rank`, linear through so few dimensions; `mlp`, through so many hidden units.
+        kind: `linear`; `low-rank`, linear through so few dimensions; `mlp`, through so many hidden units; `bilinear`, of two
+            spans, through the products of so many pairs of dimensions: what the two have in common.
         size: Of the rank or hidden layer.
         mixed: Whether a layer's probe reads a learned mix (softmax weights and a scale) of the layers up to it.
         seed: Of initial weights (one stream a layer) and of the order of batches.
@@ -122,7 +124,7 @@ class EdgeProbe:
         epochs: Most epochs.
 
     Raises:
-        ValueError: An unknown kind, or a size below 1 (and, at fitting, a rank above the width).
+        ValueError: An unknown kind, or a size below 1 (and, at fitting, a rank above the width, or a bilinear probe of one span).
     """
 
     def __init__(
@@ -157,6 +159,8 @@ class EdgeProbe:
             self.shapes["first"], width = (width, self.size), self.size
         if self.kind == "mlp":
             self.shapes["shift"] = (width,)
+        if self.kind == "bilinear":
+            self.shapes["shift"] = (spans, width)
         self.shapes |= {"last": (width, labels), "bias": (labels,)}
         start = []
         for layer in self.layers:
@@ -202,12 +206,13 @@ class EdgeProbe:
             logits = hidden + bias           linear
                      hidden last + bias      low-rank
                      h last + bias           mlp, where h = max(0, hidden + shift) takes the place of hidden
+                     h last + bias           bilinear, where h = r_1 * r_2 does, with r_j = A_j words B_j + shift_j
 
         Returns:
             Each active layer's loss, and its gradient if wanted.
         """
         parts = self._parts(parameters)
-        words, hidden, logits = self._forward(parts, batch, active)
+        words, read, hidden, logits = self._forward(parts, batch, active)
         losses, d_logits = cross_entropy(logits, batch.gold, gradient)
         if d_logits is None:
             return losses, None
@@ -221,9 +226,14 @@ class EdgeProbe:
         if self.kind == "mlp":
             d_hidden *= hidden > 0
             d_parts["shift"][:] = d_hidden.sum(1)
+        d_spans = [d_hidden] * self.spans
+        if self.kind == "bilinear":
+            d_spans = [d_hidden * other for other in reversed(read)]
+            d_parts["shift"][:] = np.stack([d_span.sum(1) for d_span in d_spans], 1)
         d_words: Any = 0
-        for average, reading, d_reading in zip(batch.averages, *map(self._readings, (parts, d_parts)), strict=True):
-            d_read = np.stack([average.T @ of_probe for of_probe in d_hidden])  # by words B_j
+        readings = map(self._readings, (parts, d_parts))
+        for average, d_span, reading, d_reading in zip(batch.averages, d_spans, *readings, strict=True):
+            d_read = np.stack([average.T @ of_probe for of_probe in d_span])  # by words B_j
             d_reading[:] = words.swapaxes(1, 2) @ d_read
             if self.mixed:
                 d_words = d_words + d_read @ reading.swapaxes(1, 2)
@@ -235,20 +245,28 @@ class EdgeProbe:
             d_parts["mix"][:] = share * (d_share - (share * d_share).sum(1, keepdims=True))
         return losses, result
 
-    def _forward(self, parts: dict[str, np.ndarray], batch: Batch, active: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Give words, hidden (of an mlp, h) and logits of every active probe, as `loss` has them."""
+    def _forward(
+        self, parts: dict[str, np.ndarray], batch: Batch, active: np.ndarray
+    ) -> tuple[np.ndarray, list[np.ndarray], np.ndarray, np.ndarray]:
+        """Give words, what each span reads, hidden (where there is an h, that) and logits of every active probe, as `loss` has them."""
         words = batch.vectors if len(active) == len(batch.vectors) else batch.vectors[active]
         if self.mixed:
             mixed = self._shares(parts, active) @ batch.vectors.reshape(len(batch.vectors), -1)
             words = parts["gamma"][..., None] * mixed.reshape(-1, *batch.vectors.shape[1:])
-        hidden: Any = 0
-        for average, reading in zip(batch.averages, self._readings(parts), strict=True):
-            hidden = hidden + np.stack([average @ of_probe for of_probe in words @ reading])
+        read = [
+            np.stack([average @ of_probe for of_probe in words @ reading])
+            for average, reading in zip(batch.averages, self._readings(parts), strict=True)
+        ]
+        if self.kind == "bilinear":
+            read = [of_span + parts["shift"][:, j, None] for j, of_span in enumerate(read)]
+            hidden = read[0] * read[1]
+        else:
+            hidden = sum(read[1:], read[0])
         if self.kind == "linear":
-            return words, hidden, hidden + parts["bias"][:, None]
+            return words, read, hidden, hidden + parts["bias"][:, None]
         if self.kind == "mlp":
             hidden = np.maximum(hidden + parts["shift"][:, None], 0)
-        return words, hidden, hidden @ parts["last"] + parts["bias"][:, None]
+        return words, read, hidden, hidden @ parts["last"] + parts["bias"][:, None]
 
     def _readings(self, parts: dict[str, np.ndarray]) -> Float[np.ndarray, "spans active hidden outputs"]:
         """Give B_j for the spans j of an item, as a view."""
@@ -256,7 +274,14 @@ class EdgeProbe:
         return first.reshape(len(first), self.spans, -1, first.shape[-1]).swapaxes(0, 1)
 
     def fit(
-        self, train: Labelled, train_states: States, dev: Labelled, dev_states: States, label: str = "edge probe"
+        self,
+        train: Labelled,
+        train_states: States,
+        dev: Labelled,
+        dev_states: States,
+        label: str = "edge probe",
+        updates: int = 1,
+        **options: Any,
     ) -> Fit:
         """Train on one split, choosing the best epoch of each layer on another.
 
@@ -266,19 +291,29 @@ class EdgeProbe:
             dev: Spans to choose the epoch by.
             dev_states: Where their rows are read.
             label: Shown beside the progress bar.
+            updates: Least batches of an epoch: few sentences are passed over several times.
+            options: Of `training.fit`, where they are not the probe's own.
         """
         spans, width = train.spans.shape[1], train_states.hidden
+        if self.kind == "bilinear" and spans != 2:
+            raise ValueError(f"a bilinear probe reads two spans, and these labels are of {spans}: use low-rank")
         if self.kind == "low-rank" and self.size > width * spans:
             raise ValueError(f"the rank {self.size} is above the width of the states, {width * spans}")
         some = np.unique(
             train.spans[np.linspace(0, len(train.spans) - 1, min(len(train.spans), 500)).astype(int), 0, 0]
         )
         scale = 1 / np.sqrt((train_states.vectors(some, self.layers) ** 2).mean((1, 2)))
+        passes = math.ceil(updates / math.ceil((int(train.sentence[-1]) + 1) / self.batch_size))
+
+        def batches(epoch: int) -> Iterator[Batch]:
+            for n in range(passes):  # the first of an epoch is drawn as where there is no other
+                generator = np.random.default_rng([self.seed, epoch, n][: 3 if n else 2])
+                yield from (batch for _, batch in self._batches(train, train_states, generator))
+
         result = fit(
-            self._begin(width, spans, len(train.labels), scale), self.loss,
-            lambda epoch: (batch for _, batch in self._batches(train, train_states, np.random.default_rng([self.seed, epoch]))),
+            self._begin(width, spans, len(train.labels), scale), self.loss, batches,
             lambda: (batch for _, batch in self._batches(dev, dev_states, None)),
-            epochs=self.epochs, decay=0.5, label=label,
+            label=label, **{"epochs": self.epochs, "decay": 0.5} | options,
         )  # fmt: skip
         self.parameters = result.parameters
         return result

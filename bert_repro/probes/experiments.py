@@ -14,6 +14,8 @@ from bert_repro.probes.treebank import Treebank, treebank
 from bert_repro.results import intervals
 
 Rows = list[dict[str, Any]]
+Losses = list[list[float | None]]
+"""On dev, of every epoch and layer; None where a layer had stopped."""
 MIX = "mix of the layers up to this one"
 
 
@@ -27,19 +29,20 @@ class Split(NamedTuple):
 
 
 def split(texts: Sequence[Any], stored: Sequence[Stored], **options: Any) -> list[Split]:
-    """Bring three corpora and their stored states together as train, dev and test.
+    """Bring corpora and their stored states together as train, dev, test and, of all that come behind these, `further`.
 
     Args:
         texts: `corpora.Corpus` of each.
         stored: `states.HiddenStates` of each.
         options: Of `treebank.treebank`.
     """
+    uses = ("train", "dev", "test", *["further"] * len(texts[3:]))
     return [
         Split(
             treebank(text.items, one.rows, **options), one, one.inputs["corpus"],
             {"corpus": text.name, "split": used + "".join(text.split.partition("[")[1:])},  # by its use, with its draw
         )
-        for text, one, used in zip(texts, stored, ("train", "dev", "test"), strict=True)
+        for text, one, used in zip(texts, stored, uses, strict=True)
     ]  # fmt: skip
 
 
@@ -47,8 +50,20 @@ class Measured(NamedTuple):
     """What structural probes of one target came to."""
 
     rows: Rows
-    dev_loss: np.ndarray  # epochs layers, of the first rank and seed
+    dev_loss: dict[str, Losses]  # by rank and seed, as in `rank 64, seed 1`
     trees: list[dict[str, Any]]  # decoded, of distances
+
+
+class Labels(NamedTuple):
+    """What edge probes of one target came to."""
+
+    rows: Rows
+    dev_loss: dict[str, Losses]  # by method
+
+
+def kept(dev_loss: np.ndarray) -> Losses:
+    """Give dev losses as they are kept beside a table, `epochs layers`."""
+    return [[None if np.isnan(value) else round(float(value), 6) for value in epoch] for epoch in dev_loss]
 
 
 def baselines(targets: Sequence[str], splits: Sequence[Split], resamples: int) -> Rows:
@@ -79,7 +94,7 @@ def structural_probes(
 
     Args:
         target: A name from `structural.TARGETS`.
-        splits: Train, dev, test.
+        splits: Train, dev, test, and any further that nothing was chosen by.
         layers: Numbers of the layers.
         ranks: Of the map; those behind the first are a sweep, with the first seed.
         seeds: Each is a probe of its own.
@@ -88,19 +103,21 @@ def structural_probes(
         resamples: Bootstrap resamples.
         label: Shown beside the progress bars.
     """
-    train, dev, test = splits
+    train, dev, test, *further = splits
     few = test.bank.of([n for n, length in enumerate(test.bank.lengths) if 6 <= length <= 12][:shown])
-    rows, losses, trees = [], np.zeros(0), []
+    rows: Rows = []
+    losses: dict[str, Losses] = {}
+    trees: list[dict[str, Any]] = []
     for rank, seed in [*((ranks[0], seed) for seed in seeds), *((rank, seeds[0]) for rank in ranks[1:])]:
         probe = structural.StructuralProbe(target, layers, rank, seed, epochs=epochs)
         fitted = probe.fit(train.bank, train.states, dev.bank, dev.states, label=label)
         kind = "structural" if rank == ranks[0] else "structural, rank sweep"
         about = {"target": target, "probe": kind, "probe_seed": seed, "method": f"rank {rank}"}
-        for part in (dev, test):
+        for part in (dev, test, *further):
             for one in probe.target.score(part.bank, probe.predict(part.bank, part.states)):
                 rows += [row | about | part.about for row in one.rows(layers, part.key, resamples)]
+        losses[f"rank {rank}, seed {seed}"] = kept(fitted.dev_loss)
         if (rank, seed) == (ranks[0], seeds[0]):
-            losses = fitted.dev_loss
             trees = list(probe_scores.trees(few, probe.project(few, test.states))) if probe.target.axes == 2 else []
     return Measured(rows, losses, trees)
 
@@ -133,32 +150,38 @@ def edge_probes(
     resamples: int,
     label: str,
     **options: Any,
-) -> Rows:
+) -> Labels:
     """Probe single layers with their control task, and, where wanted, mixes of layers and description lengths.
 
     Args:
         target: What is read off.
         given: The labelled spans of the splits, see `labels`.
-        splits: Train, dev, test.
+        splits: Train, dev, test, and any further that nothing was chosen by.
         layers: Numbers of the layers.
         mixed: Whether to probe mixes of the layers up to each one.
         coded: Whether to measure description lengths.
         resamples: Bootstrap resamples.
         label: Shown beside the progress bars.
-        options: Of `edge.EdgeProbe`.
+        options: Of `edge.EdgeProbe`; the target may ask for another kind.
     """
-    lot = [spans.control(one, given[0], options.get("seed", 1)) for one in given]
-    metric = spans.named(target).metric
-    rows: Rows = []
+    asked = spans.named(target)
+    options = options | ({"kind": asked.kind} if asked.kind else {})
+    about = {"target": target, "probe": options.get("kind", "linear")}
+    by_lot = spans.controls(target, given, [split.bank for split in splits], options.get("seed", 1))
+    metric, rows = asked.metric, []
+    losses: dict[str, Losses] = {}
 
-    def scored(three: Sequence[spans.Labelled], mix: bool = False) -> tuple[edge.EdgeProbe, list[Rows]]:
+    def scored(method: str, labels: Sequence[spans.Labelled], mix: bool = False) -> tuple[edge.EdgeProbe, list[Rows]]:
         probe = edge.EdgeProbe(layers, mixed=mix, **options)
-        probe.fit(three[0], splits[0].states, three[1], splits[1].states, label=label)
-        tested = zip(three[1:], splits[1:], strict=True)
+        fitted = probe.fit(labels[0], splits[0].states, labels[1], splits[1].states, label=label)
+        losses[method] = kept(fitted.dev_loss)
+        tested = zip(labels[1:], splits[1:], strict=True)
         return probe, [probe.read(one, s.states).rows(layers, one.several, s.key, resamples) for one, s in tested]
 
-    for (real, other), split in zip(zip(scored(given)[1], scored(lot)[1], strict=True), splits[1:], strict=True):
-        here = {"target": target, **split.about}
+    single = scored("single layer", given)[1]
+    lots = scored("control task", by_lot)[1] if by_lot else [[] for _ in single]
+    for real, other, split in zip(single, lots, splits[1:], strict=True):
+        here = about | split.about
         rows += [row | here | {"method": "single layer"} for row in real]
         rows += [row | here | {"method": "control task", "role": "control"} for row in other]
         rows += [
@@ -167,13 +190,13 @@ def edge_probes(
             | here
             | {"method": "single layer"}
             | intervals.row(a["value"] - b["value"], a["replicates"] - b["replicates"], a["units"])
-            for a, b in zip(real, other, strict=True)
+            for a, b in zip(real, other, strict=False)
             if a["metric"] == metric
         ]
     if mixed:
-        probe, found = scored(given, mix=True)
+        probe, found = scored(MIX, given, mix=True)
         for some, split in zip(found, splits[1:], strict=True):
-            here = {"target": target, "method": MIX, **split.about}
+            here = about | {"method": MIX, **split.about}
             scores = [row for row in some if row["metric"] == metric]
             rows += [row | here for row in some]
             value = description_length.expected_layer(np.array([row["value"] for row in scores]), layers)
@@ -183,7 +206,7 @@ def edge_probes(
                     float(value), drawn, scores[0]["units"]
                 )
                 rows.append(expected | here)
-        weights, here = probe.mix[-1], {"target": target, "method": MIX}
+        weights, here = probe.mix[-1], about | {"method": MIX}
         rows += [
             {"metric": "mixing weight", "layer": n, "value": float(w)} | here
             for n, w in zip(layers, weights, strict=True)
@@ -192,10 +215,11 @@ def edge_probes(
             {"metric": "centre of gravity", "value": float(description_length.centre_of_gravity(weights, layers))}
             | here
         )
-    for method, used in (("online code", given), ("control task", lot)) if coded else ():
+    codes = {"online code": given} | ({"control task": by_lot} if by_lot else {})
+    for method, used in codes.items() if coded else ():
         probe = edge.EdgeProbe(layers, **options)
         sent = description_length.online_code(probe, used[0], splits[0].states, used[1], splits[1].states, label=label)
-        here = {"target": target, "method": method, **splits[0].about}
+        here = about | {"method": method, **splits[0].about}
         here |= {"role": "control"} if method == "control task" else {}
         rows += [row | here for row in sent.rows(layers, len(used[0].gold), splits[0].key, resamples)]
-    return rows
+    return Labels(rows, losses)

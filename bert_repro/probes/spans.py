@@ -7,6 +7,7 @@ Reference:
     (control tasks).
 """
 
+import functools
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -44,15 +45,25 @@ def _relations(sentence: Any) -> Iterator[Edge]:
 
 
 def _arcs(sentence: Any) -> Iterator[Edge]:
-    """Each arc, and its dependent with another word of the sentence that is not its head."""
+    """Each arc, and another two words of the sentence as far apart, in the same order, without an arc; none has no partner."""
     draw = np.random.default_rng(zlib.crc32("\n".join((sentence.id, *sentence.words)).encode()))
     n = len(sentence.words)
     for i, head in enumerate(sentence.heads):
-        others = [j for j in range(n) if j not in (i, head - 1)]
+        far = head - 1 - i
+        others = [j for j in range(max(0, -far), min(n, n - far)) if sentence.heads[j] - 1 != j + far]
         if head and others:
             other = others[draw.integers(len(others))]
             yield (i, i + 1), (head - 1, head), ("arc",)
-            yield (i, i + 1), (other, other + 1), ("none",)
+            yield (other, other + 1), (other + far, other + far + 1), ("none",)
+
+
+def _ends(sentence: Any, seed: int) -> Iterator[Edge]:
+    """Each word with the first and the last of its sentence; which of these is its head is by lot, the word's own."""
+    n = len(sentence.words)
+    for i, word in enumerate(sentence.words[1:-1], start=1):
+        first = lot(word.lower(), seed) < 0.5
+        yield (i, i + 1), (0, 1), ("arc" if first else "none",)
+        yield (i, i + 1), (n - 1, n), ("none" if first else "arc",)
 
 
 def _directions(sentence: Any) -> Iterator[Edge]:
@@ -68,6 +79,9 @@ class Target(NamedTuple):
         gold: Gives the labelled spans of a sentence.
         spans: Of how many spans a label is, 1 or 2: a probe takes so many times as long.
         metric: What selectivity and the gains of layers are differences of: `accuracy`, or `f1` where spans have several labels.
+        kind: Of probe, where it takes another than the one that was asked for.
+        control: Its control task, which a probe can learn by heart and no encoder can know: `words`, every word has a label
+            by lot; `heads`, every word has the first or the last of its sentence as its head, by lot; empty where there is none.
     """
 
     title: str
@@ -75,6 +89,8 @@ class Target(NamedTuple):
     gold: Callable[[Any], Iterator[Edge]]
     spans: int = 1
     metric: str = "accuracy"
+    kind: str = ""
+    control: str = "words"
 
 
 EDGE_TARGETS = {
@@ -83,10 +99,15 @@ EDGE_TARGETS = {
     "number": Target("number", "number of the words that have one", _feature("Number")),
     "tense": Target("tense", "tense of the words that have one", _feature("Tense")),
     "relation": Target("relation", "relation of a word to its head, given both", _relations, spans=2),
-    "arc": Target("arc", "whether one of two words is the head of the other", _arcs, spans=2),
+    # that two words belong together is in neither alone: no probe that adds up what it reads of each can say it
+    "arc": Target(
+        "arc", "whether the second of two words is the head of the first, against two as far apart", _arcs, spans=2,
+        kind="bilinear", control="heads",
+    ),
     "direction": Target("direction", "on which side the head of a word is", _directions),
-    "spans": Target("spans", "the labels of an edge-probing file (.jsonl)", lambda sentence: iter(sentence.spans)),
-}
+    # hardly a span of several words comes twice: a label by lot could not be learned by heart
+    "spans": Target("spans", "the labels of an edge-probing file (.jsonl)", lambda sentence: iter(sentence.spans), control=""),
+}  # fmt: skip
 """Targets by name; the notebook's `targets` parameter, studies, their plan, the figures and the tests read this."""
 
 
@@ -142,19 +163,22 @@ class Labelled:
         return Labelled(self.labels, self.spans[mine], renumbered, self.gold[mine], words, self.skipped)
 
 
-def labelled(target: str, bank: Treebank, labels: Sequence[str] = ()) -> Labelled:
+def labelled(
+    target: str, bank: Treebank, labels: Sequence[str] = (), read: Callable[[Any], Iterator[Edge]] | None = None
+) -> Labelled:
     """Read the labelled spans of a split.
 
     Args:
         target: A name from EDGE_TARGETS.
         bank: Its sentences, with the rows of their states.
         labels: Those of training; without, this is training.
+        read: Gives the spans of a sentence in place of the target's own, as of its control task.
 
     Raises:
         ValueError: An unknown target; a corpus without this annotation, with one label only, or with labels of one span
             and of two.
     """
-    gold_of, description = named(target).gold, named(target).description
+    gold_of, description = read or named(target).gold, named(target).description
     found = [
         (number, start, edge)
         for number, (one, start) in enumerate(zip(bank.sentences, bank.rows, strict=True))
@@ -182,20 +206,34 @@ def labelled(target: str, bank: Treebank, labels: Sequence[str] = ()) -> Labelle
     return Labelled(known, spans, numbers, gold, words, bank.skipped | {"labels that training never saw": unknown})
 
 
-def control(of: Labelled, train: Labelled, seed: int) -> Labelled:
-    """Give every word a label by lot, always the same one: what a probe can learn by heart, and the encoder cannot know.
+def lot(word: str, seed: int) -> float:
+    """Draw a number in [0, 1) that hangs on a word alone: all splits and models draw the same."""
+    return zlib.crc32(f"{seed}/{word}".encode()) / 2**32
+
+
+def controls(target: str, given: Sequence[Labelled], banks: Sequence[Treebank], seed: int) -> list[Labelled]:
+    """Give the control task of a target on every split; nothing where it has none.
 
     Args:
-        of: The spans to be labelled.
-        train: Those of training, from whose labels the lot is drawn, each as often as it occurs.
-        seed: Of the lot.
+        target: A name from EDGE_TARGETS.
+        given: Its spans in every split, training first.
+        banks: The sentences of every split.
+        seed: Of the lots.
 
     Reference:
-        Hewitt and Liang 2019, section 2.
+        Hewitt and Liang 2019, section 2: single words by their type; heads by the type of the dependent (section 2.2, here
+        the first or the last word, and no arc from a word to itself).
     """
-    # a word's lot hangs on the word alone: all splits and models draw the same
-    lots = {word: zlib.crc32(f"{seed}/{word}".encode()) / 2**32 for word in set(of.words)}
-    drawn = np.array([lots[word] for word in of.words])
+    kind = named(target).control
+    if kind == "heads":
+        by_lot = functools.partial(_ends, seed=seed)
+        return [labelled(target, bank, given[0].labels, by_lot) for bank in banks]
+    return [_by_lot(one, given[0], seed) for one in given] if kind else []
+
+
+def _by_lot(of: Labelled, train: Labelled, seed: int) -> Labelled:
+    """Give every word a label of training by lot, each as often as it occurs there."""
+    drawn = np.array([lot(word, seed) for word in of.words])
     gold = train.gold[(drawn * len(train.gold)).astype(int)]
     return Labelled(of.labels, of.spans, of.sentence, gold, of.words, of.skipped)
 

@@ -77,7 +77,7 @@ class Treebank:
 
     @cached_property
     def lengths(self) -> Int[np.ndarray, " sentences"]:
-        return np.array([len(one.words) for one in self.sentences])
+        return np.array([len(one.words) for one in self.sentences], int)
 
 
 def treebank(sentences: Sequence, rows, *, punctuation: str = "upos", least: int = 2) -> Treebank:

@@ -115,7 +115,7 @@ class EdgeSetting(Strict):
     dev: str
     test: str
     targets: list[TargetName] = Field(default=["upos", "relation"], min_length=1)
-    probe: Literal["linear", "low-rank", "mlp"] = "linear"
+    probe: Literal["linear", "low-rank", "mlp", "bilinear"] = "linear"
     size: int = Field(default=64, ge=1)
     epochs: int = Field(default=5, ge=1)
     seed: int = Field(default=1, ge=0)
