@@ -6,7 +6,7 @@ It refuses a text with fewer words than asked for before an encoder starts. What
 import re
 import shlex
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +18,9 @@ CORPUS = "wiki[80]"
 """Sentences of Wikipedia that come with the clone: 2,167 words."""
 WORDS, RESAMPLES, SEED = 2000, 300, 1
 NAMES = ("base", "tuned")
+TAKEN = ("base", "untrained")  # names that a study has for models of its own
 METHODS = {"rsa": "RSA", "cka_debiased": "CKA, debiased"}
-LEAST = 4  # words, that a measure takes
+LEAST = 100  # words: fewer come of one sentence or two, of which there is no interval
 NOTABLE = 0.005  # below 1: a similarity above that is called unchanged
 EIGHTHS = "▏▎▍▌▋▊▉"
 FULL = "█"
@@ -63,7 +64,9 @@ def answer(
         OSError: Something that could not be fetched or read.
     """
     if words < LEAST:
-        raise ValueError(f"{words} words are too few to compare: at least {LEAST} are needed, {WORDS} are usual")
+        raise ValueError(
+            f"{words} words are too few to compare, with intervals: at least {LEAST} are needed, {WORDS} are usual"
+        )
     sides = [checkpoints.open(reference) for reference in (base, tuned)]
     shapes = [
         f"{name:5}  {side.reference}\n       {_shape(side.config)}" for name, side in zip(NAMES, sides, strict=True)
@@ -74,7 +77,7 @@ def answer(
     if sides[0].digests == sides[1].digests:
         yield _wrapped(
             [
-                "The two are the same file: equal weights, equal tokenizer. There is nothing to compare, every similarity is 1."
+                "The two are the same: equal weights, equal tokenizer. There is nothing to compare, every similarity is 1."
             ],
             width,
         )
@@ -92,20 +95,16 @@ def answer(
         layers=[matched.beside, matched.layers],
     )
     rows = similarity.compare([drawn], matched.layers, list(METHODS), RESAMPLES, matched.beside)
-    said = [*_unknown(read), *similarity.remarks(list(METHODS), matched), drawn.summary()]
-    said.append(f"in brackets: 95 % intervals, by {RESAMPLES} resamples of sentences or items")
-    yield _wrapped([f"{line[0].upper()}{line[1:]}." for line in said], width)
+    said = [f"{remark[0].upper()}{remark[1:]}." for remark in similarity.remarks(list(METHODS), matched)]
+    said += [f"Compared on {drawn.summary()}."]
+    said += [f"In brackets: 95 % intervals, by {RESAMPLES} resamples of sentences or items."]
+    yield _wrapped([*_unknown(read), *said], width)
 
     layers = _layers(rows, moved)
     yield "\n".join(table(layers))
     yield "\n".join(["RSA by layer, 1 for no change", *plot(layers, width, blocks)])
     yield _wrapped(summary(layers), width)
-    yield "\n".join(
-        [
-            "Probes, tasks and every layer with every other, as a book:",
-            f"  python -m bert_repro report --base {shlex.quote(base)} --tuned {shlex.quote(f'{_name(tuned)}={tuned}')}",
-        ]
-    )
+    yield "\n".join(further(base, tuned))
 
 
 def _shape(config: Config) -> str:
@@ -132,7 +131,7 @@ def _unknown(read: Sequence[states.HiddenStates]) -> list[str]:
     reports = zip(NAMES, (of_side.report for of_side in read), strict=True)
     shares = {name: report.unknown_pieces / max(report.pieces, 1) for name, report in reports}
     return [
-        f"warning: {share:.0%} of the wordpieces of the {name} encoder are unknown ones: is its tokenizer its own, and the text "
+        f"Warning: {share:.0%} of the wordpieces of the {name} encoder are unknown ones: is its tokenizer its own, and the text "
         "in a language that it knows?"
         for name, share in shares.items()
         if share > alignment.UNKNOWN
@@ -168,17 +167,19 @@ def _label(layer: Layer) -> str:
 def table(layers: Sequence[Layer]) -> list[str]:
     """Lay the numbers of all layers out, in lines of at most 60 characters."""
     weights = any(layer.moved is not None for layer in layers)
-    heads = [f"{title:22}" for title in METHODS.values()]
-    lines = [" ".join(["layer ", *heads, *(["weights"] if weights else [])]).rstrip()]
+    lines = [_line("layer", METHODS.values(), "weights" if weights else "")]
     for layer in layers:
-        cells = ["{:.3f} [{:.3f}, {:.3f}]".format(*layer.similar[method]) for method in METHODS]
-        change = [] if layer.moved is None else [_share(layer.moved)]
-        lines.append(" ".join([f"{_label(layer):>5} ", *(f"{cell:22}" for cell in cells), *change]).rstrip())
+        cells = ["{:z.3f} [{:z.3f}, {:z.3f}]".format(*layer.similar[method]) for method in METHODS]
+        lines.append(_line(_label(layer), cells, "" if layer.moved is None else _share(layer.moved)))
     if any(layer.beside != layer.number for layer in layers):
-        lines.append("layer: of the tuned encoder / of the base, where it is another")
+        lines.append("layer: of the tuned encoder / of the base, if it is another")
     if weights:
         lines.append("weights: norm of their change over their norm before")
     return lines
+
+
+def _line(label: str, cells: Iterable[str], change: str) -> str:
+    return f"{label:>5} {' '.join(f'{cell:23}' for cell in cells)}{change:>7}".rstrip()
 
 
 def _share(moved: float) -> str:
@@ -203,7 +204,7 @@ def plot(layers: Sequence[Layer], width: int, blocks: bool = True) -> list[str]:
         if blocks:
             whole, part = divmod(round(8 * share), 8)
             bar = FULL * whole + (EIGHTHS[part - 1] if part else "")
-        lines.append(f"{_label(layer):>5} {bar:{longest}} {value:.3f}")
+        lines.append(f"{_label(layer):>5} {bar:{longest}} {value:z.3f}")
     return lines
 
 
@@ -220,22 +221,31 @@ def summary(layers: Sequence[Layer]) -> list[str]:
     lost = {layer.number: 1 - layer.similar["rsa"][0] for layer in layers}
     largest = max(lost.values())
     if largest < NOTABLE:
-        said = [f"No layer changed by much: RSA is nowhere below {1 - largest:.3f}."]
+        said = [f"No layer changed by much: the lowest RSA is {1 - largest:.3f}."]
     else:
         most = [number for number, share in lost.items() if share >= largest / 2]
-        where = max(lost, key=lost.__getitem__)
-        said = [f"{_named(most)} changed most: RSA falls to {1 - largest:.3f}, at layer {where}."]
+        where = f", at layer {max(lost, key=lost.__getitem__)}" if len(most) > 1 else ""
+        said = [f"{_named(most)} changed most: RSA falls to {1 - largest:z.3f}{where}."]
     moved = {layer.number: layer.moved for layer in layers if layer.moved is not None}
     equal = [number for number, share in moved.items() if share == 0]
     if moved and len(equal) == len(moved):
         why = "" if largest < NOTABLE else ": what changed lies in tokenizer or config"
-        said.append(f"All weights are exactly equal{why}.")
+        said.append(f"All weights of the encoder are exactly equal{why}.")
     elif equal:
         said.append(f"The weights of {_named(equal).lower()} are exactly equal.")
     elif moved:
-        where = max(moved, key=lambda number: moved[number])
-        said.append(f"No layer has exactly the weights that it had; those of layer {where} moved most.")
+        most_moved = max(moved, key=moved.__getitem__)
+        said.append(f"No layer has exactly the weights that it had; those of layer {most_moved} moved most.")
     return said
+
+
+def further(base: str, tuned: str) -> list[str]:
+    """Say how to go on from here: the command, in two lines that a shell takes as they are."""
+    return [
+        "Probes, tasks and every layer with every other, as a book:",
+        f"  python -m bert_repro report --base {shlex.quote(base)} \\",
+        f"    --tuned {shlex.quote(f'{_name(tuned)}={tuned}')}",
+    ]
 
 
 def _named(layers: Sequence[int]) -> str:
@@ -256,7 +266,7 @@ def _named(layers: Sequence[int]) -> str:
 def _name(reference: str) -> str:
     """Make a name for a checkpoint of its reference, as `own.Own` takes it: small letters, digits, hyphens, a letter first."""
     name = re.sub(r"[^a-z0-9]+", "-", Path(reference.partition("@")[0]).name.lower()).lstrip("-0123456789").rstrip("-")
-    return name if name and name != "base" else "tuned"
+    return "tuned" if name in ("", *TAKEN) else name
 
 
 def _wrapped(sentences: Sequence[str], width: int) -> str:
