@@ -129,7 +129,8 @@ def test_a_treebank_of_ones_own_stands_wherever_that_of_the_study_did(treebank):
     )  # as many as there are, fewer than were to be drawn
     assert brought.edge_probe.train == train and brought.similarity.classes_corpus == dev
     assert dev in brought.similarity.corpora and f"wiki~{dev}" in brought.similarity.corpora
-    assert not any("ewt" in text for text in brought.corpora())
+    assert not any("ewt" in text or "pud" in text for text in brought.corpora())
+    assert probe.further == [] != loaded(base="tiny", tuned=["a=a"]).structural_probe.further
     three = loaded(base="tiny", tuned=["a=a"], treebank=[train, dev, test])
     assert three.structural_probe == probe
 

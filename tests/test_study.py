@@ -403,3 +403,10 @@ def test_a_folder_is_made_once_and_whole_or_not_at_all(tmp_path):
     assert files.made_once(tmp_path / "x", lambda partial: (partial / "whole").touch()) == tmp_path / "x"
     files.made_once(tmp_path / "x", half)
     assert [p.name for p in (tmp_path / "x").iterdir()] == ["whole"]
+
+
+def test_states_of_further_treebanks_are_computed_and_probes_are_told_of_them(tmp_path):
+    probe = SMALL["structural_probe"] | {"further": ["f[20]"]}
+    made = {run.name: run.parameters for run in study.runs(study.load(write(tmp_path, structural_probe=probe)))}
+    assert "f[20]" in made["states-base"]["corpora"]
+    assert made["structural_probe-untrained"]["further"] == ["f[20]"]

@@ -9,7 +9,7 @@ Reference:
 
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -20,9 +20,9 @@ from bert_repro.probes.spans import Labelled
 from bert_repro.results import intervals
 
 BLOCKS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.25, 12.5, 25, 50, 100)  # percent of the sentences, where training is split
-PLATEAU = {"updates": 50, "epochs": 100, "patience": 5, "tolerance": 1e-3}
-"""Of every block: least updates between two looks at dev, most looks, and after how many of them that gain less than so many
-nats a label training ends."""
+PLATEAU: dict[str, Any] = {"updates": 20, "epochs": 100, "patience": 3, "tolerance": 1e-3, "learning_rate": 1e-2}
+"""Of every block: least updates between two looks at dev, most looks, after how many of them that gain less than so many nats a
+label training ends, and the rate at its start, ten times that of other probes as it falls until there is nothing to gain."""
 
 
 class Code(NamedTuple):
@@ -99,7 +99,7 @@ def online_code(
         read = probe.read(sent, train_states)
         bits[:, block] = by_sentence(read.bits, read.sentence)
     if unfinished:
-        told = f"{label}: after {', '.join(unfinished)} sentences dev still gained in epoch {PLATEAU['epochs']:.0f}"
+        told = f"{label}: after {', '.join(unfinished)} sentences dev still gained in epoch {PLATEAU['epochs']}"
         warnings.warn(f"{told}: this code is longer than it need be", stacklevel=2)
     return Code(bits, uniform)
 

@@ -3,7 +3,7 @@
 It refuses what the probes refuse.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,6 +64,11 @@ class Labels(NamedTuple):
 def kept(dev_loss: np.ndarray) -> Losses:
     """Give dev losses as they are kept beside a table, `epochs layers`."""
     return [[None if np.isnan(value) else round(float(value), 6) for value in epoch] for epoch in dev_loss]
+
+
+def dev_losses(measured: Mapping[str, Measured | Labels]) -> Rows:
+    """Give what `tables.artefacts` takes: the dev losses of every probe, by target."""
+    return [{"kind": "dev loss", "key": target, "content": one.dev_loss} for target, one in measured.items()]
 
 
 def baselines(targets: Sequence[str], splits: Sequence[Split], resamples: int) -> Rows:

@@ -17,6 +17,7 @@ from bert_repro.files import ROOT
 
 TEMPLATE = ROOT / "studies" / "checkpoints.yaml"
 SPLITS = ("train", "dev", "test")
+PROBES = ("structural_probe", "edge_probe")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class Own:
         content["banner"] = self._banner(file, base, given)
         masked = (content.get("scored_on") or {}).get("masked_words", "")
         content = _replaced(content, self._texts(content))
+        if self.treebank:  # of another language, or of other rules
+            content |= {name: probe | {"further": []} for name in PROBES if (probe := content.get(name))}
         if self.text and content.get("scored_on", {}).get("masked_words", masked) != masked:
             content["scored_on"]["masked_words"] = _documents(content["scored_on"]["masked_words"])
         return _without_others(content) if models and not content.get("tasks") else content
@@ -225,8 +228,13 @@ def _without_others(content: dict[str, Any]) -> dict[str, Any]:
     from bert_repro.finetune.tasks import TASKS
 
     here = {model.get("task") or task_of(model["name"]) for model in content["models"]}
-    probes = [content.get(probe) or {} for probe in ("structural_probe", "edge_probe")]
-    kept = {Reference.parse(probe[split]).name for probe in probes for split in SPLITS if split in probe}
+    probes = [content.get(probe) or {} for probe in PROBES]
+    read = [
+        text
+        for probe in probes
+        for text in [*(probe[split] for split in SPLITS if split in probe), *probe.get("further", [])]
+    ]
+    kept = {Reference.parse(text).name for text in read}
     kept |= {corpus for task in here & TASKS.keys() for corpus in TASKS[task].own}
     others = {corpus for about in TASKS.values() for corpus in about.own} - kept
 

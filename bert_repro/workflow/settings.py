@@ -87,12 +87,18 @@ class SimilaritySetting(Strict):
         return self
 
 
-class ProbeSetting(Strict):
-    """The treebank and size of the structural probes."""
+class Treebanks(Strict):
+    """What probes learn from, stop by and are tested on."""
 
     train: str
     dev: str
     test: str
+    further: list[str] = []  # tested on as well: syntax that neither tuning nor probing has seen
+
+
+class ProbeSetting(Treebanks):
+    """The size of the structural probes."""
+
     rank: int = Field(default=128, ge=1)
     more_ranks: list[Annotated[int, Field(ge=1)]] = []  # for the base encoder alone
     epochs: int = Field(default=10, ge=1)
@@ -108,12 +114,9 @@ class ProbeSetting(Strict):
         return self
 
 
-class EdgeSetting(Strict):
+class EdgeSetting(Treebanks):
     """What edge probes read off, and how; mixes and description lengths are measured for first seeds and untuned encoders."""
 
-    train: str
-    dev: str
-    test: str
     targets: list[TargetName] = Field(default=["upos", "relation"], min_length=1)
     probe: Literal["linear", "low-rank", "mlp", "bilinear"] = "linear"
     size: int = Field(default=64, ge=1)

@@ -105,7 +105,7 @@ class Study(Strict):
         similar = self.similarity
         named = [similar.classes_corpus, similar.lengths_of, *similar.as_long]
         for probe in (self.structural_probe, self.edge_probe):
-            named += [probe.train, probe.dev, probe.test] if probe else []
+            named += [probe.train, probe.dev, probe.test, *probe.further] if probe else []
         return list(dict.fromkeys(one for one in [*similar.corpora, *named] if one))
 
 
