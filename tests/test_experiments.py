@@ -1,10 +1,13 @@
 """What the probe notebooks measure: every score with its controls, on every split but the first."""
 
+import dataclasses
+from collections import Counter
+
 import numpy as np
 import pytest
 from planted import States, bank_of, corpus
 
-from bert_repro.probes import description_length, experiments, scores, spans
+from bert_repro.probes import description_length, edge, experiments, phenomena, scores, spans
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +139,121 @@ def test_what_has_no_control_task_has_no_selectivity(splits, brief, monkeypatch)
         ("online code", "kbits"),
         ("online code", "compression"),
     }
+
+
+# ---- by phenomenon
+
+
+def naive_classes(bank, train):
+    """Name the classes of every word, by its row."""
+    times = [word.lower() for one in train.sentences for word in one.words]
+    named = {}
+    for start, one in zip(bank.rows, bank.sentences, strict=True):
+        for i, word in enumerate(one.words):
+            often, head = times.count(word.lower()), one.heads[i]
+            named[start + i] = {f"frequency: {'0' if not often else '1 to 9' if often < 10 else '10 to 99' if often < 100 else '100 and more'}"}  # fmt: skip
+            if head:
+                far = abs(head - 1 - i)
+                named[start + i] |= {
+                    f"relation: {one.relations[i].split(':')[0]}",
+                    f"arc length: {far if far < 3 else '3 to 5' if far < 6 else '6 and more'}",
+                    "direction: head before" if head - 1 < i else "direction: head behind",
+                }
+    return named
+
+
+@pytest.fixture(scope="module")
+def sorted_banks():
+    draw = np.random.default_rng(3)
+    words, relations = [f"W{n}" for n in range(40)], ["nsubj", "nsubj:pass", "obj", "vocative"]
+    chances, made = 0.8 ** np.arange(40), []
+    for count in (300, 80):
+        sentences = [
+            dataclasses.replace(
+                one,
+                words=tuple(draw.choice(words, len(one.words), p=chances / chances.sum())),
+                relations=tuple("root" if not head else str(draw.choice(relations, p=[0.4, 0.2, 0.38, 0.02])) for head in one.heads),
+            )
+            for one in corpus(count, (5, 12), seed=count)
+        ]  # fmt: skip
+        made.append(bank_of(sentences))
+    return made
+
+
+def test_classes_of_words_are_those_of_a_plain_reading(sorted_banks):
+    train, bank = sorted_banks
+    masks, seldom = phenomena.classes(bank, train)
+    named = naive_classes(bank, train)
+    counts = Counter(name for names in named.values() for name in names)
+    assert masks.keys() == {name for name, count in counts.items() if count >= phenomena.LEAST}
+    assert seldom == {name: count for name, count in counts.items() if count < phenomena.LEAST}
+    assert "relation: vocative" in seldom and "relation: nsubj" in masks and "relation: root" not in counts
+    for name, mask in masks.items():
+        assert set(np.flatnonzero(mask)) == {row for row, names in named.items() if name in names}
+    assert [name for name in masks if name.startswith("relation")] == ["relation: nsubj", "relation: obj"]  # most first
+
+
+def test_edges_by_class_of_their_dependents_add_up(sorted_banks):
+    train, bank = sorted_banks
+    masks = phenomena.classes(bank, train).masks
+    draw = np.random.default_rng(0)
+    predicted = [draw.random((2, n, n)) + np.abs(np.subtract.outer(range(n), range(n))) for n in bank.lengths]
+    whole, _, *apart = scores.score_distances(bank, iter(predicted), masks)
+    by_name = {one.of: one for one in apart}
+    assert by_name.keys() == masks.keys() and {one.metric for one in apart} == {"uuas"}
+    bridges = whole.all.sum() - sum(by_name[f"direction: head {side}"].all.sum() for side in ("before", "behind"))
+    assert 0 < bridges < 0.2 * whole.all.sum()  # edges over punctuation left out are no arcs, and in no class
+    for one in apart:
+        naive = np.zeros((3, len(bank.rows)))
+        for n, (start, sentence, punctuation, of_sentence) in enumerate(
+            zip(bank.rows, bank.sentences, bank.punctuation, predicted, strict=True)
+        ):
+            kept = np.flatnonzero(~punctuation)
+            gold = scores.spanning_tree(bank.distances[n][np.ix_(kept, kept)])
+            trees = [scores.spanning_tree(layer[np.ix_(kept, kept)]) for layer in of_sentence]
+            for first, second in gold:
+                at = [i for i in (first, second) if sentence.heads[kept[i]] - 1 in (kept[first], kept[second])]
+                if at and masks[one.of][start + kept[at[0]]]:
+                    naive[:, n] += [1, *((first, second) in tree for tree in trees)]
+        assert np.array_equal(one.all, naive[0]) and np.array_equal(one.right, naive[1:])
+
+
+def test_a_chain_finds_all_arcs_between_neighbours_and_no_other():
+    bank = bank_of(corpus(60, (5, 12), seed=1, punctuation=0))
+    chain = [np.abs(np.subtract.outer(range(n), range(n)))[None].astype(float) for n in bank.lengths]
+    found = {one.of: one.right.sum() / one.all.sum() for one in scores.score_distances(bank, iter(chain), phenomena.classes(bank, bank).masks)}  # fmt: skip
+    assert found["arc length: 1"] == 1 and found["arc length: 2"] == found["arc length: 3 to 5"] == 0
+
+
+def test_scores_of_single_layers_are_taken_apart_by_phenomenon(splits, monkeypatch):
+    monkeypatch.setattr(phenomena, "LEAST", 5)
+    setting = {"resamples": 100, "label": "", "epochs": 2, "apart": True}
+    shaped = {"ranks": [4, 2], "seeds": [1, 2], "shown": 0}
+    found = experiments.structural_probes("distance", splits, [0, 2], **shaped, **setting).rows
+    apart = [row for row in found if "rows" in row]
+    masks = phenomena.classes(splits[2].bank, splits[0].bank).masks
+    assert {row["rows"] for row in apart} == masks.keys() and len(apart) == 2 * len(masks)
+    assert {(row["probe"], row["method"], row["split"], row["probe_seed"]) for row in apart} == {("structural, by phenomenon", "rank 4", "test", 1)}  # fmt: skip
+    assert not any(
+        "rows" in row for row in experiments.structural_probes("depth", splits, [0], **shaped, **setting).rows
+    )
+    given = experiments.labels("upos", splits)
+    rows = experiments.edge_probes("upos", given, splits, [0, 2], mixed=False, coded=False, **setting).rows
+    probe = edge.EdgeProbe([0, 2], epochs=2)
+    probe.fit(given[0], splits[0].states, given[1], splits[1].states)
+    right = probe.read(given[2], splits[2].states).hits
+    for row in (row for row in rows if "rows" in row):
+        chosen = masks[row["rows"]][given[2].spans[:, 0, 0]]
+        assert row["method"] == "single layer, by phenomenon" and row["n"] == chosen.sum()
+        assert row["value"] == pytest.approx(right[[0, 2].index(row["layer"])][chosen].mean())
+    assert {row["rows"] for row in rows if "rows" in row} == masks.keys()
+    arcs = experiments.edge_probes(
+        "arc", experiments.labels("arc", splits), splits, [0], mixed=False, coded=False, **setting
+    )
+    assert not any("rows" in row for row in arcs.rows)  # of two words, none of which is the item
+
+
+def test_what_occurs_too_seldom_is_said(splits):
+    told = experiments.seldom(splits)
+    assert len(told) == 1 and told[0].startswith("trees, test: fewer than 50 words of ")
+    assert "arc length: 6 and more (" in told[0]

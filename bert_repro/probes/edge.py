@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_array
 from scipy.special import expit, log_expit, log_softmax
 
@@ -44,7 +44,14 @@ class Read(NamedTuple):
     bits: Float[np.ndarray, "layers items"]  # 0 for a label that training never saw
     sentence: Int[np.ndarray, " items"]
 
-    def rows(self, layers: Sequence[int | None], several: bool, key: str, resamples: int) -> list[dict[str, object]]:
+    def rows(
+        self,
+        layers: Sequence[int | None],
+        several: bool,
+        key: str,
+        resamples: int,
+        chosen: Bool[np.ndarray, " items"] | None = None,
+    ) -> list[dict[str, object]]:
         """Give table rows, with intervals by resampling sentences.
 
         Args:
@@ -53,16 +60,18 @@ class Read(NamedTuple):
                 span's labels and no other. With one label each, the two are the same number.
             key: What the sentences are of, see `intervals.draws`.
             resamples: Bootstrap resamples.
+            chosen: Which items count; all by default.
         """
+        chosen = np.ones(len(self.due), bool) if chosen is None else chosen
         right = (self.hits == self.said) & (self.hits == self.due)
-        counts = {"accuracy": (right, np.ones(len(self.due)))}
+        counts = {"accuracy": (right & chosen, chosen)}
         if several:
-            counts["f1"] = 2 * self.hits, self.said + self.due
+            counts["f1"] = 2 * self.hits * chosen, (self.said + self.due) * chosen
         weights = intervals.draws(key, int(self.sentence[-1]) + 1, resamples)
         rows: list[dict[str, object]] = []
         for metric, (found, of) in counts.items():
             value, drawn = intervals.ratio(by_sentence(found, self.sentence), by_sentence(of, self.sentence), weights)
-            about: dict[str, object] = {"metric": metric, "n": len(self.due)}
+            about: dict[str, object] = {"metric": metric, "n": int(chosen.sum())}
             rows += [
                 about | ({} if n is None else {"layer": n}) | intervals.row(value[i], drawn[i], weights.shape[1])
                 for i, n in enumerate(layers)

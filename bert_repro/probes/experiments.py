@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bert_repro.probes import States, Stored, description_length, edge, spans, structural
+from bert_repro.probes import States, Stored, description_length, edge, phenomena, spans, structural
 from bert_repro.probes import scores as probe_scores
 from bert_repro.probes.treebank import Treebank, treebank
 from bert_repro.results import intervals
@@ -17,6 +17,7 @@ Rows = list[dict[str, Any]]
 Losses = list[list[float | None]]
 """On dev, of every epoch and layer; None where a layer had stopped."""
 MIX = "mix of the layers up to this one"
+APART = "by phenomenon"
 
 
 class Split(NamedTuple):
@@ -66,6 +67,16 @@ def kept(dev_loss: np.ndarray) -> Losses:
     return [[None if np.isnan(value) else round(float(value), 6) for value in epoch] for epoch in dev_loss]
 
 
+def seldom(splits: Sequence[Split]) -> list[str]:
+    """Say which phenomena are not scored apart, on what nothing was chosen by, as they occur too seldom."""
+    return [
+        f"{part.about['corpus']}, {part.about['split']}: fewer than {phenomena.LEAST} words of "
+        + ", ".join(f"{name} ({count})" for name, count in rare.items())
+        for part in splits[2:]
+        if (rare := phenomena.classes(part.bank, splits[0].bank).seldom)
+    ]
+
+
 def dev_losses(measured: Mapping[str, Measured | Labels]) -> Rows:
     """Give what `tables.artefacts` takes: the dev losses of every probe, by target."""
     return [{"kind": "dev loss", "key": target, "content": one.dev_loss} for target, one in measured.items()]
@@ -94,6 +105,7 @@ def structural_probes(
     shown: int,
     resamples: int,
     label: str,
+    apart: bool = False,
 ) -> Measured:
     """Train structural probes on the first split, stop them by the second, and score them on all but the first.
 
@@ -107,6 +119,7 @@ def structural_probes(
         shown: Sentences of test, the first of 6 to 12 words, whose trees are decoded.
         resamples: Bootstrap resamples.
         label: Shown beside the progress bars.
+        apart: Whether edges are also scored by phenomenon, with the first rank and seed, on what nothing was chosen by.
     """
     train, dev, test, *further = splits
     few = test.bank.of([n for n, length in enumerate(test.bank.lengths) if 6 <= length <= 12][:shown])
@@ -118,11 +131,16 @@ def structural_probes(
         fitted = probe.fit(train.bank, train.states, dev.bank, dev.states, label=label)
         kind = "structural" if rank == ranks[0] else "structural, rank sweep"
         about = {"target": target, "probe": kind, "probe_seed": seed, "method": f"rank {rank}"}
+        begun = (rank, seed) == (ranks[0], seeds[0])
         for part in (dev, test, *further):
-            for one in probe.target.score(part.bank, probe.predict(part.bank, part.states)):
-                rows += [row | about | part.about for row in one.rows(layers, part.key, resamples)]
+            of = {}
+            if apart and begun and part is not dev and probe.target.axes == 2:
+                of = {"classes": phenomena.classes(part.bank, train.bank).masks}
+            for one in probe.target.score(part.bank, probe.predict(part.bank, part.states), **of):
+                kind_of = {"probe": f"{kind}, {APART}"} if one.of else {}
+                rows += [row | about | kind_of | part.about for row in one.rows(layers, part.key, resamples)]
         losses[f"rank {rank}, seed {seed}"] = kept(fitted.dev_loss)
-        if (rank, seed) == (ranks[0], seeds[0]):
+        if begun:
             trees = list(probe_scores.trees(few, probe.project(few, test.states))) if probe.target.axes == 2 else []
     return Measured(rows, losses, trees)
 
@@ -154,6 +172,7 @@ def edge_probes(
     coded: bool,
     resamples: int,
     label: str,
+    apart: bool = False,
     **options: Any,
 ) -> Labels:
     """Probe single layers with their control task, and, where wanted, mixes of layers and description lengths.
@@ -167,6 +186,7 @@ def edge_probes(
         coded: Whether to measure description lengths.
         resamples: Bootstrap resamples.
         label: Shown beside the progress bars.
+        apart: Whether labels of words are also scored by phenomenon, on what nothing was chosen by.
         options: Of `edge.EdgeProbe`; the target may ask for another kind.
     """
     asked = spans.named(target)
@@ -183,7 +203,16 @@ def edge_probes(
         tested = zip(labels[1:], splits[1:], strict=True)
         return probe, [probe.read(one, s.states).rows(layers, one.several, s.key, resamples) for one, s in tested]
 
-    single = scored("single layer", given)[1]
+    probe, single = scored("single layer", given)
+    for one, split in zip(given[2:], splits[2:], strict=True) if apart and asked.control == "words" else ():
+        read, here = probe.read(one, split.states), about | split.about | {"method": f"single layer, {APART}"}
+        for name, mask in phenomena.classes(split.bank, splits[0].bank).masks.items():
+            chosen = mask[one.spans[:, 0, 0]]
+            rows += [
+                row | here | {"rows": name}
+                for row in read.rows(layers, False, split.key, resamples, chosen)
+                if chosen.any()
+            ]
     lots = scored("control task", by_lot)[1] if by_lot else [[] for _ in single]
     for real, other, split in zip(single, lots, splits[1:], strict=True):
         here = about | split.about

@@ -7,10 +7,11 @@ Reference:
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Real
+from jaxtyping import Bool, Float, Int, Real
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.stats import rankdata, spearmanr
 
@@ -29,6 +30,7 @@ class Scores(NamedTuple):
     right: Float[np.ndarray, "layers sentences"]
     all: Float[np.ndarray, " sentences"]
     lengths: Int[np.ndarray, " sentences"] | None = None  # where the metric is a mean over lengths
+    of: str = ""  # a class of words, where it is of that alone
 
     def rows(self, layers: Sequence[int | None], key: str, resamples: int) -> list[dict[str, object]]:
         """Give a table row a layer, with its interval by resampling sentences.
@@ -52,6 +54,7 @@ class Scores(NamedTuple):
         else:
             value, drawn = self._mean_over_lengths(self.lengths, weights)
         about: dict[str, object] = {"metric": self.metric, "n": int(self.all[counted].sum())}
+        about |= {"rows": self.of} if self.of else {}
         return [
             ({} if layer is None else {"layer": layer}) | about | intervals.row(value[i], drawn[i], len(self.all))
             for i, layer in enumerate(layers)
@@ -69,8 +72,15 @@ class Scores(NamedTuple):
         return np.mean(values, axis=0), np.mean(draws, axis=0)
 
 
-def score_distances(bank: Treebank, predictions: Predictions) -> list[Scores]:
+def score_distances(
+    bank: Treebank, predictions: Predictions, classes: Mapping[str, Bool[np.ndarray, " rows"]] = MappingProxyType({})
+) -> list[Scores]:
     """Compare predicted with tree distances.
+
+    Args:
+        bank: The sentences.
+        predictions: Of each, `layers words words`.
+        classes: Of words, by name: which rows of the states they are. UUAS is then also of the edges whose dependent is one.
 
     Returns:
         UUAS: the share of the edges of the gold tree that are in the minimum spanning tree of the predictions, punctuation
@@ -78,16 +88,40 @@ def score_distances(bank: Treebank, predictions: Predictions) -> list[Scores]:
         averaged over the words of all sentences of a length, then over lengths.
     """
     right, edges, spearman = [], [], []
-    for gold, punctuation, predicted in zip(bank.distances, bank.punctuation, predictions, strict=True):
+    counts = np.zeros((len(classes), len(bank.rows)))
+    hits: dict[str, list[np.ndarray]] = {name: [] for name in classes}
+    for n, (gold, punctuation, predicted) in enumerate(zip(bank.distances, bank.punctuation, predictions, strict=True)):
         kept = np.flatnonzero(~punctuation)
-        expected = spanning_tree(gold[np.ix_(kept, kept)])
+        expected = sorted(spanning_tree(gold[np.ix_(kept, kept)]))
+        decoded = [spanning_tree(one[np.ix_(kept, kept)]) for one in predicted]
+        found = np.array([[edge in tree for edge in expected] for tree in decoded], float).reshape(len(decoded), -1)
         edges.append(len(expected))
-        right.append([len(expected & spanning_tree(one[np.ix_(kept, kept)])) for one in predicted])
+        right.append(found.sum(1))
         spearman.append(_spearman(predicted, gold).sum(-1))
+        if classes:
+            at, arcs = _dependents(bank.sentences[n].heads, kept, expected)
+            for number, (name, mask) in enumerate(classes.items()):
+                mine = arcs & mask[bank.rows[n] + at]
+                counts[number, n] = mine.sum()
+                hits[name].append(found @ mine)
     return [
         Scores("uuas", np.array(right, float).T, np.array(edges, float)),
         Scores("dspr", np.array(spearman).T, bank.lengths.astype(float), bank.lengths),
+        *(
+            Scores("uuas", np.array(hits[name]).T, count, of=name)
+            for name, count in zip(classes, counts, strict=True)
+            if count.any()
+        ),
     ]
+
+
+def _dependents(
+    heads: Sequence[int], kept: Int[np.ndarray, " kept"], edges: Sequence[tuple[int, int]]
+) -> tuple[Int[np.ndarray, " edges"], Bool[np.ndarray, " edges"]]:
+    """Give the dependent of every edge, and whether it is an arc: one that bridges punctuation left out is none."""
+    first, second = kept[np.array(edges, int).reshape(-1, 2)].T
+    above = np.array(heads) - 1
+    return np.where(above[first] == second, first, second), (above[first] == second) | (above[second] == first)
 
 
 def score_depths(bank: Treebank, predictions: Predictions) -> list[Scores]:

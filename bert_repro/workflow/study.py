@@ -214,6 +214,10 @@ class _Steps:
         firsts = {model.tuned["task"]: name for name, model in reversed(self.given.items())}
         return [*(f"{task.task}-{task.seeds[0]}" for task in self.study.tasks), *reversed(firsts.values())]
 
+    def shown_in_full(self, name: str) -> bool:
+        """Tell a model of which everything is measured from further seeds."""
+        return name not in self.tuned or name in self.first_seeds
+
     def checkpoint(self, model: str) -> str:
         known = {"base": self.study.base, "untrained": f"untrained:{self.study.base}"}
         known |= {name: given.checkpoint for name, given in self.given.items()}
@@ -311,10 +315,11 @@ class _Steps:
         for name in self.models:
             seed, *others = asked.seeds + (asked.more_seeds if name == "base" else [])
             setting = asked.model_dump(exclude={"seeds", "more_seeds", "more_ranks"})
+            setting |= {} if self.shown_in_full(name) else {"phenomena": False}
             ranks = asked.more_ranks if name == "base" else []
             yield self.probe("structural_probe", name, setting | {"seeds": [seed], "more_ranks": ranks})
             for other in others:
-                alone = {"seeds": [other], "more_ranks": [], "shown": 0}
+                alone = {"seeds": [other], "more_ranks": [], "shown": 0, "phenomena": False}
                 yield self.probe("structural_probe", name, setting | alone, other)
 
     def edge_probes(self) -> Iterator[Run]:
@@ -322,8 +327,8 @@ class _Steps:
         if self.study.edge_probe is None:
             return
         for name in self.models:
-            further = name in set(self.tuned) - set(self.first_seeds)
-            scores_alone = {"description": False, "mixed": False} if further else {}
+            alone = {"description": False, "mixed": False, "phenomena": False}
+            scores_alone = {} if self.shown_in_full(name) else alone
             yield self.probe("edge_probe", name, self.study.edge_probe.model_dump() | scores_alone)
 
     def probe(self, notebook: str, name: str, setting: dict[str, Any], seed: int | None = None) -> Run:
