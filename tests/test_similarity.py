@@ -763,11 +763,29 @@ def test_classes_of_rows_are_those_of_the_drawn_sentences(of):
     assert list(part.index) == list(rows.index[expected])
 
 
+def test_words_are_sorted_by_how_often_the_whole_text_has_them():
+    forms = ["Dog", "dog", "cat", *["the"] * 9, "The", *["a"] * 5]
+    rows = word_rows((6,) * 8)
+    ordinary = ~rows["special"]
+    rows.loc[ordinary, "form"] = [*forms, *(f"only{n}" for n in range(48 - len(forms)))]
+    kinds = ("once", "sometimes", "often")
+    found = {of: sorted(rows.loc[similarity.draw(rows, 48, 1, of), "form"].str.lower()) for of in kinds}
+    assert found["often"] == ["the"] * 10 and found["sometimes"] == [*["a"] * 5, "dog", "dog"]
+    assert found["once"][0] == "cat" and sum(map(len, found.values())) == 48
+    (drawn,) = set(rows.loc[similarity.draw(rows, 6, 3), "sentence"])
+    few = rows.loc[similarity.draw(rows, 6, 3, "once" if drawn > 3 else "often"), "sentence"]
+    assert set(few) == {drawn}  # how often is a matter of the whole text, not of the sentence that was drawn
+
+
 def test_a_class_without_words_is_refused_with_those_there_are():
     with pytest.raises(
         ValueError, match=r"no word of this corpus is of the class 'ADP': .* \['\[CLS\]', .*'content', .*'NOUN'"
     ):
         similarity.draw(word_rows(), 10, 1, "ADP")
+    with pytest.raises(
+        ValueError, match="no word of this corpus is of the class 'once': .*'once', 'sometimes', 'often'"
+    ):
+        similarity.draw(word_rows((6,) * 4), 10, 1, "once")
     with pytest.raises(ValueError, match="'content': .* parts of speech are known of treebanks alone"):
         similarity.draw(word_rows().assign(upos=""), 10, 1, "content")
 

@@ -3,6 +3,7 @@
 It refuses more words than there are, classes of words that a corpus does not tell apart, and two stores of different texts.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -19,6 +20,8 @@ FUNCTION = ("ADP", "AUX", "CCONJ", "DET", "NUM", "PART", "PRON", "SCONJ")
 """Open and closed classes of Universal Dependencies."""
 SPECIAL = ("[CLS]", "[SEP]")
 CLASSES = {"content": CONTENT, "function": FUNCTION, "punctuation": ("PUNCT",)}
+FREQUENCY = {"once": (1, 1), "sometimes": (2, 9), "often": (10, math.inf)}
+"""How often a text has a word, its case left aside, from and to: classes that any corpus tells apart."""
 
 
 @runtime_checkable
@@ -163,7 +166,8 @@ def draw(
         seed: Of the draw.
         of: What is taken of the drawn sentences: `words`, which leaves special tokens out; the special token `[CLS]` or
             `[SEP]`, in families that call them otherwise the first one and the others; `content`, `function` or
-            `punctuation`; or a tag of Universal Dependencies such as `NOUN`.
+            `punctuation`; a tag of Universal Dependencies such as `NOUN`; or words that the whole corpus has `once`,
+            `sometimes` (2 to 9 times) or `often`.
         part: Of the draws that follow one another without a sentence in common, which one; the first is 0. A later one has
             fewer words where the corpus ends.
         units: Least sentences, or items such as questions with their passages: where fewer hold the words, so many are drawn,
@@ -262,10 +266,18 @@ def _of_class(rows: pd.DataFrame, of: str) -> pd.Series:
         return special & (rows["form"] == of)
     if of in SPECIAL and special.any():  # which other families call otherwise
         return special & (rows["sentence"].duplicated() == (of == "[SEP]"))
-    tags = CLASSES.get(of, (of,))
-    found = ~special & rows["upos"].isin(tags)
+    if of in FREQUENCY:
+        forms = rows["form"].str.lower()
+        found = ~special & forms.map(forms[~special].value_counts()).between(*FREQUENCY[of])
+    else:
+        found = ~special & rows["upos"].isin(CLASSES.get(of, (of,)))
     if not found.any():
-        known = [*sorted(set(rows["form"][special])), *CLASSES, *sorted(set(rows["upos"][~special].dropna()) - {""})]
+        known = [
+            *sorted(set(rows["form"][special])),
+            *CLASSES,
+            *FREQUENCY,
+            *sorted(set(rows["upos"][~special].dropna()) - {""}),
+        ]
         raise ValueError(
             f"no word of this corpus is of the class {of!r}: expected words or one of {known}; parts of speech are known "
             "of treebanks alone"
