@@ -38,7 +38,7 @@ class Labels:
 
     target: str
     names: tuple[str, ...]
-    gold: list[Int[np.ndarray, " words"]]
+    gold: list[np.ndarray]
     left_out: dict[str, int]
 
 
@@ -159,6 +159,11 @@ class Eraser:
     write: Float[np.ndarray, "hidden rank"]
     read: Float[np.ndarray, "hidden rank"]
     share: float
+
+    @classmethod
+    def nothing(cls, hidden: int) -> "Eraser":
+        """Make one that erases nothing, of rank 0."""
+        return cls(np.zeros(hidden), np.zeros((hidden, 0)), np.zeros((hidden, 0)), 0.0)
 
     @property
     def rank(self) -> int:
