@@ -7,7 +7,7 @@ Reference:
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -86,13 +86,48 @@ class Block(layers.Layer):
         return ops.reshape(x, shape), attention
 
 
-def build(config: Config, weights: Mapping[str, np.ndarray] | None = None, attention: bool = False) -> keras.Model:
+class Room(NamedTuple):
+    """Room behind every layer for a projection that takes something off the states of words."""
+
+    rank: int  # of the projection, at most
+    special: tuple[int, ...]  # tokens that are no words
+
+
+class Erasure(layers.Layer):
+    """Takes a projection off the states of words: x becomes x - write (readᵀ (x - mean)).
+
+    Special tokens and padding stay as they are. All weights begin as 0, so that nothing is taken, to the last bit.
+    """
+
+    def __init__(self, config: Config, room: Room, **options: Any):
+        super().__init__(trainable=False, **options)
+        self.special = room.special
+        shapes = {"mean": (config.hidden_size,)} | dict.fromkeys(("write", "read"), (config.hidden_size, room.rank))
+        self.mean, self.write, self.read = (
+            self.add_weight(shape, "zeros", name=name, trainable=False) for name, shape in shapes.items()
+        )
+
+    def call(self, x, token_ids, mask):
+        words = mask
+        for token in self.special:
+            words = words * ops.cast(token_ids != token, words.dtype)
+        taken = ops.matmul(ops.matmul(x - self.mean, self.read), ops.transpose(self.write))
+        return x - ops.cast(words, x.dtype)[..., None] * taken
+
+
+def build(
+    config: Config,
+    weights: Mapping[str, np.ndarray] | None = None,
+    attention: bool = False,
+    room: Room | None = None,
+) -> keras.Model:
     """Build the encoder.
 
     Args:
         config: Its shape.
         weights: A checkpoint's arrays (`Checkpoint.weights`); without them the layers keep their initial draw.
         attention: Whether to give the attention probabilities too.
+        room: What may be taken off the states of each layer; by default nothing, and nothing is computed for it.
 
     Returns:
         A model from `token_ids`, `segment_ids` and `mask` (each `sentences wordpieces`; mask 1 for real pieces) to a list
@@ -106,11 +141,15 @@ def build(config: Config, weights: Mapping[str, np.ndarray] | None = None, atten
     if config.hidden_act not in ACTIVATIONS:
         raise ValueError(f"activation {config.hidden_act!r} is not supported: expected one of {sorted(ACTIVATIONS)}")
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in ("token_ids", "segment_ids", "mask")}
-    states = [Embeddings(config, name="embeddings")(inputs["token_ids"], inputs["segment_ids"])]
+
+    def left(state: Any, k: int) -> Any:
+        return Erasure(config, room, name=f"erasure_{k}")(state, inputs["token_ids"], inputs["mask"]) if room else state
+
+    states = [left(Embeddings(config, name="embeddings")(inputs["token_ids"], inputs["segment_ids"]), 0)]
     looked = []
     for k in range(1, config.num_hidden_layers + 1):
         state, probabilities = Block(config, name=f"block_{k}")(states[-1], inputs["mask"])
-        states.append(state)
+        states.append(left(state, k))
         looked.append(probabilities)
     model = keras.Model(inputs, [*states, *looked] if attention else states, name="encoder")
     if weights is not None:
@@ -172,13 +211,11 @@ def extract(network: keras.Model, inputs: Sequence[Aligned], pooling: str, dtype
     Returns:
         `layers rows hidden`; rows in the order of the inputs. What the type cannot hold is infinite.
     """
-    config = network.get_layer("embeddings").config
-    check(inputs, config)
+    check(inputs, network.get_layer("embeddings").config)
     before = np.cumsum([0, *(len(one.starts) for one in inputs)])  # rows of the inputs before each one
     result = np.empty((len(network.outputs), before[-1], network.outputs[0].shape[-1]), dtype)
-    for numbers in _plan(inputs):
+    for numbers, states in run(network, inputs):
         batch = [inputs[i] for i in numbers]
-        states = _run(network, batch, config.max_length)
         length = states[0].shape[1]
         # of every row of the batch: its first piece among all pieces of the batch with their padding, and how many it has
         first = np.concatenate([one.starts + n * length for n, one in enumerate(batch)])
@@ -189,6 +226,18 @@ def extract(network: keras.Model, inputs: Sequence[Aligned], pooling: str, dtype
             with np.errstate(over="ignore"):
                 result[layer, rows] = vectors
     return result
+
+
+def run(network: keras.Model, inputs: Sequence[Aligned]) -> Iterator[tuple[list[int], Sequence[np.ndarray]]]:
+    """Run inputs through an encoder, those of similar length together, the longest first.
+
+    Yields:
+        Numbers of inputs, and their states in every layer, `sentences wordpieces hidden`, in that order; more sentences, of padding
+        alone, may follow.
+    """
+    limit = network.get_layer("embeddings").config.max_length
+    for numbers in _plan(inputs):
+        yield numbers, _run(network, [inputs[i] for i in numbers], limit)
 
 
 def _plan(inputs: Sequence[Aligned]) -> Iterator[list[int]]:

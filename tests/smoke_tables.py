@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bert_repro.results import tables
+from bert_repro.results import erasures, tables
 from bert_repro.workflow import staleness
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,10 +40,12 @@ TOLERANCES = {
     "similarity": Tolerance(1e-4, 1e-4, "the same, and the depth of a flat curve multiplies the rounding"),
     "finetune": Tolerance(3e-4, 0.03, "trained: one of a hundred items may be answered otherwise"),
     "checkpoint": Tolerance(1e-6, 1e-5, "nothing is trained: changes of weights, and a share of unknown pieces"),
+    "erasure": Tolerance(5e-3, 1e-3, "a task head is trained: two of some seven hundred words may get another tag"),
     "structural_probe": Tolerance(0.02, 0, "trained and decoded: one of sixty roots may be another word"),
     "edge_probe": Tolerance(5e-3, 1e-3, "trained: two of some five hundred words may get another label"),
 }
 CLS = 0.02  # absolute, of [CLS] alone: in the smoke encoder its vectors are nearly one, and RSA of what rounding leaves moved by 0.003
+P = 0.3  # absolute, of p values alone: one answer more or less moves one by .1, and there are three layers to correct for
 NUMBERS = ("value", "ci_low", "ci_high")
 
 
@@ -60,7 +62,7 @@ def difference(kept: pd.DataFrame, today: pd.DataFrame, tolerance: Tolerance) ->
     Args:
         kept: Rows of `tables.COLUMNS`; replicates are not compared.
         today: Rows that should be the same.
-        tolerance: For values and their intervals, of [CLS] CLS being the absolute one; `n` must be equal. An empty number
+        tolerance: For values and their intervals, of [CLS] CLS being the absolute one, of p values P; `n` must be equal. An empty number
             equals only another.
     """
     keys = [column for column in tables.COLUMNS if column not in (*NUMBERS, "n")]
@@ -72,7 +74,8 @@ def difference(kept: pd.DataFrame, today: pd.DataFrame, tolerance: Tolerance) ->
         f"rows {what}: {count[side]}" for side, what in (("left_only", "gone"), ("right_only", "new")) if count[side]
     ]
     pairs = both[both["side"] == "both"]
-    wide = np.where((pairs["rows"] == "[CLS]").fillna(False), CLS, tolerance.absolute)
+    cases = (pairs["rows"] == "[CLS]").fillna(False), pairs["metric"].isin([erasures.P, erasures.P_HOLM])
+    wide = np.select([case.to_numpy(bool) for case in cases], [CLS, P], tolerance.absolute)
     same = pd.Series(True, pairs.index)
     for column in (*NUMBERS, "n"):
         relative, absolute = (0, 0) if column == "n" else (tolerance.relative, wide)

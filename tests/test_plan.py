@@ -90,6 +90,26 @@ def test_probing_and_comparing_grow_with_what_they_are_given():
             assert costs.COSTS[notebook](doubled, MINILM).seconds > costs.COSTS[notebook](setting, MINILM).seconds
 
 
+ERASING = next(run.parameters for run in study.runs(MINI) if run.notebook == "erasure")
+
+
+@pytest.mark.parametrize(
+    ("name", "less", "more"),
+    [("layers", [1], [1, 2]), ("layers", [1, 2, 3, 4, 5], []), ("targets", ["upos"], ["upos", "relation"]), ("draws", 3, 4), ("updates", 0, 9),
+     ("text", "mnli:dev[100]", "mnli:dev[200]"), ("treebank", "ewt:train[100]", "ewt:train"), ("held_out", "ewt:dev[9]", "ewt:dev")],
+)  # fmt: skip
+def test_more_to_erase_takes_longer(name, less, more):
+    some, others = (
+        costs.COSTS["erasure"](ERASING | {"train": "mnli:train", name: value}, MINILM) for value in (less, more)
+    )
+    assert some.seconds < others.seconds and some.memory <= others.memory and some.flop <= others.flop
+
+
+def test_every_score_after_erasing_costs_the_same():
+    seconds = [costs.COSTS["erasure"](ERASING | {"draws": draws}, MINILM).seconds for draws in (1, 2, 3)]
+    assert seconds[2] - seconds[1] == pytest.approx(seconds[1] - seconds[0])
+
+
 REGISTERED = {"finetune": ("task", TASKS), "similarity": ("methods", MEASURES), "edge_probe": ("targets", EDGE_TARGETS)}
 
 
@@ -339,7 +359,7 @@ def test_stages_sum_up_the_jobs():
 
 def test_at_scale_time_and_disk_follow_the_words_and_reading_out_needs_no_more_memory():
     less, more = (plan.at_scale(MINI, words) for words in (1e8, 1e9))
-    assert less.keys() == more.keys() == costs.COSTS.keys() - {"change_and_function", "checkpoint"}
+    assert less.keys() == more.keys() == costs.COSTS.keys() - {"change_and_function", "checkpoint", "erasure"}
     for stage in less.keys() - {"similarity"}:
         assert more[stage].seconds / less[stage].seconds == pytest.approx(10, rel=0.02)
     assert more["hidden_states"].disk / less["hidden_states"].disk == pytest.approx(10, rel=0.01)

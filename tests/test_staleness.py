@@ -69,6 +69,13 @@ def test_cls_may_move_more():
         assert smoke_tables.difference(rows(*cls), rows(*cls, (0, {"value": value})), CLOSE) == found
 
 
+def test_p_values_may_move_more():
+    for metric in ("p", "p_holm"):
+        ps = [(number, {"metric": metric}) for number in range(4)]
+        for value, found in ((0.7, "equal"), (0.9, f"other numbers of rsa {metric}")):
+            assert smoke_tables.difference(rows(*ps), rows(*ps, (0, {"value": value})), CLOSE) == found
+
+
 def test_a_table_is_the_same_once_it_went_through_its_csv(tmp_path):
     table = rows((0, {"value": 1 / 3, "ci_low": 1e-9, "rows": "NA"}))
     table.drop(columns="replicates").to_csv(tmp_path / "t.csv", index=False, float_format="%.7g")

@@ -171,6 +171,48 @@ def test_change_and_function_are_set_side_by_side_over_all_tuned_models(tmp_path
     assert "change_and_function" not in {run.notebook for run in study.runs(alone)}
 
 
+ERASURE = {"treebank": "t", "held_out": "h", "targets": ["upos"], "layers": [1, 2], "draws": 4}
+
+
+def test_labels_are_erased_from_first_seeds_alone_and_scored_on_dev(tmp_path):
+    content = yaml.safe_load(write(tmp_path).read_text())
+    assert not [run for run in study.runs(study.load(write(tmp_path))) if run.notebook == "erasure"]
+    loaded = study.load(write(tmp_path, tasks=[content["tasks"][0] | {"seeds": [3, 5]}], erasure=ERASURE))
+    assert {"t", "h"} <= set(loaded.corpora()) and not {"t", "h"} & set(loaded.read_out())
+    (run,) = [run for run in study.runs(loaded, "out") if run.notebook == "erasure"]
+    assert run.name == "erasure-nli-3" and run.needs == ("finetune-nli-3",)
+    asked = run.parameters
+    assert asked == asked | ERASURE | {
+        "seed": 1,
+        "model": "out/models/nli-3",
+        "name": "nli-3",
+        "task": "nli",
+        "text": "b",
+    }
+    assert (asked["labels"], asked["head_of"], asked["train"], asked["updates"], asked["resamples"]) == (
+        [],
+        "",
+        "",
+        0,
+        1000,
+    )
+
+
+def test_labels_are_erased_from_given_models_whose_task_is_scored(tmp_path):
+    names = ["entailment", "neutral", "contradiction"]
+    given = [
+        {"name": "one", "checkpoint": "x", "task": "nli", "labels": names},
+        {"name": "two", "checkpoint": "y", "task": "nli", "seed": 2},
+        {"name": "other", "checkpoint": "z", "task": "squad"},
+        {"name": "mine", "checkpoint": "w"},
+    ]
+    loaded = study.load(write(tmp_path, tasks=[], models=given, scored_on={"nli": "n"}, erasure=ERASURE))
+    (run,) = [run for run in study.runs(loaded) if run.notebook == "erasure"]
+    assert run.name == "erasure-one" and run.needs == ()
+    assert run.parameters == run.parameters | {"model": "x", "task": "nli", "text": "n", "labels": names}
+    assert run.parameters["tuned"] == {"task": "nli", "seed": 1, "layers_changed": "all", "base": "tiny"}
+
+
 def test_chapters_are_those_of_what_a_study_asks_for(tmp_path):
     usual = study.load(write(tmp_path)).chapters
     assert not {"edge_probe", "look_inside"} & set(usual)
@@ -296,6 +338,11 @@ def test_another_base(tmp_path):
             {"edge_probe": {"train": "a", "dev": "b", "test": "c", "targets": ["relations"]}},
             "edge_probe.targets.0: unknown target: did you mean 'relation'? Expected one of upos, xpos, ",
         ),
+        (
+            {"erasure": ERASURE | {"targets": ["upso"]}},
+            "erasure.targets.0: unknown target: did you mean 'upos'? Expected one of upos, xpos, ",
+        ),
+        ({"erasure": ERASURE | {"draws": 0}}, "erasure.draws: Input should be greater than or equal to 1 (got 0)"),
         ({"name": "My study"}, "name: String should match pattern '^[a-z][a-z0-9_]*$' (got 'My study')"),
         (
             {"chapters": ["edges"]},

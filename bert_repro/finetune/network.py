@@ -15,6 +15,7 @@ from bert_repro import backend, encoder
 from bert_repro.checkpoints.families import Config, weight_change, weight_table
 from bert_repro.finetune.batches import Text
 from bert_repro.finetune.heads import TaskHead
+from bert_repro.probes.erasure import Eraser
 
 
 class NoTaskHeadError(ValueError):
@@ -60,6 +61,7 @@ class Network:
             below them learns, no gradient is computed there.
         precision: Of the products in training; weights, norms, losses and the optimiser compute in float32 either way.
         base: Arrays of the encoder that change is measured from and that layers are put back to; by default `weights`.
+        room: What may be erased behind each layer; by default nothing.
 
     Raises:
         ValueError: A precision that is not known, or that this device does not compute in.
@@ -73,11 +75,12 @@ class Network:
         frozen_layers: int = 0,
         precision: str = "float32",
         base: Mapping[str, np.ndarray] | None = None,
+        room: encoder.Room | None = None,
     ):
-        self.config, self.head, self.precision = config, head, precision
+        self.config, self.head, self.precision, self.room = config, head, precision, room
         self.base = {w.key: (weights if base is None else base)[w.key] for w in weight_table(config)}
         with backend.products_in(precision):
-            self.encoder = encoder.build(config, weights)
+            self.encoder = encoder.build(config, weights, room=room)
             head.attach(self.encoder, config)
             inputs = {tensor.name: tensor for tensor in self.encoder.inputs} | head.extra_inputs
             outputs = head.outputs(self.encoder.outputs[-1], inputs, config.hidden_dropout_prob)
@@ -144,6 +147,27 @@ class Network:
         finally:
             for variable, array in zip(mine, tuned, strict=True):
                 variable.assign(array)
+
+    @contextmanager
+    def erased(self, number: int, eraser: Eraser) -> Iterator[None]:
+        """Take what an eraser takes off the words in a layer, for a while; the blocks above see what is left.
+
+        Raises:
+            ValueError: The network was built with no room for it.
+        """
+        if self.room is None or eraser.rank > self.room.rank:
+            there = f"room for rank {self.room.rank}" if self.room else "no room for any"
+            raise ValueError(f"an eraser of rank {eraser.rank} behind layer {number} of a network with {there}")
+        layer = self.encoder.get_layer(f"erasure_{number}")
+        empty = np.zeros((self.config.hidden_size, self.room.rank - eraser.rank))
+        layer.mean.assign(eraser.mean)
+        layer.write.assign(np.hstack([eraser.write, empty]))
+        layer.read.assign(np.hstack([eraser.read, empty]))
+        try:
+            yield
+        finally:
+            for variable in layer.variables:
+                variable.assign(np.zeros(variable.shape))
 
     def state(self) -> dict[str, np.ndarray]:
         """Give everything that training goes on from: weights, seeds of dropout, moments and step of the optimiser."""

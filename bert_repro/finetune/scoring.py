@@ -13,6 +13,7 @@ import pandas as pd
 from bert_repro import checkpoints, corpora
 from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.families import differing, weight_change
+from bert_repro.encoder import Room
 from bert_repro.finetune.batches import Examples, Text
 from bert_repro.finetune.cards import landmarks
 from bert_repro.finetune.network import Network, NoTaskHeadError
@@ -106,6 +107,7 @@ def ready(
     *,
     base: Mapping[str, np.ndarray] | None = None,
     head_of: str = "",
+    room: Room | None = None,
 ) -> Network:
     """Put the task head that a checkpoint brings on its encoder.
 
@@ -116,6 +118,7 @@ def ready(
         labels: Names of its outputs, in their order; by default those of its config.
         base: The arrays that layers are put back to, by default its own.
         head_of: Another checkpoint, whose task head is taken instead.
+        room: What may be erased behind each layer, see `encoder.build`.
 
     Raises:
         NoTaskHeadError: It brings none of this kind.
@@ -135,7 +138,7 @@ def ready(
         )
     head = kind.head(names)
     head.tied = source is start
-    network = Network(start.config, weights, head, base=base)
+    network = Network(start.config, weights, head, base=base, room=room)
     network.take_head(theirs, source.folder)
     return network
 

@@ -72,9 +72,12 @@ EVALUATION = 40e-9  # seconds a weight: its change, and the state of the run on 
 STORE = 40e-9  # seconds a number of a hidden state: mean of pieces, conversion, checksum, disk
 PROBE = 5.2e-11  # seconds a word, epoch, layer and weight; reading a state costs as much as 64 columns of the map
 EDGE = 4.5e-9  # seconds a word, epoch, and number of its hidden states, of one span
+SQUARES = 5e-11  # seconds a wordpiece and square of the width, of sums in double precision
+SPECTRUM = 1e-9  # seconds a cube of the width: decompositions that an eraser takes, and halvings for a random one
 BOOK = 120.0  # seconds: chapters and Jupyter Book
 RUNTIME, NOTEBOOK = 0.55e9, 0.35e9  # bytes: TensorFlow in a process; a process without
 WORD, ITEM = 500, 6_000  # bytes of a corpus in memory, read and cut
+RANK = 50  # dimensions that are erased: of relations, some three times as many as of parts of speech
 COPIES = 3  # of a weight: as read, at the start, now
 LEARNING = 5  # more of one that learns: gradient, two moments, best, being saved
 ACTIVATIONS = 28  # numbers a wordpiece and column that a block keeps for the gradient
@@ -281,6 +284,31 @@ def _edges(setting: Mapping[str, Any], config: Config) -> Cost:
     return Cost(START + fits * spans * words * numbers * EDGE, NOTEBOOK + BATCHES + _held(train, dev))
 
 
+def _erasure(setting: Mapping[str, Any], config: Config) -> Cost:
+    task, hidden = tasks.named(setting["task"]), config.hidden_size
+    text, fitted, checked = (size(setting[name]) for name in ("text", "treebank", "held_out"))
+    cases = (len(setting["layers"]) or config.num_hidden_layers + 1) * len(setting["targets"])
+    seconds, flop, texts = START_ENCODER, 0.0, 0.0
+    passes = 1 + cases * (1 + setting["draws"])
+    for some, times, limit in [(text, passes, task.max_length), (fitted, 1, 512), (checked, 1, 512)]:
+        operations, reading = _read(some, limit, config)
+        flop += times * operations
+        seconds += ALIGN * some.words + times * reading
+        texts += WORD * some.words + ITEM * some.items
+    seconds += passes * text.items * task.scoring
+    pieces = fitted.items * fitted.pieces() + checked.items * checked.pieces()
+    seconds += cases * (pieces * hidden**2 * SQUARES + (2 + setting["draws"]) * hidden**3 * SPECTRUM)
+    memory = COPIES * _weights(config) + 2 * cases * (hidden**2 + (1 + setting["draws"]) * 2 * RANK * hidden)
+    learned = _finetune(_head(setting, config), config) if setting["updates"] else Cost(0.0, 0.0)
+    return Cost(seconds + learned.seconds, max(RUNTIME + 4 * memory + texts, learned.memory), flop=flop + learned.flop)
+
+
+def _head(setting: Mapping[str, Any], config: Config) -> dict[str, Any]:
+    """Give the setting of a training in which a new task head alone learns, as `finetune.erase` has it."""
+    of_task = {name: setting[name] for name in ("task", "train", "updates")} | {"dev": setting["text"], "test": []}
+    return of_task | {"batch_size": 32, "evaluations": 1, "frozen_layers": config.num_hidden_layers}
+
+
 def _held(*texts: Size) -> float:
     """Give the bytes of corpora that a probe holds: the trees, and the tables of their hidden states."""
     return sum((WORD + ROW) * some.words + (ITEM + 2 * ROW) * some.items for some in texts)
@@ -288,6 +316,6 @@ def _held(*texts: Size) -> float:
 
 COSTS: dict[str, Callable[[Mapping[str, Any], Config], Cost]] = {
     "finetune": _finetune, "checkpoint": _checkpoint, "hidden_states": _states, "similarity": _similarity, "structural_probe": _probe,
-    "edge_probe": _edges, "change_and_function": lambda setting, config: Cost(START / 2, NOTEBOOK),
+    "edge_probe": _edges, "erasure": _erasure, "change_and_function": lambda setting, config: Cost(START / 2, NOTEBOOK),
 }  # fmt: skip
 """What a run costs, by its notebook."""

@@ -127,3 +127,14 @@ class EdgeSetting(Treebanks):
     seed: int = Field(default=1, ge=0)
     description: bool = True
     mixed: bool = True
+
+
+class ErasureSetting(Strict):
+    """What is erased from tuned encoders, first seeds alone, before their task is scored; see notebooks/erasure.ipynb for each."""
+
+    treebank: str
+    held_out: str
+    targets: list[TargetName] = Field(default=["upos", "relation"], min_length=1)
+    layers: list[Annotated[int, Field(ge=0)]] = []  # empty for all
+    draws: int = Field(default=5, ge=1)
+    seed: int = Field(default=1, ge=0)

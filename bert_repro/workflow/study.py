@@ -14,7 +14,15 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from bert_repro.files import ROOT, renamed
 from bert_repro.workflow.names import ChapterName, TaskName, chapters
 from bert_repro.workflow.own import Own
-from bert_repro.workflow.settings import EdgeSetting, FinetuneTask, GivenModel, ProbeSetting, SimilaritySetting, Strict
+from bert_repro.workflow.settings import (
+    EdgeSetting,
+    ErasureSetting,
+    FinetuneTask,
+    GivenModel,
+    ProbeSetting,
+    SimilaritySetting,
+    Strict,
+)
 
 NOTHING = Own()
 
@@ -32,6 +40,7 @@ class Study(Strict):
     similarity: SimilaritySetting
     structural_probe: ProbeSetting
     edge_probe: EdgeSetting | None = None
+    erasure: ErasureSetting | None = None
     examples: list[str] = []  # texts whose words are shown moving through the layers
     resamples: int = Field(default=1000, ge=100)
     chapters: list[ChapterName]
@@ -94,7 +103,8 @@ class Study(Strict):
         tasks = [reference for task in self.tasks for reference in (task.train, task.dev, *task.test)]
         scored = [self.scored_on[task] for model in self.models if (task := model.task) in self.scored_on]
         masked = [self.scored_on["masked_words"]] if self.models and "masked_words" in self.scored_on else []
-        return list(dict.fromkeys([*tasks, *scored, *masked, *self.read_out()]))
+        erased = [self.erasure.treebank, self.erasure.held_out] if self.erasure else []
+        return list(dict.fromkeys([*tasks, *scored, *masked, *erased, *self.read_out()]))
 
     def read_out(self) -> list[str]:
         """List the corpora whose hidden states are read."""
@@ -170,7 +180,7 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
     steps = _Steps(study, folder or f"build/{study.name}")
     groups = (
         steps.tunings(), steps.checkpoints(), steps.states(), steps.comparisons(), steps.structural_probes(),
-        steps.edge_probes(),
+        steps.edge_probes(), steps.erasures(),
     )  # fmt: skip
     listed = [run for group in groups for run in group]
     return [*listed, *steps.effects(listed)]
@@ -330,6 +340,22 @@ class _Steps:
             alone = {"description": False, "mixed": False, "phenomena": False}
             scores_alone = {} if self.shown_in_full(name) else alone
             yield self.probe("edge_probe", name, self.study.edge_probe.model_dump() | scores_alone)
+
+    def erasures(self) -> Iterator[Run]:
+        """Erase labels of words from the tuned models of first seeds whose task can be scored, where the study asks for it."""
+        if self.study.erasure is None:
+            return
+        texts = {f"{task.task}-{task.seeds[0]}": (task.task, task.dev) for task in self.study.tasks}
+        asked = self.study.scored_on
+        texts |= {name: (model.task, asked[model.task]) for name, model in self.given.items() if model.task in asked}
+        for name in self.first_seeds:
+            if name not in texts:
+                continue
+            task, text = texts[name]
+            scored = {"task": task, "text": text, "labels": self.given[name].labels if name in self.given else []}
+            without = {"head_of": "", "train": "", "updates": 0, "resamples": self.study.resamples}
+            setting = self.about(name) | scored | without | self.study.erasure.model_dump()
+            yield self.run(f"erasure-{name}", "erasure", name, self.made_by(name), setting)
 
     def probe(self, notebook: str, name: str, setting: dict[str, Any], seed: int | None = None) -> Run:
         called, title = (name, name) if seed is None else (f"{name}-probe{seed}", f"{name}, probe seed {seed}")
