@@ -12,7 +12,7 @@ from bert_repro.files import ROOT
 from bert_repro.finetune.tasks import TASKS
 from bert_repro.probes.spans import EDGE_TARGETS
 from bert_repro.similarity import MEASURES
-from bert_repro.workflow import costs, notebooks, plan, study
+from bert_repro.workflow import costs, notebooks, plan, staleness, study
 from bert_repro.workflow.study import Run
 
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
@@ -318,6 +318,8 @@ def estimated(path):
     }
     if not set(setting) <= set(declared):
         return "the notebook has other parameters by now"
+    if staleness.outcomes(path.parent)[measured["notebook"]]["today"] != staleness.EQUAL:
+        return "today's code computes something else"
     setting = declared | setting
     if machine.get("gpus") or "gflops" not in machine:
         return "computed on a GPU, or by a version that did not measure its machine"

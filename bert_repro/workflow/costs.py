@@ -74,6 +74,7 @@ PROBE = 5.2e-11  # seconds a word, epoch, layer and weight; reading a state cost
 EDGE = 4.5e-9  # seconds a word, epoch, and number of its hidden states, of one span
 SQUARES = 5e-11  # seconds a wordpiece and square of the width, of sums in double precision
 SPECTRUM = 1e-9  # seconds a cube of the width: decompositions that an eraser takes, and halvings for a random one
+CODE = 40  # epochs that a description length takes as long as: it is trained until dev gains no more
 BOOK = 120.0  # seconds: chapters and Jupyter Book
 RUNTIME, NOTEBOOK = 0.55e9, 0.35e9  # bytes: TensorFlow in a process; a process without
 WORD, ITEM = 500, 6_000  # bytes of a corpus in memory, read and cut
@@ -278,10 +279,12 @@ def _probe(setting: Mapping[str, Any], config: Config) -> Cost:
 def _edges(setting: Mapping[str, Any], config: Config) -> Cost:
     numbers = (config.num_hidden_layers + 1) * config.hidden_size
     train, dev = size(setting["train"]), size(setting["dev"])
-    words = setting["epochs"] * (train.words + dev.words)
-    fits = 2 + setting["mixed"] + 2 * setting["description"]  # labels, lot, mixes, and the code of the first two
+    epochs = (2 + setting["mixed"]) * setting["epochs"]  # labels, lot and mixes
+    epochs += 2 * CODE * setting["description"]  # and the code of the first two
     spans = sum(edge_target(name).spans for name in setting["targets"])
-    return Cost(START + fits * spans * words * numbers * EDGE, NOTEBOOK + BATCHES + _held(train, dev))
+    return Cost(
+        START + epochs * spans * (train.words + dev.words) * numbers * EDGE, NOTEBOOK + BATCHES + _held(train, dev)
+    )
 
 
 def _erasure(setting: Mapping[str, Any], config: Config) -> Cost:
