@@ -85,7 +85,7 @@ ACTIVATIONS = 28  # numbers a wordpiece and column that a block keeps for the gr
 ATTENTION = 2.3  # numbers a pair of wordpieces and attention head, likewise
 ROW = 90  # bytes a word of the table that says what the rows of hidden states are
 SHARD = 5.6  # bytes a number of a shard of hidden states: as float32, and a part of it in half precision
-KERNELS, BATCHES = 0.5e9, 0.5e9  # bytes: what RSA works on at a time; batches of the probe
+KERNELS, BATCHES = 0.5e9, 0.5e9  # bytes: what RSA works on at a time; batches of a probe, or that are scored
 RANKED = 8  # kernels beside those that a measure holds, while it works on two
 PAGES = 1e6  # bytes a job: table, executed notebook, page
 
@@ -303,7 +303,8 @@ def _erasure(setting: Mapping[str, Any], config: Config) -> Cost:
     seconds += cases * (pieces * hidden**2 * SQUARES + (2 + setting["draws"]) * hidden**3 * SPECTRUM)
     memory = COPIES * _weights(config) + 2 * cases * (hidden**2 + (1 + setting["draws"]) * 2 * RANK * hidden)
     learned = _finetune(_head(setting, config), config) if setting["updates"] else Cost(0.0, 0.0)
-    return Cost(seconds + learned.seconds, max(RUNTIME + 4 * memory + texts, learned.memory), flop=flop + learned.flop)
+    held = RUNTIME + BATCHES + 4 * memory + texts
+    return Cost(seconds + learned.seconds, max(held, learned.memory), flop=flop + learned.flop)
 
 
 def _head(setting: Mapping[str, Any], config: Config) -> dict[str, Any]:
