@@ -90,7 +90,7 @@ samples = similarity.sample(read, ["mine"], words=200, seed=1)
 compared = similarity.compare(samples, layers, own.similarity.methods, 100)
 splits = experiments.split([corpora.treebank("mine")] * 3, [read[0]["mine"]] * 3, least=1)
 spans = experiments.labels("length", splits)
-probed = experiments.edge_probes("length", spans, splits, layers, mixed=False, coded=False, resamples=100, label="", epochs=2)
+probed = experiments.edge_probes("length", spans, splits, layers, mixed=False, coded=False, resamples=100, label="", epochs=2).rows
 model = {"model": "tags-1", "task": "tags", "seed": 1, "role": "score"}
 written = {
     "finetune": tables.tidy([{"method": "fine-tuning"} | row for row in tuned.rows], **model),
