@@ -12,9 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-UNKNOWN = (
-    0.05  # of the wordpieces of a text: a larger share of the unknown one means that the vocabulary does not fit it
-)
+UNKNOWN = 0.05
+"""Of the wordpieces of a text: a larger share of the unknown one means that the vocabulary does not fit it."""
 
 
 class Tokenizer(Protocol):

@@ -101,7 +101,7 @@ def test_a_metric_that_counts_nothing_has_no_rows_and_only_the_main_one_is_teste
     ],
 )
 def test_holms_correction(ps, corrected):
-    assert erasures.holm(ps) == pytest.approx(corrected)
+    assert intervals.holm(ps) == pytest.approx(corrected)
 
 
 def test_a_p_is_that_at_which_the_interval_ends_at_0():

@@ -227,7 +227,7 @@ def test_a_chain_finds_all_arcs_between_neighbours_and_no_other():
 
 def test_scores_of_single_layers_are_taken_apart_by_phenomenon(splits, monkeypatch):
     monkeypatch.setattr(phenomena, "LEAST", 5)
-    setting = {"resamples": 100, "label": "", "epochs": 2, "apart": True}
+    setting = {"resamples": 100, "label": "", "epochs": 2, "apart": experiments.by_phenomenon(splits)}
     shaped = {"ranks": [4, 2], "seeds": [1, 2], "shown": 0}
     found = experiments.structural_probes("distance", splits, [0, 2], **shaped, **setting).rows
     apart = [row for row in found if "rows" in row]
@@ -254,6 +254,6 @@ def test_scores_of_single_layers_are_taken_apart_by_phenomenon(splits, monkeypat
 
 
 def test_what_occurs_too_seldom_is_said(splits):
-    told = experiments.seldom(splits)
+    told = experiments.seldom(splits, experiments.by_phenomenon(splits))
     assert len(told) == 1 and told[0].startswith("trees, test: fewer than 50 words of ")
     assert "arc length: 6 and more (" in told[0]

@@ -68,7 +68,7 @@ def online_code(
 
     The first block is sent with the uniform code. For every other the probes are trained until dev gains no more, however
     many epochs that takes: what a code of few updates is too long by is the optimiser's, not the encoder's. All layers go
-    side by side, so one pass over the blocks costs about as much as training once on everything.
+    side by side.
 
     Args:
         probe: Its layers, kind, size and seed are used; it is trained anew for every block.

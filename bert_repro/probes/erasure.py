@@ -111,9 +111,8 @@ class Sums:
     def __init__(self, hidden: int, labels: int):
         self.count = np.zeros(labels)
         self.total, self.square = np.zeros((labels, hidden)), np.zeros((hidden, hidden))
-        self.shift: np.ndarray | None = (
-            None  # near the mean, so that a large one cancels out before squares are added up
-        )
+        # near the mean, so that a large one cancels out before squares are added up
+        self.shift: np.ndarray | None = None
 
     def add(self, x: Float[np.ndarray, "words hidden"], gold: Int[np.ndarray, " words"]) -> None:
         """Add vectors with the numbers of their labels; those with -1 are passed over."""

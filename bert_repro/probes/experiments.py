@@ -3,6 +3,7 @@
 It refuses what the probes refuse.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -67,13 +68,18 @@ def kept(dev_loss: np.ndarray) -> Losses:
     return [[None if np.isnan(value) else round(float(value), 6) for value in epoch] for epoch in dev_loss]
 
 
-def seldom(splits: Sequence[Split]) -> list[str]:
-    """Say which phenomena are not scored apart, on what nothing was chosen by, as they occur too seldom."""
+def by_phenomenon(splits: Sequence[Split]) -> list[phenomena.Classes]:
+    """Sort the words of what nothing was chosen by, test and any further, by phenomenon."""
+    return [phenomena.classes(part.bank, splits[0].bank) for part in splits[2:]]
+
+
+def seldom(splits: Sequence[Split], apart: Sequence[phenomena.Classes]) -> list[str]:
+    """Say which phenomena are not scored apart, as they occur too seldom."""
     return [
         f"{part.about['corpus']}, {part.about['split']}: fewer than {phenomena.LEAST} words of "
-        + ", ".join(f"{name} ({count})" for name, count in rare.items())
-        for part in splits[2:]
-        if (rare := phenomena.classes(part.bank, splits[0].bank).seldom)
+        + ", ".join(f"{name} ({count})" for name, count in one.seldom.items())
+        for part, one in zip(splits[2:], apart, strict=bool(apart))
+        if one.seldom
     ]
 
 
@@ -105,7 +111,7 @@ def structural_probes(
     shown: int,
     resamples: int,
     label: str,
-    apart: bool = False,
+    apart: Sequence[phenomena.Classes] = (),
 ) -> Measured:
     """Train structural probes on the first split, stop them by the second, and score them on all but the first.
 
@@ -119,7 +125,7 @@ def structural_probes(
         shown: Sentences of test, the first of 6 to 12 words, whose trees are decoded.
         resamples: Bootstrap resamples.
         label: Shown beside the progress bars.
-        apart: Whether edges are also scored by phenomenon, with the first rank and seed, on what nothing was chosen by.
+        apart: What `by_phenomenon` gives: edges are also scored by that, with the first rank and seed.
     """
     train, dev, test, *further = splits
     few = test.bank.of([n for n, length in enumerate(test.bank.lengths) if 6 <= length <= 12][:shown])
@@ -132,10 +138,9 @@ def structural_probes(
         kind = "structural" if rank == ranks[0] else "structural, rank sweep"
         about = {"target": target, "probe": kind, "probe_seed": seed, "method": f"rank {rank}"}
         begun = (rank, seed) == (ranks[0], seeds[0])
-        for part in (dev, test, *further):
-            of = {}
-            if apart and begun and part is not dev and probe.target.axes == 2:
-                of = {"classes": phenomena.classes(part.bank, train.bank).masks}
+        masks = [one.masks for one in apart] if begun and probe.target.axes == 2 else []
+        for part, classes in itertools.zip_longest((dev, test, *further), [{}, *masks]):
+            of = {"classes": classes} if classes else {}
             for one in probe.target.score(part.bank, probe.predict(part.bank, part.states), **of):
                 kind_of = {"probe": f"{kind}, {APART}"} if one.of else {}
                 rows += [row | about | kind_of | part.about for row in one.rows(layers, part.key, resamples)]
@@ -172,7 +177,7 @@ def edge_probes(
     coded: bool,
     resamples: int,
     label: str,
-    apart: bool = False,
+    apart: Sequence[phenomena.Classes] = (),
     **options: Any,
 ) -> Labels:
     """Probe single layers with their control task, and, where wanted, mixes of layers and description lengths.
@@ -186,7 +191,7 @@ def edge_probes(
         coded: Whether to measure description lengths.
         resamples: Bootstrap resamples.
         label: Shown beside the progress bars.
-        apart: Whether labels of words are also scored by phenomenon, on what nothing was chosen by.
+        apart: What `by_phenomenon` gives: labels of words are also scored by that.
         options: Of `edge.EdgeProbe`; the target may ask for another kind.
     """
     asked = spans.named(target)
@@ -196,24 +201,28 @@ def edge_probes(
     metric, rows = asked.metric, []
     losses: dict[str, Losses] = {}
 
-    def scored(method: str, labels: Sequence[spans.Labelled], mix: bool = False) -> tuple[edge.EdgeProbe, list[Rows]]:
+    def scored(
+        method: str, labels: Sequence[spans.Labelled], mix: bool = False
+    ) -> tuple[edge.EdgeProbe, list[edge.Read], list[Rows]]:
         probe = edge.EdgeProbe(layers, mixed=mix, **options)
         fitted = probe.fit(labels[0], splits[0].states, labels[1], splits[1].states, label=label)
         losses[method] = kept(fitted.dev_loss)
-        tested = zip(labels[1:], splits[1:], strict=True)
-        return probe, [probe.read(one, s.states).rows(layers, one.several, s.key, resamples) for one, s in tested]
+        reads = [probe.read(one, split.states) for one, split in zip(labels[1:], splits[1:], strict=True)]
+        tested = zip(reads, labels[1:], splits[1:], strict=True)
+        return probe, reads, [read.rows(layers, one.several, s.key, resamples) for read, one, s in tested]
 
-    probe, single = scored("single layer", given)
-    for one, split in zip(given[2:], splits[2:], strict=True) if apart and asked.control == "words" else ():
-        read, here = probe.read(one, split.states), about | split.about | {"method": f"single layer, {APART}"}
-        for name, mask in phenomena.classes(split.bank, splits[0].bank).masks.items():
+    _, reads, single = scored("single layer", given)
+    classed = apart if asked.control == "words" else ()
+    for read, one, split, classes in zip(reads[1:], given[2:], splits[2:], classed, strict=bool(classed)):
+        here = about | split.about | {"method": f"single layer, {APART}"}
+        for name, mask in classes.masks.items():
             chosen = mask[one.spans[:, 0, 0]]
             rows += [
                 row | here | {"rows": name}
                 for row in read.rows(layers, False, split.key, resamples, chosen)
                 if chosen.any()
             ]
-    lots = scored("control task", by_lot)[1] if by_lot else [[] for _ in single]
+    lots = scored("control task", by_lot)[-1] if by_lot else [[] for _ in single]
     for real, other, split in zip(single, lots, splits[1:], strict=True):
         here = about | split.about
         rows += [row | here | {"method": "single layer"} for row in real]
@@ -228,7 +237,7 @@ def edge_probes(
             if a["metric"] == metric
         ]
     if mixed:
-        probe, found = scored(MIX, given, mix=True)
+        probe, _, found = scored(MIX, given, mix=True)
         for some, split in zip(found, splits[1:], strict=True):
             here = about | {"method": MIX, **split.about}
             scores = [row for row in some if row["metric"] == metric]

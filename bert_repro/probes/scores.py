@@ -7,7 +7,6 @@ Reference:
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,7 +72,7 @@ class Scores(NamedTuple):
 
 
 def score_distances(
-    bank: Treebank, predictions: Predictions, classes: Mapping[str, Bool[np.ndarray, " rows"]] = MappingProxyType({})
+    bank: Treebank, predictions: Predictions, classes: Mapping[str, Bool[np.ndarray, " rows"]] = {}
 ) -> list[Scores]:
     """Compare predicted with tree distances.
 

@@ -59,7 +59,7 @@ def contrasts(
             rows.append(about | _row(intervals.mean(primary), primary))
         if m == 0:
             tests: dict[str, object] = {"method": DIFFERENCE, "n": n, "units": weights.shape[1]}
-            corrected = holm([two_sided(one) for one in found.values()])
+            corrected = intervals.holm([two_sided(one) for one in found.values()])
             rows += [
                 tests | {"metric": P_HOLM, "layer": layer, "value": p}
                 for layer, p in zip(found, corrected, strict=True)
@@ -87,19 +87,6 @@ def _row(estimate: intervals.Estimate, repeats: intervals.Repeats) -> dict[str, 
 def two_sided(estimate: intervals.Estimate) -> float:
     """Give the p value of "there is no difference": that at which the interval ends at 0."""
     return min(1.0, 2 * min(estimate.p_below(0.0), estimate.p_above(0.0)))
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """Correct p values for their number: those below .05 are found with a chance of error of .05 for all together.
-
-    Reference:
-        Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
-    """
-    corrected, largest = [0.0] * len(ps), 0.0
-    for rank, place in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
-        largest = max(largest, min(1.0, (len(ps) - rank) * ps[place]))
-        corrected[place] = largest
-    return corrected
 
 
 def changes(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ sentences see the same draws, and any two rows of a table can be paired afterwar
 """
 
 import hashlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -210,6 +210,19 @@ def contrast(left: Repeats, right: Repeats, paired: bool) -> Estimate:
         (u, free), (v, _) = seeds
         seeds = ((u + v, free * (u + v) ** 2 / (u**2 + v**2) if u + v else free),)
     return Estimate(a.value - b.value, float(np.nanstd(replicates, ddof=1)), seeds)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Correct p values for their number: those below .05 are found with a chance of error of .05 for all together.
+
+    Reference:
+        Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
+    """
+    corrected, largest = [0.0] * len(ps), 0.0
+    for rank, place in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[place]))
+        corrected[place] = largest
+    return corrected
 
 
 class Jackknifed(np.ndarray):

@@ -270,17 +270,9 @@ def decide(made: list[Pair]) -> tuple[str, Pair | None]:
 
 
 def _against(others: list[Pair]) -> list[Pair]:
-    """Find robustness contrasts that lie wholly outside after Holm's correction for their number.
-
-    Reference:
-        Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
-    """
-    rejected = []
-    for rank, pair in enumerate(sorted(others, key=lambda p: p.p)):
-        if pair.p > TAIL / (len(others) - rank):
-            break
-        rejected.append(pair)
-    return rejected
+    """Find robustness contrasts that lie wholly outside after Holm's correction for their number."""
+    corrected = intervals.holm([pair.p for pair in others])
+    return sorted((pair for pair, p in zip(others, corrected, strict=True) if p <= TAIL), key=lambda pair: pair.p)
 
 
 def _numbers(claim: Claim, names: Mapping[str, str], primary: list[Pair]) -> str:

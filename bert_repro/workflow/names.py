@@ -13,6 +13,7 @@ from pydantic import AfterValidator
 from bert_repro.files import ROOT
 from bert_repro.workflow import notebooks
 
+UNTUNED = ("base", "untrained")  # models that every study has
 CHAPTERS = ROOT / "notebooks" / "chapters"
 END = ("claims", "runs")  # chapters that every part of the book ends with
 PAGES = ("index", "compare", "reproduce", "parity")  # of the book as a whole

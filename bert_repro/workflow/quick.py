@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 from bert_repro import alignment, checkpoints, corpora, similarity, states
 from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.families import Config, differing, weight_change
+from bert_repro.workflow.names import UNTUNED
 
 CORPUS = "wiki[80]"
 """Sentences of Wikipedia that come with the clone: 2,167 words."""
 WORDS, RESAMPLES, SEED = 2000, 300, 1
 NAMES = ("base", "tuned")
-TAKEN = ("base", "untrained")  # names that a study has for models of its own
 METHODS = {"rsa": "RSA", "cka_debiased": "CKA, debiased"}
 LEAST = 100  # words: fewer come of one sentence or two, of which there is no interval
 NOTABLE = 0.005  # below 1: a similarity above that is called unchanged
@@ -266,7 +266,7 @@ def _named(layers: Sequence[int]) -> str:
 def _name(reference: str) -> str:
     """Make a name for a checkpoint of its reference, as `own.Own` takes it: small letters, digits, hyphens, a letter first."""
     name = re.sub(r"[^a-z0-9]+", "-", Path(reference.partition("@")[0]).name.lower()).lstrip("-0123456789").rstrip("-")
-    return "tuned" if name in ("", *TAKEN) else name
+    return "tuned" if name in ("", *UNTUNED) else name
 
 
 def _wrapped(sentences: Sequence[str], width: int) -> str:

@@ -94,9 +94,8 @@ class Treebanks(Strict):
     dev: str
     test: str
     further: list[str] = []  # tested on as well: syntax that neither tuning nor probing has seen
-    phenomena: bool = (
-        False  # whether scores are taken apart by relation, arc and frequency, of untuned encoders and first seeds
-    )
+    # whether scores are taken apart by relation, arc and frequency, of untuned encoders and first seeds
+    phenomena: bool = False
 
 
 class ProbeSetting(Treebanks):

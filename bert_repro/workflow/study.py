@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bert_repro.files import ROOT, renamed
-from bert_repro.workflow.names import ChapterName, TaskName, chapters
+from bert_repro.workflow.names import UNTUNED, ChapterName, TaskName, chapters
 from bert_repro.workflow.own import Own
 from bert_repro.workflow.settings import (
     EdgeSetting,
@@ -78,7 +78,7 @@ class Study(Strict):
             raise ValueError(
                 "neither `tasks`, to tune the base on, nor `models`, that somebody tuned: nothing to compare"
             )
-        taken = ["base", "untrained", *(f"{task.task}-{seed}" for task in self.tasks for seed in task.seeds)]
+        taken = [*UNTUNED, *(f"{task.task}-{seed}" for task in self.tasks for seed in task.seeds)]
         for model in self.models:
             if model.name in taken:
                 raise ValueError(f"two models are called {model.name}: give each a name of its own")
@@ -216,7 +216,7 @@ class _Steps:
 
     @property
     def models(self) -> list[str]:
-        return ["base", "untrained", *self.tuned]
+        return [*UNTUNED, *self.tuned]
 
     @property
     def first_seeds(self) -> list[str]:
