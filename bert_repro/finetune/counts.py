@@ -26,8 +26,11 @@ TAGS = ("accuracy",)
 class Scored(Protocol):
     """A text that was scored: its reference, and what identifies its content."""
 
-    reference: str
-    digest: str
+    @property
+    def reference(self) -> str: ...
+
+    @property
+    def digest(self) -> str: ...
 
 
 def pair(item: Pair, label: str) -> Float[np.ndarray, "metrics 2"]:
