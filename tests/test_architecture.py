@@ -181,7 +181,9 @@ def loaded_by(modules: list[str]) -> set[str]:
 
 def light(name: str) -> bool:
     """Say whether a module is to start without TensorFlow: of the room that tunes, what studies, plans and figures read."""
-    return room(name) not in {"encoder", "backend", "finetune"} or name in {"finetune", "finetune.tasks"}
+    return room(name) not in {"encoder", "backend", "finetune"} or name in {
+        "finetune", "finetune.tasks", "finetune.counts", "finetune.baselines"
+    }  # fmt: skip
 
 
 @pytest.mark.slow

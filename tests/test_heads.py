@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from bert_repro.alignment import Aligned
 from bert_repro.corpora.items import LABELS, Pair, Question, Sentence
 from bert_repro.finetune import heads
+from bert_repro.finetune.counts import exact_match, f1
 from bert_repro.finetune.heads.pairs import PairClassifier
 from bert_repro.finetune.heads.parser import Biaffine, BiaffineParser
-from bert_repro.finetune.heads.spans import SpanFinder, exact_match, f1
+from bert_repro.finetune.heads.spans import SpanFinder
 from bert_repro.finetune.heads.tagger import WordTagger
 from bert_repro.finetune.heads.trees import arborescence
 

@@ -382,3 +382,10 @@ def test_a_request_has_room_for_what_is_estimated_and_a_gpu_asks_for_less_time()
     assert plan.request(longer, gpu=True)["runtime"] < plan.request(longer)["runtime"] / 5
     assert plan.request(longer, gpu=True)["mem_mb"] > plan.request(longer)["mem_mb"]
     assert plan.request(longer, parts=8) == plan.request(longer._replace(seconds=900.0))
+
+
+def test_a_control_takes_as_long_as_what_it_is_a_control_of():
+    tasks = [task.model_copy(update={"controls": ["baseline", "untrained"]}) for task in MINI.tasks]
+    seconds = {job.run.name: job.cost.seconds for job in plan.jobs(MINI.model_copy(update={"tasks": tasks}))}
+    for task in tasks:
+        assert seconds[f"finetune-{task.task}-untrained-1"] == seconds[f"finetune-{task.task}-2"]

@@ -119,6 +119,27 @@ def test_what_layers_are_good_for_is_asked_of_the_first_seed_alone(tmp_path):
     assert {run.parameters["model"] for name, run in tuning.items() if name != "nli-kept1-3"} == {"tiny"}
 
 
+def test_controls_are_trainings_of_the_first_seed_that_differ_in_one_thing_each(tmp_path):
+    asked = {"seeds": [3, 5], "frozen_layers": [1], "reverted_layers": [0], "keep_at": [4]}
+    asked |= {"controls": ["baseline", "untrained", "partial_input"]}
+    made = study.runs(study.load(write(tmp_path, tasks=[{**TASK, **asked}])))
+    tuning = {run.name.removeprefix("finetune-"): run for run in made if run.notebook == "finetune"}
+    assert list(tuning) == ["nli-3", "nli-5", "nli-frozen1-3", "nli-untrained-3", "nli-partial-3"]
+    assert [name for name, run in tuning.items() if run.parameters.get("baseline")] == ["nli-3"]
+    plain = tuning["nli-frozen1-3"].parameters
+    for name, own in (
+        ("nli-untrained-3", {"model": "untrained:tiny", "control": "untrained"}),
+        ("nli-partial-3", {"control": "partial_input"}),
+    ):
+        run = tuning[name]
+        own |= {"name": name, "output": f"build/small/tables/finetune-{name}.parquet"}
+        assert run.parameters == {key: value for key, value in plain.items() if key != "frozen_layers"} | own
+        assert not run.needs and not any(f"models/{name}" in repr(other.parameters) for other in made)
+        notebooks.check(notebooks.find(run.notebook), run.parameters)
+    none = study.runs(study.load(write(tmp_path, tasks=[TASK])))
+    assert not any({"control", "baseline", "controls"} & run.parameters.keys() for run in none)
+
+
 def test_roles_of_runs(tmp_path):
     role = {run.name: run.parameters.get("role") for run in study.runs(study.load(write(tmp_path)))}
     assert role["similarity-base-nli-1"] == "score"
@@ -315,6 +336,22 @@ def test_another_base(tmp_path):
         (
             {"tasks": [{**TASK, "learning_rate": 0.0}]},
             "tasks.0.learning_rate: Input should be greater than 0 (got 0.0)",
+        ),
+        (
+            {"tasks": [{**TASK, "controls": ["chance"]}]},
+            "tasks.0.controls.0: Input should be 'baseline', 'untrained' or",
+        ),
+        (
+            {"tasks": [{**TASK, "controls": ["untrained", "untrained"]}]},
+            "tasks.0: controls: expected different ones, got ['untrained', 'untrained'] (got ",
+        ),
+        (
+            {"tasks": [{**TASK, "task": "masked_words", "controls": ["baseline"]}]},
+            "tasks.0: controls: no baseline of masked_words is known (got ",
+        ),
+        (
+            {"tasks": [{**TASK, "task": "parsing", "controls": ["partial_input"]}]},
+            "tasks.0: dependency parsing has no partial input, as its items have one side: expected one of nli, squad (got ",
         ),
         ({"tasks": [TASK, TASK]}, "study: each task may be given once, got ['nli', 'nli']"),
         ({"similarity": {"corpora": []}}, "similarity.corpora: List should have at least 1 item"),

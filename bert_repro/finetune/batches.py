@@ -88,7 +88,10 @@ class Examples(Text[np.ndarray]):
                 for start, end in some
             ]
         # where no window fits, the items themselves are tried, and found to be too long
-        inputs, places, cut = alignment.inputs(tokenizer, [part for _, part in parts] or self.items, self.limit)
+        read = [part for _, part in parts] or list(self.items)
+        if task.partial:  # in windows, and so in batches, as large as beside the first side
+            read = [corpora.sides(part)[1] for part in read]
+        inputs, places, cut = alignment.inputs(tokenizer, read, self.limit)
         fits = np.flatnonzero((cut == 0) | (task.too_long == "cut"))
         if not len(fits):
             raise ValueError(f"no item of {reference} fits into {self.limit} wordpieces")

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 
 from bert_repro.checkpoints.families import Config
-from bert_repro.finetune.tasks import named
+from bert_repro.finetune.tasks import Task, named
+from bert_repro.results.controls import CONTROLS
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,11 @@ class Recipe:
         evaluations: How many times dev is scored, at equal distances.
         keep_at: Updates after which the checkpoint is kept as well.
         precision: `float32`, or `bfloat16` for the products of training; weights, optimiser and scores are in float32.
+        control: What the run is a control by, a name from CONTROLS: `untrained`, an encoder that learned nothing before, or
+            `partial_input`, the second side of every item alone; empty for none. All else is as it would be without.
 
     Raises:
-        ValueError: An unknown task, or a number out of its range.
+        ValueError: An unknown task or control, one that the task cannot have, or a number out of its range.
     """
 
     task: str
@@ -50,9 +53,14 @@ class Recipe:
     evaluations: int = 4
     keep_at: Sequence[int] = ()
     precision: str = "float32"
+    control: str = ""
 
     def __post_init__(self) -> None:
         named(self.task)
+        if self.control and self.control not in CONTROLS:
+            raise ValueError(f"unknown control {self.control!r}: expected one of {sorted(CONTROLS)}, or nothing")
+        if self.control == "partial_input":
+            named(self.task).partially()
         _within("updates", self.updates, 1)
         _within("batch_size", self.batch_size, 1)
         _within("evaluations", self.evaluations, 1)
@@ -61,6 +69,21 @@ class Recipe:
             raise ValueError(f"learning rates must be greater than 0, got {rates}")
         for update in self.keep_at:
             _within("keep_at", update, 1, self.updates)
+
+    @property
+    def read_as(self) -> Task:
+        """The task, as its items are read."""
+        return named(self.task).partially() if self.control == "partial_input" else named(self.task)
+
+    @property
+    def role(self) -> str:
+        """What its rows are in a table."""
+        return "control" if self.control else "score"
+
+    @property
+    def method(self) -> str:
+        """What its scores are called in a table: those of controls otherwise, so that none is taken for a tuned encoder's."""
+        return CONTROLS.get(self.control, "fine-tuning")
 
     def shape(self, config: Config) -> Config:
         """Give the shape of the encoder that is made of one of the shape `config`.

@@ -10,12 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from bert_repro import checkpoints, corpora
+from bert_repro import checkpoints
 from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.families import differing, weight_change
 from bert_repro.encoder import Room
 from bert_repro.finetune.batches import Examples, Text
 from bert_repro.finetune.cards import landmarks
+from bert_repro.finetune.counts import score_rows as score_rows
 from bert_repro.finetune.network import Network, NoTaskHeadError
 from bert_repro.finetune.running_text import RunningText
 from bert_repro.finetune.tasks import TASKS, Task, named
@@ -154,18 +155,6 @@ def texts_of(task: Task, references: Sequence[str], start: Checkpoint) -> list[T
     for text in texts:
         text.check(start.config)
     return texts
-
-
-def score_rows(metrics: Sequence[str], counts: np.ndarray, scored: Text, resamples: int) -> list[dict[str, object]]:
-    """Give the table rows of a corpus; a metric that counts nothing there has none."""
-    weights = intervals.draws(scored.digest, len(counts), resamples)
-    where = corpora.columns(scored.reference)
-    rows: list[dict[str, object]] = []
-    for m, name in enumerate(metrics):
-        if n := int(counts[:, m, 1].sum()):
-            value, replicates = intervals.ratio(counts[:, m, 0], counts[:, m, 1], weights)
-            rows.append(where | {"metric": name, "n": n} | intervals.row(float(value), replicates, len(counts)))
-    return rows
 
 
 def without(layers: Sequence[int], network: Network, dev: Text, resamples: int) -> list[dict[str, object]]:

@@ -34,6 +34,9 @@ class Task(NamedTuple):
         running: Whether it reads running text, which is cut without regard to items.
         dropout: Whether training drops features, as the checkpoint's config says.
         labelled: Whether its task head tells labels apart, which a checkpoint has to name.
+        second: What the second side of an item is, in a word; empty where items have one side.
+        partial: Whether the second side is all that is read of an item.
+        baseline: What can be said without any encoder, a name from `baselines.BASELINES`; empty for nothing.
     """
 
     title: str
@@ -51,11 +54,30 @@ class Task(NamedTuple):
     running: bool = False
     dropout: bool = True
     labelled: bool = True
+    second: str = ""
+    partial: bool = False
+    baseline: str = ""
 
     @property
     def head(self) -> "type[TaskHead]":
         """The class of its task head, see `heads`."""
         return self.import_head()
+
+    def partially(self) -> "Task":
+        """Give the same task on the second side of every item alone: what it gives away without the first.
+
+        Raises:
+            ValueError: Its items have one side.
+
+        Reference:
+            Poliak et al. 2018, Gururangan et al. 2018 (hypotheses alone); Kaushik and Lipton 2018 (passages alone).
+        """
+        if not self.second:
+            two = ", ".join(name for name, task in TASKS.items() if task.second)
+            raise ValueError(
+                f"{self.description} has no partial input, as its items have one side: expected one of {two}"
+            )
+        return self._replace(partial=True)
 
 
 def _pairs() -> "type[TaskHead]":
@@ -97,21 +119,21 @@ TASKS = {
     "nli": Task(
         "NLI", "natural language inference", "labelled pairs, such as mnli:train",
         lambda item: isinstance(item, Pair) and bool(item.label), _pairs, 128, "cut",
-        own=("mnli",), colour="#0072B2", scoring=0.15e-3,
+        own=("mnli",), colour="#0072B2", scoring=0.15e-3, second="hypothesis", baseline="majority label",
     ),
     "squad": Task(
         "SQuAD", "question answering", "questions with answers, such as squad:train",
         lambda item: isinstance(item, Question) and bool(item.answers), _spans, 384, "windows",
-        own=("squad",), colour="#009E73", scoring=0.8e-3, labelled=False,
+        own=("squad",), colour="#009E73", scoring=0.8e-3, labelled=False, second="passage", baseline="lexical overlap",
     ),
     "parsing": Task(
         "parsing", "dependency parsing", "trees, such as ewt:train", _tree, _parser, 256, "left out",
-        own=("ewt",), colour="#D55E00", learning=8e-5, scoring=1e-3,
+        own=("ewt",), colour="#D55E00", learning=8e-5, scoring=1e-3, baseline="chain of words",
     ),
     "tagging": Task(
         "tagging", "part-of-speech tagging", "tagged sentences, such as ewt:train",
         lambda item: _tree(item) and bool(item.upos), _tagger, 256, "left out",
-        own=("ewt",), colour="#CC79A7", learning=2e-5, scoring=0.15e-3,
+        own=("ewt",), colour="#CC79A7", learning=2e-5, scoring=0.15e-3, baseline="most frequent tag",
     ),
     # what pre-training is, begun from an untrained encoder: a text is read once or twice, so nothing is dropped
     "masked_words": Task(

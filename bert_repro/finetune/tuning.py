@@ -56,9 +56,11 @@ def train(model: str, recipe: Recipe, *, save: str = "", resamples: int = interv
     """
     if recipe.keep_at and not save:
         raise ValueError("keep_at needs `save`, the folder beside which the checkpoints are kept")
+    if recipe.control == "untrained" and not checkpoints.untrained(model):
+        raise ValueError(f"the control `untrained` needs an encoder that learned nothing, as untrained:{model}")
     start = checkpoints.open(model)
     config = recipe.shape(start.config)
-    task = TASKS[recipe.task]
+    task = recipe.read_as
     examples, dev, *test = texts_of(task, [recipe.train, recipe.dev, *recipe.test], start)
     labels = task.head.labels(examples.items)
     backend.deterministic(recipe.seed)

@@ -34,8 +34,8 @@ SAME = {"glue/mnli": "mnli", "squad/v1.1": "squad", "universal_dependencies/en_e
 
 
 def tunings(table: pd.DataFrame) -> pd.DataFrame:
-    """Give what says how tuned encoders do their tasks, whoever tuned them, and how far their weights moved."""
-    return table[table["notebook"].isin(TUNINGS) & table["task"].notna()]
+    """Give what says how tuned encoders do their tasks, whoever tuned them, and how far their weights moved; no controls."""
+    return table[table["notebook"].isin(TUNINGS) & table["task"].notna() & (table["role"] == "score")]
 
 
 def held_out(table: pd.DataFrame) -> pd.DataFrame:

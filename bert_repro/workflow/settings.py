@@ -31,6 +31,8 @@ class FinetuneTask(Strict):
     kept_layers: list[Annotated[int, Field(ge=1)]] = []
     reverted_layers: list[Annotated[int, Field(ge=0)]] = []
     keep_at: list[Annotated[int, Field(ge=1)]] = []
+    # what its scores are set against: a training each, of the first seed, but a baseline, which needs no encoder
+    controls: list[Literal["baseline", "untrained", "partial_input"]] = []
 
     @field_validator("seeds", "frozen_layers", "kept_layers", "reverted_layers", "keep_at")
     @classmethod
@@ -38,6 +40,18 @@ class FinetuneTask(Strict):
         if len(set(numbers)) < len(numbers):
             raise ValueError("expected different numbers")
         return numbers
+
+    @model_validator(mode="after")
+    def _controls_are_those_that_the_task_can_have(self) -> "FinetuneTask":
+        from bert_repro.finetune.tasks import named  # when a study is read, not before
+
+        if len(set(self.controls)) < len(self.controls):
+            raise ValueError(f"controls: expected different ones, got {self.controls}")
+        if "baseline" in self.controls and not named(self.task).baseline:
+            raise ValueError(f"controls: no baseline of {self.task} is known")
+        if "partial_input" in self.controls:
+            named(self.task).partially()
+        return self
 
     @model_validator(mode="after")
     def _checkpoints_lie_on_the_way(self) -> "FinetuneTask":

@@ -255,6 +255,7 @@ class _Steps:
                     {"reverted_layers": task.reverted_layers, "keep_at": task.keep_at} if seed == first else {}
                 )
                 more["save"] = self.checkpoint(name)
+                more |= {"baseline": True} if seed == first and "baseline" in task.controls else {}
                 yield self.tuning(task, seed, name, f"{task.task}, seed {seed}", (), more)
             for frozen in task.frozen_layers:
                 name = f"{task.task}-frozen{frozen}-{first}"
@@ -263,11 +264,17 @@ class _Steps:
                 name, whole = f"{task.task}-kept{kept}-{first}", f"{task.task}-{first}"
                 lower = {"model": self.checkpoint(whole), "kept_layers": kept, "frozen_layers": kept}
                 yield self.tuning(task, first, name, name, self.made_by(whole), lower)
+            for control in task.controls:
+                if control == "baseline":
+                    continue
+                start = {"model": self.checkpoint("untrained")} if control == "untrained" else {}
+                name = f"{task.task}-{control.removesuffix('_input')}-{first}"
+                yield self.tuning(task, first, name, name, (), start | {"control": control})
 
     def tuning(
         self, task: FinetuneTask, seed: int, name: str, title: str, needs: tuple[str, ...], changed: dict[str, Any]
     ) -> Run:
-        lists = {"seeds", "frozen_layers", "kept_layers", "reverted_layers", "keep_at"}
+        lists = {"seeds", "frozen_layers", "kept_layers", "reverted_layers", "keep_at", "controls"}
         setting = task.model_dump(exclude=lists) | {"model": self.study.base, "resamples": self.study.resamples}
         setting |= {"reverted_layers": [], "keep_at": []}
         return self.run(f"finetune-{name}", "finetune", title, needs, setting | changed | {"seed": seed, "name": name})

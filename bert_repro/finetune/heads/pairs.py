@@ -12,13 +12,14 @@ from bert_repro.alignment import Aligned
 from bert_repro.checkpoints.families import ARCHITECTURES, Config
 from bert_repro.corpora.items import LABELS, Pair
 from bert_repro.encoder import ACTIVATIONS
+from bert_repro.finetune import counts
 from bert_repro.finetune.heads import MaskedCrossEntropy, TaskHead, distinct, numbers, require
 
 
 class PairClassifier(TaskHead):
     """A label for a pair, from [CLS]: a dense layer (BERT's pooler), dropout, a linear layer, as the encoder's family has them."""
 
-    metrics = ("accuracy", "accuracy_matched", "accuracy_mismatched")
+    metrics = counts.PAIRS
     checkpoint_names = {"pooler": "pooler.dense", "classifier": "classifier"}  # BERT's, and so the activation
     activation: Any = "tanh"
     chance = 1 / len(LABELS)
@@ -65,5 +66,4 @@ class PairClassifier(TaskHead):
         return self.names[outputs["label"].argmax()]
 
     def score(self, item: Pair, readings: Sequence[str]) -> Float[np.ndarray, "metrics 2"]:
-        counted = np.array([1, item.section == "matched", item.section == "mismatched"])
-        return np.stack([counted * (item.label in readings), counted], -1).astype(float)
+        return counts.pair(item, *readings[:1] or [""])

@@ -10,6 +10,7 @@ from keras import layers, ops
 
 from bert_repro.alignment import Aligned
 from bert_repro.corpora.items import Sentence
+from bert_repro.finetune import counts
 from bert_repro.finetune.heads import NEVER, MaskedCrossEntropy, TaskHead, distinct, numbers, require, word_means
 from bert_repro.finetune.heads.trees import arborescence
 
@@ -24,7 +25,7 @@ class BiaffineParser(TaskHead):
         Dozat and Manning 2017, section 2.
     """
 
-    metrics = ("las", "uas", "las_without_punctuation", "uas_without_punctuation")
+    metrics = counts.TREES
     losses = {"arcs": MaskedCrossEntropy(), "relations": MaskedCrossEntropy()}
     arc_size, relation_size = 256, 96
 
@@ -78,13 +79,7 @@ class BiaffineParser(TaskHead):
     def score(self, item: Sentence, readings: Sequence[tuple[np.ndarray, list[str]]]) -> Float[np.ndarray, "metrics 2"]:
         n = len(item.words)
         heads, relations = readings[0] if readings else ([-1] * n, [""] * n)
-        right = np.equal(heads, item.heads)
-        labelled = right & np.equal(relations, item.relations)
-        words = np.array([tag.lower() != "punct" for tag in item.upos or item.relations])
-        return np.array(
-            [[sum(some & counted), sum(counted)] for counted in (words | True, words) for some in (labelled, right)],
-            float,
-        )
+        return counts.tree(item, heads, relations)
 
 
 class Biaffine(layers.Layer):

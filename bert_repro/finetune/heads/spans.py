@@ -1,8 +1,5 @@
 """The task head for questions: the span of the context that answers, with the scores of SQuAD."""
 
-import re
-import string
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +10,7 @@ from keras import layers, ops
 
 from bert_repro.alignment import Aligned
 from bert_repro.corpora.items import Question
+from bert_repro.finetune import counts
 from bert_repro.finetune.heads import NEVER, MaskedCrossEntropy, TaskHead, require
 
 
@@ -27,7 +25,7 @@ class SpanFinder(TaskHead):
         Devlin et al. 2019, section 4.2; Rajpurkar et al. 2016, section 6.1.
     """
 
-    metrics = ("f1", "exact_match")
+    metrics = counts.QUESTIONS
     checkpoint_names = {"qa_outputs": "qa_outputs"}
     losses = {"start": MaskedCrossEntropy(), "end": MaskedCrossEntropy()}
     longest = 30  # words of an answer
@@ -70,17 +68,16 @@ class SpanFinder(TaskHead):
         return float(scores[start, more]), text
 
     def score(self, item: Question, readings: Sequence[tuple[float, str]]) -> Float[np.ndarray, "metrics 2"]:
-        found = [text for _, text in sorted(readings)[-1:]]
-        pairs = [(text, reference) for text in found for reference, _ in item.answers]
-        return np.array([[max((same(*pair) for pair in pairs), default=0.0), 1] for same in (f1, exact_match)])
+        return counts.question(item, [text for _, text in sorted(readings)[-1:]])
 
     @staticmethod
     def _context(item: Question, aligned: Aligned) -> tuple[Int[np.ndarray, "words"], Int[np.ndarray, "words"]]:
-        """Find the first and the last piece of every word of the context."""
-        row = len(aligned.starts) - 1 - len(item.second)  # of its first word; a separator stands before it
+        """Find the first and the last piece of every word of the context, beside its question or without."""
+        row = len(aligned.starts) - 1 - len(item.second)  # of its first word; a separator stands before it, or [CLS]
         tokens = aligned.token_ids[aligned.starts]
         separators = np.flatnonzero(tokens == tokens[-1])
-        if row - 1 not in separators or row in separators:
+        alone = row == 1 and len(separators) == 1  # a passage without its question begins behind [CLS]
+        if (row - 1 not in separators or row in separators) and not alone:
             raise ValueError(
                 f"the window of question {item.id!r} was cut: expected all of its {len(item.second)} words"
             )
@@ -96,20 +93,3 @@ class SpanFinder(TaskHead):
             if begins[0] <= begin and end <= ends[-1]:
                 return np.flatnonzero((begins < end) & (begin < ends))
         return np.zeros(0, int)
-
-
-def f1(prediction: str, reference: str) -> float:
-    """Give the harmonic mean of precision and recall of words, repeated ones as often as they stand there; in [0, 1]."""
-    found, expected = _normalised(prediction), _normalised(reference)
-    common = (Counter(found) & Counter(expected)).total()
-    return 2 * common / (len(found) + len(expected)) if common else 0.0
-
-
-def exact_match(prediction: str, reference: str) -> float:
-    """Give 1 where two texts are the same but for case, punctuation, articles and white space, else 0."""
-    return float(_normalised(prediction) == _normalised(reference))
-
-
-def _normalised(text: str) -> list[str]:
-    text = text.lower().translate(dict.fromkeys(map(ord, string.punctuation)))
-    return re.sub(r"\b(a|an|the)\b", " ", text).split()

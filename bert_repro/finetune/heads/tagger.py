@@ -10,13 +10,14 @@ from keras import layers, ops
 
 from bert_repro.alignment import Aligned
 from bert_repro.corpora.items import Sentence
+from bert_repro.finetune import counts
 from bert_repro.finetune.heads import MaskedCrossEntropy, TaskHead, distinct, numbers, require, word_means
 
 
 class WordTagger(TaskHead):
     """A part of speech (UPOS) for every word, from the mean of its pieces: a linear layer; words that were cut off are wrong."""
 
-    metrics = ("accuracy",)
+    metrics = counts.TAGS
     losses = {"tags": MaskedCrossEntropy()}
 
     def __init__(self, names: Sequence[str]):
@@ -45,5 +46,4 @@ class WordTagger(TaskHead):
         return [self.names[best] for best in outputs["tags"][1 : len(aligned.starts) - 1].argmax(-1)]
 
     def score(self, item: Sentence, readings: Sequence[list[str]]) -> Float[np.ndarray, "metrics 2"]:
-        found = [tag for reading in readings for tag in reading]
-        return np.array([[sum(map(str.__eq__, found, item.upos)), len(item.words)]], float)
+        return counts.tags(item, [tag for reading in readings for tag in reading])

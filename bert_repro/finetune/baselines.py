@@ -1,0 +1,188 @@
+"""Baselines of tasks: what can be said of an item without any encoder, counted as task heads count.
+
+Pure NumPy: TensorFlow does not start here. Each learns next to nothing from the training items, and is right of some test items
+all the same; a score says little where it is not above that. It refuses tasks without a baseline.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from bert_repro import corpora
+from bert_repro.corpora.items import Pair, Question, Sentence
+from bert_repro.finetune import counts
+from bert_repro.finetune.tasks import named
+from bert_repro.results import intervals
+
+LONGEST = 8  # words of an answer: with more, F1 on training questions of SQuAD gains less than .001
+
+
+class Baseline(NamedTuple):
+    """What needs no encoder.
+
+    Attributes:
+        metrics: Names of what it is counted under.
+        counts: Gives right and all of each metric for each test item, `items metrics 2`, from the training items and those.
+    """
+
+    metrics: tuple[str, ...]
+    counts: Callable[[Sequence[Any], Sequence[Any]], np.ndarray]
+
+
+class _Text(NamedTuple):
+    reference: str
+    digest: str
+
+
+def rows(
+    task: str, train: str, texts: Sequence[str], *, resamples: int = intervals.RESAMPLES
+) -> list[dict[str, object]]:
+    """Score what needs no encoder on the texts of a task.
+
+    Args:
+        task: A name from TASKS.
+        train: The corpus that a tuned encoder learns from.
+        texts: Corpora that it is scored on: equal ones see the same resamples, so that both can be paired.
+        resamples: Bootstrap resamples behind the intervals.
+
+    Returns:
+        Table rows of role `baseline`, whose `model` and `method` say what it is.
+
+    Raises:
+        ValueError: The task has none, and what `corpora.load` raises.
+    """
+    kind = named(task)
+    if not kind.baseline:
+        raise ValueError(f"{kind.description} has no baseline: nothing is known of it without an encoder")
+    found, learned = BASELINES[kind.baseline], corpora.load(train).items
+    about = {"role": "baseline", "model": kind.baseline, "method": kind.baseline, "task": task, "target": task}
+    unlike = dict.fromkeys(("base", "seed", "updates", "layers_changed"))  # it was not tuned
+    made: list[dict[str, object]] = []
+    for reference in texts:
+        text = corpora.load(reference)
+        counted = found.counts(learned, text.items)
+        of_text = counts.score_rows(found.metrics, counted, _Text(reference, text.digest), resamples)
+        made += [row | about | unlike for row in of_text]
+    return made
+
+
+def most_frequent(names: Iterable[str]) -> str:
+    """Give the most frequent of some names, the first in the alphabet among equals; an empty one of none."""
+    return min(Counter(names).items(), key=lambda one: (-one[1], one[0]), default=("", 0))[0]
+
+
+# ---- pairs
+
+
+def majority_label(train: Sequence[Pair], items: Sequence[Pair]) -> Float[np.ndarray, "items metrics 2"]:
+    """Say the most frequent label of the training pairs of every pair."""
+    label = most_frequent(pair.label for pair in train)
+    return np.array([counts.pair(pair, label) for pair in items])
+
+
+# ---- questions
+
+
+def lexical_overlap(train: Sequence[Question], items: Sequence[Question]) -> Float[np.ndarray, "items metrics 2"]:
+    """Answer every question by `overlap_answer`; nothing is learned."""
+    return np.array([counts.question(question, [overlap_answer(question)]) for question in items])
+
+
+def overlap_answer(question: Question) -> str:
+    """Give the words of a passage, LONGEST at most, amid those that it shares with the question.
+
+    A word of the passage that occurs in the question, in any case, weighs `log(1 + 1 / c)`, as it occurs c times in the passage.
+    Answers are the runs of words between such words and punctuation marks, each cut behind LONGEST words; the one with the
+    greatest weight around it, as many words to either side as the question has, is said, the first among equals.
+
+    Reference:
+        After the sliding window of Richardson et al. 2013, section 4.1, which Rajpurkar et al. 2016, section 5.1, turned on
+        spans of the passage; as there, an answer's own words do not count. Theirs are constituents of a parser.
+    """
+    words = [word.lower() for word in question.second]
+    asked, often = {word.lower() for word in question.first if _spelt(word)}, Counter(words)
+    weights = np.array([np.log1p(1 / often[word]) if word in asked else 0.0 for word in words])
+    free = np.array([_spelt(word) and word not in asked for word in words])
+    first, last = runs(free)
+    if not len(first):
+        return ""
+    before = np.r_[0.0, np.cumsum(weights)]
+    low, high = np.maximum(first - len(question.first), 0), np.minimum(last + len(question.first), len(words))
+    best = int((before[high] - before[low]).argmax())  # inside a run nothing weighs
+    end = min(first[best] + LONGEST, last[best])
+    return question.context[question.offsets[first[best]][0] : question.offsets[end - 1][1]]
+
+
+def runs(free: np.ndarray) -> tuple[Int[np.ndarray, "runs"], Int[np.ndarray, "runs"]]:
+    """Find the runs of true values: the first place of each, and the one behind its last."""
+    steps = np.diff(np.r_[0, free.astype(int), 0])
+    return np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+
+
+def _spelt(word: str) -> bool:
+    """Tell a word from a punctuation mark."""
+    return any(letter.isalnum() for letter in word)
+
+
+# ---- trees
+
+
+def chain_of_words(train: Sequence[Sentence], items: Sequence[Sentence]) -> Float[np.ndarray, "items metrics 2"]:
+    """Hang every word under the one before it, or every one under the next: whichever is right more often in training.
+
+    The word at the end of the chain is the root. It has the most frequent relation of the words that are roots there in
+    training as well, and every other word that of the words whose heads are right in training.
+    """
+
+    def right(backward: bool) -> list[tuple[int, str]]:
+        arcs = [
+            (said, head, relation)
+            for sentence in train
+            for said, head, relation in zip(
+                chain(len(sentence.words), backward), sentence.heads, sentence.relations, strict=True
+            )
+        ]
+        return [(head, relation) for said, head, relation in arcs if said == head]
+
+    found = {backward: right(backward) for backward in (True, False)}
+    backward = len(found[True]) >= len(found[False])
+    root, other = (
+        most_frequent(name for head, name in found[backward] if bool(head) == inner) for inner in (False, True)
+    )
+    counted = []
+    for sentence in items:
+        heads = chain(len(sentence.words), backward)
+        counted.append(counts.tree(sentence, heads, [other if head else root for head in heads]))
+    return np.array(counted)
+
+
+def chain(words: int, backward: bool) -> Int[np.ndarray, "words"]:
+    """Give the heads of a chain, from 1 and 0 for the root: each word's is the one before it, or else the next."""
+    heads = np.arange(words) if backward else np.arange(2, words + 2)
+    return np.where(heads > words, 0, heads)
+
+
+# ---- words
+
+
+def most_frequent_tag(train: Sequence[Sentence], items: Sequence[Sentence]) -> Float[np.ndarray, "items metrics 2"]:
+    """Give every word the tag that it has most often in training, and one never seen there the most frequent of all."""
+    seen: dict[str, list[str]] = {}
+    for sentence in train:
+        for word, tag in zip(sentence.words, sentence.upos, strict=True):
+            seen.setdefault(word, []).append(tag)
+    known = {word: most_frequent(tags) for word, tags in seen.items()}
+    other = most_frequent(tag for tags in seen.values() for tag in tags)
+    return np.array([counts.tags(item, [known.get(word, other) for word in item.words]) for item in items])
+
+
+BASELINES = {
+    "majority label": Baseline(counts.PAIRS, majority_label),
+    "lexical overlap": Baseline(counts.QUESTIONS, lexical_overlap),
+    "chain of words": Baseline(counts.TREES, chain_of_words),
+    "most frequent tag": Baseline(counts.TAGS, most_frequent_tag),
+}
+"""What is said without any encoder, by its name in the tables; a task names its own."""

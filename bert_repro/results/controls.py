@@ -1,0 +1,97 @@
+"""Controls of tasks: what a score of a tuned encoder is set against, so that it is seen how much of it came from pre-training.
+
+Hides which rows of the tables of fine-tuning these are. It refuses to subtract what was not measured on the same items.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from bert_repro.results import tables
+
+CONTROLS = {
+    "untrained": "untrained encoder, same updates",
+    "partial_input": "second side alone",
+}
+"""Trainings beside those of a base, one thing being otherwise: names in recipes and studies, and `method` in their rows."""
+ALIKE = ["task", "corpus", "split", "metric"]
+"""What a score and what stands beside it have in common."""
+NOT_MEASURED = "not measured here"
+
+
+def beside(table: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
+    """Give the controls and baselines of some scores.
+
+    Args:
+        table: Merged tables of a study.
+        tuned: Scores of tuned encoders.
+
+    Returns:
+        Those rows of fine-tuning that measure what some score does, on the same text; `method` says what each is.
+    """
+    found = table[(table["notebook"] == "finetune") & table["role"].isin(["control", "baseline"])]
+    found = found[found["method"].isin(CONTROLS.values()) | (found["role"] == "baseline")]
+    return found.merge(tuned[ALIKE].drop_duplicates(), on=ALIKE)[[*tables.COLUMNS, "replicates"]]
+
+
+def as_marks(rows: pd.DataFrame) -> pd.DataFrame:
+    """Make of such rows what figures draw aside and name by `method`."""
+    return rows.assign(role="baseline", seed=pd.NA).astype(tables.COLUMNS)
+
+
+def from_pre_training(table: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
+    """Subtract from scores those of an untrained encoder that was tuned with the same updates, from the same seed.
+
+    Args:
+        table: Merged tables of a study, with replicates.
+        tuned: Scores of wholly tuned encoders.
+
+    Returns:
+        Tidy rows, `value` and interval being the paired difference on the same items: how much of the score came from
+        pre-training. Both were trained once, so that the variation between seeds is not in it. Empty where no untrained
+        encoder was tuned.
+
+    Raises:
+        ValueError: Rows without replicates.
+    """
+    control = beside(table, tuned)
+    control = control[control["method"] == CONTROLS["untrained"]]
+    same = [*ALIKE, "seed", "updates"]
+    if tuned.merge(control[same], on=same).empty:
+        return tuned[:0]
+    return tables.subtract(tuned, control, CONTROLS["untrained"], same).assign(reference_model=CONTROLS["untrained"])
+
+
+def summary(table: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
+    """Set every score beside what it has to be above, for readers.
+
+    Args:
+        table: Merged tables of a study, with replicates.
+        tuned: Scores of wholly tuned encoders; seeds are averaged.
+
+    Returns:
+        Texts, a row each task, corpus and metric: the score, what needs no encoder, the second side alone, an untrained encoder
+        with the same updates, and the difference of the first seed with that, with its interval.
+    """
+    control, gained = beside(table, tuned), from_pre_training(table, tuned)
+
+    def said(rows: pd.DataFrame, where: Mapping[str, object], interval: bool = False) -> str:
+        rows = rows[(rows[list(where)] == pd.Series(where)).all(axis=1)]
+        if rows.empty:
+            return NOT_MEASURED
+        row = rows.iloc[0]
+        ends = f" [{row['ci_low']:.3f}, {row['ci_high']:.3f}]" if interval else ""
+        name = f" ({row['method']})" if row["role"] == "baseline" else ""
+        return f"{row['value']:.3f}{ends}{name}"
+
+    lines = []
+    for key, rows in tuned.groupby(ALIKE, sort=False):
+        where = dict(zip(ALIKE, key, strict=True))
+        line = {"task": where["task"], "corpus": where["corpus"], "metric": where["metric"]}
+        line |= {
+            "score": f"{rows['value'].mean():.3f}",
+            "without an encoder": said(control, where | {"role": "baseline"}),
+        }
+        line |= {name: said(control, where | {"method": name}) for name in reversed(CONTROLS.values())}
+        lines.append(line | {"from pre-training": said(gained, where, interval=True)})
+    return pd.DataFrame(lines).set_index(["task", "corpus", "metric"])
