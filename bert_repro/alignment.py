@@ -7,7 +7,7 @@ side gives way); an item of which nothing fits is left out.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ UNKNOWN = (
 )
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """What is read of a fast Hugging Face tokenizer; a special token that it lacks is None."""
 

@@ -1,0 +1,125 @@
+"""Points on a straight line keep their names; a rise is what lies above the chord, with an interval for all points together."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bert_repro.results import intervals, lines, tables
+
+POINTS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+NOISE = np.random.default_rng(0).standard_normal(400)
+OTHERS = np.random.default_rng(1).standard_normal((11, 400))
+
+
+def line(curve, metric="task_loss", method=lines.OF_TUNED, apart=0.0, points=POINTS, **columns):
+    """Make the rows of a line from a function of t; its points vary together, and each by itself as much as is said."""
+    about = {
+        "role": "score",
+        "model": "nli-1",
+        "corpus": "mnli",
+        "split": "dev",
+        "target": "nli",
+        "metric": metric,
+        "method": method,
+    }
+    rows = []
+    for t, other in zip(points, OTHERS, strict=False):
+        drawn = curve(t) + 0.2 * NOISE + apart * other
+        rows.append(about | columns | {"layers_changed": lines.place(t), "n": 90} | intervals.row(curve(t), drawn, 30))
+    return tables.tidy(rows)
+
+
+@pytest.mark.parametrize("t", [*POINTS, 1 / 3])
+def test_a_point_is_read_as_it_was_named(t):
+    assert lines.points(line(lambda t: t, points=[0.0, t, 1.0]))[1] == pytest.approx(t, abs=1e-6)
+
+
+def test_what_is_no_point_of_a_line_has_none():
+    other = line(lambda t: t).assign(layers_changed=["all", "top_2_of_6", None, "all_but_3", "head_only", *["all"] * 6])
+    assert lines.points(other).isna().all() and lines.panels(other).empty and lines.rises(other).empty
+
+
+@pytest.mark.parametrize(
+    "points", [[], [0.0], [0.0, 0.5], [0.5, 1.0], [0.0, 0.5, 0.5, 1.0], [0.0, 0.7, 0.3, 1.0], [1.0, 0.0]]
+)
+def test_points_that_do_not_lead_from_end_to_end_are_refused(points):
+    with pytest.raises(ValueError) as error:
+        lines.check(points)
+    assert str(error.value) == f"points must rise from 0, the base, to 1, the tuned encoder, got {points}"
+
+
+def test_a_rise_is_what_lies_above_the_chord_whatever_the_slope():
+    for slope in (0.0, -3.0, 5.0):
+        (row,) = lines.rises(line(lambda t, s=slope: 2 + s * t + 4 * t * (1 - t))).to_dict("records")
+        assert row["value"] == pytest.approx(1.0) and row["layers_changed"] == "0.5 of the way"
+        assert (row["metric"], row["n"], row["units"], row["model"]) == ("rise of task_loss", 90, 30, "nli-1")
+        # what moves all points alike moves no rise
+        assert row["ci_low"] == pytest.approx(1.0) and row["ci_high"] == pytest.approx(1.0)
+
+
+def test_a_straight_line_rises_by_nothing_and_a_hanging_one_by_less():
+    (straight,) = lines.rises(line(lambda t: 2 - t)).to_dict("records")
+    assert straight["value"] == pytest.approx(0, abs=1e-12)
+    (hanging,) = lines.rises(line(lambda t: 2 - t - t * (1 - t))).to_dict("records")
+    assert hanging["value"] == pytest.approx(-0.09) and hanging["ci_high"] < 0
+
+
+def test_the_interval_of_the_largest_is_wider_than_that_of_one_point():
+    many, one = (lines.rises(line(lambda t: 2 - t, apart=0.3, points=points)) for points in (POINTS, [0.0, 0.5, 1.0]))
+    widths = [float((row["ci_high"] - row["ci_low"]).iloc[0]) for row in (many, one)]
+    assert widths[0] > 1.1 * widths[1]
+
+
+def test_noise_alone_is_seldom_called_a_barrier():
+    """The largest of nine rises of a straight line in noise; without the wider interval, it would be in one line of five."""
+    draw, found = np.random.default_rng(2), 0
+    about = {"role": "score", "model": "nli-1", "metric": "task_loss"}
+    for _ in range(60):
+        rows = [
+            about
+            | {"layers_changed": lines.place(t)}
+            | intervals.row(2 + moved, 2 + moved + draw.standard_normal(100), 30)
+            for t, moved in zip(POINTS, draw.standard_normal(11), strict=True)
+        ]
+        found += int(lines.rises(tables.tidy(rows))["ci_low"].iloc[0] > 0)
+    assert found <= 6
+
+
+def test_every_line_text_and_loss_has_a_rise_of_its_own_and_other_metrics_have_none():
+    made = [
+        line(lambda t: 2 - t), line(lambda t: 3 - t, model="squad-1", target="squad", corpus="squad"), line(lambda t: 4 + t, split="test"),
+        line(lambda t: t, metric="accuracy"), line(lambda t: 5 + t * t, "masked_word_loss", lines.OF_BASE, target="masked_words"),
+        line(lambda t: 1 - t, "similarity", "rsa", layer=3),
+    ]  # fmt: skip
+    found = lines.rises(pd.concat(made, ignore_index=True))
+    assert found["metric"].tolist() == ["rise of task_loss"] * 3 + ["rise of masked_word_loss"]
+    assert found["model"].tolist() == ["nli-1", "squad-1", "nli-1", "nli-1"]
+
+
+def test_a_line_of_two_ends_has_no_rise():
+    found = lines.rises(line(lambda t: t, points=[0.0, 1.0]))
+    assert found.empty and list(found.columns) == [*tables.COLUMNS, "replicates"]
+
+
+def test_a_figure_shows_losses_the_last_layer_and_trees_below_it():
+    along = [line(lambda t: t), line(lambda t: t, metric="accuracy")]
+    along += [
+        line(lambda t: t, "masked_word_loss", method, target="masked_words")
+        for method in (lines.OF_BASE, lines.OF_TUNED)
+    ]
+    along += [line(lambda t: t, "similarity", "rsa", layer=layer) for layer in (3, 4, 6)]
+    along += [
+        line(lambda t: t, metric, "rank 4", layer=layer, probe=probe)
+        for metric in ("uuas", "dspr")
+        for layer in (3, 4, 6)
+        for probe in (lines.FIRST, lines.ANEW)
+    ]
+    other = line(lambda t: t).assign(layers_changed="all")
+    shown = lines.panels(pd.concat([*along, other], ignore_index=True))
+    assert shown.groupby("panel", sort=False).size().to_dict() == dict.fromkeys(
+        ["task loss", "masked-word loss", "RSA with the base, layer 6", "UUAS by the base's probe, layer 4",
+         "UUAS by a probe trained anew, layer 4"], 11,
+    )  # fmt: skip
+    assert set(shown[shown["metric"] == "masked_word_loss"]["method"]) == {lines.OF_BASE}
+    alone = lines.panels(line(lambda t: t, "similarity", "rsa", layer=2))
+    assert alone["panel"].unique().tolist() == ["RSA with the base, layer 2"]
