@@ -19,6 +19,7 @@ from bert_repro.workflow.settings import (
     ErasureSetting,
     FinetuneTask,
     GivenModel,
+    LineSetting,
     ProbeSetting,
     SimilaritySetting,
     Strict,
@@ -36,11 +37,12 @@ class Study(Strict):
     base: str
     tasks: list[FinetuneTask] = []
     models: list[GivenModel] = []
-    scored_on: dict[TaskName, str] = {}  # what the tasks of given models are scored on, and masked words
+    scored_on: dict[TaskName, str] = {}  # what the tasks of given models are scored on, and all models' masked words
     similarity: SimilaritySetting
     structural_probe: ProbeSetting
     edge_probe: EdgeSetting | None = None
     erasure: ErasureSetting | None = None
+    line: LineSetting | None = None
     examples: list[str] = []  # texts whose words are shown moving through the layers
     resamples: int = Field(default=1000, ge=100)
     chapters: list[ChapterName]
@@ -102,9 +104,10 @@ class Study(Strict):
         """List every corpus that the study reads."""
         tasks = [reference for task in self.tasks for reference in (task.train, task.dev, *task.test)]
         scored = [self.scored_on[task] for model in self.models if (task := model.task) in self.scored_on]
-        masked = [self.scored_on["masked_words"]] if self.models and "masked_words" in self.scored_on else []
+        masked = [self.scored_on["masked_words"]] if "masked_words" in self.scored_on else []
         erased = [self.erasure.treebank, self.erasure.held_out] if self.erasure else []
-        return list(dict.fromkeys([*tasks, *scored, *masked, *erased, *self.read_out()]))
+        line = [self.line.neutral, self.line.train, self.line.dev, self.line.test] if self.line else []
+        return list(dict.fromkeys([*tasks, *scored, *masked, *erased, *line, *self.read_out()]))
 
     def read_out(self) -> list[str]:
         """List the corpora whose hidden states are read."""
@@ -180,7 +183,7 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
     steps = _Steps(study, folder or f"build/{study.name}")
     groups = (
         steps.tunings(), steps.checkpoints(), steps.states(), steps.comparisons(), steps.structural_probes(),
-        steps.edge_probes(), steps.erasures(),
+        steps.edge_probes(), steps.erasures(), steps.lines(),
     )  # fmt: skip
     listed = [run for group in groups for run in group]
     return [*listed, *steps.effects(listed)]
@@ -273,15 +276,28 @@ class _Steps:
         return self.run(f"finetune-{name}", "finetune", title, needs, setting | changed | {"seed": seed, "name": name})
 
     def checkpoints(self) -> Iterator[Run]:
-        """Say what given models are, what their task heads get right and how far they moved; and what their base is."""
+        """Say what given models are, what their task heads get right and how far they moved; and what their base is.
+
+        Where masked words are asked for, all tuned encoders guess them under the base's task head, those tuned here as well.
+        """
         asked = self.study.scored_on
-        for name in ["base", *self.given] if self.given else []:
+        masked = asked.get("masked_words", "")
+        for name in ["base", *(self.tuned if masked else self.given)] if self.given or masked else []:
             model = self.given.get(name)
-            setting: dict[str, Any] = {"masked": asked.get("masked_words", ""), "resamples": self.study.resamples}
+            setting: dict[str, Any] = {
+                "masked": masked,
+                "head_of": self.study.base if masked and name != "base" else "",
+            }
             setting |= {"base": self.checkpoint(model.base) if model else "", "labels": model.labels if model else []}
             scored = model.task if model and model.task in asked else ""
-            setting |= {"task": scored, "texts": [asked[scored]] if scored else [], "revert": name in self.first_seeds}
-            yield self.run(f"checkpoint-{name}", "checkpoint", name, (), self.about(name) | setting)
+            setting |= {
+                "task": scored,
+                "texts": [asked[scored]] if scored else [],
+                "revert": name in self.given and name in self.first_seeds,
+            }
+            about = self.about(name) | setting | {"resamples": self.study.resamples}
+            needs = self.made_by(name) + (self.made_by(model.base) if model else ())
+            yield self.run(f"checkpoint-{name}", "checkpoint", name, needs, about)
 
     def states(self) -> Iterator[Run]:
         """Compute the hidden states of every model."""
@@ -362,6 +378,23 @@ class _Steps:
         role = "control" if name == "untrained" else "score"
         about = self.about(name) | {"role": role, "resamples": self.study.resamples}
         return self.run(f"{notebook}-{called}", notebook, title, (f"states-{name}",), about | setting)
+
+    def lines(self) -> Iterator[Run]:
+        """Walk from the base to the first seed of every task that can be scored, where the study asks for it."""
+        asked, scored = self.study.line, self.study.scored_on
+        if asked is None:
+            return
+        texts = {f"{task.task}-{task.seeds[0]}": (task.task, task.dev) for task in self.study.tasks}
+        texts |= {name: (one.task, scored[one.task]) for name, one in self.given.items() if one.task in scored}
+        for name in (name for name in self.first_seeds if name in texts):
+            (task, text), model = texts[name], self.given.get(name)
+            base = model.base if model else "base"
+            setting = self.about(name) | asked.model_dump() | {
+                "base": self.checkpoint(base), "reference_name": base, "task": task, "texts": [text],
+                "labels": model.labels if model else [], "masked": scored.get("masked_words", ""), "resamples": self.study.resamples,
+            }  # fmt: skip
+            needs = self.made_by(name) + self.made_by(base)
+            yield self.run(f"line-{name}", "line", f"from {base} to {name}", needs, setting)
 
     def effects(self, listed: list[Run]) -> Iterator[Run]:
         """Set the change of layers beside what they do, over all tuned models, of which it takes two; reads other tables."""
