@@ -253,7 +253,7 @@ def test_one_encoder_at_both_ends_gives_a_flat_line(make, start, base):
         assert [row["value"] for row in at(rows + probed, t)] == [row["value"] for row in at(rows + probed, 0.0)]
     assert {row["value"] for row in rows if row["metric"] == "similarity"} == {1.0}
     found = lines.rises(tables.tidy(rows, role="score", model="tagging-1"))
-    assert found["metric"].tolist() == ["rise of task_loss", "rise of masked_word_loss"]
+    assert found["metric"].tolist() == [f"{what} of {loss}" for loss in lines.LOSSES for what in ("rise", "barrier")]
     assert found[["value", "ci_low", "ci_high"]].abs().max(axis=None) < 1e-6
 
 

@@ -48,25 +48,47 @@ def test_points_that_do_not_lead_from_end_to_end_are_refused(points):
     assert str(error.value) == f"points must rise from 0, the base, to 1, the tuned encoder, got {points}"
 
 
+def largest(made):
+    """Give the rise above the chord and that above the higher end."""
+    return lines.rises(made).to_dict("records")
+
+
 def test_a_rise_is_what_lies_above_the_chord_whatever_the_slope():
     for slope in (0.0, -3.0, 5.0):
-        (row,) = lines.rises(line(lambda t, s=slope: 2 + s * t + 4 * t * (1 - t))).to_dict("records")
+        row, _ = largest(line(lambda t, s=slope: 2 + s * t + 4 * t * (1 - t)))
         assert row["value"] == pytest.approx(1.0) and row["layers_changed"] == "0.5 of the way"
         assert (row["metric"], row["n"], row["units"], row["model"]) == ("rise of task_loss", 90, 30, "nli-1")
         # what moves all points alike moves no rise
         assert row["ci_low"] == pytest.approx(1.0) and row["ci_high"] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(
+    ("curve", "barrier", "place"),
+    [
+        (lambda t: 2 + 4 * t * (1 - t), 1.0, "0.5"),
+        (lambda t: 2 - t + 4 * t * (1 - t), 0.56, "0.4"),  # above the first end
+        (lambda t: 1 + t + 4 * t * (1 - t), 0.56, "0.6"),  # above the last one
+        (lambda t: 2 - t**4, -0.0001, "0.1"),  # above the chord, and it falls all the way
+        (lambda t: 1 - t * (1 - t), -0.09, "0.1"),
+    ],
+)
+def test_a_barrier_is_what_lies_above_both_ends(curve, barrier, place):
+    rise, row = largest(line(curve))
+    assert (row["metric"], row["layers_changed"]) == ("barrier of task_loss", f"{place} of the way")
+    assert [row[c] for c in ("value", "ci_low", "ci_high")] == pytest.approx([barrier] * 3, abs=1e-6)
+    assert rise["value"] >= row["value"] - 1e-9
+
+
 def test_a_straight_line_rises_by_nothing_and_a_hanging_one_by_less():
-    (straight,) = lines.rises(line(lambda t: 2 - t)).to_dict("records")
+    straight, _ = largest(line(lambda t: 2 - t))
     assert straight["value"] == pytest.approx(0, abs=1e-12)
-    (hanging,) = lines.rises(line(lambda t: 2 - t - t * (1 - t))).to_dict("records")
+    hanging, _ = largest(line(lambda t: 2 - t - t * (1 - t)))
     assert hanging["value"] == pytest.approx(-0.09) and hanging["ci_high"] < 0
 
 
 def test_the_interval_of_the_largest_is_wider_than_that_of_one_point():
-    many, one = (lines.rises(line(lambda t: 2 - t, apart=0.3, points=points)) for points in (POINTS, [0.0, 0.5, 1.0]))
-    widths = [float((row["ci_high"] - row["ci_low"]).iloc[0]) for row in (many, one)]
+    many, one = (largest(line(lambda t: 2 - t, apart=0.3, points=points))[0] for points in (POINTS, [0.0, 0.5, 1.0]))
+    widths = [row["ci_high"] - row["ci_low"] for row in (many, one)]
     assert widths[0] > 1.1 * widths[1]
 
 
@@ -92,8 +114,11 @@ def test_every_line_text_and_loss_has_a_rise_of_its_own_and_other_metrics_have_n
         line(lambda t: 1 - t, "similarity", "rsa", layer=3),
     ]  # fmt: skip
     found = lines.rises(pd.concat(made, ignore_index=True))
-    assert found["metric"].tolist() == ["rise of task_loss"] * 3 + ["rise of masked_word_loss"]
-    assert found["model"].tolist() == ["nli-1", "squad-1", "nli-1", "nli-1"]
+    assert found["metric"].tolist() == ["rise of task_loss", "barrier of task_loss"] * 3 + [
+        "rise of masked_word_loss",
+        "barrier of masked_word_loss",
+    ]
+    assert found["model"].tolist() == ["nli-1"] * 2 + ["squad-1"] * 2 + ["nli-1"] * 4
 
 
 def test_a_line_of_two_ends_has_no_rise():

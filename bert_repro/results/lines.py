@@ -1,4 +1,4 @@
-"""The straight line between two encoders' weights: hides how a table names its points; says how far a loss rises above its chord.
+"""The straight line between two encoders' weights: hides how a table names its points; says how far a loss rises on it.
 
 It refuses points that do not lead from one end to the other.
 
@@ -20,8 +20,9 @@ OF_TUNED, OF_BASE = "task head of the tuned encoder", "task head of the base"
 FIRST, ANEW = "structural, of the base", "structural, trained anew"
 """Probes: that of the encoder at the beginning, as it is, and one trained on the encoder at each point."""
 LOSSES = ("task_loss", "masked_word_loss")
-"""Metrics of which it is asked whether they rise above their chord: the primary contrasts."""
-RISE = "rise of "  # before such a metric: the name of what its largest rise is
+"""Metrics of which it is asked whether they rise above their chord, the primary contrasts, and above both ends."""
+RISE, BARRIER = "rise of ", "barrier of "
+"""Before such a metric: its largest rise above the chord, and above the higher of both ends."""
 
 
 def check(points: Sequence[float]) -> None:
@@ -46,9 +47,10 @@ def points(table: pd.DataFrame) -> pd.Series:
 
 
 def rises(table: pd.DataFrame) -> pd.DataFrame:
-    """Say by how much each loss rises above the chord between its ends: where it does most, with an interval for all points at once.
+    """Say by how much each loss rises where it does most: above the chord between its ends, and above the higher of them.
 
-    At a point t the rise is loss(t) - (1 - t) loss(0) - t loss(1), on the same units and resamples. The largest of several is
+    At a point t the first is loss(t) - (1 - t) loss(0) - t loss(1), the second loss(t) - max(loss(0), loss(1)), on the same units and
+    resamples. A loss may lie above its chord and yet fall all the way; above both ends, it is a barrier. The largest of several is
     above 0 by chance alone, so that its interval is widened until those of all points hold together (`tables.at_once`): the loss
     rises somewhere if that interval lies above 0.
 
@@ -56,34 +58,36 @@ def rises(table: pd.DataFrame) -> pd.DataFrame:
         table: Rows of points on lines, with replicates; those of other metrics than LOSSES are left out.
 
     Returns:
-        Tidy rows, one of each line, text and loss: the metric is `rise of ...`, `layers_changed` the point. None of a line that has
-        no point between its ends.
+        Tidy rows, two of each line, text and loss: the metric is `rise of ...` or `barrier of ...`, `layers_changed` the point. None of
+        a line that has no point between its ends.
 
     Reference:
-        Frankle et al. 2020, section 2 (the error barrier of two networks, here under a chord of unequal ends).
+        Frankle et al. 2020, section 2 (the barrier is above the mean of two ends that are about equal).
     """
     at = points(table)
     losses = table[table["metric"].isin(LOSSES) & at.notna()]
     alike = [column for column in tables.COLUMNS if column not in ("layers_changed", *tables.NUMBERS)]
     found = []
     for _, line in losses.groupby(alike, dropna=False, sort=False):
-        above = _above_the_chord(line, at[line.index].to_numpy())
-        if len(above):
-            widened = tables.at_once(above, over="layers_changed")
-            found.append(widened.loc[[widened["value"].astype(float).idxmax()]])
-    together = pd.concat([losses[:0], *found])
-    return together.assign(metric=RISE + together["metric"]).astype(tables.COLUMNS)
+        for name in (RISE, BARRIER):
+            above = _above(line, at[line.index].to_numpy(), higher=name == BARRIER)
+            if len(above):
+                widened = tables.at_once(above, over="layers_changed")
+                largest = widened.loc[[widened["value"].astype(float).idxmax()]]
+                found.append(largest.assign(metric=name + largest["metric"]))
+    return pd.concat([losses[:0], *found]).astype(tables.COLUMNS)
 
 
-def _above_the_chord(line: pd.DataFrame, at: np.ndarray) -> pd.DataFrame:
-    """Subtract from each point between the ends what lies on the chord there."""
+def _above(line: pd.DataFrame, at: np.ndarray, higher: bool) -> pd.DataFrame:
+    """Subtract from each point between the ends what lies on the chord there, or the higher end."""
     first, last = (line.iloc[int(end)] for end in (at.argmin(), at.argmax()))
     rows = []
     for (_, row), t in zip(line.iterrows(), at, strict=True):
         if 0 < t < 1:
-            value = row["value"] - (1 - t) * first["value"] - t * last["value"]
+            share = float(last["value"] > first["value"]) if higher else t
+            value = row["value"] - (1 - share) * first["value"] - share * last["value"]
             replicates = [np.asarray(one["replicates"], float) for one in (row, first, last)]
-            drawn = replicates[0] - (1 - t) * replicates[1] - t * replicates[2]
+            drawn = replicates[0] - (1 - share) * replicates[1] - share * replicates[2]
             rows.append(row.to_dict() | intervals.row(float(value), drawn, row["units"]))
     return tables.tidy(rows) if rows else line[:0]
 
