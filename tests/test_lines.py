@@ -1,10 +1,13 @@
 """Points on a straight line keep their names; a rise is what lies above the chord, with an interval for all points together."""
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 
-from bert_repro.results import intervals, lines, tables
+from bert_repro.files import ROOT
+from bert_repro.results import intervals, lines, provenance, tables
+from bert_repro.workflow import notebooks
 
 POINTS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
 NOISE = np.random.default_rng(0).standard_normal(400)
@@ -148,3 +151,93 @@ def test_a_figure_shows_losses_the_last_layer_and_trees_below_it():
     assert set(shown[shown["metric"] == "masked_word_loss"]["method"]) == {lines.OF_BASE}
     alone = lines.panels(line(lambda t: t, "similarity", "rsa", layer=2))
     assert alone["panel"].unique().tolist() == ["RSA with the base, layer 2"]
+
+
+# ---- the chapter
+
+
+def documents(model, task, shift):
+    """Make the masked-word loss of a model, one of two metrics, on the same documents as that of others."""
+    pieces = np.full(30, 50.0)
+    nats = (2 + shift + np.random.default_rng(len(model)).normal(0, 0.1, 30)) * pieces
+    value, replicates = intervals.ratio(nats, pieces, intervals.draws("documents", 30, 100))
+    about = {
+        "role": "score",
+        "model": model,
+        "task": task,
+        "seed": 1 if task else pd.NA,
+        "layers_changed": "all",
+        "method": "masked words",
+    }
+    about |= {"target": "masked_words", "corpus": "wiki", "split": "all[30]", "n": 1500}
+    return tables.tidy(
+        [
+            about | {"metric": metric} | intervals.row(float(value), replicates, 30)
+            for metric in ("masked_word_loss", "masked_word_accuracy")
+        ]
+    )
+
+
+def put(folder, name, notebook, table, extra=None):
+    made = provenance.manifest(notebook, {"name": name, "study": "own"}, 1.0) | {"inputs": {}}
+    tables.write(
+        folder / f"{notebook}-{name}.parquet",
+        table.assign(study="own", notebook=notebook).astype(tables.COLUMNS),
+        made,
+        extra,
+    )
+
+
+def chapter(folder):
+    """Execute the chapter of the models, and give what each of its cells shows, by the cell's name: text, or `figure`."""
+    notebooks.run(
+        ROOT / "notebooks" / "chapters" / "models.ipynb",
+        folder / "out.ipynb",
+        {"tables_folder": str(folder), "study": "own"},
+        progress=False,
+    )
+    shown = {}
+    for cell in nbformat.read(folder / "out.ipynb", 4).cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            shown[cell["id"]] = (
+                "figure"
+                if "application/vnd.plotly.v1+json" in data
+                else data.get("text/markdown", data.get("text/plain", ""))
+            )
+    return shown
+
+
+@pytest.mark.slow
+def test_the_chapter_shows_lines_and_what_was_forgotten(tmp_path):
+    card = tables.artefacts([{"kind": "checkpoint", "key": "x", "content": {"family": "bert"}}], model="base")
+    put(tmp_path, "base", "checkpoint", documents("base", None, 0.0), card)
+    for name, task in (("nli-1", "nli"), ("squad-1", "squad")):
+        put(tmp_path, name, "checkpoint", documents(name, task, 0.5), card.assign(model=name).astype(tables.ARTEFACTS))
+        losses = [
+            line(lambda t: 2 - t**4, model=name, task=task, seed=1),
+            line(lambda t: 1 + t, "masked_word_loss", lines.OF_BASE, model=name, task=task, seed=1),
+        ]
+        losses = pd.concat(
+            [*losses, line(lambda t: 1 - t / 2, "similarity", "rsa", layer=6, model=name, task=task, seed=1)],
+            ignore_index=True,
+        )
+        put(tmp_path, name, "line", pd.concat([losses, lines.rises(losses)], ignore_index=True))
+    put(tmp_path, "nli-1", "finetune", documents("nli-1", "nli", 0.0).assign(method="other").astype(tables.COLUMNS))
+    shown = chapter(tmp_path)
+    assert [shown[name] for name in ("masked-0", "masked-1", "line-figure")] == ["figure"] * 3
+    assert "barrier of task_loss" in shown["line-rises-table"] and "0.6 of the way" in shown["line-rises-table"]
+    assert "squad-1" in shown["cards-1"] and "nli-1" not in shown["cards-1"]  # that was tuned here
+
+
+@pytest.mark.slow
+def test_the_chapter_says_what_was_not_measured(tmp_path):
+    put(tmp_path, "nli-1", "checkpoint", documents("nli-1", "nli", 0.0).assign(method="other").astype(tables.COLUMNS))
+    shown = chapter(tmp_path)
+    assert shown["masked-0"].startswith("*Not measured here: ") and shown["line-figure"].startswith(
+        "*Not measured here: "
+    )
+    assert (
+        not {"masked-1", "masked-2", "line-rises", "line-rises-table", "line-numbers", "line-numbers-table"}
+        & shown.keys()
+    )
