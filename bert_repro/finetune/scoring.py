@@ -25,6 +25,10 @@ from bert_repro.results import intervals
 SANITY = 300  # items that tell whether a task head answers worse than chance
 
 
+class MisfitError(ValueError):
+    """A task head of another checkpoint does not fit an encoder."""
+
+
 class Scored(NamedTuple):
     """What is known of a checkpoint as it is."""
 
@@ -87,7 +91,7 @@ def assess(
     for name, wanted, method, named_so, whose in asked:
         try:
             network = ready(start, weights, name, named_so, base=first, head_of=whose)
-        except NoTaskHeadError as error:
+        except (NoTaskHeadError, MisfitError) as error:
             scored.notes.append(f"Not scored on {TASKS[name].description}: {error}.")
             continue
         read = texts_of(TASKS[name], wanted, start)
@@ -131,7 +135,8 @@ def ready(
         on: An encoder of its shape that is there already, whatever its weights: the task head is put on that.
 
     Raises:
-        NoTaskHeadError: It brings none of this kind, or the other checkpoint is of another shape.
+        NoTaskHeadError: It brings none of this kind.
+        MisfitError: The other checkpoint is of another shape, or has other wordpieces.
         ValueError: The names of the labels are not known, or do not fit the task.
     """
     kind = named(task)
@@ -237,10 +242,10 @@ def _partner(reference: str, start: Checkpoint) -> Checkpoint:
     """Find the checkpoint whose task head another one is read by: of the same shape, and the same pieces."""
     partner = checkpoints.open(reference)
     if unlike := differing(partner.config, start.config):
-        raise NoTaskHeadError(
+        raise MisfitError(
             f"head_of {reference!r}: its {unlike} as in {start.folder}; "
             "a task head reads the states of its own encoder or of one tuned from that"
         )
     if partner.tokenizer.get_vocab() != start.tokenizer.get_vocab():
-        raise NoTaskHeadError(f"head_of {reference!r}: its vocabulary is another than that of {start.folder}")
+        raise MisfitError(f"head_of {reference!r}: its vocabulary is another than that of {start.folder}")
     return partner

@@ -77,10 +77,8 @@ SQUARES = 5e-11  # seconds a wordpiece and square of the width, of sums in doubl
 SPECTRUM = 1e-9  # seconds a cube of the width: decompositions that an eraser takes, and halvings for a random one
 CODE = 40  # epochs that a description length takes as long as: it is trained until dev gains no more
 MIX, TREE = 9e-9, 0.5e-3  # seconds a weight, mixed and assigned; a sentence and layer whose tree is decoded and scored
-WALKS, LOOKED_AT = (
-    4,
-    3,
-)  # along a line: for the task, masked words, similarity and trees; layers that are looked at unless said
+WALKS = 4  # along a line: for the task, masked words, similarity and trees
+LOOKED_AT = 3  # layers, unless others are named
 ENDS = 4  # times the weights of a line: both ends, the network, word embeddings of a task head with what is being read
 BOOK = 120.0  # seconds: chapters and Jupyter Book
 RUNTIME, NOTEBOOK = 0.55e9, 0.35e9  # bytes: TensorFlow in a process; a process without
@@ -326,17 +324,15 @@ def _head(setting: Mapping[str, Any], config: Config) -> dict[str, Any]:
 
 def _line(setting: Mapping[str, Any], config: Config) -> Cost:
     weights, hidden, points = _weights(config), config.hidden_size, len(setting["points"])
-    layers, task = len(setting["layers"]) or LOOKED_AT, tasks.named(setting["task"]) if setting["task"] else None
+    layers = len(setting["layers"]) or LOOKED_AT
     neutral, bank = size(setting["neutral"]), [size(setting[split]) for split in ("train", "dev", "test")]
     drawn = Size(neutral.items * setting["words"] / neutral.words, setting["words"])  # the sentences of a sample alone
     read: list[tuple[Size, int, float, float]] = [(some, 512, 0.0, 0.0) for some in [drawn, *bank]]
-    for kind, texts in [
-        (task, setting["texts"]),
-        (tasks.named("masked_words"), [setting["masked"]] * bool(setting["masked"])),
-    ]:
-        for text in texts if kind else ():
-            some = running(text) if kind.running else size(text)
-            read.append((some, kind.max_length, kind.scoring, kind.decoded * 2 * config.vocab_size * hidden))
+    asked = [(setting["task"], text) for text in setting["texts"] if setting["task"]]
+    for name, text in [*asked, *[("masked_words", setting["masked"])] * bool(setting["masked"])]:
+        kind = tasks.named(name)
+        decoding = kind.decoded * 2 * config.vocab_size * hidden
+        read.append((running(text) if kind.running else size(text), kind.max_length, kind.scoring, decoding))
     seconds, flop, held = 0.0, 0.0, 0.0
     for some, limit, scoring, decoding in read:
         operations, reading = _read(some, limit, config)

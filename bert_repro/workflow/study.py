@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from bert_repro.files import ROOT, renamed
+from bert_repro.workflow import keys
 from bert_repro.workflow.names import ChapterName, TaskName, chapters
 from bert_repro.workflow.own import Own
 from bert_repro.workflow.settings import (
@@ -132,16 +132,6 @@ class Run(NamedTuple):
     title: str
 
 
-class _KeysOnce(yaml.SafeLoader):
-    """Refuses a key that comes twice, of which YAML would keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        if twice := {key for key in keys if keys.count(key) > 1}:
-            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {', '.join(sorted(twice))} comes twice")
-        return super().construct_mapping(node, deep)
-
-
 def load(path: Path | str, own: Own = NOTHING) -> Study:
     """Read and validate a study file.
 
@@ -154,16 +144,7 @@ def load(path: Path | str, own: Own = NOTHING) -> Study:
         ValueError: Not YAML, or not a study; the message names file, key and what was expected.
     """
     path = Path(path)
-    if not path.is_file():
-        known = ", ".join(sorted(str(p.relative_to(ROOT)) for p in (ROOT / "studies").glob("*.yaml")))
-        raise FileNotFoundError(f"no study file {path}: there are {known}{renamed(path)}")
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _KeysOnce)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is not a study: expected `key: value` lines, got {type(content).__name__}")
-    content = own.put_into(content, path.name)
+    content = own.put_into(keys.read(path), path.name)
     try:
         return Study.model_validate(content)
     except ValidationError as error:
@@ -231,6 +212,16 @@ class _Steps:
         """Tell a model of which everything is measured from further seeds."""
         return name not in self.tuned or name in self.first_seeds
 
+    @property
+    def scored(self) -> dict[str, tuple[str, str, list[str]]]:
+        """Of the models of first seeds whose task can be scored: task, text, and names of labels that their config does not say."""
+        asked = self.study.scored_on
+        found = {f"{task.task}-{task.seeds[0]}": (task.task, task.dev, list[str]()) for task in self.study.tasks}
+        found |= {
+            name: (one.task, asked[one.task], one.labels) for name, one in self.given.items() if one.task in asked
+        }
+        return {name: found[name] for name in self.first_seeds if name in found}
+
     def checkpoint(self, model: str) -> str:
         known = {"base": self.study.base, "untrained": f"untrained:{self.study.base}"}
         known |= {name: given.checkpoint for name, given in self.given.items()}
@@ -284,17 +275,15 @@ class _Steps:
         masked = asked.get("masked_words", "")
         for name in ["base", *(self.tuned if masked else self.given)] if self.given or masked else []:
             model = self.given.get(name)
+            head_of = self.study.base if masked and name != "base" else ""
             setting: dict[str, Any] = {
                 "masked": masked,
-                "head_of": self.study.base if masked and name != "base" else "",
+                "head_of": head_of,
+                "revert": name in {*self.given} & {*self.first_seeds},
             }
             setting |= {"base": self.checkpoint(model.base) if model else "", "labels": model.labels if model else []}
             scored = model.task if model and model.task in asked else ""
-            setting |= {
-                "task": scored,
-                "texts": [asked[scored]] if scored else [],
-                "revert": name in self.given and name in self.first_seeds,
-            }
+            setting |= {"task": scored, "texts": [asked[scored]] if scored else []}
             about = self.about(name) | setting | {"resamples": self.study.resamples}
             needs = self.made_by(name) + (self.made_by(model.base) if model else ())
             yield self.run(f"checkpoint-{name}", "checkpoint", name, needs, about)
@@ -361,14 +350,8 @@ class _Steps:
         """Erase labels of words from the tuned models of first seeds whose task can be scored, where the study asks for it."""
         if self.study.erasure is None:
             return
-        texts = {f"{task.task}-{task.seeds[0]}": (task.task, task.dev) for task in self.study.tasks}
-        asked = self.study.scored_on
-        texts |= {name: (model.task, asked[model.task]) for name, model in self.given.items() if model.task in asked}
-        for name in self.first_seeds:
-            if name not in texts:
-                continue
-            task, text = texts[name]
-            scored = {"task": task, "text": text, "labels": self.given[name].labels if name in self.given else []}
+        for name, (task, text, labels) in self.scored.items():
+            scored = {"task": task, "text": text, "labels": labels}
             without = {"head_of": "", "train": "", "updates": 0, "resamples": self.study.resamples}
             setting = self.about(name) | scored | without | self.study.erasure.model_dump()
             yield self.run(f"erasure-{name}", "erasure", name, self.made_by(name), setting)
@@ -380,20 +363,22 @@ class _Steps:
         return self.run(f"{notebook}-{called}", notebook, title, (f"states-{name}",), about | setting)
 
     def lines(self) -> Iterator[Run]:
-        """Walk from the base to the first seed of every task that can be scored, where the study asks for it."""
-        asked, scored = self.study.line, self.study.scored_on
-        if asked is None:
+        """Walk from the base to the tuned models of first seeds whose task can be scored, where the study asks for it."""
+        if self.study.line is None:
             return
-        texts = {f"{task.task}-{task.seeds[0]}": (task.task, task.dev) for task in self.study.tasks}
-        texts |= {name: (one.task, scored[one.task]) for name, one in self.given.items() if one.task in scored}
-        for name in (name for name in self.first_seeds if name in texts):
-            (task, text), model = texts[name], self.given.get(name)
-            base = model.base if model else "base"
-            setting = self.about(name) | asked.model_dump() | {
-                "base": self.checkpoint(base), "reference_name": base, "task": task, "texts": [text],
-                "labels": model.labels if model else [], "masked": scored.get("masked_words", ""), "resamples": self.study.resamples,
-            }  # fmt: skip
+        masked = self.study.scored_on.get("masked_words", "")
+        for name, (task, text, labels) in self.scored.items():
+            base = self.given[name].base if name in self.given else "base"
+            ends = {"base": self.checkpoint(base), "reference_name": base}
+            read = {
+                "task": task,
+                "texts": [text],
+                "labels": labels,
+                "masked": masked,
+                "resamples": self.study.resamples,
+            }
             needs = self.made_by(name) + self.made_by(base)
+            setting = self.about(name) | ends | read | self.study.line.model_dump()
             yield self.run(f"line-{name}", "line", f"from {base} to {name}", needs, setting)
 
     def effects(self, listed: list[Run]) -> Iterator[Run]:
