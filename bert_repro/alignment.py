@@ -7,7 +7,7 @@ side gives way); an item of which nothing fits is left out.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ UNKNOWN = 0.05
 """Of the wordpieces of a text: a larger share of the unknown one means that the vocabulary does not fit it."""
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """What is read of a fast Hugging Face tokenizer; a special token that it lacks is None."""
 

@@ -184,6 +184,15 @@ def check(inputs: Sequence[Aligned], config: Config) -> None:
             )
 
 
+def compiled(network: keras.Model) -> keras.Model:
+    """Make an encoder, or some of its outputs, ready for `extract`: its last bits do not depend on what is read first."""
+    network.compile(jit_compile=False)
+    for size in (2, 3):  # shapes of no input: a graph kept for the first one met would give that other last bits
+        ones = np.ones((size, size), np.int32)
+        network.predict_on_batch({"token_ids": ones, "segment_ids": ones * 0, "mask": ones})
+    return network
+
+
 def pad(rows: Sequence[np.ndarray], limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Pad integer rows with zeros to a common length; also the mask.
 
@@ -254,7 +263,8 @@ def _run(network: keras.Model, batch: Sequence[Aligned], limit: int) -> Sequence
     nothing = [np.zeros(0, np.int32)] * (backend.bucket(len(batch)) - len(batch))
     token_ids, mask = pad([*(one.token_ids for one in batch), *nothing], limit)
     segment_ids, _ = pad([*(one.segment_ids for one in batch), *nothing], limit)
-    return network.predict_on_batch({"token_ids": token_ids, "segment_ids": segment_ids, "mask": mask})
+    states = network.predict_on_batch({"token_ids": token_ids, "segment_ids": segment_ids, "mask": mask})
+    return states if isinstance(states, list) else [states]  # Keras unpacks a list of one
 
 
 def _pool(states: Sequence[np.ndarray], first: np.ndarray, count: np.ndarray) -> Iterator[np.ndarray]:

@@ -42,6 +42,7 @@ TOLERANCES = {
     "checkpoint": Tolerance(1e-6, 1e-5, "nothing is trained: changes of weights, and a share of unknown pieces"),
     "erasure": Tolerance(5e-3, 1e-3, "a task head is trained: two of some seven hundred words may get another tag"),
     "structural_probe": Tolerance(0.02, 0, "trained and decoded: one of sixty roots may be another word"),
+    "line": Tolerance(0.01, 0, "probes are trained and decoded at eleven points: some of 769 edges may be others"),
     "edge_probe": Tolerance(5e-3, 1e-3, "trained: two of some five hundred words may get another label"),
 }
 CLS = 0.02  # absolute, of [CLS] alone: in the smoke encoder its vectors are nearly one, and RSA of what rounding leaves moved by 0.003

@@ -163,6 +163,35 @@ def test_learning_curves():
         figures.learning_curves(pd.concat([frame, frame[1:].assign(updates=10)]))
 
 
+def on_line(**columns):
+    """Make a line of three points of two models, and a row that is of none."""
+    for model, task, at in itertools.product(
+        ("nli-1", "squad-1"), ("",), ("0 of the way", "0.5 of the way", "1 of the way")
+    ):
+        value = float(at.split()[0]) + (model == "squad-1")
+        yield {"role": "score", "model": model, "task": model[:-2] + task, "seed": 1, "layers_changed": at, "metric": "task_loss", "value": value,
+               "ci_low": value - 0.1, "ci_high": value + 0.1, "n": 9} | columns  # fmt: skip
+    yield {"role": "score", "model": "nli-1", "metric": "task_loss", "value": 5.0, "layers_changed": "all"}
+
+
+def test_a_line_is_drawn_by_the_share_of_the_way():
+    figure = figures.line_curves(tables.tidy([*on_line(), *on_line(metric="uuas")]), facet="metric")
+    lines = [trace for trace in figure.data if trace.mode == "lines+markers"]
+    assert [trace.name for trace in lines] == ["NLI fine-tuned, seed 1", "SQuAD fine-tuned, seed 1"] * 2
+    assert all(list(trace.x) == [0, 0.5, 1] for trace in lines) and list(lines[1].y) == [1, 1.5, 2]
+    assert list(bands(figure)["NLI fine-tuned, seed 1"].y) == pytest.approx([0.1, 0.6, 1.1, 0.9, 0.4, -0.1])
+    assert "%{x} of the way: " in lines[0].hovertemplate
+    assert figure.layout.xaxis2.title.text == "share of the way from the base to the tuned encoder"
+    assert figure.layout.yaxis.title.text is None and [note.text for note in figure.layout.annotations] == [
+        "<b>nats</b>",
+        "<b>UUAS</b>",
+    ]
+    with pytest.raises(ValueError, match="2 values at 0.5 of the way for 'NLI fine-tuned, seed 1'"):
+        figures.line_curves(tables.tidy([*on_line(), *on_line(corpus="other")]).iloc[[0, 1, 2, 8]])
+    with pytest.raises(ValueError, match="^nothing to draw, the table has no rows"):
+        figures.line_curves(tables.tidy(on_line()).iloc[-1:])
+
+
 def test_learning_curves_of_several_tasks_have_ranges_of_their_own():
     frame = pd.DataFrame({"model": ["nli-1", "squad-1"], "task": ["nli", "squad"], "updates": 10, "loss": [1.1, 5.0]})
     figure = figures.learning_curves(frame, facet="task")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -235,10 +236,22 @@ def test_an_encoder_without_a_masked_word_head_cannot_be_scored(text):
 def test_a_head_of_another_checkpoint_needs_an_encoder_of_the_same_shape(text, tmp_path):
     config = Config(40, 16, 1, 2, 32, 64)
     Checkpoint.write(tmp_path, config, random_weights(config, 0, 0.02), checkpoints.open("tiny"))
-    with pytest.raises(
-        ValueError, match=r"^head_of .*: its vocab_size is 40, not \d+ as in .*; a task head reads the states of"
-    ):
-        assess(text, "untrained:tiny", head_of=str(tmp_path))
+    scored = assess(text, "untrained:tiny", head_of=str(tmp_path))
+    assert scored.rows == [] and re.match(
+        r"Not scored on masked words: head_of .*: its vocab_size is 40, not \d+ as in .*; a task head reads the states of",
+        scored.notes[0],
+    )
+
+
+def test_a_head_of_another_checkpoint_needs_an_encoder_of_the_same_wordpieces(text, tmp_path):
+    tiny = checkpoints.open("tiny")
+    made = Checkpoint.write(tmp_path, tiny.config, tiny.weights(), tiny)
+    path = made.folder / "tokenizer.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"##ing"', '"##gni"'), encoding="utf-8")
+    scored = assess(text, "untrained:tiny", head_of=str(tmp_path))
+    assert scored.rows == [] and re.fullmatch(
+        r"Not scored on masked words: head_of '.*': its vocabulary is another than that of .*\.", scored.notes[0]
+    )
 
 
 def test_an_unknown_precision_and_one_that_the_device_lacks_are_refused(text, monkeypatch):

@@ -135,6 +135,18 @@ def test_a_treebank_of_ones_own_stands_wherever_that_of_the_study_did(treebank):
     assert three.structural_probe == probe
 
 
+def test_a_line_is_walked_on_a_treebank_and_text_of_ones_own(treebank, tmp_path):
+    content = yaml.safe_load(TEMPLATE.read_text())
+    splits = {split: f"ewt:{split}[300]" for split in ("train", "dev", "test")}
+    path, text = tmp_path / "study.yaml", tmp_path / "mine.txt"
+    path.write_text(yaml.safe_dump(content | {"line": splits | {"neutral": "wiki[240]", "words": 100}}))
+    text.write_text("A sentence of mine. Another one.\n" * 400)
+    brought = study.load(path, Own(base="tiny", tuned=["mnli=a"], treebank=[str(treebank)], text=str(text)))
+    assert brought.line.train == str(treebank / "xx_small-ud-train.conllu") and str(text) in brought.line.neutral
+    kept = study.load(path, Own(base="tiny", tuned=["mnli=a"]))
+    assert kept.line.train == "ewt:train[300]" and "ewt:dev[300]" in kept.similarity.corpora
+
+
 def test_a_text_of_ones_own_stands_where_neutral_text_did(tmp_path):
     text = tmp_path / "mine.txt"
     text.write_text("A sentence of mine. Another one.\n" * 400)

@@ -110,6 +110,32 @@ def test_every_score_after_erasing_costs_the_same():
     assert seconds[2] - seconds[1] == pytest.approx(seconds[1] - seconds[0])
 
 
+LINE = {
+    "base": "minilm", "task": "nli", "texts": ["mnli:dev[100]"], "masked": "", "neutral": "wiki[240]", "words": 2000, "train": "ewt:train[400]",
+    "dev": "ewt:dev[60]", "test": "ewt:test[60]", "rank": 64, "epochs": 4, "layers": [3, 6], "points": [0.0, 0.5, 1.0],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("points", [0.0, 0.25, 0.5, 1.0]), ("texts", ["mnli:dev[200]"]), ("masked", "ewt:dev[100]"), ("words", 4000), ("layers", [3, 4, 6]),
+        ("train", "ewt:train[800]"), ("rank", 128), ("epochs", 8),
+    ],
+)  # fmt: skip
+def test_a_longer_way_takes_longer_and_more_texts_as_well(name, more):
+    less, longer = (costs.COSTS["line"](LINE | changed, MINILM) for changed in ({}, {name: more}))
+    assert longer.seconds > less.seconds and longer.memory >= less.memory and longer.disk == less.disk
+
+
+def test_every_point_of_a_line_costs_the_same_time_and_no_memory():
+    few, more, most = (costs.COSTS["line"](LINE | {"points": [0.0] * count}, MINILM) for count in (2, 3, 4))
+    assert most.seconds - more.seconds == pytest.approx(more.seconds - few.seconds)
+    assert most.memory == few.memory and most.flop == pytest.approx(2 * few.flop)
+    unscored = costs.COSTS["line"](LINE | {"task": "", "texts": []}, MINILM)
+    assert unscored.seconds < costs.COSTS["line"](LINE, MINILM).seconds
+
+
 REGISTERED = {"finetune": ("task", TASKS), "similarity": ("methods", MEASURES), "edge_probe": ("targets", EDGE_TARGETS)}
 
 
@@ -361,7 +387,7 @@ def test_stages_sum_up_the_jobs():
 
 def test_at_scale_time_and_disk_follow_the_words_and_reading_out_needs_no_more_memory():
     less, more = (plan.at_scale(MINI, words) for words in (1e8, 1e9))
-    assert less.keys() == more.keys() == costs.COSTS.keys() - {"change_and_function", "checkpoint", "erasure"}
+    assert less.keys() == more.keys() == costs.COSTS.keys() - {"change_and_function", "checkpoint", "erasure", "line"}
     for stage in less.keys() - {"similarity"}:
         assert more[stage].seconds / less[stage].seconds == pytest.approx(10, rel=0.02)
     assert more["hidden_states"].disk / less["hidden_states"].disk == pytest.approx(10, rel=0.01)

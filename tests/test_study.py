@@ -234,6 +234,76 @@ def test_labels_are_erased_from_given_models_whose_task_is_scored(tmp_path):
     assert run.parameters["tuned"] == {"task": "nli", "seed": 1, "layers_changed": "all", "base": "tiny"}
 
 
+WAY = {"neutral": "c", "words": 100, "train": "d", "dev": "e", "test": "c", "rank": 4}
+GIVEN = [
+    {"name": "mine", "checkpoint": "m", "task": "nli", "labels": ["x", "y", "z"]},
+    {"name": "mine-2", "checkpoint": "n", "task": "nli", "seed": 2},
+    {"name": "theirs", "checkpoint": "t", "task": "squad", "base": "nli-1"},
+    {"name": "other", "checkpoint": "o", "task": "tagging"},
+]
+
+
+def test_masked_words_are_asked_of_every_encoder_under_the_head_of_the_base(tmp_path):
+    asked = {"scored_on": {"masked_words": "w[5]", "nli": "b"}, "models": GIVEN[:3]}
+    loaded = study.load(write(tmp_path, **asked))
+    made = {run.parameters["name"]: run for run in study.runs(loaded) if run.notebook == "checkpoint"}
+    assert list(made) == ["base", "nli-1", "nli-2", "mine", "mine-2", "theirs"]
+    for name, run in made.items():
+        notebooks.check(notebooks.find(run.notebook), run.parameters)
+        assert (run.parameters["masked"], run.parameters["head_of"]) == ("w[5]", "" if name == "base" else "tiny")
+    assert [made[name].needs for name in ("base", "nli-2", "mine", "theirs")] == [
+        (), ("finetune-nli-2",), (), ("finetune-nli-1",),
+    ]  # fmt: skip
+    here = made["nli-1"].parameters  # its scores and its change of weights are in the table of its training
+    assert (here["task"], here["texts"], here["base"], here["revert"]) == ("", [], "", False)
+    assert made["mine"].parameters["task"] == "nli" and made["mine"].parameters["revert"]
+    assert "w[5]" in loaded.corpora() and "w[5]" not in loaded.read_out()
+
+
+def test_without_masked_words_only_given_encoders_are_opened(tmp_path):
+    def opened(**changes):
+        listed = study.runs(study.load(write(tmp_path, **changes)))
+        return {run.parameters["name"]: run.parameters["head_of"] for run in listed if run.notebook == "checkpoint"}
+
+    assert opened() == {} and opened(models=GIVEN[:1]) == {"base": "", "mine": ""}
+
+
+def test_a_line_leads_from_the_base_to_the_first_seed_of_every_task_with_a_text(tmp_path):
+    asked = {"scored_on": {"masked_words": "w[5]", "nli": "n", "squad": "s"}, "models": GIVEN}
+    loaded = study.load(write(tmp_path, line=WAY, **asked))
+    made = {run.name: run for run in study.runs(loaded) if run.notebook == "line"}
+    # tagging has no text to be scored on, and a second seed is not walked to
+    assert {name: run.needs for name, run in made.items()} == {
+        "line-nli-1": ("finetune-nli-1",), "line-mine": (), "line-theirs": ("finetune-nli-1",),
+    }  # fmt: skip
+    for run in made.values():
+        notebooks.check(notebooks.find(run.notebook), run.parameters)
+        assert run.parameters["points"] == [n / 10 for n in range(11)] and run.parameters["masked"] == "w[5]"
+        assert {name: run.parameters[name] for name in WAY} == WAY and run.parameters["resamples"] == 1000
+    ends = {
+        name: (
+            run.parameters["base"],
+            run.parameters["reference_name"],
+            run.parameters["model"],
+            run.parameters["texts"],
+        )
+        for name, run in made.items()
+    }
+    assert ends == {
+        "line-nli-1": ("tiny", "base", "build/small/models/nli-1", ["b"]),
+        "line-mine": ("tiny", "base", "m", ["n"]),
+        "line-theirs": ("build/small/models/nli-1", "nli-1", "t", ["s"]),
+    }
+    assert made["line-mine"].parameters["labels"] == ["x", "y", "z"]
+    assert not any(run.notebook == "line" for run in study.runs(study.load(write(tmp_path, **asked))))
+
+
+def test_the_texts_of_a_line_are_among_those_of_a_study(tmp_path):
+    way = WAY | {"neutral": "v", "train": "x[5]", "dev": "y", "test": "z"}
+    loaded = study.load(write(tmp_path, line=way))
+    assert {"v", "x[5]", "y", "z"} <= set(loaded.corpora()) and not {"v", "x[5]", "y", "z"} & set(loaded.read_out())
+
+
 def test_chapters_are_those_of_what_a_study_asks_for(tmp_path):
     usual = study.load(write(tmp_path)).chapters
     assert not {"edge_probe", "look_inside"} & set(usual)
@@ -380,6 +450,14 @@ def test_another_base(tmp_path):
             "erasure.targets.0: unknown target: did you mean 'upos'? Expected one of upos, xpos, ",
         ),
         ({"erasure": ERASURE | {"draws": 0}}, "erasure.draws: Input should be greater than or equal to 1 (got 0)"),
+        *(
+            (
+                {"line": WAY | {"points": points}},
+                f"line.points: expected points that rise from 0, the base, to 1, the tuned encoder (got {points})",
+            )
+            for points in ([], [0.0, 0.5], [0.5, 1.0], [0.0, 0.6, 0.4, 1.0], [0.0, 0.5, 0.5, 1.0])
+        ),
+        ({"line": WAY | {"words": 9}}, "line.words: Input should be greater than or equal to 10 (got 9)"),
         ({"name": "My study"}, "name: String should match pattern '^[a-z][a-z0-9_]*$' (got 'My study')"),
         (
             {"chapters": ["edges"]},

@@ -6,6 +6,7 @@ It refuses an empty table, and rows that would put two values at the same place.
 from bert_repro.figures.curves import difference_curves as difference_curves
 from bert_repro.figures.curves import layer_curves as layer_curves
 from bert_repro.figures.curves import learning_curves as learning_curves
+from bert_repro.figures.curves import line_curves as line_curves
 from bert_repro.figures.dots import dots as dots
 from bert_repro.figures.exhibits import exhibit as exhibit
 from bert_repro.figures.grids import layer_grid as layer_grid

@@ -1,10 +1,11 @@
-"""Curves by layer or update: hides bands, panels and legends.
+"""Curves by layer, update or point of a line: hides bands, panels and legends.
 
 It refuses an empty table, and rows that would put two values of one line at the same place.
 """
 
 import html
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -26,7 +27,20 @@ from bert_repro.figures.theme import (
     stacked,
     turn_of,
 )
-from bert_repro.results import tables
+from bert_repro.results import lines, tables
+
+
+class _Axis(NamedTuple):
+    title: str
+    place: str  # on it
+    preposition: str  # before a place
+
+
+_AXES = {
+    "layer": _Axis("layer (0 = embeddings)", "layer {}", "at "),
+    "updates": _Axis("updates", "{} updates", "after "),
+    "point": _Axis("share of the way from the base to the tuned encoder", "{} of the way", "at "),
+}
 
 
 def layer_curves(
@@ -99,6 +113,22 @@ def learning_curves(
     )
 
 
+def line_curves(table: pd.DataFrame, *, facet: str | None = None, title: str = "", ylabel: str = "") -> go.Figure:
+    """Draw a value along the straight line from a base to tuned encoders, a line a model, its 95 % interval as a band.
+
+    Args:
+        table: Tidy rows of points, see `results.lines`, one value for each model, point and panel.
+        facet: A column whose values get a panel each, with a range of its own where the metric is another.
+        title: Heading of the figure.
+        ylabel: What the values are; the metric's name by default.
+
+    Raises:
+        ValueError: No rows of points, or several values of one line at one point.
+    """
+    at = lines.points(table)
+    return _curves(table.assign(point=at)[at.notna()], facet, title, ylabel, None, x="point")
+
+
 def _curves(
     table: pd.DataFrame, facet: str | None, title: str, ylabel: str, reference: pd.DataFrame | None, zero: bool = False,
     x: str = "layer",
@@ -140,7 +170,7 @@ def _curves(
         figure.update_xaxes(tickmode="linear", tick0=0, dtick=1, tickangle=0)
     else:
         figure.update_xaxes(rangemode="tozero")
-    figure.update_xaxes(title_text="layer (0 = embeddings)" if x == "layer" else x, row=len(panels), col=1)
+    figure.update_xaxes(title_text=_AXES[x].title, row=len(panels), col=1)
     return finish(figure, PANEL_HEIGHT * len(panels), title)
 
 
@@ -169,7 +199,7 @@ def _lines(table: pd.DataFrame) -> Iterator[tuple[tuple, pd.DataFrame, dict]]:
 
 
 def _line(rows: pd.DataFrame, style: dict, x: str, in_legend: bool) -> go.Scatter:
-    where = "layer %{x}: " if x == "layer" else f"%{{x}} {x}: "
+    where = f"{_AXES[x].place.format('%{x}')}: "
     return go.Scatter(
         x=numbers(rows[x]), y=numbers(rows["value"]), mode="lines+markers", showlegend=in_legend,
         **hover(rows, where, "y"), **style,
@@ -204,7 +234,7 @@ def _refuse_two_values(rows: pd.DataFrame, name: str, x: str) -> None:
         first = twice[twice[x] == twice[x].iloc[0]].drop(columns="replicates", errors="ignore")
         figures = tables.NUMBERS
         differ = [c for c in first.columns if c not in figures and first[c].nunique(dropna=False) > 1]
-        where = f"at layer {first[x].iloc[0]}" if x == "layer" else f"after {first[x].iloc[0]} {x}"
+        where = _AXES[x].preposition + _AXES[x].place.format(first[x].iloc[0])
         raise ValueError(
             f"{len(first)} values {where} for {name!r}: the rows differ in {differ}; "
             f"filter the table to one of each, or give one of these columns as `facet`"

@@ -30,7 +30,7 @@ NAMES = {
     "accuracy_matched": "accuracy, matched", "accuracy_mismatched": "accuracy, mismatched",
     "las_without_punctuation": "LAS, no punctuation", "uas_without_punctuation": "UAS, no punctuation",
     "relative_l2": "relative change", "masked_word_loss": "nats per masked wordpiece",
-    "masked_word_accuracy": "masked wordpieces named",
+    "masked_word_accuracy": "masked wordpieces named", "task_loss": "nats",
 }  # fmt: skip
 """How other names in a table are spelt in a figure than those of tasks, measures and targets, whose titles stand with them."""
 _SPARE = ("#E69F00", "#882255", "#332288")

@@ -1,5 +1,5 @@
 """Fine-tuning: `train` tunes an encoder by a `Recipe` on one of TASKS; `assess` and `card` say what somebody else made of
-one; `erase` says what its task loses with parts of speech and the like.
+one; `erase` says what its task loses with parts of speech and the like; `Line` is all that lies between two.
 
 Studies, their plan and the figures read TASKS, so that TensorFlow does not start before something else is asked for.
 """
@@ -13,6 +13,7 @@ from bert_repro.finetune.tasks import Task as Task
 if TYPE_CHECKING:
     from bert_repro.finetune.cards import card as card
     from bert_repro.finetune.erasing import erase as erase
+    from bert_repro.finetune.line import Line as Line
     from bert_repro.finetune.recipe import Recipe as Recipe
     from bert_repro.finetune.scoring import assess as assess
     from bert_repro.finetune.tuning import Tuned as Tuned
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _HOMES = {
-    "Recipe": "recipe", "Tuned": "tuning", "assess": "scoring", "card": "cards", "erase": "erasing", "train": "tuning"
+    "Line": "line", "Recipe": "recipe", "Tuned": "tuning", "assess": "scoring", "card": "cards", "erase": "erasing", "train": "tuning"
 }  # fmt: skip
 
 

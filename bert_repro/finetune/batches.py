@@ -20,6 +20,7 @@ from bert_repro.finetune.tasks import Task
 STRIDE = 128  # wordpieces from the start of one window to the next
 POOL = 50  # batches among which inputs of similar length are brought together
 Draw = TypeVar("Draw")
+Heard = Callable[[int, dict[str, np.ndarray], dict[str, np.ndarray]], None]
 
 
 class Text(Protocol[Draw]):
@@ -130,8 +131,9 @@ class Examples(Text[np.ndarray]):
         encoder.check(self.inputs, config)
 
     def counts(
-        self, head: TaskHead, predict: Callable, items: int | None = None
+        self, head: TaskHead, predict: Callable, items: int | None = None, heard: Heard | None = None
     ) -> Float[np.ndarray, "items metrics 2"]:
+        """Count as every text does; tell `heard`, if anybody hears, of each input: its item's number, targets and outputs."""
         items = len(self.items) if items is None else min(items, len(self.items))
         readings: list[list] = [[] for _ in range(items)]
         wanted = np.array(self.owners) < items
@@ -140,11 +142,13 @@ class Examples(Text[np.ndarray]):
             if not len(chosen):
                 continue
             filled = np.resize(chosen, backend.bucket(len(chosen)))  # few shapes occur; what is read twice counts once
-            inputs, _ = self.arrays(head, filled)
+            inputs, targets = self.arrays(head, filled)
             outputs = predict(inputs)
             for place, i in enumerate(chosen):
                 mine = {name: array[place] for name, array in outputs.items()}
                 readings[self.owners[i]].append(head.read(self.parts[i], self.inputs[i], mine))
+                if heard:
+                    heard(self.owners[i], {name: array[place] for name, array in targets.items()}, mine)
         scored = zip(self.items[:items], readings, strict=True)
         return np.array([head.score(item, some) for item, some in scored], float)
 

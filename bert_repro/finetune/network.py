@@ -62,6 +62,7 @@ class Network:
         precision: Of the products in training; weights, norms, losses and the optimiser compute in float32 either way.
         base: Arrays of the encoder that change is measured from and that layers are put back to; by default `weights`.
         room: What may be erased behind each layer; by default nothing.
+        on: An encoder of this shape that is there already: the task head is put on it, and its weights stay what they are.
 
     Raises:
         ValueError: A precision that is not known, or that this device does not compute in.
@@ -76,11 +77,12 @@ class Network:
         precision: str = "float32",
         base: Mapping[str, np.ndarray] | None = None,
         room: encoder.Room | None = None,
+        on: keras.Model | None = None,
     ):
         self.config, self.head, self.precision, self.room = config, head, precision, room
         self.base = {w.key: (weights if base is None else base)[w.key] for w in weight_table(config)}
         with backend.products_in(precision):
-            self.encoder = encoder.build(config, weights, room=room)
+            self.encoder = encoder.build(config, weights, room=room) if on is None else on
             head.attach(self.encoder, config)
             inputs = {tensor.name: tensor for tensor in self.encoder.inputs} | head.extra_inputs
             outputs = head.outputs(self.encoder.outputs[-1], inputs, config.hidden_dropout_prob)

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import keras
 import numpy as np
 import pandas as pd
 
@@ -23,6 +24,10 @@ from bert_repro.finetune.tasks import TASKS, Task, named
 from bert_repro.results import intervals
 
 SANITY = 300  # items that tell whether a task head answers worse than chance
+
+
+class MisfitError(ValueError):
+    """A task head of another checkpoint does not fit an encoder."""
 
 
 class Scored(NamedTuple):
@@ -56,15 +61,16 @@ def assess(
         labels: Names of the outputs of the task head, in their order, where its config does not say them.
         revert: Whether the task is also scored with the weights of one layer after another as they are in `base`.
         masked: Running text whose masked words are guessed, where the checkpoint can; empty for none.
-        head_of: Another checkpoint whose task heads read this one's states, say its base.
+        head_of: Another checkpoint whose masked-word head reads this one's states, say its base: with all that is its own, the
+            word embeddings that decode included. It reads `masked`, and the task where that is masked words and `masked` is empty.
         resamples: Bootstrap resamples behind the intervals.
 
     Returns:
         Rows of method `weights`, `fine-tuning`, `layer reverted` and `masked words`, by layer where they are of one.
 
     Raises:
-        ValueError: An unknown task, a text it cannot use, a task head of another checkpoint's that does not fit, or one whose
-            labels are nameless or worse than chance; and what `checkpoints.open` raises.
+        ValueError: An unknown task, a text it cannot use, or a task head whose labels are nameless or worse than chance; and
+            what `checkpoints.open` raises.
         OSError: A checkpoint could not be fetched.
     """
     scored = Scored([], [], pd.DataFrame(), {})
@@ -80,22 +86,28 @@ def assess(
             scored.rows.extend(row | {"method": "weights"} for row in weight_change(start.config, first, weights))
             scored.inputs["weights of the base"] = other.weights_digest
     reports = []
-    asked = [(task, list(texts), "fine-tuning")] * bool(task and texts) + [
-        ("masked_words", [masked], "masked words")
-    ] * bool(masked)
-    for name, wanted, method in asked:
+    own = head_of if task == "masked_words" and not masked else ""
+    asked = [(task, list(texts), "fine-tuning", tuple(labels), own)] * bool(task and texts)
+    asked += [("masked_words", [masked], "masked words", (), head_of)] * bool(masked)
+    for name, wanted, method, named_so, whose in asked:
         try:
-            network = ready(start, weights, name, labels if name == task else (), base=first, head_of=head_of)
-        except NoTaskHeadError as error:
+            network = ready(start, weights, name, named_so, base=first, head_of=whose)
+        except (NoTaskHeadError, MisfitError) as error:
             scored.notes.append(f"Not scored on {TASKS[name].description}: {error}.")
             continue
         read = texts_of(TASKS[name], wanted, start)
-        sanity(network, read[0], head_of or model)
-        layers = range(start.config.num_hidden_layers + 1) if revert and first is not None and name == task else ()
+        sanity(network, read[0], model)
+        layers = (
+            range(start.config.num_hidden_layers + 1)
+            if revert and first is not None and method == "fine-tuning"
+            else ()
+        )
         rows = [row for text in read for row in score_rows(network.head.metrics, network.score(text), text, resamples)]
         rows += without(layers, network, read[0], resamples)
         scored.rows.extend({"method": method, "target": name} | row for row in rows)
         scored.inputs.update({text.reference: text.digest for text in read})
+        if whose:
+            scored.inputs["weights of the masked-word head"] = checkpoints.open(whose).weights_digest
         reports += [text.report for text in read]
     return scored._replace(items=pd.DataFrame(reports))
 
@@ -109,6 +121,7 @@ def ready(
     base: Mapping[str, np.ndarray] | None = None,
     head_of: str = "",
     room: Room | None = None,
+    on: keras.Model | None = None,
 ) -> Network:
     """Put the task head that a checkpoint brings on its encoder.
 
@@ -120,10 +133,12 @@ def ready(
         base: The arrays that layers are put back to, by default its own.
         head_of: Another checkpoint, whose task head is taken instead.
         room: What may be erased behind each layer, see `encoder.build`.
+        on: An encoder of its shape that is there already, whatever its weights: the task head is put on that.
 
     Raises:
         NoTaskHeadError: It brings none of this kind.
-        ValueError: The names of the labels are not known, or do not fit the task; another checkpoint does not fit.
+        MisfitError: The other checkpoint is of another shape, or has other wordpieces.
+        ValueError: The names of the labels are not known, or do not fit the task.
     """
     kind = named(task)
     source = _partner(head_of, start) if head_of else start
@@ -138,8 +153,8 @@ def ready(
             f'and {kind.description} needs them: say them in the order of its outputs, as in LABELS="NAME=entailment,neutral,contradiction"'
         )
     head = kind.head(names)
-    head.tied = source is start
-    network = Network(start.config, weights, head, base=base, room=room)
+    head.tied = source is start and on is None
+    network = Network(start.config, weights, head, base=base, room=room, on=on)
     network.take_head(theirs, source.folder)
     return network
 
@@ -216,10 +231,10 @@ def _partner(reference: str, start: Checkpoint) -> Checkpoint:
     """Find the checkpoint whose task head another one is read by: of the same shape, and the same pieces."""
     partner = checkpoints.open(reference)
     if unlike := differing(partner.config, start.config):
-        raise ValueError(
+        raise MisfitError(
             f"head_of {reference!r}: its {unlike} as in {start.folder}; "
             "a task head reads the states of its own encoder or of one tuned from that"
         )
     if partner.tokenizer.get_vocab() != start.tokenizer.get_vocab():
-        raise ValueError(f"head_of {reference!r}: its vocabulary is another than that of {start.folder}")
+        raise MisfitError(f"head_of {reference!r}: its vocabulary is another than that of {start.folder}")
     return partner

@@ -4,7 +4,7 @@ It refuses what the probes refuse.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from bert_repro.probes import States, Stored, description_length, edge, phenomena, spans, structural
 from bert_repro.probes import scores as probe_scores
 from bert_repro.probes.treebank import Treebank, treebank
-from bert_repro.results import intervals
+from bert_repro.results import intervals, lines
 
 Rows = list[dict[str, Any]]
 Losses = list[list[float | None]]
@@ -148,6 +148,56 @@ def structural_probes(
         if begun:
             trees = list(probe_scores.trees(few, probe.project(few, test.states))) if probe.target.axes == 2 else []
     return Measured(rows, losses, trees)
+
+
+def structural_probes_along(
+    target: str,
+    splits: Sequence[Split],
+    way: Iterable[tuple[Mapping[str, object], Sequence[States]]],
+    layers: Sequence[int],
+    *,
+    rank: int,
+    seed: int,
+    epochs: int,
+    resamples: int,
+    label: str,
+) -> Rows:
+    """Probe encoders on a way: by the probe of the first one, and by one that is trained anew on each.
+
+    The first says whether trees still lie in the directions in which they lay; the second, whether they lie in any.
+
+    Args:
+        target: A name from `structural.TARGETS`.
+        splits: Train, dev and test, as `split` gives them.
+        way: Of each encoder the table columns that name it, and the states of the splits under it; gone through once.
+        layers: Numbers of the layers.
+        rank: Of the map.
+        seed: Of the probes.
+        epochs: Most passes over train.
+        resamples: Bootstrap resamples.
+        label: Shown beside the progress bars.
+
+    Returns:
+        Table rows of test by encoder; `probe` is `lines.FIRST` or `lines.ANEW`. Of the first encoder both are of one probe.
+    """
+    first, rows = None, []
+    for about, found in way:
+        train, dev, test = (part._replace(states=mine) for part, mine in zip(splits, found, strict=True))
+        anew = structural.StructuralProbe(target, layers, rank, seed, epochs=epochs)
+        anew.fit(train.bank, train.states, dev.bank, dev.states, label=label)
+        first = first or anew
+        for name, probe in ((lines.FIRST, first), (lines.ANEW, anew)):
+            here = {
+                "target": target,
+                "probe": name,
+                "probe_seed": seed,
+                "method": f"rank {rank}",
+                **test.about,
+                **about,
+            }
+            for one in probe.target.score(test.bank, probe.predict(test.bank, test.states)):
+                rows += [row | here for row in one.rows(layers, test.key, resamples)]
+    return rows
 
 
 def labels(target: str, splits: Sequence[Split]) -> list[spans.Labelled]:

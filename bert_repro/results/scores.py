@@ -187,8 +187,13 @@ def learning_curves(folder: Path | str, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def cards(folder: Path | str) -> pd.DataFrame:
-    """Read what given checkpoints are: a column per model, a row per property; empty where there are none."""
+    """Read what given checkpoints are: a column per model, a row per property; empty where there are none.
+
+    What was tuned here is none of them, though its masked words may have been scored as of a checkpoint.
+    """
     told = tables.merge_artefacts(folder, "checkpoint")
+    made = [m["parameters"] for m in provenance.manifests(folder).values() if m["notebook"] == "finetune"]
+    told = told[~told["model"].isin([parameters["name"] for parameters in made])]
     return pd.DataFrame(told["content"].tolist(), index=told["model"].rename(None)).T
 
 

@@ -6,7 +6,7 @@ A measure declares which changes leave it as it is, and the tests hold it to its
 figures; and what it takes. To add one, write a function of two arrays and its entry in MEASURES: see `measure`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations_with_replacement
 
@@ -154,6 +154,36 @@ def compare(
                 kind = type(next(iter(found.values()))[1])  # of a bootstrap or a jackknife
                 for metric, summed in zip(("change", "depth"), _summaries([*found], curve), strict=True):
                     rows.append(sample.row(name, metric, summed[0], summed[1:].view(kind)))
+    return rows
+
+
+def along(
+    samples: Iterable[tuple[Mapping[str, object], Sample]],
+    layers: Sequence[int],
+    methods: Sequence[str],
+    resamples: int = intervals.RESAMPLES,
+) -> list[dict[str, object]]:
+    """Compare encoders on a way with the first of them.
+
+    Args:
+        samples: Of each encoder the table columns that name it, and the same words with their vectors under it; gone through
+            once, and none but the first is kept.
+        layers: The number of each layer.
+        methods: Names from MEASURES.
+        resamples: Resamples over sentences.
+
+    Returns:
+        Table rows of the metric `similarity` as of `compare`, by encoder, the first one with itself among them.
+
+    Raises:
+        ValueError: As `compare`.
+    """
+    rows, first = [], None
+    for about, here in samples:
+        first = first or here
+        both = here._replace(vectors=(*first.vectors, *here.vectors))
+        found = compare([both], layers, methods, resamples)
+        rows += [{**row, **about} for row in found if row["metric"] == "similarity"]
     return rows
 
 

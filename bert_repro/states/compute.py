@@ -59,12 +59,7 @@ class _Encoder:
     def network(self) -> Any:
         from bert_repro import encoder
 
-        network = encoder.build(self.checkpoint.config, self.checkpoint.weights())
-        network.compile(jit_compile=False)
-        for size in (2, 3):  # shapes of no input: a graph kept for the first one met would give that other last bits
-            ones = np.ones((size, size), np.int32)
-            network.predict_on_batch({"token_ids": ones, "segment_ids": ones * 0, "mask": ones})
-        return network
+        return encoder.compiled(encoder.build(self.checkpoint.config, self.checkpoint.weights()))
 
     def encode(self, items: list[Any], position: int) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
         """Give the vectors of a shard, what its rows are, and what is to be recorded of it."""

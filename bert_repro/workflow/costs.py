@@ -51,12 +51,13 @@ SIZES = {
     "universal_dependencies/en_ewt:train": Size(12_544, 204_577),
     "universal_dependencies/en_ewt:dev": Size(2_001, 25_147),
     "universal_dependencies/en_ewt:test": Size(2_077, 25_094),
-    # articles as published, each taken to have 16 sentences as long as those of our part of Wikipedia
+    # articles as published, each taken to have DOCUMENT sentences, as long as those of our part of Wikipedia
     "wiki40b/en:train": Size(46_824_000, 1_230_000_000), "wiki40b/en:dev": Size(2_617_000, 68_800_000),
     "wiki40b/en:test": Size(2_596_000, 68_200_000),
 }  # fmt: skip
 """Corpora that need not be there to be planned with; any other one is counted."""
 LARGEST = "wiki40b/en:train"
+DOCUMENT = 16  # sentences
 
 # Seconds are those of one core (AMD EPYC, two cores, no GPU) while other work runs beside, as in `make report`; bytes are
 # of resident memory at its peak. Fitted to steps of 640 to 6,144 wordpieces with 0 to 6 of 6 blocks frozen, which the tests
@@ -75,6 +76,10 @@ EDGE = 4.5e-9  # seconds a word, epoch, and number of its hidden states, of one 
 SQUARES = 5e-11  # seconds a wordpiece and square of the width, of sums in double precision
 SPECTRUM = 1e-9  # seconds a cube of the width: decompositions that an eraser takes, and halvings for a random one
 CODE = 40  # epochs that a description length takes as long as: it is trained until dev gains no more
+MIX, TREE = 15e-9, 0.6e-3  # seconds a weight, mixed and assigned; a sentence and layer whose tree is decoded and scored
+WALKS = 4  # along a line: for the task, masked words, similarity and trees
+LOOKED_AT = 3  # layers, unless others are named
+ENDS = 4  # times the weights of a line: both ends, the network, word embeddings of a task head with what is being read
 BOOK = 120.0  # seconds: chapters and Jupyter Book
 RUNTIME, NOTEBOOK = 0.55e9, 0.35e9  # bytes: TensorFlow in a process; a process without
 WORD, ITEM = 500, 6_000  # bytes of a corpus in memory, read and cut
@@ -156,7 +161,11 @@ def size(reference: str) -> Size:
 
 def running(reference: str) -> Size:
     """Give the size of running text as the task masked_words reads it: packed into inputs of one length; errors as above."""
-    known = SIZES.get(reference)
+    parsed = Reference.parse(reference)
+    known, whole = SIZES.get(reference), SIZES.get(str(parsed.whole))
+    if known is None and whole and parsed.drawn and not corpora.in_clone(corpora.named(reference)):
+        documents = parsed.drawn if parsed.drawn > 0 else whole.items / DOCUMENT + parsed.drawn
+        known = Size(documents * DOCUMENT, whole.words * documents * DOCUMENT / whole.items)
     words = known.words if known else sum(len(text.split()) for _, text in corpora.paragraphs(reference))
     inputs = SPELT * words / 126
     return Size(inputs, inputs * 125 / 1.08)  # of 128 wordpieces each, as `pieces` counts them
@@ -313,6 +322,34 @@ def _head(setting: Mapping[str, Any], config: Config) -> dict[str, Any]:
     return of_task | {"batch_size": 32, "evaluations": 1, "frozen_layers": config.num_hidden_layers}
 
 
+def _line(setting: Mapping[str, Any], config: Config) -> Cost:
+    weights, hidden, points = _weights(config), config.hidden_size, len(setting["points"])
+    layers = len(setting["layers"]) or LOOKED_AT
+    neutral, bank = size(setting["neutral"]), [size(setting[split]) for split in ("train", "dev", "test")]
+    drawn = Size(neutral.items * setting["words"] / neutral.words, setting["words"])  # the sentences of a sample alone
+    read: list[tuple[Size, int, float, float]] = [(some, 512, 0.0, 0.0) for some in [drawn, *bank]]
+    asked = [(setting["task"], text) for text in setting["texts"] if setting["task"]]
+    for name, text in [*asked, *[("masked_words", setting["masked"])] * bool(setting["masked"])]:
+        kind = tasks.named(name)
+        decoding = kind.decoded * 2 * config.vocab_size * hidden
+        read.append((running(text) if kind.running else size(text), kind.max_length, kind.scoring, decoding))
+    seconds, flop, held = 0.0, 0.0, 0.0
+    for some, limit, scoring, decoding in read:
+        operations, reading = _read(some, limit, config)
+        decoded = some.items * some.pieces(limit) * decoding
+        flop += points * (operations + decoded)
+        seconds += points * (reading + decoded / FORWARD + some.items * scoring)
+        held += WORD * some.words + ITEM * some.items
+    train, dev, test = bank
+    learned = setting["epochs"] * (train.words + dev.words / 2) * layers * hidden * (setting["rank"] + 128) * PROBE
+    compared = similarity.named(["rsa"])["rsa"].seconds(setting["words"], hidden, 2 * layers, layers)
+    seconds += points * (learned + compared + 2 * test.items * layers * TREE + WALKS * weights * MIX)
+    seconds += START_ENCODER + ALIGN * sum(some.words for some, *_ in read) + 2 * weights * EVALUATION
+    states = 2 * 4 * layers * hidden * sum(some.words + 2 * some.items for some in bank)
+    memory = RUNTIME + NOTEBOOK + 4 * ENDS * weights + states + held + BATCHES
+    return Cost(seconds, memory, flop=flop)
+
+
 def _held(*texts: Size) -> float:
     """Give the bytes of corpora that a probe holds: the trees, and the tables of their hidden states."""
     return sum((WORD + ROW) * some.words + (ITEM + 2 * ROW) * some.items for some in texts)
@@ -320,6 +357,7 @@ def _held(*texts: Size) -> float:
 
 COSTS: dict[str, Callable[[Mapping[str, Any], Config], Cost]] = {
     "finetune": _finetune, "checkpoint": _checkpoint, "hidden_states": _states, "similarity": _similarity, "structural_probe": _probe,
-    "edge_probe": _edges, "erasure": _erasure, "change_and_function": lambda setting, config: Cost(START / 2, NOTEBOOK),
+    "edge_probe": _edges, "erasure": _erasure, "line": _line,
+    "change_and_function": lambda setting, config: Cost(START / 2, NOTEBOOK),
 }  # fmt: skip
 """What a run costs, by its notebook."""

@@ -228,7 +228,7 @@ def _without_others(content: dict[str, Any]) -> dict[str, Any]:
     from bert_repro.finetune.tasks import TASKS
 
     here = {model.get("task") or task_of(model["name"]) for model in content["models"]}
-    probes = [content.get(probe) or {} for probe in PROBES]
+    probes = [content.get(probe) or {} for probe in (*PROBES, "line")]
     read = [
         text
         for probe in probes

@@ -151,3 +151,24 @@ class ErasureSetting(Strict):
     layers: list[Annotated[int, Field(ge=0)]] = []  # empty for all
     draws: int = Field(default=5, ge=1)
     seed: int = Field(default=1, ge=0)
+
+
+class LineSetting(Strict):
+    """What is measured between the base and tuned encoders, and at which points; see notebooks/line.ipynb."""
+
+    neutral: str
+    words: int = Field(default=5000, ge=10)
+    train: str
+    dev: str
+    test: str
+    rank: int = Field(default=64, ge=1)
+    epochs: int = Field(default=10, ge=1)
+    layers: list[Annotated[int, Field(ge=0)]] = []  # the middle one, that at two thirds and the last unless said
+    points: list[float] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+
+    @field_validator("points")
+    @classmethod
+    def _from_end_to_end(cls, points: list[float]) -> list[float]:
+        if points[:1] != [0] or points[-1:] != [1] or points != sorted({*points}):
+            raise ValueError("expected points that rise from 0, the base, to 1, the tuned encoder")
+        return points

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from bert_repro.files import ROOT, renamed
+from bert_repro.workflow import keys
 from bert_repro.workflow.names import UNTUNED, ChapterName, TaskName, chapters
 from bert_repro.workflow.own import Own
 from bert_repro.workflow.settings import (
@@ -19,6 +19,7 @@ from bert_repro.workflow.settings import (
     ErasureSetting,
     FinetuneTask,
     GivenModel,
+    LineSetting,
     ProbeSetting,
     SimilaritySetting,
     Strict,
@@ -36,11 +37,12 @@ class Study(Strict):
     base: str
     tasks: list[FinetuneTask] = []
     models: list[GivenModel] = []
-    scored_on: dict[TaskName, str] = {}  # what the tasks of given models are scored on, and masked words
+    scored_on: dict[TaskName, str] = {}  # what the tasks of given models are scored on, and all models' masked words
     similarity: SimilaritySetting
     structural_probe: ProbeSetting
     edge_probe: EdgeSetting | None = None
     erasure: ErasureSetting | None = None
+    line: LineSetting | None = None
     examples: list[str] = []  # texts whose words are shown moving through the layers
     resamples: int = Field(default=1000, ge=100)
     chapters: list[ChapterName]
@@ -102,9 +104,10 @@ class Study(Strict):
         """List every corpus that the study reads."""
         tasks = [reference for task in self.tasks for reference in (task.train, task.dev, *task.test)]
         scored = [self.scored_on[task] for model in self.models if (task := model.task) in self.scored_on]
-        masked = [self.scored_on["masked_words"]] if self.models and "masked_words" in self.scored_on else []
+        masked = [self.scored_on["masked_words"]] if "masked_words" in self.scored_on else []
         erased = [self.erasure.treebank, self.erasure.held_out] if self.erasure else []
-        return list(dict.fromkeys([*tasks, *scored, *masked, *erased, *self.read_out()]))
+        line = [self.line.neutral, self.line.train, self.line.dev, self.line.test] if self.line else []
+        return list(dict.fromkeys([*tasks, *scored, *masked, *erased, *line, *self.read_out()]))
 
     def read_out(self) -> list[str]:
         """List the corpora whose hidden states are read."""
@@ -129,16 +132,6 @@ class Run(NamedTuple):
     title: str
 
 
-class _KeysOnce(yaml.SafeLoader):
-    """Refuses a key that comes twice, of which YAML would keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        if twice := {key for key in keys if keys.count(key) > 1}:
-            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {', '.join(sorted(twice))} comes twice")
-        return super().construct_mapping(node, deep)
-
-
 def load(path: Path | str, own: Own = NOTHING) -> Study:
     """Read and validate a study file.
 
@@ -151,16 +144,7 @@ def load(path: Path | str, own: Own = NOTHING) -> Study:
         ValueError: Not YAML, or not a study; the message names file, key and what was expected.
     """
     path = Path(path)
-    if not path.is_file():
-        known = ", ".join(sorted(str(p.relative_to(ROOT)) for p in (ROOT / "studies").glob("*.yaml")))
-        raise FileNotFoundError(f"no study file {path}: there are {known}{renamed(path)}")
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _KeysOnce)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is not a study: expected `key: value` lines, got {type(content).__name__}")
-    content = own.put_into(content, path.name)
+    content = own.put_into(keys.read(path), path.name)
     try:
         return Study.model_validate(content)
     except ValidationError as error:
@@ -180,7 +164,7 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
     steps = _Steps(study, folder or f"build/{study.name}")
     groups = (
         steps.tunings(), steps.checkpoints(), steps.states(), steps.comparisons(), steps.structural_probes(),
-        steps.edge_probes(), steps.erasures(),
+        steps.edge_probes(), steps.erasures(), steps.lines(),
     )  # fmt: skip
     listed = [run for group in groups for run in group]
     return [*listed, *steps.effects(listed)]
@@ -227,6 +211,16 @@ class _Steps:
     def shown_in_full(self, name: str) -> bool:
         """Tell a model of which everything is measured from further seeds."""
         return name not in self.tuned or name in self.first_seeds
+
+    @property
+    def scored(self) -> dict[str, tuple[str, str, list[str]]]:
+        """Of the models of first seeds whose task can be scored: task, text, and names of labels that their config does not say."""
+        asked = self.study.scored_on
+        found = {f"{task.task}-{task.seeds[0]}": (task.task, task.dev, list[str]()) for task in self.study.tasks}
+        found |= {
+            name: (one.task, asked[one.task], one.labels) for name, one in self.given.items() if one.task in asked
+        }
+        return {name: found[name] for name in self.first_seeds if name in found}
 
     def checkpoint(self, model: str) -> str:
         known = {"base": self.study.base, "untrained": f"untrained:{self.study.base}"}
@@ -280,15 +274,26 @@ class _Steps:
         return self.run(f"finetune-{name}", "finetune", title, needs, setting | changed | {"seed": seed, "name": name})
 
     def checkpoints(self) -> Iterator[Run]:
-        """Say what given models are, what their task heads get right and how far they moved; and what their base is."""
+        """Say what given models are, what their task heads get right and how far they moved; and what their base is.
+
+        Where masked words are asked for, all tuned encoders guess them under the base's task head, those tuned here as well.
+        """
         asked = self.study.scored_on
-        for name in ["base", *self.given] if self.given else []:
+        masked = asked.get("masked_words", "")
+        for name in ["base", *(self.tuned if masked else self.given)] if self.given or masked else []:
             model = self.given.get(name)
-            setting: dict[str, Any] = {"masked": asked.get("masked_words", ""), "resamples": self.study.resamples}
+            head_of = self.study.base if masked and name != "base" else ""
+            setting: dict[str, Any] = {
+                "masked": masked,
+                "head_of": head_of,
+                "revert": name in {*self.given} & {*self.first_seeds},
+            }
             setting |= {"base": self.checkpoint(model.base) if model else "", "labels": model.labels if model else []}
             scored = model.task if model and model.task in asked else ""
-            setting |= {"task": scored, "texts": [asked[scored]] if scored else [], "revert": name in self.first_seeds}
-            yield self.run(f"checkpoint-{name}", "checkpoint", name, (), self.about(name) | setting)
+            setting |= {"task": scored, "texts": [asked[scored]] if scored else []}
+            about = self.about(name) | setting | {"resamples": self.study.resamples}
+            needs = self.made_by(name) + (self.made_by(model.base) if model else ())
+            yield self.run(f"checkpoint-{name}", "checkpoint", name, needs, about)
 
     def states(self) -> Iterator[Run]:
         """Compute the hidden states of every model."""
@@ -352,14 +357,8 @@ class _Steps:
         """Erase labels of words from the tuned models of first seeds whose task can be scored, where the study asks for it."""
         if self.study.erasure is None:
             return
-        texts = {f"{task.task}-{task.seeds[0]}": (task.task, task.dev) for task in self.study.tasks}
-        asked = self.study.scored_on
-        texts |= {name: (model.task, asked[model.task]) for name, model in self.given.items() if model.task in asked}
-        for name in self.first_seeds:
-            if name not in texts:
-                continue
-            task, text = texts[name]
-            scored = {"task": task, "text": text, "labels": self.given[name].labels if name in self.given else []}
+        for name, (task, text, labels) in self.scored.items():
+            scored = {"task": task, "text": text, "labels": labels}
             without = {"head_of": "", "train": "", "updates": 0, "resamples": self.study.resamples}
             setting = self.about(name) | scored | without | self.study.erasure.model_dump()
             yield self.run(f"erasure-{name}", "erasure", name, self.made_by(name), setting)
@@ -369,6 +368,25 @@ class _Steps:
         role = "control" if name == "untrained" else "score"
         about = self.about(name) | {"role": role, "resamples": self.study.resamples}
         return self.run(f"{notebook}-{called}", notebook, title, (f"states-{name}",), about | setting)
+
+    def lines(self) -> Iterator[Run]:
+        """Walk from the base to the tuned models of first seeds whose task can be scored, where the study asks for it."""
+        if self.study.line is None:
+            return
+        masked = self.study.scored_on.get("masked_words", "")
+        for name, (task, text, labels) in self.scored.items():
+            base = self.given[name].base if name in self.given else "base"
+            ends = {"base": self.checkpoint(base), "reference_name": base}
+            read = {
+                "task": task,
+                "texts": [text],
+                "labels": labels,
+                "masked": masked,
+                "resamples": self.study.resamples,
+            }
+            needs = self.made_by(name) + self.made_by(base)
+            setting = self.about(name) | ends | read | self.study.line.model_dump()
+            yield self.run(f"line-{name}", "line", f"from {base} to {name}", needs, setting)
 
     def effects(self, listed: list[Run]) -> Iterator[Run]:
         """Set the change of layers beside what they do, over all tuned models, of which it takes two; reads other tables."""

@@ -1,0 +1,93 @@
+"""Hidden states of an encoder at hand: hides wordpieces and batches; gives what a store would hold, and keeps nothing on disk.
+
+For weights that no checkpoint has, such as those between two of them. `LiveStates` are those of the encoder as it is whenever
+they are asked for, so that one network whose weights are assigned anew serves for many; they meet the same protocols as
+`HiddenStates`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from bert_repro import alignment, corpora
+from bert_repro.alignment import Tokenizer
+from bert_repro.states import Setting
+
+
+class HeldStates:
+    """The states of a corpus in memory.
+
+    Attributes:
+        corpus: Its name.
+        split: Its split, with the draw if there is one.
+        setting: How they were computed.
+        layers: The numbers of the layers that are there.
+        hidden: The width of a state.
+        inputs: The checksum of the corpus.
+        rows: One line per word or special token, as of `HiddenStates`.
+    """
+
+    def __init__(self, like: "LiveStates", vectors: Float[np.ndarray, "layers rows hidden"]):
+        self.corpus, self.split, self.setting, self.inputs = like.corpus, like.split, like.setting, like.inputs
+        self.rows, self.layers, self.hidden = like.rows, like.layers, like.hidden
+        self._vectors = vectors
+
+    def vectors(
+        self, rows: Int[np.ndarray, " rows"], layers: Sequence[int] | None = None
+    ) -> Float[np.ndarray, "layers rows hidden"]:
+        """Give the vectors of some rows, in their order, in some of the layers, all that are there by default."""
+        return self._vectors[np.ix_(_places(self.layers, layers), rows)]
+
+
+class LiveStates:
+    """The states of a corpus under an encoder whose weights may change: computed when they are asked for.
+
+    Attributes are those of `HeldStates`.
+
+    Args:
+        network: Of `encoder.build`, or some of its outputs; made ready by `encoder.compiled`.
+        layers: The numbers of the layers that it gives, in their order.
+        tokenizer: Its tokenizer.
+        reference: A corpus, see `corpora.load`.
+        setting: Length limit, pooling and precision; items are read whole, the sides of a pair together.
+
+    Raises:
+        ValueError: A corpus of which nothing fits.
+    """
+
+    def __init__(self, network: Any, layers: Sequence[int], tokenizer: Tokenizer, reference: str, setting: Setting):
+        where = corpora.locate(reference)
+        self.corpus, self.split, self.setting, self.layers = where.name, where.part, setting, list(layers)
+        self.network, self.hidden = network, int(network.outputs[0].shape[-1])
+        self.inputs: dict[str, Any] = {"corpus": corpora.digest(reference)}
+        items = list(corpora.stream(reference))
+        self._aligned, self.rows, _ = alignment.align(tokenizer, items, setting.max_length)
+        if not self._aligned:
+            raise ValueError(f"no item of {reference} fits into {setting.max_length} pieces")
+        self._starts = np.cumsum([0, *(len(one.starts) for one in self._aligned)])  # first row of every input
+
+    def vectors(
+        self, rows: Int[np.ndarray, " rows"], layers: Sequence[int] | None = None
+    ) -> Float[np.ndarray, "layers rows hidden"]:
+        """Compute the vectors of some rows, ascending, in some of the layers; the inputs that they are of are encoded whole."""
+        needed, place = np.unique(np.searchsorted(self._starts, rows, side="right") - 1, return_inverse=True)
+        lengths = np.diff(self._starts)[needed]
+        before = np.cumsum(lengths) - lengths  # rows of the inputs before each one
+        at = rows - self._starts[needed][place] + before[place]
+        return self._extract(needed)[np.ix_(_places(self.layers, layers), at)]
+
+    def held(self) -> HeldStates:
+        """Compute all of them, and hold them as they are now."""
+        return HeldStates(self, self._extract(np.arange(len(self._aligned))))
+
+    def _extract(self, numbers: np.ndarray) -> np.ndarray:
+        from bert_repro.encoder import extract  # what reads states starts without TensorFlow
+
+        return extract(self.network, [self._aligned[n] for n in numbers], self.setting.pooling, self.setting.dtype)
+
+
+def _places(there: list[int], layers: Sequence[int] | None) -> np.ndarray:
+    """Say where some layers stand among those that are there; all of them by default."""
+    return np.array([there.index(layer) for layer in (there if layers is None else layers)])
