@@ -104,7 +104,7 @@ def test_seeds_of_a_probe_are_averaged_layer_by_layer():
     assert scores.over_probe_seeds(probed(1)[:0]).empty
 
 
-@pytest.mark.parametrize("corpus", ["ewt", "universal_dependencies/en_ewt"])
+@pytest.mark.parametrize("corpus", ["ewt", "universal_dependencies/en_ewt", "ewt:test"])  # the last as chapters name it
 def test_published_scores_stand_beside_their_corpus_under_any_of_its_names(corpus):
     (found,) = scores.published(tables.tidy(tuned(1, measured(0.8, corpus)))).to_dict("records")
     assert (found["value"], found["role"], found["corpus"], found["split"]) == (0.899, "baseline", corpus, "test")
