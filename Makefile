@@ -31,7 +31,7 @@ pretrain: $(READY) $(OUT)/plan
 	$(RUN) python -m bert_repro plan finetune $(PRETRAIN)
 	$(RUN) python -m bert_repro run finetune $(OUT)/pretraining.ipynb $(PRETRAIN)
 
-$(OUT)/plan: $(OUT)/text ; $(RUN) python -m bert_repro vocabulary $</train.txt.gz --out $@
+$(OUT)/plan: $(OUT)/text ; $(RUN) python -m bert_repro vocabulary $</train.txt.gz --out $@ --neighbours
 $(OUT)/text: | $(READY) ; $(RUN) python -m bert_repro text $(TEXT) --out $@ --held-out $(HELD_OUT) --without $(WITHOUT)
 
 # two processes, a core each: libraries that take all cores wait for one another

@@ -4,7 +4,9 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from test_cli import fails
 from test_readers import file
@@ -13,6 +15,7 @@ from tokenizers import Tokenizer
 from bert_repro import checkpoints
 from bert_repro.__main__ import main
 from bert_repro.checkpoints import Checkpoint, vocabulary
+from bert_repro.checkpoints.families import to_raw
 
 STEMS = ["walk", "talk", "jump", "play", "look", "climb", "paint", "wander"]
 ENDINGS = ["", "s", "ed", "ing", "er", "ers"]
@@ -82,6 +85,40 @@ def test_an_encoder_is_drawn_from_the_plan(plan):
     assert json.loads((plan / "tokenizer_config.json").read_text())["model_max_length"] == 40
 
 
+def test_heads_of_the_first_block_begin_by_looking_at_their_neighbours(tmp_path, text):
+    shape = ["--size", "170", "--layers", "1", "--hidden", "128", "--attention-heads", "4", "--positions", "60"]
+    assert main(["vocabulary", text, "--out", str(tmp_path / "plan"), *shape, "--neighbours"]) == 0
+    made = checkpoints.open(f"untrained:{tmp_path / 'plan'}")
+    assert made.config.initial_neighbours and Checkpoint(tmp_path / "plan").config == made.config
+    weights = made.weights()
+    positions = weights["embeddings.position_embeddings.weight"]
+    words = weights["embeddings.word_embeddings.weight"]
+    assert np.linalg.norm(positions, axis=1) == pytest.approx(
+        np.full(60, 0.02 * 128**0.5), rel=1e-5
+    )  # as a word's, on average
+    assert np.linalg.norm(words, axis=1).mean() == pytest.approx(0.02 * 128**0.5, rel=0.02)
+    states = positions / np.linalg.norm(positions, axis=1, keepdims=True) * 64**0.5  # half of the square of a state
+    query, key = (
+        weights[f"encoder.layer.0.attention.self.{name}.weight"].reshape(4, 32, 128) for name in ("query", "key")
+    )
+    logits = np.einsum("id,hkd,hke,je->hij", states, query, key, states, optimize=True) / 32**0.5
+    waves = 3 * 300 ** -np.linspace(0, 1, 16)
+    for head, ahead in enumerate((-1, 1, -2, 2)):
+        away = np.arange(60)[:, None] + ahead - np.arange(60)
+        assert logits[head] == pytest.approx(18 * np.cos(away[..., None] * waves).mean(-1), abs=1e-3)
+        inside = np.arange(2, 58)
+        assert (logits[head].argmax(1)[inside] == inside + ahead).all()
+    # all else is as it would be
+    usual = checkpoints.builtin.random_weights(replace(made.config, initial_neighbours=False), 0, 0.02)
+    differ = {name for name, array in usual.items() if not np.array_equal(array, weights[name])}
+    assert differ == {
+        "embeddings.position_embeddings.weight",
+        "encoder.layer.0.attention.self.query.weight",
+        "encoder.layer.0.attention.self.key.weight",
+    }
+    assert "initial_neighbours" not in to_raw(replace(made.config, initial_neighbours=False))
+
+
 def test_two_processes_learn_the_same(plan, text):
     code = f"from bert_repro.checkpoints import vocabulary; print(*vocabulary.learn([{text!r}], 170), sep='\\n')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -106,6 +143,7 @@ def test_an_encoder_without_weights_is_told(plan):
         (["--size", "5000"], r"the text gives [0-9]+ pieces, .* where 5000 were asked for: give more text, or ask for fewer"),
         (["--size", "20"], r"where 20 were asked for: ask for at least as many"),
         (["--hidden", "256", "--attention-heads", "3"], "a width of 256 cannot be split among 3 attention heads"),
+        (["--hidden", "6", "--attention-heads", "2", "--neighbours"], "initial_neighbours needs embeddings as wide as the encoder, and heads of even size"),
         (["--layers", "0"], "the encoder asked for: num_hidden_layers: Input should be greater than or equal to 1, got 0"),
     ],
 )  # fmt: skip

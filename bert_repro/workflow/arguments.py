@@ -116,6 +116,11 @@ def parser() -> argparse.ArgumentParser:
     vocabulary.add_argument(
         "--initializer-range", type=float, default=0.02, metavar="X", help="deviation of the first weights"
     )
+    vocabulary.add_argument(
+        "--neighbours",
+        action="store_true",
+        help="heads of the first block begin by looking at neighbours: learns sooner",
+    )
 
     states = commands.add_parser("states", help="the store of hidden states").add_subparsers(
         dest="action", required=True
