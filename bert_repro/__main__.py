@@ -217,11 +217,7 @@ def _vocabulary(given: argparse.Namespace) -> None:
     from bert_repro.checkpoints.families import Config
 
     shape = given.size, given.hidden, given.layers, given.attention_heads, given.feed_forward, given.positions
-    vocabulary.make(
-        given.texts,
-        given.out,
-        Config(*shape, initializer_range=given.initializer_range, initial_neighbours=given.neighbours),
-    )
+    vocabulary.make(given.texts, given.out, Config(*shape, initializer_range=given.initializer_range), given.weights)
     print(given.out)
 
 

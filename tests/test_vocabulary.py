@@ -1,21 +1,21 @@
 """The plan of a new encoder: a vocabulary of the size asked for, the same in every run, which others read as we do."""
 
+import itertools
 import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from test_cli import fails
 from test_readers import file
 from tokenizers import Tokenizer
 
 from bert_repro import checkpoints
 from bert_repro.__main__ import main
-from bert_repro.checkpoints import Checkpoint, vocabulary
-from bert_repro.checkpoints.families import to_raw
+from bert_repro.checkpoints import Checkpoint, initial, vocabulary
 
 STEMS = ["walk", "talk", "jump", "play", "look", "climb", "paint", "wander"]
 ENDINGS = ["", "s", "ed", "ing", "er", "ers"]
@@ -85,38 +85,68 @@ def test_an_encoder_is_drawn_from_the_plan(plan):
     assert json.loads((plan / "tokenizer_config.json").read_text())["model_max_length"] == 40
 
 
-def test_heads_of_the_first_block_begin_by_looking_at_their_neighbours(tmp_path, text):
-    shape = ["--size", "170", "--layers", "1", "--hidden", "128", "--attention-heads", "4", "--positions", "60"]
-    assert main(["vocabulary", text, "--out", str(tmp_path / "plan"), *shape, "--neighbours"]) == 0
-    made = checkpoints.open(f"untrained:{tmp_path / 'plan'}")
-    assert made.config.initial_neighbours and Checkpoint(tmp_path / "plan").config == made.config
-    weights = made.weights()
+SHAPE = ["--size", "170", "--layers", "1", "--hidden", "128", "--attention-heads", "4", "--positions", "60"]
+
+
+@pytest.fixture
+def begun(tmp_path, text):
+    assert main(["vocabulary", text, "--out", str(tmp_path / "begun"), *SHAPE, "--weights", "3"]) == 0
+    made = checkpoints.open(str(tmp_path / "begun"))
+    made.check()
+    return made
+
+
+def test_heads_of_the_first_block_begin_by_looking_at_their_neighbours(begun):
+    weights = begun.weights()
     positions = weights["embeddings.position_embeddings.weight"]
-    words = weights["embeddings.word_embeddings.weight"]
-    assert np.linalg.norm(positions, axis=1) == pytest.approx(
-        np.full(60, 0.02 * 128**0.5), rel=1e-5
-    )  # as a word's, on average
-    assert np.linalg.norm(words, axis=1).mean() == pytest.approx(0.02 * 128**0.5, rel=0.02)
+    assert np.linalg.norm(positions, axis=1) == pytest.approx(np.full(60, initial.LENGTH * 128**0.5), rel=1e-5)
     states = positions / np.linalg.norm(positions, axis=1, keepdims=True) * 64**0.5  # half of the square of a state
     query, key = (
         weights[f"encoder.layer.0.attention.self.{name}.weight"].reshape(4, 32, 128) for name in ("query", "key")
     )
     logits = np.einsum("id,hkd,hke,je->hij", states, query, key, states, optimize=True) / 32**0.5
-    waves = 3 * 300 ** -np.linspace(0, 1, 16)
+    waves, inside = 3 * 300 ** -np.linspace(0, 1, 16), np.arange(2, 58)
     for head, ahead in enumerate((-1, 1, -2, 2)):
         away = np.arange(60)[:, None] + ahead - np.arange(60)
-        assert logits[head] == pytest.approx(18 * np.cos(away[..., None] * waves).mean(-1), abs=1e-3)
-        inside = np.arange(2, 58)
+        assert logits[head] == pytest.approx(initial.PEAK * np.cos(away[..., None] * waves).mean(-1), abs=1e-3)
         assert (logits[head].argmax(1)[inside] == inside + ahead).all()
-    # all else is as it would be
-    usual = checkpoints.builtin.random_weights(replace(made.config, initial_neighbours=False), 0, 0.02)
-    differ = {name for name, array in usual.items() if not np.array_equal(array, weights[name])}
-    assert differ == {
+
+
+def test_all_but_words_positions_and_those_heads_is_as_usual(begun):
+    weights, usual = begun.weights(), initial.random_weights(begun.config, 3, 0.02)
+    assert {name for name, array in usual.items() if not np.array_equal(array, weights[name])} == {
+        "embeddings.word_embeddings.weight",
         "embeddings.position_embeddings.weight",
         "encoder.layer.0.attention.self.query.weight",
         "encoder.layer.0.attention.self.key.weight",
     }
-    assert "initial_neighbours" not in to_raw(replace(made.config, initial_neighbours=False))
+
+
+def test_neighbours_are_counted_by_their_distance_inside_paragraphs(plan):
+    tokenizer = Checkpoint(plan).tokenizer
+    texts = ["the walk, and we talk on", "never and on the walk", "the", "we we we"]
+    found = initial.counts(texts, tokenizer, 170).toarray()
+    naive = np.zeros((170, 170))
+    for text in texts:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        for i, j in itertools.product(range(len(ids)), repeat=2):
+            if 0 < abs(i - j) <= 2:
+                naive[ids[i], ids[j]] += 1 / abs(i - j)
+    assert found == pytest.approx(naive) and found.sum() > 20
+
+
+def test_wordpieces_with_like_neighbours_begin_alike():
+    # two classes that follow each other; what follows what inside them is drawn
+    generator = np.random.default_rng(0)
+    odd, even = np.arange(1, 40, 2), np.arange(0, 40, 2)
+    planted = np.zeros((40, 40))
+    planted[np.ix_(odd, even)] = generator.poisson(30, (20, 20))
+    counted = csr_matrix(planted + planted.T)
+    vectors = initial.embeddings(counted, 2)
+    assert vectors.mean(0) == pytest.approx(0, abs=0.05) and (vectors**2).mean(1) == pytest.approx(1, abs=0.02)
+    alike = vectors @ vectors.T / 2
+    assert alike[np.ix_(odd, odd)].min() > 0.9 and alike[np.ix_(even, odd)].max() < -0.9
+    assert initial.embeddings(counted, 2) == pytest.approx(vectors, abs=1e-12)
 
 
 def test_two_processes_learn_the_same(plan, text):
@@ -143,7 +173,7 @@ def test_an_encoder_without_weights_is_told(plan):
         (["--size", "5000"], r"the text gives [0-9]+ pieces, .* where 5000 were asked for: give more text, or ask for fewer"),
         (["--size", "20"], r"where 20 were asked for: ask for at least as many"),
         (["--hidden", "256", "--attention-heads", "3"], "a width of 256 cannot be split among 3 attention heads"),
-        (["--hidden", "6", "--attention-heads", "2", "--neighbours"], "initial_neighbours needs embeddings as wide as the encoder, and heads of even size"),
+        (["--size", "170", "--hidden", "6", "--attention-heads", "2", "--weights", "1"], "first weights need attention heads of an even size, and more .* heads of 3, 170 wordpieces and a width of 6"),
         (["--layers", "0"], "the encoder asked for: num_hidden_layers: Input should be greater than or equal to 1, got 0"),
     ],
 )  # fmt: skip

@@ -12,12 +12,11 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-
 from bert_repro import corpora
 from bert_repro.checkpoints import hub
 from bert_repro.checkpoints.checkpoint import Checkpoint
-from bert_repro.checkpoints.families import Config, weight_table
+from bert_repro.checkpoints.families import Config
+from bert_repro.checkpoints.initial import random_weights
 from bert_repro.checkpoints.vocabulary import SPECIAL, write_tokenizer
 from bert_repro.files import cache_folder, made_once, sha256
 
@@ -33,8 +32,6 @@ ALIASES = {
     "tiny": "2 layers, 32 wide, seeded random weights, a vocabulary of three thousand pieces: seconds, no downloads",
 }
 """Models with a name of their own; `python -m bert_repro list models` shows them."""
-
-PEAK = 18.0  # of such a head's logits, at the wordpiece that it looks at: most of its attention goes there, and it still learns
 
 
 def minilm() -> Path:
@@ -118,56 +115,3 @@ def untrained_like(source: Checkpoint, draw: int) -> Path:
     what = repr(config) + source.tokenizer_digest + (f" {draw}" if draw > 1 else "")
     key = hashlib.sha256(what.encode()).hexdigest()[:12]
     return made_once(cache_folder() / "made" / f"untrained-{key}", make)
-
-
-def random_weights(config: Config, seed: int, deviation: float) -> dict[str, np.ndarray]:
-    """Draw encoder weights as BERT is initialised: normal kernels and embeddings, zero biases, unit norms."""
-    generator = np.random.default_rng(seed)
-    weights = {}
-    for weight in weight_table(config):
-        if weight.variable.endswith(("gamma", "beta", "bias")):
-            weights[weight.key] = np.full(weight.shape, weight.variable.endswith("gamma"), np.float32)
-        else:
-            weights[weight.key] = (generator.standard_normal(weight.shape) * deviation).astype(np.float32)
-    if config.initial_neighbours:
-        keys = {weight.variable: weight.key for weight in weight_table(config)}
-        for variable, array in neighbours(config, generator, deviation).items():
-            weights[keys[variable]] = array.astype(np.float32)
-    return weights
-
-
-def neighbours(config: Config, generator: np.random.Generator, deviation: float) -> dict[str, np.ndarray]:
-    """Draw weights with which head h of the first block looks at the wordpiece d[h] further on: d = -1, 1, -2, 2, ...
-
-    From the usual draw, small encoders on small budgets take tens of millions of wordpieces to find out that neighbours matter,
-    and learn how frequent words are until then. With e the plane of a wave in the space of states, and waves w from 3 to .01:
-
-        position i:   p_i  =  a sum_w cos(w i) e_1 + sin(w i) e_2            as long, on average, as the embedding of a word
-        query, key:   q_i . k_j / sqrt(size of a head)  =  PEAK / waves  sum_w cos(w (i + d[h] - j))         if words are nothing
-
-    Returns:
-        By variable of `weight_table`, in the layout of a checkpoint: the positions, queries and keys of the first block.
-    """
-    width, size = config.hidden_size, config.hidden_size // config.num_attention_heads
-    waves = 3.0 * 300.0 ** -np.linspace(0, 1, size // 2)
-    planes, _ = np.linalg.qr(generator.standard_normal((width, 2 * len(waves))))
-
-    def turned(by: np.ndarray) -> np.ndarray:
-        """The waves at some places, in the planes: `places width`."""
-        angles = np.multiply.outer(by, waves)
-        return np.concatenate([np.cos(angles), np.sin(angles)], -1) @ planes.T
-
-    positions = turned(np.arange(config.max_position_embeddings)) * deviation * np.sqrt(width / len(waves))
-    # a norm makes of word and position together a state of length sqrt(width), half of whose square is the position's
-    scale = np.sqrt(PEAK * np.sqrt(size) / (width / 2))
-    cosines, sines = planes.T[: len(waves)], planes.T[len(waves) :]
-    queries = []
-    for head in range(config.num_attention_heads):
-        ahead = (head // 2 + 1) * (1 if head % 2 else -1)
-        turn, across = np.cos(ahead * waves)[:, None], np.sin(ahead * waves)[:, None]
-        queries.append(np.concatenate([turn * cosines - across * sines, across * cosines + turn * sines]))
-    return {
-        "embeddings/position/embeddings": positions,
-        "block_1/query/kernel": scale * np.concatenate(queries),
-        "block_1/key/kernel": scale * np.tile(planes.T, (config.num_attention_heads, 1)),
-    }

@@ -35,7 +35,6 @@ class Config:
     pad_token_id: int = 0
     embedding_size: int = 0  # of the embeddings, where a projection widens them; 0 without one
     model_type: str = "bert"
-    initial_neighbours: bool = False  # whether untrained heads of the first block look at neighbours, see `builtin`
 
     @property
     def first_position(self) -> int:
@@ -179,14 +178,6 @@ def from_raw(raw: Mapping[str, Any], source: Path | str) -> Config:
         raise ValueError(
             f"{source}: a width of {config.hidden_size} cannot be split among {config.num_attention_heads} attention heads"
         )
-    narrow, odd = (
-        config.embedding_size not in (0, config.hidden_size),
-        config.hidden_size // config.num_attention_heads % 2,
-    )
-    if config.initial_neighbours and (narrow or odd):
-        raise ValueError(
-            f"{source}: initial_neighbours needs embeddings as wide as the encoder, and heads of even size"
-        )
     return config
 
 
@@ -197,8 +188,6 @@ def to_raw(config: Config) -> dict[str, Any]:
     values["embedding_size"] = config.embedding_size or config.hidden_size
     if "embedding_size" not in kind.defaults:
         del values["embedding_size"]
-    if not config.initial_neighbours:
-        del values["initial_neighbours"]
     raw = {kind.fields.get(name, name): value for name, value in values.items()}
     return {"architectures": [f"{kind.name}Model"], "position_embedding_type": "absolute"} | raw
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_repro import corpora
+from bert_repro.checkpoints import initial
 from bert_repro.checkpoints.checkpoint import Checkpoint
 from bert_repro.checkpoints.families import Config, from_raw, to_raw
 from bert_repro.files import made_new
@@ -25,16 +26,18 @@ ASCII = frozenset(letter for letter in map(chr, range(33, 127)) if not letter.is
 """Printed prose has few of `@ # < > ~ |`, which the web is full of."""
 
 
-def make(texts: Iterable[str], folder: Path, config: Config) -> None:
+def make(texts: Iterable[str], folder: Path, config: Config, seed: int | None = None) -> None:
     """Write what an encoder is before it has weights: `untrained:FOLDER` draws them.
 
     Args:
         texts: References of running text, see `corpora.paragraphs`.
         folder: To be made: config.json, tokenizer.json, tokenizer_config.json, vocab.txt.
         config: The shape of the encoder; its `vocab_size` is that of the vocabulary to be learned.
+        seed: Of first weights, which are written as well, see `initial`; none for no weights.
 
     Raises:
-        ValueError: An impossible shape, or a text too small for so many pieces; and what `corpora.paragraphs` raises.
+        ValueError: An impossible shape, or a text too small for so many pieces; and what `initial.weights` and
+            `corpora.paragraphs` raise.
         OSError: The folder is not empty or cannot be written, or a text is not there.
     """
     from_raw(to_raw(config), "the encoder asked for")
@@ -42,7 +45,9 @@ def make(texts: Iterable[str], folder: Path, config: Config) -> None:
 
     def make(partial: Path) -> None:
         write_tokenizer(partial, learn(texts, config.vocab_size), config.max_length)
-        Checkpoint.write(partial, config, None)
+        plan = Checkpoint.write(partial, config, None)
+        if seed is not None:
+            Checkpoint.write(partial, config, initial.weights(_paragraphs(texts), plan.tokenizer, config, seed))
 
     made_new(folder, make)
 

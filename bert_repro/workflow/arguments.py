@@ -117,9 +117,10 @@ def parser() -> argparse.ArgumentParser:
         "--initializer-range", type=float, default=0.02, metavar="X", help="deviation of the first weights"
     )
     vocabulary.add_argument(
-        "--neighbours",
-        action="store_true",
-        help="heads of the first block begin by looking at neighbours: learns sooner",
+        "--weights",
+        type=int,
+        metavar="SEED",
+        help="also write first weights: words by counts of their neighbours in the text, the rest by this draw; FOLDER is a model then",
     )
 
     states = commands.add_parser("states", help="the store of hidden states").add_subparsers(
