@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_repro import figures
@@ -49,6 +49,7 @@ def ruler(picture):
 
 
 @pytest.mark.slow
+@settings(deadline=None)  # of a busy machine
 @given(st.lists(st.floats(-3, 3).map(lambda v: round(v, 3)), min_size=2, max_size=8, unique=True))
 def test_every_point_lies_where_the_labelled_ticks_put_its_value(values):
     picture = drawn(figures.layer_curves(rows(values)))

@@ -29,6 +29,8 @@ from bert_repro.figures.theme import (
 )
 from bert_repro.results import lines, tables
 
+_LINE = ["role", "model", "reference_model", "rows"]  # what tells lines apart
+
 
 class _Axis(NamedTuple):
     title: str
@@ -146,15 +148,15 @@ def _curves(
     first_of: dict[frozenset[str], int] = {}
     for at, panel in enumerate(panels, start=1):
         mine = placed if panel is None else placed[placed[facet] == panel]
-        for bands in (True, False):  # all bands first, so that none covers a line
-            for _, rows, style in _lines(mine):
-                rows = rows.sort_values(x)
-                _refuse_two_values(rows, style["name"], x)
-                trace = _band(rows, style, x) if bands else _line(rows, style, x, style["name"] not in shown)
-                if trace is not None:
-                    figure.add_trace(trace, row=at, col=1)
-                if not bands:
-                    shown.add(style["name"])
+        _refuse_two_values(mine, x)
+        curves = [(rows.sort_values(x), style) for rows, style in _lines(mine)]
+        traces = [
+            band for rows, style in curves if (band := _band(rows, style, x))
+        ]  # first, so that none covers a line
+        for rows, style in curves:
+            traces.append(_line(rows, style, x, style["name"] not in shown))
+            shown.add(style["name"])
+        figure.add_traces(traces, rows=[at] * len(traces), cols=[1] * len(traces))
         ends = [int(placed[x].min()), int(placed[x].max())]
         here = levels if panel is None else levels[(levels[facet] == panel) | levels[facet].isna()]
         for number, (_, row) in enumerate(here.iterrows()):
@@ -174,11 +176,12 @@ def _curves(
     return finish(figure, PANEL_HEIGHT * len(panels), title)
 
 
-def _lines(table: pd.DataFrame) -> Iterator[tuple[tuple, pd.DataFrame, dict]]:
+def _lines(table: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict]]:
     """Split rows into lines and give each its look; floors that are named by their words have a marker each."""
+    table = table.drop(columns="replicates", errors="ignore")
     named = sorted(table["rows"].dropna().unique())
     kinds = {kind(*one) for one in table[["model", "task"]].drop_duplicates().itertuples(index=False)}
-    for key, rows in table.groupby(["role", "model", "reference_model", "rows"], sort=False, dropna=False):
+    for key, rows in table.groupby(_LINE, sort=False, dropna=False):
         row = rows.iloc[0]
         what = kind(row["model"], row["task"])
         turn = turn_of(row["seed"])
@@ -195,47 +198,53 @@ def _lines(table: pd.DataFrame) -> Iterator[tuple[tuple, pd.DataFrame, dict]]:
             "" if plain else "-open"
         )
         marker = {"color": paint, "size": 7 if plain else 5, "symbol": symbol}
-        yield key, rows, {"name": html.escape(label(row)), "legendgroup": str(key), "line": line, "marker": marker}
+        yield rows, {"name": html.escape(label(row)), "legendgroup": str(key), "line": line, "marker": marker}
 
 
-def _line(rows: pd.DataFrame, style: dict, x: str, in_legend: bool) -> go.Scatter:
+def _scatter(**given: object) -> dict:
+    """Give a trace that is checked once, where it is put into a figure: checking is what takes time."""
+    return {"type": "scatter"} | given
+
+
+def _line(rows: pd.DataFrame, style: dict, x: str, in_legend: bool) -> dict:
     where = f"{_AXES[x].place.format('%{x}')}: "
-    return go.Scatter(
+    return _scatter(
         x=numbers(rows[x]), y=numbers(rows["value"]), mode="lines+markers", showlegend=in_legend,
         **hover(rows, where, "y"), **style,
     )  # fmt: skip
 
 
-def _band(rows: pd.DataFrame, style: dict, x: str) -> go.Scatter | None:
+def _band(rows: pd.DataFrame, style: dict, x: str) -> dict | None:
     rows = rows[rows["ci_low"].notna() & rows["ci_high"].notna()]
     if rows.empty:
         return None
     places = numbers(rows[x])
     red, green, blue = (int(style["line"]["color"][i : i + 2], 16) for i in (1, 3, 5))
-    return go.Scatter(
+    return _scatter(
         x=places + places[::-1], y=numbers(rows["ci_high"]) + numbers(rows["ci_low"])[::-1], mode="lines", fill="toself",
         fillcolor=f"rgba({red},{green},{blue},0.16)", line_width=0, hoverinfo="skip", showlegend=False,
         name=f"{style['name']}, 95 % interval", legendgroup=style["legendgroup"],
     )  # fmt: skip
 
 
-def _level(row: pd.Series, ends: list[int], right: bool) -> go.Scatter:
+def _level(row: pd.Series, ends: list[int], right: bool) -> dict:
     name = html.escape(label(row))
-    return go.Scatter(
+    return _scatter(
         x=ends, y=[float(row["value"])] * 2, mode="lines+text", text=["", name] if right else [name, ""], name=name,
         textposition="top left" if right else "top right", textfont={"size": 12, "color": INK}, showlegend=False,
         line={"color": INK, "width": 1.5, "dash": "dot"}, hovertemplate="%{fullData.name}: %{y:.3f}<extra></extra>",
     )  # fmt: skip
 
 
-def _refuse_two_values(rows: pd.DataFrame, name: str, x: str) -> None:
-    twice = rows[rows[x].duplicated(keep=False)]
-    if not twice.empty:
-        first = twice[twice[x] == twice[x].iloc[0]].drop(columns="replicates", errors="ignore")
-        figures = tables.NUMBERS
-        differ = [c for c in first.columns if c not in figures and first[c].nunique(dropna=False) > 1]
-        where = _AXES[x].preposition + _AXES[x].place.format(first[x].iloc[0])
-        raise ValueError(
-            f"{len(first)} values {where} for {name!r}: the rows differ in {differ}; "
-            f"filter the table to one of each, or give one of these columns as `facet`"
-        )
+def _refuse_two_values(table: pd.DataFrame, x: str) -> None:
+    twice = table[table.duplicated([*_LINE, x], keep=False)]
+    if twice.empty:
+        return
+    _, first = next(iter(twice.groupby([*_LINE, x], sort=False, dropna=False)))
+    first = first.drop(columns="replicates", errors="ignore")
+    differ = [c for c in first.columns if c not in tables.NUMBERS and first[c].nunique(dropna=False) > 1]
+    where = _AXES[x].preposition + _AXES[x].place.format(first[x].iloc[0])
+    raise ValueError(
+        f"{len(first)} values {where} for {html.escape(label(first.iloc[0]))!r}: the rows differ in {differ}; "
+        f"filter the table to one of each, or give one of these columns as `facet`"
+    )

@@ -45,9 +45,7 @@ def as_page(figure: dict, alt: str = "") -> tuple[str, dict]:
     show = f"Plotly.newPlot(document.currentScript.previousElementSibling, {text})"  # no id: equal output each run
     show += f"\n{_KEYS}" if plain["layout"].get("sliders") else ""
     live = f'<div class="bert-repro-figure" style="height:{height}px"{said}></div><script>{show}</script>'
-    calm = (
-        f"<noscript>{still(go.Figure(figure))}</noscript>" if plain["layout"].get("meta") == OURS else ""
-    )  # or a reader's own
+    calm = f"<noscript>{still(plain)}</noscript>" if plain["layout"].get("meta") == OURS else ""  # or a reader's own
     return live + calm, plain
 
 

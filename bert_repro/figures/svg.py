@@ -25,29 +25,43 @@ _SHAPES = {
 _STROKES = {"x": "M-1-1L1 1M-1 1L1-1", "line-ns": "M0-1.4V1.4"}
 
 
-def still(figure: go.Figure) -> str:
+class _Plain(dict):
+    """A part of a figure, read as plotly's own objects are, which take a hundred times as long; None for what is not set."""
+
+    _PARTS = ("title", "margin", "line", "marker", "error_x", "error_y", "coloraxis")
+
+    def __getattr__(self, name: str) -> Any:
+        value = self.get(name, {} if name in self._PARTS else () if name in ("shapes", "annotations") else None)
+        if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
+            return [_Plain(one) for one in value]
+        return _Plain(value) if isinstance(value, dict) else value
+
+
+def still(figure: go.Figure | dict) -> str:
     """Draw a figure as an SVG element of a fixed width that scales with the page.
 
     Args:
         figure: Panels one below the other, of scatter traces and heat maps, with its height set: as this package draws.
+            As plotly's object, or as a dictionary of numbers and lists.
 
     Raises:
         ValueError: A trace of another type.
     """
-    wrong = sorted({trace.type for trace in figure.data} - {"scatter", "heatmap"})
+    picture = _Plain(figure if isinstance(figure, dict) else figure.to_dict())
+    wrong = sorted({trace.type for trace in picture.data} - {"scatter", "heatmap"})
     if wrong:
         raise ValueError(f"no still picture is drawn of {', '.join(wrong)}: lines, markers, words and heat maps only")
-    entries = [t for t in figure.data if t.type == "scatter" and t.showlegend is not False and t.name]
+    entries = [t for t in picture.data if t.type == "scatter" and t.showlegend is not False and t.name]
     legend, rows = _legend(sorted(entries, key=lambda trace: trace.legendrank or 1000))
-    height, top = figure.layout.height, figure.layout.margin.t
+    height, top = picture.layout.height, picture.layout.margin.t
     longest = max(
-        (len(line) for axis in _axes(figure, "y") for name in axis.ticktext or () for line in _lines(name)), default=5
+        (len(line) for axis in _axes(picture, "y") for name in axis.ticktext or () for line in _lines(name)), default=5
     )
     box = 28 + _LETTER * longest, top, _WIDTH - _RIGHT, height - _BELOW - _ROW * rows
-    drawn = [_texts(_lines(figure.layout.title.text or ""), 4, 17, 15, "start", step=22)]
-    for at, (across, up) in enumerate(zip(_axes(figure, "x"), _axes(figure, "y"), strict=True), 1):
-        drawn.extend(_panel(figure, at, across, up, box))
-    for note in figure.layout.annotations:
+    drawn = [_texts(_lines(picture.layout.title.text or ""), 4, 17, 15, "start", step=22)]
+    for at, (across, up) in enumerate(zip(_axes(picture, "x"), _axes(picture, "y"), strict=True), 1):
+        drawn.extend(_panel(picture, at, across, up, box))
+    for note in picture.layout.annotations:
         where = box[1] + (1 - note.y) * (box[3] - box[1]) - 6
         drawn.append(_texts(_lines(note.text), box[0], where, 14, "start", "font-weight='bold'"))
     drawn.append(f"<g transform='translate(8,{height - _ROW * rows})'>{legend}</g>")
@@ -57,12 +71,12 @@ def still(figure: go.Figure) -> str:
     )
 
 
-def _axes(figure: go.Figure, letter: str) -> list[Any]:
+def _axes(figure: _Plain, letter: str) -> list[Any]:
     axes = [axis for axis in figure.layout if re.fullmatch(rf"{letter}axis\d*", axis)]
-    return [figure.layout[axis] for axis in sorted(axes, key=lambda name: int(name[5:] or 1))]
+    return [getattr(figure.layout, axis) for axis in sorted(axes, key=lambda name: int(name[5:] or 1))]
 
 
-def _panel(figure: go.Figure, at: int, across: Any, up: Any, box: tuple) -> Iterator[str]:
+def _panel(figure: _Plain, at: int, across: Any, up: Any, box: tuple) -> Iterator[str]:
     """Draw a panel, the one with this number: frame, ticks, marks, and lines across it."""
     left, top, right, bottom = box
     low, high = up.domain or (0, 1)
@@ -97,15 +111,15 @@ def _name(letter: str, at: int) -> str:
     return letter if at == 1 else f"{letter}{at}"
 
 
-def _range(figure: go.Figure, letter: str, at: int) -> tuple[float, float]:
+def _range(figure: _Plain, letter: str, at: int) -> tuple[float, float]:
     """Give an axis's ends: as set, or those of all data on it and on the axes that it matches, with room around."""
     axes = {_name(letter, n): axis for n, axis in enumerate(_axes(figure, letter), 1)}
     mine = axes[_name(letter, at)]
     if mine.range:
-        return mine.range
+        return mine.range[0], mine.range[1]
     group = mine.matches or _name(letter, at)
     shared = {name for name, axis in axes.items() if group in (name, axis.matches)}
-    values = [v for t in figure.data if (t[f"{letter}axis"] or letter) in shared for v in _extent(t, letter)]
+    values = [v for t in figure.data if (t.get(f"{letter}axis") or letter) in shared for v in _extent(t, letter)]
     low, high = min(values, default=0), max(values, default=1)
     room = 0.5 if figure.data[0].type == "heatmap" else (high - low or 1) * 0.06
     low = 0 - room if mine.rangemode == "tozero" else low - room
@@ -113,9 +127,9 @@ def _range(figure: go.Figure, letter: str, at: int) -> tuple[float, float]:
 
 
 def _extent(trace: Any, letter: str) -> Iterator[float]:
-    values = [v for v in (trace[letter] if trace[letter] is not None else ()) if _known(v)]
+    values = [v for v in trace.get(letter) or () if _known(v)]
     yield from map(float, values)
-    bars = trace[f"error_{letter}"] if trace.type == "scatter" else None
+    bars = getattr(trace, f"error_{letter}") if trace.type == "scatter" else None
     if bars is not None and bars.array is not None:
         for value, more, less in zip(trace[letter], bars.array, bars.arrayminus, strict=True):
             if _known(value) and _known(more) and _known(less):
@@ -159,7 +173,7 @@ def _marks(trace: Any, to_x: Any, to_y: Any) -> Iterator[str]:
     elif "lines" in mode:
         yield _stroke(path, paint, trace.line.width or 2, trace.line.dash, trace.opacity)
     for letter, turn in (("x", to_x), ("y", to_y)):
-        bars = trace[f"error_{letter}"]
+        bars = getattr(trace, f"error_{letter}")
         for n, point in enumerate(points if bars.array is not None else ()):
             if point and _known(bars.array[n]) and _known(bars.arrayminus[n]):
                 value = trace[letter][n]
@@ -191,7 +205,7 @@ def _marker(marker: Any, x: float, y: float) -> str:
     return f"<polygon points='{_SHAPES[name]}' transform='translate({x:.1f} {y:.1f}) scale({size})' {look} stroke-width='.4'/>"
 
 
-def _cells(figure: go.Figure, trace: Any, to_x: Any, to_y: Any) -> Iterator[str]:
+def _cells(figure: _Plain, trace: Any, to_x: Any, to_y: Any) -> Iterator[str]:
     """Draw a heat map, with the number in each cell: a still picture has no pointer that asks for it."""
     scale = figure.layout.coloraxis
     width, height = abs(to_x(1) - to_x(0)) - 1, abs(to_y(1) - to_y(0)) - 1
