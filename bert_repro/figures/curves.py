@@ -23,6 +23,8 @@ from bert_repro.figures.theme import (
     kind,
     label,
     numbers,
+    put,
+    scatter,
     short,
     stacked,
     turn_of,
@@ -146,28 +148,28 @@ def _curves(
     figure = stacked([PANEL_HEIGHT] * len(panels), None if facet is None else panels)
     shown: set[str] = set()
     first_of: dict[frozenset[str], int] = {}
+    traces: dict[int, list[dict]] = {}
     for at, panel in enumerate(panels, start=1):
         mine = placed if panel is None else placed[placed[facet] == panel]
         _refuse_two_values(mine, x)
         curves = [(rows.sort_values(x), style) for rows, style in _lines(mine)]
-        traces = [
-            band for rows, style in curves if (band := _band(rows, style, x))
-        ]  # first, so that none covers a line
+        bands = [_band(rows, style, x) for rows, style in curves]
+        traces[at] = [band for band in bands if band]  # first, so that none covers a line
         for rows, style in curves:
-            traces.append(_line(rows, style, x, style["name"] not in shown))
+            traces[at].append(_line(rows, style, x, style["name"] not in shown))
             shown.add(style["name"])
-        figure.add_traces(traces, rows=[at] * len(traces), cols=[1] * len(traces))
         ends = [int(placed[x].min()), int(placed[x].max())]
         here = levels if panel is None else levels[(levels[facet] == panel) | levels[facet].isna()]
         for number, (_, row) in enumerate(here.iterrows()):
-            figure.add_trace(_level(row, ends, right=number % 2 == 1), row=at, col=1)
-        if zero:
-            figure.add_hline(y=0, line={"color": INK, "width": 1}, row=at, col=1)
+            traces[at].append(_level(row, ends, right=number % 2 == 1))
         metrics = frozenset(mine["metric"].dropna())
         first = first_of.setdefault(metrics, at)
         same_range = None if first == at else f"y{first}" if first > 1 else "y"
         measured = "" if facet == "metric" else ", ".join(map(short, sorted(metrics)))
         figure.update_yaxes(title_text=ylabel or measured or None, matches=same_range, row=at, col=1)
+    put(figure, traces)
+    if zero:
+        figure.add_hline(y=0, line={"color": INK, "width": 1}, row="all", col=1)
     if x == "layer":
         figure.update_xaxes(tickmode="linear", tick0=0, dtick=1, tickangle=0)
     else:
@@ -201,14 +203,9 @@ def _lines(table: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict]]:
         yield rows, {"name": html.escape(label(row)), "legendgroup": str(key), "line": line, "marker": marker}
 
 
-def _scatter(**given: object) -> dict:
-    """Give a trace that is checked once, where it is put into a figure: checking is what takes time."""
-    return {"type": "scatter"} | given
-
-
 def _line(rows: pd.DataFrame, style: dict, x: str, in_legend: bool) -> dict:
     where = f"{_AXES[x].place.format('%{x}')}: "
-    return _scatter(
+    return scatter(
         x=numbers(rows[x]), y=numbers(rows["value"]), mode="lines+markers", showlegend=in_legend,
         **hover(rows, where, "y"), **style,
     )  # fmt: skip
@@ -220,7 +217,7 @@ def _band(rows: pd.DataFrame, style: dict, x: str) -> dict | None:
         return None
     places = numbers(rows[x])
     red, green, blue = (int(style["line"]["color"][i : i + 2], 16) for i in (1, 3, 5))
-    return _scatter(
+    return scatter(
         x=places + places[::-1], y=numbers(rows["ci_high"]) + numbers(rows["ci_low"])[::-1], mode="lines", fill="toself",
         fillcolor=f"rgba({red},{green},{blue},0.16)", line_width=0, hoverinfo="skip", showlegend=False,
         name=f"{style['name']}, 95 % interval", legendgroup=style["legendgroup"],
@@ -229,7 +226,7 @@ def _band(rows: pd.DataFrame, style: dict, x: str) -> dict | None:
 
 def _level(row: pd.Series, ends: list[int], right: bool) -> dict:
     name = html.escape(label(row))
-    return _scatter(
+    return scatter(
         x=ends, y=[float(row["value"])] * 2, mode="lines+text", text=["", name] if right else [name, ""], name=name,
         textposition="top left" if right else "top right", textfont={"size": 12, "color": INK}, showlegend=False,
         line={"color": INK, "width": 1.5, "dash": "dot"}, hovertemplate="%{fullData.name}: %{y:.3f}<extra></extra>",

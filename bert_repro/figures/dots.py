@@ -23,6 +23,8 @@ from bert_repro.figures.theme import (
     kind,
     label,
     numbers,
+    put,
+    scatter,
     short,
     stacked,
     turn_of,
@@ -68,6 +70,7 @@ def dots(
     ]
     figure = stacked(heights, None if facet is None else [rows[facet].iloc[0] for rows in parts])
     legend: dict[str, dict] = {}
+    traces: dict[int, list[dict]] = {}
     for at, (rows, many, names) in enumerate(zip(parts, most, spelt, strict=True), start=1):
         categories = list(rows[by].unique())
         rows = rows.assign(place=rows[by].map(categories.index).astype(float))
@@ -77,11 +80,12 @@ def dots(
             row = group.iloc[0]
             name, marker = _of_set(row[each], table[each]) if each else _dot(row, len(legend))
             look = legend.setdefault(name, marker if each else marker | {"color": INK})
-            figure.add_trace(_dotted(group, name, marker | {"symbol": look["symbol"]}), row=at, col=1)
+            traces.setdefault(at, []).append(_dotted(group, name, marker | {"symbol": look["symbol"]}))
         figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, showgrid=False, row=at, col=1)
         figure.update_yaxes(range=[len(names) - 0.5, -0.5], row=at, col=1)
-        if zero:
-            figure.add_vline(x=0, line={"color": INK, "width": 1}, row=at, col=1)
+    put(figure, traces)
+    if zero:
+        figure.add_vline(x=0, line={"color": INK, "width": 1}, row="all", col=1)
     for name, marker in legend.items():
         figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker)
     figure.update_xaxes(showticklabels=True, **({} if zero else {"matches": None}))
@@ -112,12 +116,12 @@ def _of_set(name: str, sets: pd.Series) -> tuple[str, dict]:
     return html.escape(name), {"color": colour(name, known), "size": 8, "symbol": symbol}
 
 
-def _dotted(rows: pd.DataFrame, name: str, marker: dict) -> go.Scatter:
+def _dotted(rows: pd.DataFrame, name: str, marker: dict) -> dict:
     """Draw dots of one kind, each with its interval."""
     values = rows["value"].astype(float)
     ends = {"array": rows["ci_high"].astype(float) - values, "arrayminus": values - rows["ci_low"].astype(float)}
     bars = {"type": "data", "color": marker["color"], "thickness": 1.5, "width": 0, "symmetric": False}
-    return go.Scatter(
+    return scatter(
         x=numbers(values), y=numbers(rows["place"]), mode="markers", name=name, marker=marker, showlegend=False,
         error_x=bars | {side: numbers(lengths) for side, lengths in ends.items()}, **hover(rows, "", "x"),
     )  # fmt: skip
