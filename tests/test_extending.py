@@ -1,11 +1,12 @@
 """Adding things in one place: a measure, a target, a task, a corpus and a chapter, each followed to plan, table, figure and book.
 
-They are added to a copy of the project, a few lines each and nothing else, and used there as anybody would.
+The lines of CONTRIBUTING.md are added to a copy of the project, they and nothing else, and used there as anybody would.
 """
 
 import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,44 +18,16 @@ from nbformat import v4
 
 from bert_repro.files import ROOT
 
-MEASURE = """
 
-from scipy.spatial.distance import pdist
-
-
-def distances(x, y):
-    return np.corrcoef(pdist(x), pdist(y))[0, 1]
-
-
-MEASURES["distances"] = Measure(jackknifed(distances), "RSA, Euclidean", _MOVED, of_kernels(20))
-"""
-TARGET = """
-
-def _lengths(sentence: Any) -> Iterator[Edge]:
-    return _words(["long" if len(word) > 3 else "short" for word in sentence.words])
+def of_page(heading: str) -> str:
+    """The lines that CONTRIBUTING.md gives under a heading."""
+    section = (ROOT / "CONTRIBUTING.md").read_text().split(f"### {heading}\n")[1].split("\n### ")[0]
+    (block,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    return f"\n\n{block}"
 
 
-EDGE_TARGETS["length"] = Target("word length", "whether a word has more than three letters", _lengths)
-"""
-TASK = """
-
-TASKS["tags"] = Task(
-    "fine tags", "tagging of words", "tagged sentences", lambda item: bool(item.upos), _tagger, 64, "left out",
-    own=("mine",), colour="#123456", learning=2e-5, scoring=1e-4,
-)
-"""
-CORPUS = """
-
-CORPORA["mine"] = Source("data", {"dev": "mine.conllu"}, "none", True, Origin("my own words", "https://example.org"))
-"""
-CHAPTER = """import pandas as pd
-
-from bert_repro import figures
-from bert_repro.results import tables
-
-table = tables.merge(tables.ROOT / tables_folder, "similarity")
-figures.exhibit(figures.layer_curves(table[table["layer"].notna()], facet="method"), table, "mine", "What I see.", tables_folder)
-"""
+MEASURE, TARGET = of_page("A measure of similarity"), of_page("A target of edge probes")
+TASK, CORPUS, CHAPTER = of_page("A task"), of_page("A corpus"), of_page("A chapter").strip()
 STUDY = {
     "name": "own", "title": "my own", "base": "tiny",
     "tasks": [{"task": "tags", "train": "mine", "dev": "mine:dev[20]", "updates": 2, "seeds": [1]}],
