@@ -23,6 +23,7 @@ def _own(arguments: argparse.Namespace) -> "Own":
 def _run(arguments: argparse.Namespace) -> None:
     import json
 
+    from bert_repro.results import parameters
     from bert_repro.workflow import notebooks
 
     notebook = notebooks.find(arguments.notebook)
@@ -32,7 +33,7 @@ def _run(arguments: argparse.Namespace) -> None:
         given = None
     if not isinstance(given, dict):
         raise ValueError(f"--json takes one JSON object, got {arguments.json!r}")
-    given |= notebooks.parse([tuple(pair) for pair in arguments.parameter], notebook)
+    given |= parameters.parse([tuple(pair) for pair in arguments.parameter], notebook)
     notebooks.run(notebook, arguments.output, given, html=arguments.html, title=arguments.title)
     print(arguments.output.with_suffix(".html") if arguments.html else arguments.output)
 
@@ -113,6 +114,7 @@ def _study(arguments: argparse.Namespace) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
+    from bert_repro.results import parameters
     from bert_repro.workflow import notebooks, plan, study
 
     if arguments.what.endswith((".yaml", ".yml")):
@@ -121,8 +123,8 @@ def _plan(arguments: argparse.Namespace) -> None:
         print(plan.show(study.load(arguments.what, _own(arguments)), arguments.jobs))
         return
     notebook = notebooks.find(arguments.what)
-    setting = {parameter.name: parameter.default for parameter in notebooks.parameters(notebook)}
-    given = notebooks.parse([tuple(pair) for pair in arguments.parameter], notebook)
+    setting = {parameter.name: parameter.default for parameter in parameters.read(notebook)}
+    given = parameters.parse([tuple(pair) for pair in arguments.parameter], notebook)
     print(plan.show_run(notebook.stem, setting | given))
 
 
@@ -245,9 +247,10 @@ def main(given: list[str] | None = None) -> int:
             study = arguments.study or ROOT / "studies" / f"{usual}.yaml"
             report.make(study, own, arguments.jobs, arguments.archive, *where)
         elif arguments.command == "parameters":
+            from bert_repro.results import parameters
             from bert_repro.workflow import notebooks
 
-            for p in notebooks.parameters(notebooks.find(arguments.notebook)):
+            for p in parameters.read(notebooks.find(arguments.notebook)):
                 print(f"{p.name}: {p.type} = {p.default!r}  # {p.help}")
         elif arguments.command == "fetch":
             _fetch(arguments.what, _own(arguments))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bert_repro.files import ROOT
-from bert_repro.workflow import notebooks
+from bert_repro.results import parameters
 
 LEVELS = (
     {"files"},
@@ -256,9 +256,9 @@ def test_a_notebook_is_prose_and_calls(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=label)
 def test_defaults_fit_their_own_annotations_and_are_explained(path):
-    parameters = notebooks.parameters(path)
-    notebooks.check(path, {parameter.name: parameter.default for parameter in parameters})
-    assert [parameter.name for parameter in parameters if not parameter.help] == []
+    declared = parameters.read(path)
+    parameters.check(path, {one.name: one.default for one in declared})
+    assert [one.name for one in declared if not one.help] == []
 
 
 def cell(source: str, kind: str = "code", **more: object) -> dict:

@@ -21,7 +21,7 @@ from bert_repro.checkpoints import Checkpoint, builtin
 from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.checkpoints.families import Config
 from bert_repro.files import ROOT
-from bert_repro.results import tables
+from bert_repro.results import parameters, tables
 from bert_repro.workflow import notebooks, report, study
 from bert_repro.workflow.own import Own
 from bert_repro.workflow.study import load
@@ -93,7 +93,7 @@ def test_parameters_are_shown_with_their_help(capsys):
     assert main(["parameters", "similarity"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "layers: list[int] = []  # which layers, 0 being the embeddings; empty for all" in lines
-    assert len(lines) == len(notebooks.parameters(notebooks.find("similarity")))
+    assert len(lines) == len(parameters.read(notebooks.find("similarity")))
 
 
 def test_a_study_is_shown_with_its_runs(capsys):

@@ -12,6 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from bert_repro.results import parameters
 from bert_repro.workflow import notebooks
 
 PARAMETERS = """\
@@ -46,7 +47,7 @@ def test_import_is_light():
 
 
 def test_parameters_are_read_with_type_default_and_help(tmp_path):
-    read = notebooks.parameters(write(tmp_path))
+    read = parameters.read(write(tmp_path))
     assert read[0] == ("layers", "list[int]", [0, 6], "which layers, 0 = embeddings")
     assert [p.name for p in read] == ["layers", "words", "rate", "name", "fast", "corpora", "weights"]
     assert read[1].help == ""
@@ -67,7 +68,7 @@ def test_parameters_are_read_with_type_default_and_help(tmp_path):
 )
 def test_parameters_refuses_another_form(tmp_path, cell, message):
     with pytest.raises(ValueError, match=message):
-        notebooks.parameters(write(tmp_path, parameters=cell))
+        parameters.read(write(tmp_path, parameters=cell))
 
 
 def test_parameters_refuses_none_two_and_what_is_no_notebook(tmp_path):
@@ -79,11 +80,11 @@ def test_parameters_refuses_none_two_and_what_is_no_notebook(tmp_path):
         with pytest.raises(
             ValueError, match=rf"small.ipynb: expected one code cell tagged `parameters`, found {found}"
         ):
-            notebooks.parameters(path)
+            parameters.read(path)
     for content in ("not json", "[]", '{"nbformat": 3}'):
         path.write_text(content)
         with pytest.raises(ValueError, match=r"small.ipynb is not a Jupyter notebook of format 4"):
-            notebooks.parameters(path)
+            parameters.read(path)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_parameters_refuses_none_two_and_what_is_no_notebook(tmp_path):
     ],
 )
 def test_check_accepts(tmp_path, given):
-    notebooks.check(write(tmp_path), given)
+    parameters.check(write(tmp_path), given)
 
 
 @pytest.mark.parametrize(
@@ -117,32 +118,32 @@ def test_check_accepts(tmp_path, given):
 )
 def test_check_refuses_other_types(tmp_path, given, expected):
     with pytest.raises(ValueError, match=re.escape(expected)) as error:
-        notebooks.check(write(tmp_path), given)
+        parameters.check(write(tmp_path), given)
     assert "small.ipynb" in str(error.value)
 
 
 def test_check_refuses_a_tuple_inside_a_free_value(tmp_path):
     path = write(tmp_path, parameters="extra: dict[str, object] = {}")
-    notebooks.check(path, {"extra": {"a": [1, None, "b"]}})
+    parameters.check(path, {"extra": {"a": [1, None, "b"]}})
     with pytest.raises(ValueError, match="JSON has no such value"):
-        notebooks.check(path, {"extra": {"a": (1, 2)}})
+        parameters.check(path, {"extra": {"a": (1, 2)}})
     with pytest.raises(ValueError, match="not JSON serializable"):
-        notebooks.check(path, {"extra": {"a": {1, 2}}})
+        parameters.check(path, {"extra": {"a": {1, 2}}})
 
 
 def test_unknown_parameter_names_the_nearest(tmp_path):
     path = write(tmp_path)
     expected = r"small.ipynb has no parameter 'layer': did you mean 'layers'\? It has layers: list\[int\], words: int"
-    for refuse in (lambda: notebooks.check(path, {"layer": [0]}), lambda: notebooks.parse([("layer", "[0]")], path)):
+    for refuse in (lambda: parameters.check(path, {"layer": [0]}), lambda: parameters.parse([("layer", "[0]")], path)):
         with pytest.raises(ValueError, match=expected):
             refuse()
 
 
 def test_parse_goes_by_the_annotation(tmp_path):
     texts = [("layers", "[0, 12]"), ("rate", "1"), ("name", "12"), ("fast", "true"), ("weights", '{"a": 1}')]
-    parsed = notebooks.parse(texts, write(tmp_path))
+    parsed = parameters.parse(texts, write(tmp_path))
     assert parsed == {"layers": [0, 12], "rate": 1, "name": "12", "fast": True, "weights": {"a": 1}}
-    assert notebooks.parse([("name", "true")], write(tmp_path)) == {"name": "true"}
+    assert parameters.parse([("name", "true")], write(tmp_path)) == {"name": "true"}
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ def test_parse_goes_by_the_annotation(tmp_path):
 )
 def test_parse_refuses(tmp_path, texts, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        notebooks.parse(texts, write(tmp_path))
+        parameters.parse(texts, write(tmp_path))
 
 
 def test_find_by_name(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from bert_repro import files
+from bert_repro.results import parameters
 from bert_repro.workflow import notebooks, study
 from bert_repro.workflow.own import TEMPLATE, Own, task_of
 
@@ -75,7 +76,7 @@ def test_labels_go_to_the_checkpoint_and_to_all_of_its_seeds():
 def test_every_run_of_given_models_is_one_that_its_notebook_takes():
     runs = runs_of(base="tiny", tuned=["mnli=a", "mine=b"])
     for run in runs.values():
-        notebooks.check(notebooks.find(run.notebook), run.parameters)
+        parameters.check(notebooks.find(run.notebook), run.parameters)
     assert not any(run.notebook == "finetune" for run in runs.values())  # nothing is trained
     scored = runs["checkpoint-mnli"].parameters
     assert (scored["task"], scored["texts"], scored["base"]) == ("nli", ["mnli:dev[300]"], "tiny")

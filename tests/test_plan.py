@@ -340,7 +340,7 @@ def estimated(path):
     measured = json.loads(path.read_text(encoding="utf-8"))
     setting, machine = measured["parameters"], measured["machine"]
     declared = {
-        parameter.name: parameter.default for parameter in notebooks.parameters(notebooks.find(measured["notebook"]))
+        parameter.name: parameter.default for parameter in parameters.read(notebooks.find(measured["notebook"]))
     }
     if not set(setting) <= set(declared):
         return "the notebook has other parameters by now"

@@ -85,12 +85,6 @@ def test_every_notebook_of_this_project_reads_tables_and_no_test():
         assert "tables" in found and "intervals" in found and not {"theme", "curves"} & set(found)
 
 
-def test_declared_lists_the_parameters(project):
-    assert provenance.declared(notebook(project)) == ["layers", "study", "output"]
-    with pytest.raises(ValueError, match="measure.ipynb has no cell tagged `parameters`"):
-        provenance.declared(notebook(project, parameters=""))
-
-
 def test_recorder_writes_table_manifest_and_artefacts(project, capsys):
     provenance.commit.cache_clear()
     namespace = {"layers": [0, 6], "study": "minilm", "output": "out/x.parquet", "unrelated": object()}

@@ -49,7 +49,7 @@ def test_a_study_is_called_as_its_file(path):
 
 def test_every_run_is_one_its_notebook_accepts(runs):
     for run in runs:
-        notebooks.check(notebooks.find(run.notebook), run.parameters)
+        parameters.check(notebooks.find(run.notebook), run.parameters)
 
 
 def test_only_the_base_encoder_is_probed_with_more_ranks_and_seeds(tmp_path):
@@ -113,7 +113,7 @@ def test_what_layers_are_good_for_is_asked_of_the_first_seed_alone(tmp_path):
         own |= {"nli-frozen1-3": {"frozen_layers": 1}, "nli-frozen2-3": {"frozen_layers": 2}}
         assert asked == dict.fromkeys(asked, 0) | own.get(name, {}) | saved
         assert {"reverted_layers", "keep_at"} <= run.parameters.keys()  # or the notebook's smoke defaults would hold
-        notebooks.check(notebooks.find(run.notebook), run.parameters)
+        parameters.check(notebooks.find(run.notebook), run.parameters)
     lower = tuning["nli-kept1-3"]  # the tuned encoder without its top
     assert lower.needs == ("finetune-nli-3",) and lower.parameters["model"] == tuning["nli-3"].parameters["save"]
     assert {run.parameters["model"] for name, run in tuning.items() if name != "nli-kept1-3"} == {"tiny"}
@@ -135,7 +135,7 @@ def test_controls_are_trainings_of_the_first_seed_that_differ_in_one_thing_each(
         own |= {"name": name, "output": f"build/small/tables/finetune-{name}.parquet"}
         assert run.parameters == {key: value for key, value in plain.items() if key != "frozen_layers"} | own
         assert not run.needs and not any(f"models/{name}" in repr(other.parameters) for other in made)
-        notebooks.check(notebooks.find(run.notebook), run.parameters)
+        parameters.check(notebooks.find(run.notebook), run.parameters)
     none = study.runs(study.load(write(tmp_path, tasks=[TASK])))
     assert not any({"control", "baseline", "controls"} & run.parameters.keys() for run in none)
 
@@ -249,7 +249,7 @@ def test_masked_words_are_asked_of_every_encoder_under_the_head_of_the_base(tmp_
     made = {run.parameters["name"]: run for run in study.runs(loaded) if run.notebook == "checkpoint"}
     assert list(made) == ["base", "nli-1", "nli-2", "mine", "mine-2", "theirs"]
     for name, run in made.items():
-        notebooks.check(notebooks.find(run.notebook), run.parameters)
+        parameters.check(notebooks.find(run.notebook), run.parameters)
         assert (run.parameters["masked"], run.parameters["head_of"]) == ("w[5]", "" if name == "base" else "tiny")
     assert [made[name].needs for name in ("base", "nli-2", "mine", "theirs")] == [
         (), ("finetune-nli-2",), (), ("finetune-nli-1",),
@@ -277,7 +277,7 @@ def test_a_line_leads_from_the_base_to_the_first_seed_of_every_task_with_a_text(
         "line-nli-1": ("finetune-nli-1",), "line-mine": (), "line-theirs": ("finetune-nli-1",),
     }  # fmt: skip
     for run in made.values():
-        notebooks.check(notebooks.find(run.notebook), run.parameters)
+        parameters.check(notebooks.find(run.notebook), run.parameters)
         assert run.parameters["points"] == [n / 10 for n in range(11)] and run.parameters["masked"] == "w[5]"
         assert {name: run.parameters[name] for name in WAY} == WAY and run.parameters["resamples"] == 1000
     ends = {

@@ -1,7 +1,4 @@
-"""Provenance: hides what a run's manifest says, what the machine is, and which files a notebook's code lies in.
-
-It refuses a notebook without a parameters cell, as nobody could say with which setting that ran.
-"""
+"""Provenance: hides what a run's manifest says, what the machine is, and which files a notebook's code lies in."""
 
 import ast
 import json
@@ -54,16 +51,6 @@ def manifest(notebook: str, parameters: Mapping[str, object], seconds: float) ->
         # of this process and those it waited for: a busy machine adds none
         "cpu_seconds": round(sum(os.times()[:4]), 1),
     }
-
-
-def declared(notebook: Path) -> list[str]:
-    """List the names assigned in a notebook's parameters cell."""
-    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-        if "parameters" in cell["metadata"].get("tags", []):
-            return [
-                ast.unparse(n.target) for n in ast.parse("".join(cell["source"])).body if isinstance(n, ast.AnnAssign)
-            ]
-    raise ValueError(f"{notebook} has no cell tagged `parameters`")
 
 
 def sources(notebook: Path, drawing: bool = False) -> list[Path]:

@@ -1,12 +1,13 @@
 """What a run notebook keeps in order to say, at its end, what made its table; and how it writes that table."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from bert_repro.files import ROOT
-from bert_repro.results import provenance, selection, tables
+from bert_repro.results import parameters, provenance, selection, tables
 
 
 class Recorder:
@@ -15,18 +16,16 @@ class Recorder:
     Args:
         notebook: The notebook's name, e.g. `similarity`.
         namespace: The notebook's `globals()`. The parameters are read off its parameters cell, so that the manifest
-            can neither forget nor misname one.
+            can neither forget nor misname one; what papermill's command line gave as text becomes what it says.
         some: Parameters that are lists and must not be empty.
 
     Raises:
-        ValueError: One of them is empty.
+        ValueError: One of them is empty, a parameter that the notebook does not have, or a value of another type.
     """
 
-    def __init__(self, notebook: str, namespace: Mapping[str, object], some: Sequence[str] = ()):
+    def __init__(self, notebook: str, namespace: MutableMapping[str, Any], some: Sequence[str] = ()):
         self.notebook, self.started = notebook, time.time()
-        self.parameters = {
-            name: namespace[name] for name in provenance.declared(ROOT / "notebooks" / f"{notebook}.ipynb")
-        }
+        self.parameters = parameters.take(ROOT / "notebooks" / f"{notebook}.ipynb", namespace)
         for name in some:
             if not self.parameters[name]:
                 raise ValueError(f"{name} is empty: at least one is needed")

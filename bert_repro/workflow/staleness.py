@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_repro.files import ROOT
-from bert_repro.results import provenance
-from bert_repro.workflow import notebooks
+from bert_repro.results import parameters, provenance
 from bert_repro.workflow.study import load, runs
 
 EQUAL = "equal"
@@ -36,9 +35,7 @@ def changed(made: Mapping[str, Any], asked: Mapping[str, object]) -> list[str]:
         asked: The run's parameters as the study has them now.
     """
     path = ROOT / "notebooks" / f"{made['notebook']}.ipynb"
-    then = ({one.name: one.default for one in notebooks.parameters(path)} if path.is_file() else {}) | made[
-        "parameters"
-    ]
+    then = ({one.name: one.default for one in parameters.read(path)} if path.is_file() else {}) | made["parameters"]
     return [name for name, value in asked.items() if name not in then or then[name] != value]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from bert_repro import checkpoints
 from bert_repro.files import ROOT, renamed
-from bert_repro.results import provenance
+from bert_repro.results import parameters, provenance
 from bert_repro.workflow import notebooks
 
 OUT = Path("build") / "reruns"
@@ -42,17 +42,17 @@ def rerun(table: Path | str, changed: Sequence[tuple[str, str]] = ()) -> Path:
     given |= {"output": str(OUT / f"{name}.parquet")} | (
         {"save": str(OUT / "models" / name)} if given.get("save") else {}
     )
-    given |= notebooks.parse(list(changed), notebook)
-    notebooks.check(notebook, given)
+    given |= parameters.parse(list(changed), notebook)
+    parameters.check(notebook, given)
     for encoder in (given.get("model"), given.get("reference_model")):
         _train(str(encoder or ""), made)
     notebooks.run(notebook, ROOT / OUT / f"{name}.ipynb", given, html=True, title=name)
     return OUT / f"{name}.html"
 
 
-def _still_known(notebook: Path, parameters: dict[str, Any]) -> dict[str, Any]:
-    declared = {one.name for one in notebooks.parameters(notebook)}
-    return {name: value for name, value in parameters.items() if name in declared}
+def _still_known(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
+    declared = {one.name for one in parameters.read(notebook)}
+    return {name: value for name, value in given.items() if name in declared}
 
 
 def _train(encoder: str, made: dict[str, dict[str, Any]]) -> None:
