@@ -5,10 +5,10 @@ RUN = $(UV) run --frozen --no-sync
 PYTEST = pytest -n 2 --dist loadfile
 DEVICE = $(if $(GPU),gpu,cpu)
 READY = .venv/.ready-$(DEVICE)$(if $(PROFILE),-slurm)
-export BERT_REPRO_DATA := $(if $(DATA),$(abspath $(DATA)),$(BERT_REPRO_DATA))
+export BERT_REPRO_DATA := $(if $(DATA),$(shell cd "$(DATA)" 2>/dev/null && pwd || echo "$(DATA)"),$(BERT_REPRO_DATA))
 .PHONY: report plan publish pretrain smoke staleness renew test lint bench lab clean
 
-GIVEN = $(STUDY) $(if $(BASE),--base "$(BASE)") $(if $(TUNED),--tuned $(TUNED)) $(if $(AS_SEEDS),--as-seeds $(AS_SEEDS)) \
+GIVEN = "$(STUDY)" $(if $(BASE),--base "$(BASE)") $(if $(TUNED),--tuned $(TUNED)) $(if $(AS_SEEDS),--as-seeds $(AS_SEEDS)) \
   $(if $(LABELS),--labels $(LABELS)) $(if $(TEXT),--text "$(TEXT)") $(if $(TREEBANK),--treebank $(TREEBANK)) $(if $(JOBS),--jobs $(JOBS))
 WHERE = $(if $(PROFILE),--profile "$(PROFILE)" $(if $(GPU),--gpu)) $(if $(PARTS),--parts $(PARTS))
 
@@ -45,11 +45,11 @@ test: $(READY) lint
 	$(RUN) $(PYTEST) tests -m slow
 	$(RUN) $(PYTEST) -p no:cacheprovider --nbval-lax notebooks
 	$(MAKE) smoke
-	BERT_REPRO_CACHE=$(abspath build/smoke/cache) $(RUN) $(PYTEST) -p no:cacheprovider --nbval build/smoke --nbval-sanitize-with tests/sanitise.cfg
+	BERT_REPRO_CACHE="$(CURDIR)/build/smoke/cache" $(RUN) $(PYTEST) -p no:cacheprovider --nbval build/smoke --nbval-sanitize-with tests/sanitise.cfg
 	$(RUN) python tests/smoke_tables.py
 
 # the run notebooks with their defaults; hidden states that older code left in the cache would hide what today's makes of them
-smoke: export BERT_REPRO_CACHE = $(abspath build/smoke/cache)
+smoke: export BERT_REPRO_CACHE = $(CURDIR)/build/smoke/cache
 smoke: $(READY)
 	rm -rf build/smoke
 	printf '%s\n' $(notdir $(basename $(wildcard notebooks/*.ipynb))) | xargs -P 2 -I {} $(RUN) python -m bert_repro run {} build/smoke/{}.ipynb -p output build/smoke/{}.parquet

@@ -2,6 +2,7 @@
 # Called by `make report` (python -m bert_repro report); the settings themselves come from bert_repro/workflow/study.py.
 import functools
 import json
+import shlex
 import sys
 
 from bert_repro.files import ROOT
@@ -18,7 +19,7 @@ GPU = bool(config.get("gpu"))
 PARTS = int(config.get("parts", 1))
 PACKAGE = (
     f"OMP_NUM_THREADS={THREADS} OPENBLAS_NUM_THREADS={THREADS} TF_NUM_INTRAOP_THREADS={THREADS} TF_NUM_INTEROP_THREADS=1 "
-    f"{sys.executable} -m bert_repro"
+    f"{shlex.quote(sys.executable)} -m bert_repro"
 )
 EXECUTE, COMPUTE = f"{PACKAGE} run", f"{PACKAGE} states compute"
 
@@ -183,7 +184,7 @@ rule book:
     message:
         "the book"
     shell:
-        f"{sys.executable} book/assemble.py --study {{params.study:q}} --build {{params.build}}"
+        f"{shlex.quote(sys.executable)} book/assemble.py --study {{params.study:q}} --build {{params.build}}"
         " --published {params.published} && "
-        f"{Path(sys.executable).parent}/jupyter-book build {{params.build}}/book -n -W --keep-going -q && "
+        f"{shlex.quote(str(Path(sys.executable).parent / 'jupyter-book'))} build {{params.build}}/book -n -W --keep-going -q && "
         "find {params.build}/book/_build -name '*.map' -delete"  # of the theme's scripts, a sixth of the site, for its developers
