@@ -254,7 +254,9 @@ def write_type(folder, kind, size):
 @pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2"])
 def test_eight_bits_are_quantised_weights(tmp_path, kind):
     write_type(tmp_path, kind, 2)
-    refused(tmp_path, rf"model.safetensors has 'a' as {kind}, quantised: supported are weights in floating point of 16 bits")
+    refused(
+        tmp_path, rf"model.safetensors has 'a' as {kind}, quantised: supported are weights in floating point of 16 bits"
+    )
 
 
 def test_a_type_that_nobody_has_is_refused(tmp_path):

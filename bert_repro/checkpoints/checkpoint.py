@@ -206,10 +206,8 @@ class Checkpoint:
         """Read the tokenizer from its files."""
         folder, there = self.folder, self.tokenizer_files
         if not set(there) - {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}:
-            raise ValueError(
-                f"{folder} has no tokenizer: expected tokenizer.json or vocab.txt beside the weights; copy the tokenizer files of "
-                "the checkpoint that it was tuned from"
-            )
+            hint = "expected tokenizer.json or vocab.txt beside the weights; copy the files of the checkpoint that it was tuned from"
+            raise ValueError(f"{folder} has no tokenizer: {lookalikes.elsewhere(folder) or hint}")
         lookalikes.check_files(folder / name for name in there)
         alone = [name for name in there if name.endswith(".model")]
         if (
@@ -253,6 +251,7 @@ class Checkpoint:
             config = {} if named else {"config": AutoConfig.for_model(self.config.model_type)}
             # words come one by one; byte-level vocabularies know them by the space before them
             options = {"local_files_only": True, "add_prefix_space": True, "trust_remote_code": False} | config
+            options |= {"do_lower_case": True} if self.unsaid else {}  # it may stand there as null
             tokenizer = AutoTokenizer.from_pretrained(str(folder), **options)
         if not tokenizer.is_fast:
             return tokenizer
@@ -262,7 +261,10 @@ class Checkpoint:
         backend.no_truncation()
         backend.no_padding()
         tokenizer.model_max_length = sys.maxsize  # lengths are checked in alignment.py; this only silences a warning
-        tokenizer([["a", "word"], ["b"]], is_split_into_words=True)  # what would fail later fails now
+        # what would fail later fails now
+        tokenizer([["a", "word"], ["b"]], is_split_into_words=True)
+        for name in ("cls_token_id", "sep_token_id", "unk_token_id", "mask_token_id", "all_special_ids"):
+            getattr(tokenizer, name)
         return tokenizer
 
     @property

@@ -297,7 +297,7 @@ _ENCODER = ("embeddings.", "embeddings_project.", "encoder.", "transformer.")
 
 def prefixes(keys: Iterable[str]) -> list[str]:
     """Give what stands before the names of encoders' weights, such as `bert.` in a task model; one for each encoder."""
-    part = r"((?:.*\.)?)(embeddings\.(word_embeddings|LayerNorm)|(encoder|transformer)\.layer\.0\.(output\.|output_layer_norm))\..*"
+    part = r"((?:.*\.)?)(embeddings\.(word_embeddings|LayerNorm)|(encoder|transformer)\.layer\.0\.(output|output_layer_norm))\..*"
     return sorted({match[1] for match in map(re.compile(part).fullmatch, keys) if match})
 
 

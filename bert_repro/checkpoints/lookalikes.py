@@ -71,25 +71,27 @@ def check_file(path: Path) -> None:
         )
     if not start:
         raise ValueError(f"{path} is empty: the download broke off; fetch the checkpoint again")
-    if path.suffix == ".safetensors" and (whole := _whole(path)) > size:
+    if path.suffix == ".safetensors" and (whole := _cut(path, size)):
         raise ValueError(
-            f"{path} is cut: {size:,} of {whole:,} bytes are here; the download broke off, fetch the checkpoint again"
+            f"{path} is cut: {size:,} of {whole} bytes are here; the download broke off, fetch the checkpoint again"
         )
 
 
-def _whole(path: Path) -> int:
-    """Tell how many bytes a safetensors file should have by its own header; 0 where that cannot be read."""
+def _cut(path: Path, size: int) -> str:
+    """Say how many bytes a safetensors file should have by its own header; empty where it has them, or nobody can tell."""
     with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > path.stat().st_size:
-            return 8 + length if length < 10**8 else 0  # of no file is the header larger
+        start = file.read(9)
+        length = 8 + int.from_bytes(start[:8], "little")
+        if start[8:] != b"{":
+            return ""
+        if length > size:
+            return f"at least {length:,}" if length < 10**8 else ""  # no header is larger
         try:
-            header = json.loads(file.read(length))
-            return (
-                8 + length + max(tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__")
-            )
+            header = json.loads(start[8:] + file.read(length - 9))
+            ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+            return f"{length + max(ends):,}" if length + max(ends) > size else ""
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            return 0
+            return ""
 
 
 def elsewhere(folder: Path) -> str:
