@@ -118,7 +118,7 @@ def decomposed(words):
         (SPELT, {"do_lower_case": False}, "these words are spelled here".split(), "100% of the longer words in single characters; " + OTHER),
         ([*"एकअछवतयहसपढ", *(f"##{c}" for c in "एकअच्छावतयिहैसेपढ़्मंा")], {"do_lower_case": False}, ["वाक्य", "पढ़ते"], "; " + OTHER),
         (["你", "好", "吗", "世", "界"], {"do_lower_case": False}, ["你好吗世界", "世界"], ""),  # ideographs are single anyway
-        ([word.capitalize() for word in GERMAN] + [word for word in GERMAN], {"do_lower_case": True, "strip_accents": False}, GERMAN, "capital letters as small ones, although "),
+        ([*(word.capitalize() for word in GERMAN), *GERMAN], {"do_lower_case": True, "strip_accents": False}, GERMAN, "capital letters as small ones, although "),
     ],
 )  # fmt: skip
 def test_a_vocabulary_that_does_not_fit_a_text_is_told_with_the_likely_cause(tmp_path, pieces, config, text, said):
