@@ -87,7 +87,9 @@ def main(folder: Path, activations: list[str]) -> None:
     # the class alone says that positions are counted as RoBERTa does
     expect("old-roberta", save(folder / "old-roberta", UNCASED, old=True), do_lower_case=True)
     write(folder / "old-roberta", "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "do_lower_case": True})
-    task = BertForMaskedLM(BertConfig(vocab_size=len(UNCASED) + 13, **SIZES)).eval()  # with a task head, and buffers of old
+    task = BertForMaskedLM(
+        BertConfig(vocab_size=len(UNCASED) + 13, **SIZES)
+    ).eval()  # with a task head, and buffers of old
     folder.joinpath("task").mkdir()
     task.save_pretrained(folder / "task")
     (folder / "task" / "vocab.txt").write_text((folder / "sbert" / "0_Transformer" / "vocab.txt").read_text())

@@ -9,7 +9,7 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lookalikes import CONFIG, change, made
+from lookalikes import CONFIG, PIECES, change, made, wordpieces
 
 from bert_repro import checkpoints
 from bert_repro.checkpoints import Checkpoint, formats
@@ -81,9 +81,16 @@ def test_a_folder_in_the_hubs_cache_names_its_snapshot(tmp_path):
     refused(tmp_path, "it is the cache of the hub, with all models: give ")
 
 
+def test_a_folder_in_the_hubs_cache_without_files_is_told(tmp_path):
+    (tmp_path / "snapshots" / ("a" * 40)).mkdir(parents=True)
+    refused(
+        tmp_path, "it is a model's folder in the cache of the hub, without its files: fetch it by its name on the hub"
+    )
+
+
 def test_a_checkpoint_in_a_folder_of_any_other_name_is_found(tmp_path):
     made(tmp_path / "out" / "final")
-    refused(tmp_path / "out", f"it is no checkpoint itself, but holds one: give {tmp_path / 'out' / 'final'}")
+    refused(tmp_path / "out", f"it is a folder around one: give {tmp_path / 'out' / 'final'}")
     refused(tmp_path, f"{tmp_path} is no checkpoint: it has no config.json")
 
 
@@ -137,12 +144,27 @@ def test_weights_in_a_format_that_is_not_read_are_named(tmp_path, names, message
         ),
         (PAGE, "is a web page, not the file itself: the address was that of a page about it"),
         ("", "is empty: the download broke off; fetch the checkpoint again"),
+        ("\x1f\x8b\x08", "is compressed with gzip, not the file itself: unpack it (gunzip) under that name"),
+        (
+            '{"error": "Access to it is restricted"}',
+            'is what a server answered (\'{"error": "Access to it is restricted"}\'), not',
+        ),
+        (
+            "Entry not found",
+            "is what a server answered ('Entry not found'), not the file itself: fetch the checkpoint again",
+        ),
     ],
 )
 def test_what_came_in_place_of_a_file_is_told(tmp_path, name, content, message):
     folder = made(tmp_path / "model")
-    (folder / name).write_text(content)
+    (folder / name).write_bytes(content.encode("latin-1"))
     refused(folder, f"{folder / name} {message}")
+
+
+def test_text_of_any_kind_in_place_of_weights_is_told(tmp_path):
+    folder = made(tmp_path / "model")
+    (folder / "model.safetensors").write_text("Please log in.\n")
+    refused(folder, "model.safetensors is what a server answered ('Please log in.'), not the file itself")
 
 
 def test_other_weights_are_looked_at_as_well(tmp_path):
@@ -188,6 +210,16 @@ def test_special_tokens_without_an_embedding_are_told(tmp_path):
     refused(
         folder,
         f"its tokenizer has [CLS] as number {last}, its weights have embeddings for 0 to {last - 1}: they do not belong",
+    )
+
+
+def test_a_tokenizer_of_many_more_pieces_than_there_are_embeddings_is_told(tmp_path):
+    few, many = (wordpieces(made(tmp_path / str(n)), [*PIECES[5:], *(f"w{i}" for i in range(n))]) for n in (3, 300))
+    checkpoints.open(str(few)).check()  # pieces that were added and are not used
+    last = CONFIG.vocab_size
+    refused(
+        many,
+        f"its tokenizer has w0 as number {last}, its weights have embeddings for 0 to {last - 1}: they do not belong",
     )
 
 

@@ -109,5 +109,7 @@ def test_what_is_written_in_odd_ways_is_read_as_pytorch_reads_what_is_meant(odd)
             assert np.abs(ours - theirs[f"{place}/{number}"]).max() <= TOLERANCE, (place, number)
     # so small a difference as that of gelu and its tanh form would show
     assert np.abs(theirs["act-gelu/0"] - theirs["act-gelu_new/0"]).max() > TOLERANCE
-    with pytest.raises(ValueError, match=re.escape(f"it is no checkpoint itself, but holds one: give {folder / 'sbert' / '0_Transformer'}")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"it is a folder around one: give {folder / 'sbert' / '0_Transformer'}")
+    ):
         checkpoints.open(str(folder / "sbert")).check()

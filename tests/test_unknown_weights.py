@@ -118,6 +118,22 @@ def test_integers_in_place_of_weights_are_quantised(tmp_path):
         Checkpoint(folder).weights()
 
 
+def test_attention_heads_that_were_taken_out_are_told_by_the_shapes(tmp_path):
+    folder = rewrite(made(tmp_path / "model"), lambda w: w.update({f"{QUERY}.weight": w[f"{QUERY}.weight"][:8]}))
+    with pytest.raises(
+        ValueError, match=r"has the shape \(8, 16\), its config says \(16, 16\): attention heads were taken out, which"
+    ):
+        Checkpoint(folder).weights()
+
+
+def test_a_kernel_of_zeros_is_what_a_broken_download_leaves(tmp_path):
+    folder = rewrite(made(tmp_path / "model"), lambda w: w.update({f"{QUERY}.weight": np.zeros((16, 16), np.float32)}))
+    with pytest.raises(
+        ValueError, match=f"{QUERY}.weight holds zeros alone, as a file does whose download or saving broke off"
+    ):
+        Checkpoint(folder).weights()
+
+
 def test_blocks_of_a_second_encoder_are_told_even_where_it_shares_its_embeddings(tmp_path):
     folder = made(tmp_path / "model", prefix="query.", more={"passage.encoder.layer.0.output.dense.weight": (16, 32)})
     with pytest.raises(ValueError, match=r"holds 2 encoders of BERT's family \('passage.', 'query.' "):

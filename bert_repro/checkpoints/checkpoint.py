@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -175,7 +176,7 @@ class Checkpoint:
         if unknown := unknown_weight(config, weights, before[0]):
             raise ValueError(f"{folder} has {unknown}")
         weights = {key.removeprefix(before[0]): array for key, array in weights.items()}
-        for _, key, _, shape in weight_table(config):
+        for _, key, kernel, shape in weight_table(config):
             if key not in weights:
                 raise ValueError(
                     f"{folder} has no weight {key!r}, which an encoder of type {config.model_type!r} needs"
@@ -183,9 +184,19 @@ class Checkpoint:
             if not formats.is_float(weights[key]):
                 raise ValueError(f"{folder} has {key!r} as {weights[key].dtype.name}, quantised: {formats.DEQUANTISE}")
             if weights[key].shape != shape:
-                raise ValueError(f"{folder}: {key} has the shape {weights[key].shape}, its config says {shape}")
+                pruned = re.search(r"\.self\.|\.[qkv]_lin\.", key) and 0 < len(weights[key]) < shape[0]
+                why = (
+                    ": attention heads were taken out, which is not supported; give the checkpoint from before"
+                    if pruned
+                    else ""
+                )
+                raise ValueError(f"{folder}: {key} has the shape {weights[key].shape}, its config says {shape}{why}")
             if not np.isfinite(weights[key]).all():
                 raise ValueError(f"{folder}: {key} holds values that are not finite")
+            if kernel and not weights[key].any():
+                raise ValueError(
+                    f"{folder}: {key} holds zeros alone, as a file does whose download or saving broke off: fetch the checkpoint again"
+                )
         return {key: array for key, array in weights.items() if formats.is_float(array)}
 
     @cached_property
@@ -311,17 +322,22 @@ class Checkpoint:
         """Read all that a run will need, so that what no run could use is told before the first.
 
         Raises:
-            ValueError: As `config`, `tokenizer` and `weights`; or special tokens that the weights have no embedding for.
+            ValueError: As `config`, `tokenizer` and `weights`; or pieces that the weights have no embedding for.
         """
         config, tokenizer = self.config, self.tokenizer
         self.weights()
         needed = {"[CLS]": tokenizer.cls_token_id, "[SEP]": tokenizer.sep_token_id, "[UNK]": tokenizer.unk_token_id}
-        for name, number in needed.items():
-            if number is not None and number >= config.vocab_size:
-                raise ValueError(
-                    f"{self.reference}: its tokenizer has {name} as number {number}, its weights have embeddings for 0 to "
-                    f"{config.vocab_size - 1}: they do not belong together; take both from one checkpoint"
-                )
+        beyond = {name: number for name, number in needed.items() if number is not None and number >= config.vocab_size}
+        pieces = tokenizer.get_vocab()
+        others = {piece: number for piece, number in pieces.items() if number >= config.vocab_size}
+        if len(others) > len(pieces) / 20:  # a few that were added, and are not used, do no harm
+            beyond |= others
+        if beyond:
+            name, number = min(beyond.items(), key=lambda one: one[1])
+            raise ValueError(
+                f"{self.reference}: its tokenizer has {name} as number {number}, its weights have embeddings for 0 to "
+                f"{config.vocab_size - 1}: they do not belong together; take both from one checkpoint"
+            )
 
 
 def _normalizer(file: Path, tokenizer: Any) -> Any:

@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Any
 
 LFS = b"version https://git-lfs.github.com/spec/"
+BINARY = (".safetensors", ".h5", ".bin", ".model")
+ANSWER = re.compile(
+    rb'\s*(\{\s*"(error|message)"|(404: )?not found|entry not found|access to|invalid (username|cred)|repository not)',
+    re.I,
+)
 UNREAD = re.compile(
     r".*\.(onnx|gguf|msgpack|ot|pb|pt|pth|bin|ckpt|safetensors|h5|npz|incomplete|part|crdownload|aria2)"
 )
@@ -69,6 +74,14 @@ def check_file(path: Path) -> None:
             f"{path} is a web page, not the file itself: the address was that of a page about it (on the hub, those of files "
             "have /resolve/ where pages have /blob/), or one that asks to log in; fetch the checkpoint again"
         )
+    if start.startswith(b"\x1f\x8b"):
+        raise ValueError(f"{path} is compressed with gzip, not the file itself: unpack it (gunzip) under that name")
+    if ANSWER.match(start) or (path.suffix in BINARY and size < 512 and re.fullmatch(rb"[\s -~]+", start)):
+        said = " ".join(start[:80].decode(errors="replace").split())
+        raise ValueError(
+            f"{path} is what a server answered ({said!r}), not the file itself: fetch the checkpoint again, logged in where that "
+            "is asked for"
+        )
     if not start:
         raise ValueError(f"{path} is empty: the download broke off; fetch the checkpoint again")
     if path.suffix == ".safetensors" and (whole := _cut(path, size)):
@@ -101,6 +114,9 @@ def elsewhere(folder: Path) -> str:
             f"{links[0]} is a link to a file that is not there, as in a copy of the hub's cache without its blobs: copy the "
             "files themselves (cp -rL), or fetch the checkpoint again"
         )
+    if snapshots := [path for path in (folder / "snapshots").glob("*") if path.is_dir()]:
+        if not any(any(path.iterdir()) for path in snapshots):
+            return "it is a model's folder in the cache of the hub, without its files: fetch it by its name on the hub"
     for what, places in _kinds(folder):
         there = [place for place in places if _usable(place)]
         if there:
@@ -133,7 +149,7 @@ def _kinds(folder: Path) -> Iterator[tuple[str, list[Path]]]:
     yield "a model's folder in the cache of the hub", found
     cached = sorted(folder.glob("models--*/snapshots/*")) or sorted(folder.glob("hub/models--*/snapshots/*"))
     yield "the cache of the hub, with all models", cached
-    yield "no checkpoint itself, but holds one", sorted(path for path in folder.glob("*") if path.is_dir())
+    yield "a folder around one", sorted(path for path in folder.glob("*") if path.is_dir())
 
 
 def _usable(folder: Path) -> bool:
