@@ -318,14 +318,16 @@ class Checkpoint:
         lines = "".join(f"{path.name} {sha256(path)}\n" for path in files)
         return hashlib.sha256((lines + rule).encode()).hexdigest()
 
-    def check(self) -> None:
+    def check(self) -> dict[str, np.ndarray]:
         """Read all that a run will need, so that what no run could use is told before the first.
+
+        Returns:
+            What `weights` gives, as it takes its time.
 
         Raises:
             ValueError: As `config`, `tokenizer` and `weights`; or pieces that the weights have no embedding for.
         """
-        config, tokenizer = self.config, self.tokenizer
-        self.weights()
+        config, tokenizer, weights = self.config, self.tokenizer, self.weights()
         needed = {"[CLS]": tokenizer.cls_token_id, "[SEP]": tokenizer.sep_token_id, "[UNK]": tokenizer.unk_token_id}
         beyond = {name: number for name, number in needed.items() if number is not None and number >= config.vocab_size}
         pieces = tokenizer.get_vocab()
@@ -338,6 +340,7 @@ class Checkpoint:
                 f"{self.reference}: its tokenizer has {name} as number {number}, its weights have embeddings for 0 to "
                 f"{config.vocab_size - 1}: they do not belong together; take both from one checkpoint"
             )
+        return weights
 
 
 def _normalizer(file: Path, tokenizer: Any) -> Any:

@@ -41,7 +41,7 @@ def card(checkpoint: Checkpoint, items: Sequence[Any]) -> Card:
     Raises:
         ValueError: What `Checkpoint.check` raises, or hidden states that are not finite.
     """
-    config, tokenizer, weights = checkpoint.config, checkpoint.tokenizer, checkpoint.weights()
+    config, tokenizer, weights = checkpoint.config, checkpoint.tokenizer, checkpoint.check()
     sentences = [words for item in items for words in alignment.words_of(item)]
     inputs, _, _ = alignment.inputs(tokenizer, items[:1], config.max_length)
     states = encoder.extract(encoder.build(config, weights), inputs, "mean")

@@ -138,7 +138,7 @@ def _moved(sides: Sequence[Checkpoint]) -> tuple[dict[int, float], str]:
         for side in sides:
             side.check()
         return {}, f"{unlike} as in the base"
-    before, after = (side.weights() for side in sides)
+    before, after = (side.check() for side in sides)
     rows = weight_change(base, before, after)
     return {int(str(row["layer"])): float(str(row["value"])) for row in rows if row["metric"] == "relative_l2"}, ""
 
