@@ -2,18 +2,21 @@
 
 It refuses to lose a word silently. The rules, each counted in the report: a word for which the tokenizer yields no piece
 becomes the unknown token; an item beyond the length limit is cut at the last whole word that fits (of a pair, the longer
-side gives way); an item of which nothing fits is left out.
+side gives way); an item of which nothing fits is left out. Where a vocabulary does not fit a text, it warns.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
-UNKNOWN = 0.05
-"""Of the wordpieces of a text: a larger share of the unknown one means that the vocabulary does not fit it."""
+UNKNOWN, SPELLED = 0.05, 0.3
+"""Larger shares mean that a vocabulary does not fit a text: of the unknown one among its wordpieces, and of words spelled in
+single characters among those of at least `LONG` letters."""
+LONG = 4
 
 
 @runtime_checkable
@@ -191,6 +194,96 @@ def _pieces(tokenizer: Tokenizer, sides: Sequence[Sequence[str]]) -> list[np.nda
     encodings = tokenizer([list(side) for side in sides], is_split_into_words=True, add_special_tokens=False).encodings
     counts = (np.bincount(one.word_ids, minlength=len(side)) for one, side in zip(encodings, sides, strict=True))
     return [np.maximum(some, 1) for some in counts]
+
+
+class Fit(NamedTuple):
+    """How well a vocabulary fits a text: shares in [0, 1], see `UNKNOWN`."""
+
+    unknown: float
+    spelled: float
+
+    @property
+    def bad(self) -> bool:
+        """Whether one of them is too large."""
+        return self.unknown > UNKNOWN or self.spelled > SPELLED
+
+
+def fit(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]) -> Fit:
+    """Tell how well a vocabulary fits sentences of words; ideographs are single characters anyway, and not looked at."""
+    encodings = tokenizer(
+        [list(words) for words in sentences], is_split_into_words=True, add_special_tokens=False
+    ).encodings
+    unknown = pieces = spelled = long = 0
+    for words, one in zip(sentences, encodings, strict=True):
+        lengths = np.bincount(one.word_ids, minlength=len(words)) if one.ids else np.zeros(len(words), int)
+        pieces += len(one.ids)
+        unknown += sum(piece == tokenizer.unk_token_id for piece in one.ids)
+        for word, length in zip(words, lengths, strict=True):
+            letters = unicodedata.normalize("NFC", word)
+            if len(letters) >= LONG and all(
+                unicodedata.category(c)[0] in "LM" and not "\u2e80" <= c <= "\u9fff" for c in letters
+            ):
+                long, spelled = long + 1, spelled + (length >= len(letters))
+    return Fit(unknown / max(pieces, 1), spelled / max(long, 1))
+
+
+def without_accents(text: str) -> str:
+    """Take accents off, as BERT's uncased tokenizers do."""
+    return "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
+
+
+def _form(name: Any) -> Callable[[str], str]:
+    return lambda word: unicodedata.normalize(name, word)
+
+
+_CURES: tuple[tuple[Callable[[str], str], str], ...] = (
+    (str.lower, "its vocabulary has no capital letters, and its tokenizer keeps them: set do_lower_case to true in tokenizer_config.json"),
+    (lambda word: word.lower() if word.isupper() else word, "the text is written in capital letters"),
+    (_form("NFC"), "the text has letters and accents apart (NFD), and its vocabulary together: write the text in NFC"),
+    (_form("NFD"), "the text has letters and accents together (NFC), and its vocabulary apart: write the text in NFD"),
+    (_form("NFKC"), "the text is in other forms of letters, such as wide ones or ligatures: write it in NFKC"),
+    (without_accents, "its vocabulary has no accents, and its tokenizer keeps them: set strip_accents to true in tokenizer_config.json"),
+)  # fmt: skip
+"""What may be done to words, and what is wrong where that halves the shares of `Fit`; the first for uncased vocabularies."""
+
+
+def misfit(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]) -> str:
+    """Say what is wrong where a vocabulary does not fit a text, and the likely cause; empty where it fits."""
+    found, pieces = fit(tokenizer, sentences), tokenizer.get_vocab()
+    if not found.bad:
+        capitals = sum(cased([piece]) for piece in pieces) / len(pieces)
+        if capitals > UNKNOWN and letters(tokenizer).startswith("lower"):
+            return (
+                f"capital letters as small ones, although {capitals:.0%} of its vocabulary have capitals; most likely do_lower_case "
+                "should be false in tokenizer_config.json"
+            )
+        return ""
+    what = f"{found.unknown:.0%} of the wordpieces as [UNK]"
+    if found.unknown <= UNKNOWN:
+        what = f"{found.spelled:.0%} of the longer words in single characters"
+    for cure, cause in _CURES[cased(pieces) :]:
+        cured = fit(tokenizer, [[cure(word) or word for word in words] for words in sentences])
+        if max(cured.unknown, cured.spelled) < max(found.unknown, found.spelled) / 2:
+            return f"{what}; most likely {cause}"
+    return f"{what}; most likely its vocabulary is that of another language or script, or its tokenizer files belong to another checkpoint"
+
+
+def cased(pieces: Iterable[str]) -> bool:
+    """Tell whether a vocabulary has capital letters, but for those of special tokens such as [UNK]."""
+    return any(piece != piece.lower() for piece in pieces if not bracketed(piece))
+
+
+def bracketed(piece: str) -> bool:
+    """Tell whether a piece looks like a special token, as [UNK] and <s> do."""
+    return piece[:1] + piece[-1:] in ("[]", "<>")
+
+
+def letters(tokenizer: Tokenizer) -> str:
+    """Say what a tokenizer does to capitals and accents."""
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    one = unicodedata.normalize("NFC", normalizer.normalize_str("É") if normalizer else "É")
+    accents = "kept" if without_accents(one) != one else "off"
+    return f"lower-cased, accents {accents}" if one == one.lower() else f"capitals kept, accents {accents}"
 
 
 def _check(tokenizer: Tokenizer, items: Sequence[Any], max_length: int) -> None:

@@ -15,15 +15,17 @@ from keras import layers, ops
 
 from bert_repro import backend
 from bert_repro.alignment import Aligned
+from bert_repro.checkpoints import families
 from bert_repro.checkpoints.families import Config, weight_table
 
-ACTIVATIONS = {
+_BY_NAME = {
     "gelu": lambda x: keras.activations.gelu(
         x, approximate=False
     ),  # the exact one: tanh is off by up to 9e-3 at the end
-    "gelu_new": lambda x: keras.activations.gelu(x, approximate=True),
-    "relu": keras.activations.relu,
-}
+    "gelu_tanh": lambda x: keras.activations.gelu(x, approximate=True),
+    "quick_gelu": lambda x: x * ops.sigmoid(1.702 * x),
+} | {name: getattr(keras.activations, name) for name in ("relu", "silu", "mish", "tanh", "sigmoid", "linear")}
+ACTIVATIONS = {theirs: _BY_NAME[ours] for theirs, ours in families.ACTIVATIONS.items()}
 BATCH = 1536  # wordpieces, padding included: few enough for the caches, many enough for the cores
 
 

@@ -224,8 +224,10 @@ def test_without_weights_the_layers_differ_and_dropout_is_on_in_training_only():
 
 def test_an_unknown_activation_is_refused():
     config, _ = recorded("bert")
-    with pytest.raises(ValueError, match=r"activation 'swish' is not supported: expected one of \['gelu', 'gelu_new'"):
-        encoder.build(replace(config, hidden_act="swish"))
+    with pytest.raises(
+        ValueError, match=r"activation 'prelu' is not supported: expected one of \['gelu', 'gelu_accurate'"
+    ):
+        encoder.build(replace(config, hidden_act="prelu"))
 
 
 def test_rows_are_padded_and_masked_within_the_limit():

@@ -47,6 +47,8 @@ def arrays():
 
 
 def equal(found, expected):
+    """Compare what is in floating point, which weights are."""
+    found = {name: array for name, array in found.items() if formats.is_float(array)}
     assert found.keys() == expected.keys()
     for name, array in found.items():
         assert array.dtype == np.float32 and array.flags.c_contiguous and array.shape == expected[name].shape
@@ -165,10 +167,13 @@ def test_bfloat16_is_read_where_nothing_else_has_taught_it_to_numpy(tmp_path):
     assert done.stdout.strip() == str({"one": np.array([1, -2.5], np.float32)})
 
 
-def test_what_has_no_floating_point_is_no_weight(tmp_path, arrays):
+def test_what_has_no_floating_point_is_given_as_it_is(tmp_path, arrays):
     others = {"embeddings.position_ids": np.arange(4)[None], "mask": np.ones(3, bool), "step": np.array(3, np.uint8)}
     save_file(arrays | others, tmp_path / "model.safetensors")
-    assert equal(formats.read(tmp_path), arrays)
+    found = formats.read(tmp_path)
+    assert equal(found, arrays) and found.keys() == arrays.keys() | others.keys()
+    for name, array in others.items():
+        assert found[name].dtype == array.dtype and (found[name] == array).all() and not formats.is_float(found[name])
 
 
 def test_norms_have_one_name_and_other_names_stay(tmp_path):
@@ -241,10 +246,22 @@ def test_damaged_shards_are_named(tmp_path, arrays):
     refused(tmp_path, rf"{SHARDS[1]} is damaged or no safetensors file: .*; fetch the checkpoint again")
 
 
-def test_a_type_that_numpy_does_not_have_is_refused(tmp_path):
-    header = json.dumps({"a": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}).encode()
-    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(2))
-    refused(tmp_path, "model.safetensors is damaged or no safetensors file: .*float8_e4m3fn")
+def write_type(folder, kind, size):
+    header = json.dumps({"a": {"dtype": kind, "shape": [2], "data_offsets": [0, size]}}).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(size))
+
+
+@pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2"])
+def test_eight_bits_are_quantised_weights(tmp_path, kind):
+    write_type(tmp_path, kind, 2)
+    refused(
+        tmp_path, rf"model.safetensors has 'a' as {kind}, quantised: supported are weights in floating point of 16 bits"
+    )
+
+
+def test_a_type_that_nobody_has_is_refused(tmp_path):
+    write_type(tmp_path, "X9", 2)
+    refused(tmp_path, "model.safetensors is damaged or no safetensors file: ")
 
 
 WHOLE = save({"a.weight": np.ones((2, 3), np.float32), "b": np.ones(5, np.float16), "ids": np.arange(3)})
@@ -259,7 +276,7 @@ def read_bytes(folder, content):
     except ValueError as error:
         assert f"{folder / 'model.safetensors'}" in str(error)
         return None
-    return {name: array.shape for name, array in found.items()}
+    return {name: array.shape for name, array in found.items() if formats.is_float(array)}
 
 
 @pytest.fixture(scope="module")

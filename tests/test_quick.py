@@ -260,14 +260,10 @@ def test_words_that_one_encoder_cannot_take_are_left_out_and_counted(tmp_path):
 def test_a_tokenizer_that_does_not_know_the_text_is_warned_of(tmp_path, side):
     other = cased(tmp_path / "cased")
     text = answered(*(("tiny", other), (other, "tiny"))[side])
-    report = states.get(other, CORPUS).report
-    share = report.unknown_pieces / report.pieces
-    assert share > 0.05
-    sentence = (
-        f"Warning: {share:.0%} of the wordpieces of the {('tuned', 'base')[side]} encoder are unknown ones: is its tokenizer "
-        "its own, and the text in a language that it knows? Compared on wiki:"
-    )
-    assert sentence in " ".join(text.split())
+    opened = checkpoints.open(other)
+    found = checkpoints.misfit(opened, CORPUS)
+    assert f"{other} reads of {CORPUS} " in found and "of the wordpieces as [UNK]; most likely" in found
+    assert f"Warning: {found}. Compared on wiki:" in " ".join(text.split())
 
 
 # What is refused

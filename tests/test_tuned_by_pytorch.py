@@ -1,15 +1,23 @@
 """A base and two models that PyTorch tuned: hidden states, similarity by layer and task scores are what PyTorch's make them."""
 
+import json
+import re
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
+import pytorch
 import tuned
 
-from bert_repro import checkpoints, finetune, similarity, states
+from bert_repro import checkpoints, encoder, finetune, similarity, states
+from bert_repro.checkpoints import families
 from bert_repro.corpora import LABELS
 
 pytestmark = pytest.mark.slow
 
 TOLERANCE = 1e-4
+SENTENCES = ["The naïve birds , a Zürich", "the old naive .", "Zürich"]  # as in odd_by_pytorch.py
 DEFINED = {"rsa": tuned.rsa, "cka_debiased": tuned.cka_debiased}
 
 
@@ -74,3 +82,34 @@ def test_task_scores_are_those_of_pytorchs_predictions(expected, model, task, co
     assert (report["encoder inputs"] > report["items"]) == (task == "squad")  # some contexts are read in windows
     scores = {row["metric"]: row["value"] for row in scored.rows if row["metric"] in expected.scores[model]}
     assert scores == pytest.approx(expected.scores[model], abs=1e-12)
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """Checkpoints that are written in odd ways, with the wordpieces and hidden states of PyTorch."""
+    folder = tmp_path_factory.mktemp("odd")
+    script = Path(__file__).parent / "odd_by_pytorch.py"
+    subprocess.run([pytorch.python(), script, folder, *families.ACTIVATIONS], check=True, capture_output=True)
+    with np.load(folder / "states.npz") as stored:
+        return folder, json.loads((folder / "expected.json").read_text()), dict(stored)
+
+
+def test_what_is_written_in_odd_ways_is_read_as_pytorch_reads_what_is_meant(odd):
+    folder, expected, theirs = odd
+    assert {name.removeprefix("act-") for name in expected} >= families.ACTIVATIONS.keys() and len(expected) > 20
+    for place, pieces in expected.items():
+        opened = checkpoints.open(str(folder / place))
+        opened.check()
+        assert [opened.tokenizer(sentence)["input_ids"] for sentence in SENTENCES] == pieces, place
+        model = encoder.build(opened.config, opened.weights())
+        for number, ids in enumerate(pieces):
+            given = np.array([ids], np.int32)
+            states = model({"token_ids": given, "segment_ids": np.zeros_like(given), "mask": np.ones_like(given)})
+            ours = np.stack([np.asarray(state)[0] for state in states])
+            assert np.abs(ours - theirs[f"{place}/{number}"]).max() <= TOLERANCE, (place, number)
+    # so small a difference as that of gelu and its tanh form would show
+    assert np.abs(theirs["act-gelu/0"] - theirs["act-gelu_new/0"]).max() > TOLERANCE
+    with pytest.raises(
+        ValueError, match=re.escape(f"it is a folder around one: give {folder / 'sbert' / '0_Transformer'}")
+    ):
+        checkpoints.open(str(folder / "sbert")).check()

@@ -5,13 +5,18 @@
 It refuses what is no encoder of BERT's family, and weights whose checksum, shape or values are wrong.
 """
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
+from bert_repro import alignment, corpora
 from bert_repro.checkpoints import hub
 from bert_repro.checkpoints.builtin import ALIASES, MINILM_LICENCE, minilm, tiny, untrained_like
 from bert_repro.checkpoints.builtin import untrained as untrained
 from bert_repro.checkpoints.checkpoint import Checkpoint
 from bert_repro.files import ROOT
+
+LOOKED_AT = 200  # items of a text, from its beginning
 
 
 def open(reference: str) -> Checkpoint:
@@ -29,6 +34,8 @@ def open(reference: str) -> Checkpoint:
         return Checkpoint(minilm(), reference, licence=MINILM_LICENCE)
     if folder := _folder(reference):
         return Checkpoint(folder, reference)
+    if Path(reference).expanduser().is_file():
+        raise ValueError(f"{reference!r} is a file: give the folder that it lies in, {Path(reference).parent}")
     name, _, revision = reference.partition("@")
     if not hub.is_id(name):
         raise ValueError(
@@ -40,6 +47,36 @@ def open(reference: str) -> Checkpoint:
     except (hub.Unknown, OSError) as error:  # a misspelt folder or alias ends here too
         raise type(error)(f"{error} ({name!r} is no folder, and none of the names {sorted(ALIASES)})") from None
     return Checkpoint(folder, reference, *hub.about(name, revision or None))
+
+
+def ready(models: Sequence[str], texts: Sequence[str]) -> str:
+    """Make sure that checkpoints can be used, before anything long, and look whether their vocabularies fit some texts.
+
+    Args:
+        models: References of checkpoints, see `open`; empty ones stand for none.
+        texts: References of what they will read, see `corpora.load`; empty ones stand for none.
+
+    Returns:
+        A warning a line, with the likely cause; a sentence where there is nothing to warn of.
+
+    Raises:
+        ValueError: What `Checkpoint.check` refuses.
+        OSError: As `open` and `corpora.load`.
+    """
+    opened = [open(model) for model in dict.fromkeys(models) if model]
+    for one in opened:
+        one.check()
+    said = [
+        f"Warning: {found}." for one in opened for text in dict.fromkeys(texts) if text and (found := misfit(one, text))
+    ]
+    return "\n".join(said) or "The vocabulary fits the text."
+
+
+def misfit(checkpoint: Checkpoint, text: str) -> str:
+    """Say what is wrong where the vocabulary of a checkpoint does not fit a text, and the likely cause; empty where it fits."""
+    items = itertools.islice(corpora.stream(text), LOOKED_AT)
+    found = alignment.misfit(checkpoint.tokenizer, [words for item in items for words in alignment.words_of(item)])
+    return f"{checkpoint.reference} reads of {text} {found}" if found else ""
 
 
 def _folder(reference: str) -> Path | None:

@@ -4,8 +4,10 @@ It refuses what is no encoder of BERT's family, and weights whose shape or value
 """
 
 import hashlib
+import importlib.util
 import json
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -17,10 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from bert_repro.alignment import Tokenizer
-from bert_repro.checkpoints import formats
-from bert_repro.checkpoints.families import Config, from_raw, read_raw, to_raw, weight_table
+from bert_repro.alignment import Tokenizer, bracketed, cased, without_accents
+from bert_repro.checkpoints import formats, lookalikes
+from bert_repro.checkpoints.families import (
+    Config,
+    from_raw,
+    prefixes,
+    read_raw,
+    to_raw,
+    unknown_weight,
+    weight_table,
+)
 from bert_repro.checkpoints.hub import CONFIG_FILES, TOKENIZER_FILES
+from bert_repro.checkpoints.lookalikes import read_object
 from bert_repro.files import sha256
 
 # in a notebook, tqdm would ask for Jupyter widgets as soon as transformers or the hub import it; bars are plain text here
@@ -85,12 +96,18 @@ class Checkpoint:
             ValueError: No config.json, or not that of a supported encoder; see `families.from_raw`.
         """
         with self._named():
-            return from_raw(self._raw, self._config_file)
+            try:
+                return from_raw(self._raw, self._config_file)
+            except ValueError as error:
+                if "model_type" not in self._raw and (place := lookalikes.elsewhere(self.folder)):
+                    raise ValueError(f"{self.folder} is no checkpoint: {place}") from None
+                raise error
 
     @property
     def record(self) -> dict[str, Any]:
         """Table columns that say how it was made (task, seed, updates); empty for a base encoder."""
-        return dict(self._raw.get("bert_repro", {}))
+        record = self._raw.get("bert_repro")
+        return dict(record) if isinstance(record, dict) else {}
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -124,7 +141,9 @@ class Checkpoint:
         for path in (self.folder / name for name in CONFIG_FILES):
             if path.is_file():
                 return path
-        raise ValueError(f"{self.folder} is no checkpoint: it has no config.json")
+        raise ValueError(
+            f"{self.folder} is no checkpoint: {lookalikes.elsewhere(self.folder) or 'it has no config.json'}"
+        )
 
     @cached_property
     def _raw(self) -> dict[str, Any]:
@@ -134,46 +153,62 @@ class Checkpoint:
         """Read all weights, afresh and large: the encoder's without the prefix that a task model gives them (`bert.`).
 
         Raises:
-            ValueError: No weights in a format that is read, damaged ones, no encoder or several, or a weight of it missing,
-                of another shape, or not finite.
+            ValueError: No weights in a format that is read, damaged ones, no encoder or several, a weight of it missing, of
+                another shape, or not finite, or one that no encoder of its family has, as of an adapter.
         """
         config = self.config
         with self._named():
+            names = [path.name for path in self.folder.iterdir() if path.is_file()]
+            chosen = formats.choose(names)
+            if not chosen and (found := lookalikes.elsewhere(self.folder) or lookalikes.unread(self.folder)):
+                raise ValueError(f"{self.folder} has no weights that are read: {found}")
+            lookalikes.check_files(self.folder / name for name in chosen)
             return self._checked(config, formats.read(self.folder))
 
     def _checked(self, config: Config, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Give weights without the prefix of the one encoder among them, once they are found to fit its config."""
-        folder = self.folder
-        landmark = "embeddings.word_embeddings.weight"
-        prefixes = sorted(
-            key.removesuffix(landmark) for key in weights if key == landmark or key.endswith(f".{landmark}")
-        )
-        if len(prefixes) != 1:
+        folder, before = self.folder, prefixes(weights)
+        if len(before) != 1:
             raise ValueError(
-                f"{folder} holds {len(prefixes)} encoders of BERT's family ({', '.join(map(repr, prefixes)) or 'no'} "
-                f"{landmark}): expected the weights of one"
+                f"{folder} holds {len(before)} encoders of BERT's family ({', '.join(map(repr, before)) or 'no'} "
+                "embeddings.word_embeddings.weight): expected the weights of one"
             )
-        weights = {key.removeprefix(prefixes[0]): array for key, array in weights.items()}
-        for _, key, _, shape in weight_table(config):
+        if unknown := unknown_weight(config, weights, before[0]):
+            raise ValueError(f"{folder} has {unknown}")
+        weights = {key.removeprefix(before[0]): array for key, array in weights.items()}
+        for _, key, kernel, shape in weight_table(config):
             if key not in weights:
                 raise ValueError(
                     f"{folder} has no weight {key!r}, which an encoder of type {config.model_type!r} needs"
                 )
+            if not formats.is_float(weights[key]):
+                raise ValueError(f"{folder} has {key!r} as {weights[key].dtype.name}, quantised: {formats.DEQUANTISE}")
             if weights[key].shape != shape:
-                raise ValueError(f"{folder}: {key} has the shape {weights[key].shape}, its config says {shape}")
+                pruned = re.search(r"\.self\.|\.[qkv]_lin\.", key) and 0 < len(weights[key]) < shape[0]
+                why = (
+                    ": attention heads were taken out, which is not supported; give the checkpoint from before"
+                    if pruned
+                    else ""
+                )
+                raise ValueError(f"{folder}: {key} has the shape {weights[key].shape}, its config says {shape}{why}")
             if not np.isfinite(weights[key]).all():
                 raise ValueError(f"{folder}: {key} holds values that are not finite")
-        return weights
+            if kernel and not weights[key].any():
+                raise ValueError(
+                    f"{folder}: {key} holds zeros alone, as a file does whose download or saving broke off: fetch the checkpoint again"
+                )
+        return {key: array for key, array in weights.items() if formats.is_float(array)}
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The fast tokenizer, with whatever cutting and padding its file has baked in taken out.
 
-        A folder with nothing but a vocab.txt, as Google published BERT, is read as WordPiece, lower-cased where the
-        vocabulary has no capital letters.
+        What it does to capitals and accents is what its tokenizer_config.json says, or else its tokenizer.json; where neither
+        does, as beside a vocab.txt, the vocabulary: capitals and accents that it has are kept.
 
         Raises:
-            ValueError: The folder has no tokenizer files, damaged ones, or those of a slow tokenizer.
+            ValueError: The folder has no tokenizer files, damaged ones, those of a slow tokenizer or of a package that is not
+                here.
         """
         with self._named():
             return self._tokenizer()
@@ -181,22 +216,25 @@ class Checkpoint:
     def _tokenizer(self) -> Tokenizer:
         """Read the tokenizer from its files."""
         folder, there = self.folder, self.tokenizer_files
-        os.environ.setdefault(
-            "TRANSFORMERS_VERBOSITY", "error"
-        )  # it would say that PyTorch is missing, which is as meant
-        from transformers import AutoTokenizer, BertTokenizer  # seconds to import
-
         if not set(there) - {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}:
-            raise ValueError(f"{folder} has no tokenizer: expected tokenizer.json or vocab.txt beside the weights")
+            hint = "expected tokenizer.json or vocab.txt beside the weights; copy the files of the checkpoint that it was tuned from"
+            raise ValueError(f"{folder} has no tokenizer: {lookalikes.elsewhere(folder) or hint}")
+        lookalikes.check_files(folder / name for name in there)
+        alone = [name for name in there if name.endswith(".model")]
+        if (
+            alone
+            and not {"tokenizer.json", "vocab.txt", "vocab.json"} & set(there)
+            and not importlib.util.find_spec("sentencepiece")
+        ):
+            raise ValueError(
+                f"{folder} has {alone[0]} and no tokenizer.json: the package sentencepiece reads it, which is not here; install "
+                "that, or save a tokenizer.json where it is (AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER))"
+            )
         try:
-            if there == ["vocab.txt"]:
-                pieces = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
-                cased = any(piece != piece.lower() for piece in pieces if not piece.startswith("["))
-                tokenizer: Any = BertTokenizer(str(folder / "vocab.txt"), do_lower_case=not cased)
-            else:
-                # words come one by one; byte-level vocabularies know them by the space before them
-                tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, add_prefix_space=True)
-        except Exception as error:  # tokenizers raises bare Exceptions of its own
+            tokenizer = self._read_tokenizer()
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # tokenizers raises bare Exceptions of its own, and panics where it is in Rust
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ValueError(
                 f"{folder} has tokenizer files that cannot be read ({', '.join(there)}): {reason}"
@@ -206,10 +244,54 @@ class Checkpoint:
                 f"{folder} has a tokenizer of type {type(tokenizer).__name__}, which cannot tell the word of a piece: "
                 "a fast one (tokenizer.json) is needed"
             )
-        tokenizer.backend_tokenizer.no_truncation()
-        tokenizer.backend_tokenizer.no_padding()
-        tokenizer.model_max_length = sys.maxsize  # lengths are checked in alignment.py; this only silences a warning
         return tokenizer
+
+    def _read_tokenizer(self) -> Tokenizer:
+        os.environ.setdefault(
+            "TRANSFORMERS_VERBOSITY", "error"
+        )  # it would say that PyTorch is missing, which is as meant
+        from transformers import AutoConfig, AutoTokenizer, BertTokenizer  # seconds to import
+
+        folder, there = self.folder, self.tokenizer_files
+        if there == ["vocab.txt"]:
+            tokenizer: Any = BertTokenizer(str(folder / "vocab.txt"))
+        else:
+            # old configs, and Google's, do not say what they are of, which transformers needs to know
+            raw = next((read_object(folder / name) for name in CONFIG_FILES if (folder / name).is_file()), {})
+            named = not raw or ("model_type" in raw and (folder / "config.json").is_file())
+            config = {} if named else {"config": AutoConfig.for_model(self.config.model_type)}
+            # words come one by one; byte-level vocabularies know them by the space before them
+            options = {"local_files_only": True, "add_prefix_space": True, "trust_remote_code": False} | config
+            options |= {"do_lower_case": True} if self.unsaid else {}  # it may stand there as null
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), **options)
+        if not tokenizer.is_fast:
+            return tokenizer
+        backend = tokenizer.backend_tokenizer
+        if self.unsaid and isinstance(tokenizer, BertTokenizer):  # which would lower-case then
+            backend.normalizer = _normalizer(folder / "tokenizer.json", tokenizer)
+        backend.no_truncation()
+        backend.no_padding()
+        tokenizer.model_max_length = sys.maxsize  # lengths are checked in alignment.py; this only silences a warning
+        # what would fail later fails now
+        tokenizer([["a", "word"], ["b"]], is_split_into_words=True)
+        for name in ("cls_token_id", "sep_token_id", "unk_token_id", "mask_token_id", "all_special_ids"):
+            getattr(tokenizer, name)
+        return tokenizer
+
+    @property
+    def by_vocabulary(self) -> bool:
+        """Whether no file says what is done to capitals and accents, so that its vocabulary decides."""
+        return self.unsaid and read_object(self.folder / "tokenizer.json").get("normalizer") is None
+
+    @cached_property
+    def unsaid(self) -> bool:
+        """Whether tokenizer_config.json does not say what WordPiece does to capitals, so that it is found out otherwise."""
+        if read_object(self.folder / "tokenizer_config.json").get("do_lower_case") is not None:
+            return False
+        model = read_object(self.folder / "tokenizer.json").get("model")
+        if isinstance(model, dict):
+            return model.get("type") == "WordPiece" or "max_input_chars_per_word" in model  # old files have no type
+        return (self.folder / "vocab.txt").is_file()
 
     @property
     def tokenizer_files(self) -> list[str]:
@@ -229,16 +311,48 @@ class Checkpoint:
     @property
     def tokenizer_digest(self) -> str:
         """Identifies the tokenizer."""
-        return self._digest(self.tokenizer_files)
+        return self._digest(self.tokenizer_files, "letters as its vocabulary has them\n" if self.unsaid else "")
 
-    def _digest(self, names: Iterable[str]) -> str:
+    def _digest(self, names: Iterable[str], rule: str = "") -> str:
         files = [self.folder / name for name in names if (self.folder / name).is_file()]
-        return hashlib.sha256("".join(f"{path.name} {sha256(path)}\n" for path in files).encode()).hexdigest()
+        lines = "".join(f"{path.name} {sha256(path)}\n" for path in files)
+        return hashlib.sha256((lines + rule).encode()).hexdigest()
 
-    def check(self) -> None:
+    def check(self) -> dict[str, np.ndarray]:
         """Read all that a run will need, so that what no run could use is told before the first.
 
+        Returns:
+            What `weights` gives, as it takes its time.
+
         Raises:
-            ValueError: As `config`, `tokenizer` and `weights`.
+            ValueError: As `config`, `tokenizer` and `weights`; or pieces that the weights have no embedding for.
         """
-        self.config, self.tokenizer, self.weights()
+        config, tokenizer, weights = self.config, self.tokenizer, self.weights()
+        needed = {"[CLS]": tokenizer.cls_token_id, "[SEP]": tokenizer.sep_token_id, "[UNK]": tokenizer.unk_token_id}
+        beyond = {name: number for name, number in needed.items() if number is not None and number >= config.vocab_size}
+        pieces = tokenizer.get_vocab()
+        others = {piece: number for piece, number in pieces.items() if number >= config.vocab_size}
+        if len(others) > len(pieces) / 20:  # a few that were added, and are not used, do no harm
+            beyond |= others
+        if beyond:
+            name, number = min(beyond.items(), key=lambda one: one[1])
+            raise ValueError(
+                f"{self.reference}: its tokenizer has {name} as number {number}, its weights have embeddings for 0 to "
+                f"{config.vocab_size - 1}: they do not belong together; take both from one checkpoint"
+            )
+        return weights
+
+
+def _normalizer(file: Path, tokenizer: Any) -> Any:
+    """Give what is done to letters: what tokenizer.json says; where it does not, what leaves the pieces as they are."""
+    from tokenizers import Tokenizer, normalizers
+
+    said = Tokenizer.from_file(str(file)).normalizer if file.is_file() else None
+    if said is not None:
+        return said
+    pieces = [piece for piece in tokenizer.get_vocab() if not bracketed(piece)]
+    lower, accents = not cased(pieces), any(piece != without_accents(piece) for piece in pieces)
+    strip = lower and not accents if tokenizer.strip_accents is None else tokenizer.strip_accents
+    return normalizers.BertNormalizer(
+        handle_chinese_chars=tokenizer.tokenize_chinese_chars, lowercase=lower, strip_accents=strip
+    )

@@ -1,11 +1,13 @@
 """Architectures: hides what each family of encoders calls its sizes and weights; gives one config and one table of weights.
 
-It refuses families that `encoder.build` does not compute: a decoder, relative positions, or a `model_type` not listed here.
+It refuses what `encoder.build` does not compute: a `model_type` or an activation not listed here, a decoder, relative positions,
+pruned attention heads, quantised weights; and weights of an encoder that its table does not know.
 """
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -13,7 +15,19 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
+from bert_repro.checkpoints import lookalikes
+from bert_repro.checkpoints.formats import DEQUANTISE
+
 Size = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Small = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+ACTIVATIONS = {
+    "gelu": "gelu", "gelu_python": "gelu", "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "gelu_accurate": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh", "gelu_python_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "relu": "relu", "silu": "silu",
+    "swish": "silu", "mish": "mish", "tanh": "tanh", "sigmoid": "sigmoid", "linear": "linear",
+}  # fmt: skip
+"""Functions in encoder.py by what transformers calls them: some have several names."""
 
 
 @dataclass(frozen=True)
@@ -22,18 +36,18 @@ class Config:
 
     vocab_size: Size
     hidden_size: Size
-    num_hidden_layers: Size
+    num_hidden_layers: Annotated[Size, Field(le=1000)]
     num_attention_heads: Size
     intermediate_size: Size
     max_position_embeddings: Size
-    type_vocab_size: int = 2
+    type_vocab_size: Count = 2
     hidden_act: str = "gelu"
-    layer_norm_eps: float = 1e-12
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
-    initializer_range: float = 0.02
-    pad_token_id: int = 0
-    embedding_size: int = 0  # of the embeddings, where a projection widens them; 0 without one
+    layer_norm_eps: Small = 1e-12
+    hidden_dropout_prob: Share = 0.1
+    attention_probs_dropout_prob: Share = 0.1
+    initializer_range: Small = 0.02
+    pad_token_id: Count = 0
+    embedding_size: Count = 0  # of the embeddings, where a projection widens them; 0 without one
     model_type: str = "bert"
 
     @property
@@ -121,28 +135,33 @@ def read_raw(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: It is no JSON, or no object.
     """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # of JSON, or of UTF-8
-        raise ValueError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(raw, dict):
-        raise ValueError(f"{path} is no config: expected a JSON object, got {type(raw).__name__}")
-    return raw
+    return lookalikes.read_json(path, "config")
+
+
+def family(raw: Mapping[str, Any]) -> object:
+    """Tell the `model_type` of a config.json; old ones do not name it, but the class of their model, and Google's neither."""
+    if "model_type" in raw:
+        return raw["model_type"]
+    classes = raw.get("architectures")
+    name = str(classes[0]) if isinstance(classes, list) and classes else "Bert"
+    kinds = (kind for kind, one in ARCHITECTURES.items() if re.match(rf"{one.name}(?![a-z])", name))
+    return next(kinds, name)
 
 
 def check_family(raw: Mapping[str, Any], source: Path | str) -> None:
     """Make sure that a config.json is that of an encoder which can be computed, whatever its sizes; arguments as in `from_raw`.
 
     Raises:
-        ValueError: Another family, a decoder, or relative positions.
+        ValueError: Another family, a decoder, relative positions, an activation that is not known here, attention heads taken
+            out, or quantised weights.
     """
-    kind = raw.get("model_type", "bert")
-    if kind not in ARCHITECTURES:
+    kind = family(raw)
+    if not isinstance(kind, str) or kind not in ARCHITECTURES:
         raise ValueError(
             f"{source} describes a model of type {kind!r}: supported are {', '.join(ARCHITECTURES)}; "
             "give a checkpoint of one of these"
         )
-    positions = raw.get("position_embedding_type", "absolute")
+    positions = raw.get("position_embedding_type") or "absolute"
     if positions != "absolute":
         raise ValueError(
             f"{source} has position embeddings of type {positions!r}: supported is 'absolute'; give a checkpoint with these"
@@ -151,32 +170,51 @@ def check_family(raw: Mapping[str, Any], source: Path | str) -> None:
         raise ValueError(
             f"{source} describes a decoder: supported are encoders, in which every word sees every other; give one"
         )
+    activation = raw.get(ARCHITECTURES[kind].fields.get("hidden_act", "hidden_act"))
+    if activation is not None and (not isinstance(activation, str) or activation not in ACTIVATIONS):
+        raise ValueError(
+            f"{source} has the activation {activation!r}: supported are {', '.join(ACTIVATIONS)}; "
+            "give a checkpoint with one of these"
+        )
+    if raw.get("pruned_heads"):
+        raise ValueError(
+            f"{source} says that attention heads were taken out (pruned_heads): supported are encoders with all of theirs; give "
+            "the checkpoint from before"
+        )
+    if raw.get("quantization_config"):
+        raise ValueError(f"{source} says that the weights are quantised (quantization_config): {DEQUANTISE}")
 
 
 def from_raw(raw: Mapping[str, Any], source: Path | str) -> Config:
     """Read the content of a config.json.
 
     Args:
-        raw: Its content. Without a `model_type`, as in Google's own bert_config.json, it is read as BERT's.
+        raw: Its content. Without a `model_type` it is what its `architectures` say; without both, as in Google's own
+            bert_config.json, BERT's.
         source: Its file, for messages.
 
     Raises:
-        ValueError: Another family, a decoder, relative positions, or sizes missing, ill-typed or impossible.
+        ValueError: What `check_family` refuses, or sizes missing, ill-typed or impossible.
     """
     check_family(raw, source)
-    kind = raw.get("model_type", "bert")
+    kind = str(family(raw))
     fields = ARCHITECTURES[kind].fields
-    known = {name: raw.get(fields.get(name, name)) for name in Config.__dataclass_fields__}
+    known = {name: raw.get(fields.get(name, name)) for name in Config.__dataclass_fields__} | {"model_type": kind}
     known = dict(ARCHITECTURES[kind].defaults) | {name: value for name, value in known.items() if value is not None}
     try:
         config = TypeAdapter(Config).validate_json(json.dumps(known), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
+        name = str(next(iter(first["loc"]), "model_type"))  # of none where the text itself cannot be
         raise ValueError(f"{source}: {fields.get(name, name)}: {first['msg']}, got {known.get(name)!r}") from None
     if config.hidden_size % config.num_attention_heads:
         raise ValueError(
             f"{source}: a width of {config.hidden_size} cannot be split among {config.num_attention_heads} attention heads"
+        )
+    if config.max_length < 4:
+        raise ValueError(
+            f"{source}: {config.max_position_embeddings} positions leave room for {max(config.max_length, 0)} wordpieces: at least "
+            "4 are needed"
         )
     return config
 
@@ -236,6 +274,66 @@ def weight_table(config: Config) -> list[Weight]:
                     *{"intermediate": (hidden, inner), "output": (inner, hidden)}.get(part, (hidden, hidden)),
                 )
     return table
+
+
+MERGE = (
+    "the weights of an adapter beside the encoder's own, which are not merged: merge them where the checkpoint comes from (with "
+    "peft, model.merge_and_unload().save_pretrained('merged')), and give that folder; an adapter that cannot be merged, such as "
+    "layers or a prompt of its own, cannot be used"
+)
+_ADAPTER = r"(^|[._])lora_|base_layer|prompt_encoder|prompt_embeddings|prefix_(tuning|encoder)"
+_HINTS = {
+    rf"{_ADAPTER}|adapter|[._](ia3|vera|oft|boft|hada|lokr)_|prefix|prompt|modules_to_save|original_module": MERGE,
+    r"\.(S?CB|qweight|qzeros|scales|g_idx)$|absmax|quant|zero_point|_scale(_inv)?$": f"quantised weights: {DEQUANTISE}",
+    r"_(orig|mask|g|v|u)$|parametrizations": (
+        "weights that others are computed of (pruned, or normalised): make them permanent where the checkpoint comes from (with "
+        "PyTorch, prune.remove or parametrize.remove_parametrizations), and save it again"
+    ),
+}
+"""What names of weights say that no table knows, and what to do."""
+_BUFFERS = {"embeddings.position_ids", "embeddings.token_type_ids"}
+_ENCODER = ("embeddings.", "embeddings_project.", "encoder.", "transformer.")
+
+
+def prefixes(keys: Iterable[str]) -> list[str]:
+    """Give what stands before the names of encoders' weights, such as `bert.` in a task model; one for each encoder."""
+    part = r"((?:.*\.)?)(embeddings\.(word_embeddings|LayerNorm)|(encoder|transformer)\.layer\.0\.(output|output_layer_norm))\..*"
+    return sorted({match[1] for match in map(re.compile(part).fullmatch, keys) if match})
+
+
+def unknown_weight(config: Config, keys: Collection[str], prefix: str) -> str:
+    """Say what is unknown among the weights of a checkpoint: were it left out, hidden states would be another encoder's.
+
+    Task heads and poolers stand beside the encoder, and are none of its weights.
+
+    Args:
+        config: The shape of the encoder.
+        keys: Names of all that is stored.
+        prefix: What stands before the encoder's own names, such as `bert.`.
+
+    Returns:
+        The first such weight, what it is and what to do; empty where there is none.
+    """
+    kind = ARCHITECTURES[config.model_type]
+    named, own_name = prefix.removesuffix(".").rpartition(".")[2], "roberta" if kind.offset else config.model_type
+    if named in ARCHITECTURES and named not in ("bert", own_name):  # `bert` is also what people call any encoder
+        return f"weights called {prefix!r}, where its config says type {config.model_type!r}: correct its model_type"
+    known = {f"{prefix}{key}" for key in {weight.key for weight in weight_table(config)} | _BUFFERS}
+    own = tuple(f"{prefix}{part}" for part in _ENCODER)
+    unknown = sorted(key for key in keys if key not in known and (key.startswith(own) or re.search(_ADAPTER, key)))
+    for key in unknown:
+        for pattern, hint in _HINTS.items():
+            if re.search(pattern, key):
+                return f"{key!r}, {hint}"
+    if not unknown:
+        return ""
+    block = re.match(rf"{kind.blocks}\.(\d+)\.", unknown[0].removeprefix(prefix))
+    if block and int(block[1]) >= config.num_hidden_layers:
+        return f"{unknown[0]!r}, where its config says {config.num_hidden_layers} layers: correct its num_hidden_layers"
+    return (
+        f"{unknown[0]!r}, which no encoder of type {config.model_type!r} has: it is of another family, or was extended; give a "
+        f"checkpoint of {', '.join(ARCHITECTURES)} as transformers has them"
+    )
 
 
 SHAPE = (

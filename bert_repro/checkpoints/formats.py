@@ -1,4 +1,4 @@
-"""Weights: hides the file formats of checkpoints; gives every floating-point weight as float32, named and turned as PyTorch does.
+"""Weights: hides the file formats of checkpoints; gives every weight, in floating point as float32, named and turned as PyTorch does.
 
 It refuses files that are damaged, incomplete or contradict themselves, pickles that are more than tensors, and adapters.
 """
@@ -23,6 +23,11 @@ _MERGED_AS = {
     "FEATURE_EXTRACTION": "FeatureExtraction",
 }  # fmt: skip
 
+DEQUANTISE = (
+    "supported are weights in floating point of 16 bits and more; load it where it comes from, model.dequantize() and "
+    "model.save_pretrained, or give the checkpoint from before"
+)
+"""What to do with quantised weights."""
 TO_SAFETENSORS = (
     "import pathlib, sys, torch; from safetensors.torch import save_file; folder = pathlib.Path(sys.argv[1]); "
     'save_file({k: v.clone().contiguous() for p in folder.glob("pytorch_model*.bin") '
@@ -59,9 +64,9 @@ def adapter(name: str, described: Path) -> ValueError:
     """
     try:
         about = json.loads(described.read_text(encoding="utf-8"))
-        base, task = about.get("base_model_name_or_path"), about.get("task_type")
-    except (ValueError, AttributeError):  # damaged, or no object: an adapter all the same
-        base = task = None
+        base, task = about.get("base_model_name_or_path") or about.get("model_name"), str(about.get("task_type"))
+    except (ValueError, AttributeError, RecursionError):  # damaged, or no object: an adapter all the same
+        base, task = None, ""
     merging = f"peft.AutoPeftModel{f'For{_MERGED_AS[task]}' if task in _MERGED_AS else ''}.from_pretrained({name})"
     return ValueError(
         f"{name} is an adapter of {repr(base) if base else 'a model that it does not name'}, no checkpoint: merge the two "
@@ -71,10 +76,11 @@ def adapter(name: str, described: Path) -> ValueError:
 
 
 def read(folder: Path) -> dict[str, np.ndarray]:
-    """Read all floating-point weights of a checkpoint folder, whatever the file format.
+    """Read all that is stored as weights in a checkpoint folder, whatever the file format.
 
     Returns:
-        Arrays by their PyTorch name, with whatever prefix is stored: float32, kernels `out x in`.
+        Arrays by their PyTorch name, with whatever prefix is stored: kernels `out x in`; what is in floating point as float32,
+        other numbers (buffers such as position_ids, or quantised weights) as they are.
 
     Raises:
         ValueError: No weights, a file that is damaged or missing, two checkpoints in one folder, one weight with two
@@ -91,16 +97,19 @@ def read(folder: Path) -> dict[str, np.ndarray]:
     head = folder / heads[0]
     weights: dict[str, np.ndarray] = {}
     for stored_name, stored in _of_shards(head, files, tensors) if head.suffix == ".json" else tensors(head):
-        if "float" not in stored.dtype.name:  # position_ids, step counts and the like are no weights
-            continue
         name = re.sub(r"\bgamma$", "weight", re.sub(r"\bbeta$", "bias", stored_name))
-        array = np.asarray(stored, np.float32, order="C")
+        array = np.asarray(stored, np.float32 if is_float(stored) else None, order="C")
         if name in weights and not np.array_equal(weights[name], array, equal_nan=True):
             raise ValueError(
                 f"{head} has two different weights {name!r}: one of them is wrong; fetch the checkpoint again"
             )
         weights[name] = array
     return weights
+
+
+def is_float(array: np.ndarray) -> bool:
+    """Tell whether an array is in floating point, of whatever precision."""
+    return "float" in array.dtype.name
 
 
 def write(arrays: Mapping[str, np.ndarray], path: Path, metadata: dict[str, str]) -> None:
@@ -123,7 +132,7 @@ def _of_shards(index: Path, files: list[str], tensors: Callable[[Path], Tensors]
     try:
         places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         shards = sorted(set(places.values()))
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{index} is damaged or no index: expected JSON with a 'weight_map' from weights to file names, "
             f"got {error!r}; fetch the checkpoint again"
@@ -153,10 +162,19 @@ def _safetensors(path: Path) -> Tensors:
     try:
         with safe_open(path, "np") as stored:
             for name in stored.keys():  # noqa: SIM118, it is no mapping
-                if stored.get_slice(name).get_dtype() == "BF16":
+                kind = stored.get_slice(name).get_dtype()
+                if kind == "BF16":
                     import ml_dtypes  # noqa: F401, NumPy learns bfloat16 from it
+                elif re.match("F[468]_", kind):  # eight bits or fewer
+                    raise ValueError(f"{path} has {name!r} as {kind}, quantised: {DEQUANTISE}")
                 yield name, stored.get_tensor(name)
-    except (SafetensorError, TypeError, AttributeError) as error:  # the latter two for a type that NumPy has not
+    except (
+        SafetensorError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        OverflowError,
+    ) as error:  # for types that NumPy has not
         raise _damaged(path, "safetensors file", error) from None
 
 

@@ -22,7 +22,7 @@ class Card(NamedTuple):
         about: Lines of a table: what, in words.
         task: What its task head does, a name from TASKS; empty where it has none, or one that does something else.
         unknown: Share of [UNK] among the wordpieces of some sentences, in [0, 1].
-        warning: What is wrong with that share, and the likely cause; empty where nothing is.
+        warning: What is wrong with how it reads them, and the likely cause; empty where nothing is.
     """
 
     about: dict[str, str]
@@ -41,16 +41,15 @@ def card(checkpoint: Checkpoint, items: Sequence[Any]) -> Card:
     Raises:
         ValueError: What `Checkpoint.check` raises, or hidden states that are not finite.
     """
-    config, tokenizer, weights = checkpoint.config, checkpoint.tokenizer, checkpoint.weights()
+    config, tokenizer, weights = checkpoint.config, checkpoint.tokenizer, checkpoint.check()
     sentences = [words for item in items for words in alignment.words_of(item)]
     inputs, _, _ = alignment.inputs(tokenizer, items[:1], config.max_length)
     states = encoder.extract(encoder.build(config, weights), inputs, "mean")
     if not np.isfinite(states).all():
         raise ValueError(f"{checkpoint.reference}: hidden states of {' '.join(sentences[0])!r} are not finite")
     heads, labels = task_heads(weights, config), checkpoint.labels
-    special = set(tokenizer.all_special_ids)
-    capitals = any(piece != piece.lower() for piece, number in tokenizer.get_vocab().items() if number not in special)
-    unknown = share_unknown(tokenizer, sentences)
+    capitals, unknown = alignment.cased(tokenizer.get_vocab()), alignment.fit(tokenizer, sentences).unknown
+    misfit = alignment.misfit(tokenizer, sentences)
     about = {
         "checkpoint": checkpoint.reference,
         "family": config.model_type,
@@ -59,11 +58,15 @@ def card(checkpoint: Checkpoint, items: Sequence[Any]) -> Card:
         "task head": ", ".join(heads) or "none",
         "labels": ", ".join(labels) if set(heads) - {"masked words", "question answering"} else "",
         "vocabulary": f"{len(tokenizer):,} pieces, {'cased' if capitals else 'uncased'}",
+        "letters": alignment.letters(tokenizer),
+        "letters, as said by": "its vocabulary" if checkpoint.by_vocabulary else "its files",
         "[UNK]": f"{unknown:.1%} of {len(sentences)} sentences",
         "revision": checkpoint.revision[:12],
         "licence": checkpoint.licence,
     }
-    return Card(about, _task(checkpoint, heads, labels), unknown, _warning(checkpoint, sentences, unknown, capitals))
+    return Card(
+        about, _task(checkpoint, heads, labels), unknown, f"{checkpoint.reference} reads {misfit}" if misfit else ""
+    )
 
 
 def landmarks(config: Config) -> dict[str, str]:
@@ -81,13 +84,6 @@ def task_heads(weights: Collection[str], config: Config) -> list[str]:
     return [described[task] for task, key in landmarks(config).items() if key in weights]
 
 
-def share_unknown(tokenizer: alignment.Tokenizer, sentences: Sequence[Sequence[str]]) -> float:
-    """Give the share of [UNK] among the wordpieces of some sentences, in [0, 1]; special tokens do not count."""
-    coded = tokenizer([list(words) for words in sentences], is_split_into_words=True, add_special_tokens=False)
-    pieces = [piece for sentence in coded["input_ids"] for piece in sentence]
-    return sum(piece == tokenizer.unk_token_id for piece in pieces) / max(len(pieces), 1)
-
-
 def _task(checkpoint: Checkpoint, heads: Sequence[str], labels: Sequence[str]) -> str:
     """Tell by the task head what a checkpoint was tuned on, where that is one of our tasks."""
     if "task" in checkpoint.record:
@@ -95,16 +91,3 @@ def _task(checkpoint: Checkpoint, heads: Sequence[str], labels: Sequence[str]) -
     if "question answering" in heads:
         return "squad"
     return "nli" if sorted(label.lower() for label in labels) == sorted(LABELS) else ""
-
-
-def _warning(checkpoint: Checkpoint, sentences: Sequence[Sequence[str]], unknown: float, capitals: bool) -> str:
-    if unknown <= alignment.UNKNOWN:
-        return ""
-    lowered = share_unknown(checkpoint.tokenizer, [[word.lower() for word in words] for words in sentences])
-    if not capitals and lowered < unknown / 2:
-        cause = "its vocabulary has no capital letters, and its tokenizer keeps them: set do_lower_case to true in tokenizer_config.json"
-    else:
-        cause = (
-            "its vocabulary is that of another language or script, or its tokenizer files belong to another checkpoint"
-        )
-    return f"{checkpoint.reference} reads {unknown:.0%} of the wordpieces as [UNK]; most likely {cause}"

@@ -40,9 +40,12 @@ def compute(model: str, wanted: Sequence[str], setting: states.Setting, part: in
     if not 1 <= part <= of:
         raise ValueError(f"part {part} of {of} there is not: give the first as 1/{max(of, 1)}")
     encoder = _Encoder(checkpoints.open(model), setting)
+    encoder.checkpoint.check()
     for reference, entry in zip(wanted, states.entries(encoder.checkpoint, wanted, setting), strict=True):
         with entry.lock_of(part, of):
             if not entry.mend():
+                if found := checkpoints.misfit(encoder.checkpoint, reference):
+                    print(f"Warning: {found}.", file=sys.stderr)
                 _complete(entry, encoder, reference, part, of)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bert_repro import alignment, checkpoints, corpora, similarity, states
+from bert_repro import checkpoints, corpora, similarity, states
 from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.families import Config, differing, weight_change
 from bert_repro.workflow.names import UNTUNED
@@ -98,7 +98,7 @@ def answer(
     said = [f"{remark[0].upper()}{remark[1:]}." for remark in similarity.remarks(list(METHODS), matched)]
     said += [f"Compared on {drawn.summary()}."]
     said += [f"In brackets: 95 % intervals, by {RESAMPLES} resamples of sentences or items."]
-    yield _wrapped([*_unknown(read), *said], width)
+    yield _wrapped([*_misfits(sides, corpus), *said], width)
 
     layers = _layers(rows, moved)
     yield "\n".join(table(layers))
@@ -126,16 +126,9 @@ def _tokenizers(sides: Sequence[Checkpoint]) -> str:
     return "The tokenizers have other vocabularies: words are compared all the same, each by the mean of its pieces."
 
 
-def _unknown(read: Sequence[states.HiddenStates]) -> list[str]:
-    """Warn of a tokenizer that does not know a text."""
-    reports = zip(NAMES, (of_side.report for of_side in read), strict=True)
-    shares = {name: report.unknown_pieces / max(report.pieces, 1) for name, report in reports}
-    return [
-        f"Warning: {share:.0%} of the wordpieces of the {name} encoder are unknown ones: is its tokenizer its own, and the text "
-        "in a language that it knows?"
-        for name, share in shares.items()
-        if share > alignment.UNKNOWN
-    ]
+def _misfits(sides: Sequence[Checkpoint], corpus: str) -> list[str]:
+    """Warn of vocabularies that do not fit a text."""
+    return [f"Warning: {found}." for side in sides if (found := checkpoints.misfit(side, corpus))]
 
 
 def _moved(sides: Sequence[Checkpoint]) -> tuple[dict[int, float], str]:
@@ -145,7 +138,7 @@ def _moved(sides: Sequence[Checkpoint]) -> tuple[dict[int, float], str]:
         for side in sides:
             side.check()
         return {}, f"{unlike} as in the base"
-    before, after = (side.weights() for side in sides)
+    before, after = (side.check() for side in sides)
     rows = weight_change(base, before, after)
     return {int(str(row["layer"])): float(str(row["value"])) for row in rows if row["metric"] == "relative_l2"}, ""
 
