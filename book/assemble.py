@@ -27,7 +27,7 @@ from bert_repro.workflow import study as studies
 from bert_repro.workflow.notebooks.page import mathjax_script
 
 BOOK = Path(__file__).resolve().parent
-OWN = "yours"
+OWN, RUNS = "yours", "runs"
 METHOD = ("compare", "reproduce", "deviations", "glossary", "references")
 APPENDIX = ("parity",)
 _HEADING = re.compile(r"^# +(.+?)\s*$", re.MULTILINE)
@@ -115,19 +115,22 @@ def _order(part: Part, folder: Path) -> list[str]:
 
 
 def _contents(new: Path, parts: list[Part], there: dict[str, list[str]], titles: dict[str, str]) -> dict[str, object]:
-    """Write the table of contents: the parts, method, and one entry a run, in the study's order."""
+    """Write the table of contents: the parts, with the single runs under their chapter, and method."""
     pages = {page.stem for page in [*new.glob("*.md"), *new.glob("*.ipynb")]}
-    listed = []
-    for part in parts:
-        entries = [{"file": f"{part.folder}/{name}"} for name in there[part.folder]]
-        listed.append({"caption": part.heading, "chapters": entries})
     order = [run.name for part in parts if part.folder == OWN for run in studies.runs(part.study)]
     ordered = sorted(titles, key=lambda name: (order.index(name) if name in order else len(order), name))
     runs = [{"file": f"{OWN}/runs/{name}", "title": titles[name]} for name in ordered]
+    listed = []
+    for part in parts:
+        entries: list[dict[str, object]] = [{"file": f"{part.folder}/{name}"} for name in there[part.folder]]
+        for entry in entries:
+            if entry["file"] == f"{OWN}/{RUNS}" and runs:  # folded in the sidebar until it is opened
+                entry["sections"] = runs
+        listed.append({"caption": part.heading, "chapters": entries})
     more = sorted(pages - {*METHOD, *APPENDIX, "index"})
     listed += [
         {"caption": "Method", "chapters": [{"file": name} for name in (*METHOD, *more) if name in pages]},
-        {"caption": "Appendix", "chapters": [{"file": name} for name in APPENDIX if name in pages] + runs},
+        {"caption": "Appendix", "chapters": [{"file": name} for name in APPENDIX if name in pages]},
     ]
     return {"format": "jb-book", "root": "index", "parts": [part for part in listed if part["chapters"]]}
 

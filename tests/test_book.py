@@ -150,11 +150,15 @@ def test_contents_follow_the_studies_the_published_one_first(executed, tmp_path)
     contents = (out / "_toc.yml").read_text()
     listed = re.findall(r"file: (\S+)", contents)
     chapters = [*names.chapters(), *names.END, "extra"]
-    assert listed[: 2 * len(chapters)] == [f"{part}/{chapter}" for part in ("minilm", "yours") for chapter in chapters]
-    assert listed[2 * len(chapters) :] == [
-        "compare", "reproduce", "deviations", "glossary", "references",
-        "parity", "yours/runs/similarity-base-nli-1", "yours/runs/similarity-base-nli-2", "yours/runs/structural_probe-base",
-    ]  # fmt: skip
+    single = [
+        f"yours/runs/{run}" for run in ("similarity-base-nli-1", "similarity-base-nli-2", "structural_probe-base")
+    ]
+    pages = [f"{part}/{chapter}" for part in ("minilm", "yours") for chapter in chapters]
+    pages[pages.index("yours/runs") + 1 : pages.index("yours/runs") + 1] = single
+    assert listed == [*pages, "compare", "reproduce", "deviations", "glossary", "references", "parity"]
+    (mine,) = [part for part in yaml.safe_load(contents)["parts"] if part["caption"].startswith("Your run")]
+    (runs,) = [page for page in mine["chapters"] if "sections" in page]
+    assert runs["file"] == "yours/runs" and [page["file"] for page in runs["sections"]] == single
     assert "title: 'Structural probe: base'" in contents and "Published study minilm, real text" in contents
     assert not list(out.rglob("*.py")) and list(out.rglob("plotly*.js")) == [out / "_static" / "plotly.min.js"]
 
