@@ -34,7 +34,7 @@ from bert_repro.corpora.sources import refuse_to_show as refuse_to_show
 
 @dataclass(frozen=True)
 class Corpus:
-    """A named text: its items, all of one type, and what was left out while reading.
+    """A named text: its items, all of one type, and what was left out while reading; of a draw, what was left out of that.
 
     `digest` identifies the content (ids, words and annotations), whatever file it came from.
     """
@@ -94,15 +94,25 @@ def stream(reference: str) -> Stream:
     left_out: dict[str, int] = {}
     if place.layout:
         return Stream(place.name, place.part, _laid_out(Reference.parse(reference), left_out), left_out)
-    records = place.records(left_out)
+    records = _kept(place.records(left_out), left_out if place.drawn is None else {})
     first = next(records, None)
     if first is None:
-        raise ValueError(f"{place.path} holds no sentence: an empty corpus cannot be used")
+        why = "".join(f"; {count} {what}" for what, count in left_out.items() if count)
+        raise ValueError(f"{place.path} holds no sentence: an empty corpus cannot be used{why}")
     records = itertools.chain([first], records)
     if place.drawn is not None:
         chosen = _chosen(reference, place.drawn, _items(str(Reference.parse(reference).whole)), "items")
         records = (record for number, record in enumerate(records) if number in chosen)
     return Stream(place.name, place.part, (record() for record in records), left_out)
+
+
+def _kept(records: Iterator[readers.Record], left_out: dict[str, int]) -> Iterator[Callable[[], Any]]:
+    """Give the records that are of items, and count the others by reason."""
+    for record in records:
+        if isinstance(record, str):
+            left_out[record] = left_out.get(record, 0) + 1
+        else:
+            yield record
 
 
 def _laid_out(reference: Reference, left_out: dict[str, int]) -> Iterator[Any]:
@@ -218,7 +228,7 @@ def _items(reference: str) -> int:
     place = locate(reference)
     key = _key(place)
     if key not in _SIZES:
-        _SIZES[key] = sum(1 for _ in place.records({}))
+        _SIZES[key] = sum(1 for _ in _kept(place.records({}), {}))
     return _SIZES[key]
 
 
