@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bert_repro.corpora import layout, readers
+from bert_repro.corpora import doubtful, layout, readers
 from bert_repro.corpora.items import LABELS as LABELS
 from bert_repro.corpora.items import Pair, Sentence
 from bert_repro.corpora.items import Question as Question
@@ -268,6 +268,25 @@ def differing(inputs: Mapping[str, Any]) -> list[str]:
 def digest_in(known: Any) -> str:
     """Give the digest that a manifest has of a text: it alone, or under `corpus`, perhaps of each of two models."""
     return known if isinstance(known, str) else digest_in(known.get("corpus") or next(iter(known.values())))
+
+
+def doubts(references: Iterable[str], learned: str = "") -> list[str]:
+    """Say what of some texts is perhaps not meant to be so, see `doubtful.doubts`.
+
+    Args:
+        references: As in `stream`, or folders of running text; empty ones are passed over.
+        learned: That of the text which is learned from, one of them.
+
+    Raises:
+        ValueError, OSError: As `stream`; and what `doubtful.doubts` refuses.
+    """
+    return doubtful.doubts({reference: _text_of(reference) for reference in references if reference}, learned)
+
+
+def _text_of(reference: str) -> Iterator[Any]:
+    if Path(reference).is_dir() and not registered(reference):
+        return (item for path in text_files(Path(reference)) for item in stream(str(path)))
+    return stream(reference)
 
 
 def size(item: Sentence | Pair) -> int:

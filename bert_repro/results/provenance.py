@@ -31,6 +31,7 @@ _VERSIONS = (
     "torch",
     "transformers",
     "tokenizers",
+    "icu4py",
 )
 
 

@@ -1,0 +1,74 @@
+"""Texts that cannot be meant: hides what makes one so, and how much of it is too much; gives a sentence for each thing to tell.
+
+It refuses texts of which any result would be nonsense.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bert_repro.corpora.items import Sentence
+
+WITHHELD, MOSTLY = (
+    "_",
+    0.5,
+)  # what stands for a form that is not given away; the share of sentences of such from which on we refuse
+REPEATED = 0.1  # of the items, those that repeat an earlier one: of UD's EWT .065, of its draws less, of other texts here .02 at most
+SHARED = 0.1  # of the items, those that were learned from: of EWT's test .045, of other texts here none
+SPECIAL = {"[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", "<s>", "</s>", "<pad>", "<mask>", "<unk>"}
+
+
+def doubts(texts: Mapping[str, Iterable[Any]], learned: str = "") -> list[str]:
+    """Say what of some texts is perhaps not meant to be so, with counts.
+
+    Args:
+        texts: By reference, their items; read once, and a number of 64 bits is held of each that is different.
+        learned: The one of them that is learned from; the others should hold little of it.
+
+    Returns:
+        A sentence for each: forms that are withheld; words that are written as special tokens, which tokenizers take for
+        these; more than REPEATED of the items repeating others; more than SHARED of them learned from.
+
+    Raises:
+        ValueError: The forms of more than MOSTLY of the sentences are withheld, or all items, of at least two, are equal.
+    """
+    told: list[str] = []
+    known: dict[str, list[int]] = {}
+    for reference, items in texts.items():
+        keys, withheld, special = [], 0, 0
+        for item in items:
+            sides = (item.words,) if isinstance(item, Sentence) else (item.first, item.second)
+            keys.append(hash(sides))
+            withheld += all(set(side) == {WITHHELD} for side in sides)
+            special += sum(word in SPECIAL for side in sides for word in side)
+        known[reference], count, different = keys, len(keys), len(set(keys))
+        if withheld > MOSTLY * count:
+            raise ValueError(
+                f"{reference}: {withheld} of {count} sentences have no words but `_`: their forms are withheld, and what is "
+                "computed of them would mean nothing; put the text back as the treebank's README says"
+            )
+        if different == 1 < count:
+            raise ValueError(
+                f"{reference}: all {count} items are equal: there is nothing to compare, and no interval to be had; was the text meant?"
+            )
+        if withheld:
+            told.append(
+                f"{reference}: {withheld} of {count} sentences have no words but `_`: their forms are withheld."
+            )
+        if special:
+            told.append(
+                f"{reference}: {special} words are written as special tokens are ([SEP], <pad>, ...): a tokenizer that has "
+                "such a one reads it as that."
+            )
+        if count - different > REPEATED * count:
+            told.append(
+                f"{reference}: {count - different} of {count} items repeat others, {different} are different: intervals are too "
+                "narrow, as they take each for new."
+            )
+    seen = set(known.get(learned, ()))
+    for reference, keys in known.items():
+        equal = sum(key in seen for key in keys)
+        if reference != learned and equal > SHARED * len(keys):
+            told.append(
+                f"{reference}: {equal} of {len(keys)} items are in {learned} too, which is learned from: scores are too good."
+            )
+    return told
