@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -270,17 +270,19 @@ def digest_in(known: Any) -> str:
     return known if isinstance(known, str) else digest_in(known.get("corpus") or next(iter(known.values())))
 
 
-def doubts(references: Iterable[str], learned: str = "") -> list[str]:
+def doubts(references: Iterable[str], learned: str = "", read: Sequence[Corpus] = ()) -> list[str]:
     """Say what of some texts is perhaps not meant to be so, see `doubtful.doubts`.
 
     Args:
         references: As in `stream`, or folders of running text; empty ones are passed over.
         learned: That of the text which is learned from, one of them.
+        read: Their corpora, in this order, where they are read already.
 
     Raises:
         ValueError, OSError: As `stream`; and what `doubtful.doubts` refuses.
     """
-    return doubtful.doubts({reference: _text_of(reference) for reference in references if reference}, learned)
+    texts = itertools.zip_longest(filter(None, references), read)
+    return doubtful.doubts({name: corpus.items if corpus else _text_of(name) for name, corpus in texts}, learned)
 
 
 def _text_of(reference: str) -> Iterator[Any]:
