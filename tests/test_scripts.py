@@ -38,8 +38,9 @@ MIXED = st.text(
         ("l’été n’est", "l ’ été n ’ est"),
         ("km² 6½ H₂O", "km² 6½ H₂O"),
         ("👩\u200d👩\u200d👧 🇩🇪🇫🇷 👍🏽 1️⃣", "👩\u200d👩\u200d👧 🇩🇪 🇫🇷 👍🏽 1️⃣"),
-        ("?\u00ad \u200e(ab\u200e) \ufeff", "? ( ab )"),
-        ("\u200b \u00ad\t", ""),
+        ("?\u00ad \u200e(ab\u200e) \ufeff", "? \u00ad ( ab )"),
+        ("Donau\u00addampf \u00ad", "Donau\u00addampf \u00ad"),
+        ("\u200b \u200e\t", ""),
     ],
 )
 def test_words_are_those_of_their_script(text, expected):

@@ -15,7 +15,6 @@ _WORD = re.compile(r"\w+|[^\w\s\x00-\x1f\x7f]")
 _END = re.compile(
     r"(?<=[.!?])(?P<closed>[»›]?)\s+(?=(?:[\"'(„¿¡]|«\s?)?[^\W\d_])"
 )  # others than » are taken for either end
-_INVISIBLE = ("Cc", "Cf")  # control characters, soft hyphens, marks of direction: no word begins or ends with one
 _OPENING, _CLOSING = ("Ps", "Pi"), ("Pe", "Pf", "Pi")
 
 
@@ -78,8 +77,8 @@ def _cut(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     at = begun = start
     while at < end:
         behind = at + 1
-        if lettered and text[at] != "_" and category(text[at])[0] in "PS":
-            while behind < end and category(text[behind])[0] in "MC":
+        if (lettered and text[at] != "_" and category(text[at])[0] in "PS") or _lost(text, at):
+            while behind < end and category(text[behind])[0] in "MC" and not _lost(text, behind):
                 behind += 1
             yield from _visible(text, begun, at)
             yield from _visible(text, at, behind)
@@ -91,10 +90,21 @@ def _cut(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     yield from _visible(text, begun, end)
 
 
+def _lost(text: str, at: int) -> bool:
+    """Tell a control character of Latin-1, or a soft hyphen that parts no letters: what is left of a letter in MNLI, where each is a word."""
+    parts = text[at - 1 : at].isalnum() and text[at + 1 : at + 2].isalnum()
+    return "\x80" <= text[at] <= "\xad" and category(text[at]) in ("Cc", "Cf") and not parts and not text[at].isspace()
+
+
 def _visible(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    while start < end and category(text[start]) in _INVISIBLE:
+    """Give a place without what cannot be seen at its ends: control characters, marks of direction."""
+
+    def hidden(at: int) -> bool:
+        return category(text[at]) in ("Cc", "Cf") and not _lost(text, at)
+
+    while start < end and hidden(start):
         start += 1
-    while start < end and category(text[end - 1]) in _INVISIBLE:
+    while start < end and hidden(end - 1):
         end -= 1
     if start < end:
         yield start, end
