@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_repro import corpora
-from bert_repro.corpora import LABELS, Pair, Question, Sentence, readers
+from bert_repro.corpora import LABELS, Pair, Question, Sentence, makers
 from bert_repro.finetune import TASKS, baselines, counts
 from bert_repro.results import intervals, tables
 
 
 def question(asked: str, passage: str, answer: str = "") -> Question:
     answer = answer or passage.split()[0]
-    return readers.question("here", "q", asked, passage, [(answer, passage.index(answer))])
+    return makers.question("here", "q", asked, passage, [(answer, passage.index(answer))])
 
 
 # ---- questions

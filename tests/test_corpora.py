@@ -132,7 +132,7 @@ def test_a_draw_repeats_and_keeps_the_order():
     places = [everything.items.index(item) for item in some.items]
     assert places == sorted(places) and places != list(range(50))
     assert some.split == "dev[50]" and some.digest != everything.digest
-    assert some.left_out == everything.left_out
+    assert 0 < some.left_out["multiword ranges"] < everything.left_out["multiword ranges"]
     assert corpora.load("ewt:dev[2001]").items == everything.items
     others = corpora.load("ewt:dev[-50]").items
     assert len(others) == 1951 and {*some.items, *others} == {*everything.items}
@@ -175,6 +175,17 @@ def test_a_stream_a_census_and_a_loaded_corpus_agree(reference):
     assert census.digest == hashlib.sha256("\n".join(map(repr, corpus.items)).encode()).hexdigest()
 
 
+def test_what_a_draw_left_out_is_counted_of_the_draw(tmp_path):
+    trees = file(tmp_path, "s.conllu", SMALL.replace("5.1\t", "8.1\t") + "\n" + SMALL)
+    whole = corpora.load(trees)
+    parts = [corpora.load(f"{trees}[{count}]").left_out for count in (1, -1)]
+    assert whole.left_out == {"multiword ranges": 2, "empty nodes": 2}
+    assert {name: sum(part[name] for part in parts) for name in whole.left_out} == whole.left_out
+    rows = file(tmp_path, "p.tsv", PAIRS + PAIRS.splitlines()[1].replace("neutral", "-") * 1 + "\n")
+    assert corpora.load(rows).left_out == {"rows labelled -": 1}
+    assert corpora.load(f"{rows}[1]").left_out == {} and len(corpora.load(f"{rows}[2]").items) == 2
+
+
 def test_what_is_left_out_is_counted_when_the_stream_ends(tmp_path):
     stream = corpora.stream(file(tmp_path, "s.conllu", (SMALL + "\n") * 3))
     next(stream)
@@ -186,7 +197,7 @@ def test_a_corpus_is_counted_once_while_its_file_stays_as_it_is(tmp_path, monkey
     path = file(tmp_path, "s.txt", "One. Two three.")
     first = corpora.census(path)
     with monkeypatch.context() as patch:
-        patch.setattr(readers, "_lines", lambda path: pytest.fail("read again"))
+        patch.setattr(readers, "lines", lambda path: pytest.fail("read again"))
         assert corpora.census(path) is first and corpora.digest(path) == first.digest
     file(tmp_path, "s.txt", "One. Two three four.")
     os.utime(path, ns=(0, 0))

@@ -198,15 +198,36 @@ def test_labels_of_one_span_and_of_two_are_not_mixed():
         spans.labelled("spans", bank_of([one, two]))
 
 
+def labelled_as(*labels):
+    spans_of = tuple(items.Labelled((number, number + 1), None, tuple(one)) for number, one in enumerate(labels))
+    return bank_of([corpora.Sentence("s", tuple("abcdef"[: len(labels)]), spans=spans_of)])
+
+
+def test_a_span_without_a_label_has_none_where_there_can_be_several_and_is_left_out_where_each_has_one():
+    one = spans.labelled("spans", labelled_as("x", "", "y"))
+    assert one.gold.tolist() == [0, 1] and one.words == ["a", "c"] and one.skipped["spans without a label"] == 1
+    several = spans.labelled("spans", labelled_as("x", "", "xy"))
+    assert several.gold.tolist() == [[True, False], [False, False], [True, True]]
+    assert "spans without a label" not in several.skipped
+
+
+def test_whether_spans_have_several_labels_is_a_matter_of_training():
+    train = spans.labelled("spans", labelled_as("x", "xy"))
+    test = spans.labelled("spans", labelled_as("x", "y"), train.labels, several=train.several)
+    assert test.gold.tolist() == [[True, False], [False, True]]
+    alone = spans.labelled("spans", labelled_as("x", "y"))
+    with pytest.raises(ValueError, match="a span of sentence 's' has several labels, in training each has one"):
+        spans.labelled("spans", labelled_as("x", "xy"), alone.labels, several=alone.several)
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [
         ({"text": "a b", "targets": [{"span1": [0, 3], "label": "x"}]}, r":1: sentence 'line-1': the span \[0, 3\] is empty or lies outside its 2 words"),
         ({"text": "a b", "targets": [{"span1": [1, 1], "label": "x"}]}, r"the span \[1, 1\] is empty"),
-        ({"text": "a b", "targets": []}, ":1: sentence 'line-1' has an empty list of targets: there is nothing to probe"),
-        ({"text": "a b", "targets": [{"span1": [0, 1], "label": []}]}, "has a target without a label"),
+        ({"text": "a b", "targets": []}, "x.jsonl holds no sentence: .*; 1 sentences without targets"),
         ({"text": " ", "targets": [{"span1": [0, 1], "label": "x"}]}, "a sentence without words"),
-        ({"text": "a b"}, ":1: not an edge-probing record .text, targets > span1, span2 or none, label.: KeyError"),
+        ({"text": "a b"}, ":1: not an edge-probing record .text, targets > span1, span2 or none, label.,.*: KeyError"),
         ({"text": "a b", "targets": [{"span1": [0.5, 1], "label": "x"}]}, "a span is two whole numbers"),
         ({"text": "a b", "targets": [{"span1": [0], "label": "x"}]}, "not an edge-probing record"),
         ([1], "not an edge-probing record"),

@@ -14,7 +14,7 @@ from test_readers import file
 
 from bert_repro import alignment, checkpoints, corpora
 from bert_repro.__main__ import main
-from bert_repro.corpora import cleaning, layout
+from bert_repro.corpora import cleaning, layout, makers, words
 from bert_repro.corpora.items import Pair, Question, Sentence
 from bert_repro.corpora.reference import Reference
 from bert_repro.corpora.sources import may_show
@@ -124,8 +124,8 @@ def test_the_sentences_of_a_corpus_are_its_own_or_both_sides_or_those_of_passage
 # ---- questions
 
 
-def question(name, context, words=()):
-    found = [*words] or corpora.readers.words(context)
+def question(name, context, own=()):
+    found = [*own] or words.words(context)
     starts = [*itertools.accumulate((len(word) for word in found), initial=0)]
     offsets = tuple((start, start + len(word)) for start, word in zip(starts, found, strict=False))
     return Question(
@@ -187,7 +187,7 @@ def test_the_text_is_taken_in_which_a_passage_ends_nearest_to_a_sentence():
 
 def test_a_passage_of_a_question_corpus_is_cut_where_its_words_end():
     context = "Dr. Who's here -- and stays for long."
-    whole = corpora.readers.question("", "q", "Who?", context, [("here", 10)])
+    whole = makers.question("", "q", "Who?", context, [("here", 10)])
     (made,), _ = in_questions(about([5]), [[whole]])
     assert made.second == whole.second[:5] and made.context == context[: whole.offsets[4][1]] == "Dr. Who's"
     assert [made.context[a:b] for a, b in made.offsets] == ["Dr", ".", "Who", "'", "s"]

@@ -52,6 +52,16 @@ def test_what_checkpoints_are_stands_side_by_side(tmp_path):
     assert tasks == {"one": "nli", "other": "squad"}  # told by the task heads
 
 
+def test_a_text_that_cannot_be_meant_is_told_or_refused_before_anything_else(tmp_path):
+    path, mine = tmp_path / "text.txt", f"one={made(tmp_path / 'one')}"
+    path.write_text("".join(f"Bird {number % 40} sings at dawn.\n\n" for number in range(60)))
+    text, _ = table(tuned=[mine], text=str(path))
+    assert "20 of 60 items repeat others, 40 are different" in text.partition("Warning: ")[2]
+    path.write_text("Birds sing at dawn.\n\n" * 60)
+    with pytest.raises(ValueError, match=r"text\.txt.*: all \d+ items are equal: there is nothing to compare"):
+        table(tuned=[mine], text=str(path))
+
+
 def test_the_tasks_that_heads_tell_are_written_into_the_study(tmp_path, capfd):
     spans = made(tmp_path / "spans", head=SPANS)
     path = tmp_path / "study.yaml"

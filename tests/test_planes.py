@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.spatial.distance import pdist
 
 from bert_repro import alignment, checkpoints, corpora
-from bert_repro.corpora import readers
+from bert_repro.corpora.words import words as words_of
 from bert_repro.figures import planes
 from bert_repro.finetune.tasks import TASKS
 from bert_repro.results import tables
@@ -129,7 +129,7 @@ def test_a_question_has_its_answer_marked_in_the_text():
     words, classes = artefact["content"]["words"], artefact["content"]["classes"]
     of = {name: [w for w, c in zip(words, classes, strict=True) if c == name] for name in set(classes)}
     assert set(of) == {"question", "answer", "context"} and artefact["content"]["heads"] == []
-    assert tuple(of["question"]) == item.first and tuple(of["answer"]) == readers.words(item.answers[0][0])
+    assert tuple(of["question"]) == item.first and tuple(of["answer"]) == words_of(item.answers[0][0])
     assert len(of["context"]) == len(item.second) - len(of["answer"])
 
 

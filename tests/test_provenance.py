@@ -4,6 +4,7 @@ import json
 import os
 
 import nbformat
+import numpy as np
 import pytest
 
 from bert_repro.files import ROOT
@@ -106,6 +107,28 @@ def test_recorder_writes_table_manifest_and_artefacts(project, capsys):
     assert manifest["machine"]["gpus"] == provenance.gpus() and manifest["backend"] == "tensorflow"
     assert {"numpy", "pandas", "bert_repro"} <= set(manifest["packages"]) and manifest["seconds"] >= 0
     provenance.commit.cache_clear()
+
+
+def test_warnings_are_said_once_and_stand_in_the_manifest(project, capsys):
+    run = recorder.Recorder("measure", {"layers": [0], "study": "s", "output": "out/x.parquet"})
+    run.warn(["One text.", "Another.", "One text."])
+    run.warn(["Another."])
+    assert capsys.readouterr().out == "Warning: One text.\nWarning: Another.\n"
+    run.write(small(), {})
+    assert json.loads((project / "out" / "x.manifest.json").read_text())["warnings"] == ["One text.", "Another."]
+
+
+@pytest.mark.parametrize(
+    ("units", "told"), [(10, ""), (9, "3 numbers have an interval of fewer than 10 sentences or items (9 at least)")]
+)
+def test_intervals_of_few_units_are_told(project, capsys, units, told):
+    table = small()
+    table["units"], table["replicates"] = units, [np.ones(3, np.float32)] * len(table)
+    run = recorder.Recorder("measure", {"layers": [0], "study": "s", "output": ""})
+    run.write(table.assign(replicates=None), {})
+    assert run.warnings == []
+    run.write(table, {})
+    assert len(run.warnings) == bool(told) and told in capsys.readouterr().out
 
 
 def test_recorder_without_output_says_so_and_writes_nothing(project, capsys):

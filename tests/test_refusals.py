@@ -149,7 +149,7 @@ TABLE = (  # a command, variables of the environment before it; its exit code; w
     ("states compute tiny cut.conllu.gz", 1, "cannot be read as UTF-8 text from here: Compressed file ended before the end-of-stream marker"),
     ("states compute tiny text.gz", 1, "unknown corpus 'text.gz': expected one of ['ewt', 'glue/mnli', 'gum', 'mnli', 'pud', 'squad',"),
     ("states compute tiny bad.json", 1, "bad.json is not SQuAD-format JSON (data > paragraphs > context, qas > answers): TypeError(\"'int'"),
-    ("states compute tiny bad.jsonl", 1, "bad.jsonl:1: not an edge-probing record (text, targets > span1, span2 or none, label):"),
+    ("states compute tiny bad.jsonl", 1, "bad.jsonl:1: not an edge-probing record (text, targets > span1, span2 or none, label), nor a pair"),
     ("states compute tiny bad.tsv", 1, "bad.tsv:1: expected the columns premise, hypothesis, label, or paragraph; got ['a', 'b']"),
     ("states compute tiny words.docx", 1, "unknown corpus 'words.docx': expected one of ['ewt', 'glue/mnli', 'gum', 'mnli', 'pud',"),
     ("states compute tiny wiki[60] --pooling max", 1, "pooling must be 'mean' or 'first', got 'max'"),

@@ -8,14 +8,14 @@ import hashlib
 import itertools
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bert_repro.corpora import layout, readers
+from bert_repro.corpora import doubtful, layout, readers
 from bert_repro.corpora.items import LABELS as LABELS
 from bert_repro.corpora.items import Pair, Sentence
 from bert_repro.corpora.items import Question as Question
@@ -34,7 +34,7 @@ from bert_repro.corpora.sources import refuse_to_show as refuse_to_show
 
 @dataclass(frozen=True)
 class Corpus:
-    """A named text: its items, all of one type, and what was left out while reading.
+    """A named text: its items, all of one type, and what was left out while reading; of a draw, what was left out of that.
 
     `digest` identifies the content (ids, words and annotations), whatever file it came from.
     """
@@ -94,15 +94,25 @@ def stream(reference: str) -> Stream:
     left_out: dict[str, int] = {}
     if place.layout:
         return Stream(place.name, place.part, _laid_out(Reference.parse(reference), left_out), left_out)
-    records = place.records(left_out)
+    records = _kept(place.records(left_out), left_out if place.drawn is None else {})
     first = next(records, None)
     if first is None:
-        raise ValueError(f"{place.path} holds no sentence: an empty corpus cannot be used")
+        why = "".join(f"; {count} {what}" for what, count in left_out.items() if count)
+        raise ValueError(f"{place.path} holds no sentence: an empty corpus cannot be used{why}")
     records = itertools.chain([first], records)
     if place.drawn is not None:
         chosen = _chosen(reference, place.drawn, _items(str(Reference.parse(reference).whole)), "items")
         records = (record for number, record in enumerate(records) if number in chosen)
     return Stream(place.name, place.part, (record() for record in records), left_out)
+
+
+def _kept(records: Iterator[readers.Record], left_out: dict[str, int]) -> Iterator[Callable[[], Any]]:
+    """Give the records that are of items, and count the others by reason."""
+    for record in records:
+        if isinstance(record, str):
+            left_out[record] = left_out.get(record, 0) + 1
+        else:
+            yield record
 
 
 def _laid_out(reference: Reference, left_out: dict[str, int]) -> Iterator[Any]:
@@ -218,7 +228,7 @@ def _items(reference: str) -> int:
     place = locate(reference)
     key = _key(place)
     if key not in _SIZES:
-        _SIZES[key] = sum(1 for _ in place.records({}))
+        _SIZES[key] = sum(1 for _ in _kept(place.records({}), {}))
     return _SIZES[key]
 
 
@@ -258,6 +268,27 @@ def differing(inputs: Mapping[str, Any]) -> list[str]:
 def digest_in(known: Any) -> str:
     """Give the digest that a manifest has of a text: it alone, or under `corpus`, perhaps of each of two models."""
     return known if isinstance(known, str) else digest_in(known.get("corpus") or next(iter(known.values())))
+
+
+def doubts(references: Iterable[str], learned: str = "", read: Sequence[Corpus] = ()) -> list[str]:
+    """Say what of some texts is perhaps not meant to be so, see `doubtful.doubts`.
+
+    Args:
+        references: As in `stream`, or folders of running text; empty ones are passed over.
+        learned: That of the text which is learned from, one of them.
+        read: Their corpora, in this order, where they are read already.
+
+    Raises:
+        ValueError, OSError: As `stream`; and what `doubtful.doubts` refuses.
+    """
+    texts = itertools.zip_longest(filter(None, references), read)
+    return doubtful.doubts({name: corpus.items if corpus else _text_of(name) for name, corpus in texts}, learned)
+
+
+def _text_of(reference: str) -> Iterator[Any]:
+    if Path(reference).is_dir() and not registered(reference):
+        return (item for path in text_files(Path(reference)) for item in stream(str(path)))
+    return stream(reference)
 
 
 def size(item: Sentence | Pair) -> int:

@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bert_repro.corpora import readers
+from bert_repro.corpora import makers, readers
+from bert_repro.corpora.items import Sentence
 
 
 def folder(name: str) -> Path:
@@ -67,13 +68,16 @@ def _reach(name: str, hosts: list[str]) -> None:
     raise OSError(f"dataset {name} could not be fetched: none of {hosts} can be reached ({last}). {_NEXT}")
 
 
-def records(name: str, splits: str, left_out: dict[str, int]) -> Iterator[readers.Record]:
+def records(name: str, splits: str, left_out: dict[str, int]) -> Iterator[makers.Record]:
     """Read a prepared dataset row by row, in constant memory, in the order in which it is stored.
 
     Args:
         name: As in `fetch`.
         splits: Its own name of a split, or several joined by `+`, which are read one after the other.
-        left_out: Is filled with what was not read, and how often.
+        left_out: Is filled with what of an item was not read, and how often.
+
+    Returns:
+        See `readers.records`.
 
     Raises:
         ValueError: A malformed row, while reading or when its record is called.
@@ -91,25 +95,31 @@ def records(name: str, splits: str, left_out: dict[str, int]) -> Iterator[reader
 
 def _pair(
     place: str, split: str, row: Mapping[str, Any], features: Any, left_out: dict[str, int]
-) -> Iterator[readers.Record]:
+) -> Iterator[makers.Record]:
     text = {side: row[side].decode() for side in ("premise", "hypothesis")}
     label = _named(features["label"].names, row["label"])
     section = split.removeprefix("validation_") if split.startswith("validation_") else "unknown"
-    yield partial(readers.pair, place, f"{split}-{row['idx']}", text | {"label": label, "section": section})
+    yield makers.unlabelled(label) or partial(
+        makers.pair, place, f"{split}-{row['idx']}", text | {"label": label, "section": section}
+    )
 
 
 def _question(
     place: str, split: str, row: Mapping[str, Any], features: Any, left_out: dict[str, int]
-) -> Iterator[readers.Record]:
+) -> Iterator[makers.Record]:
     name, text, context = (row[key].decode() for key in ("id", "question", "context"))
     answers = zip(row["answers"]["text"], row["answers"]["answer_start"], strict=True)
     places = [(answer.decode(), int(start)) for answer, start in answers]
-    yield partial(readers.question, place, name, text, context, places)
+    yield partial(makers.question, place, name, text, context, places)
 
 
 def _sentence(
     place: str, split: str, row: Mapping[str, Any], features: Any, left_out: dict[str, int]
-) -> Iterator[readers.Record]:
+) -> Iterator[makers.Record]:
+    yield partial(_of_columns, place, row, features, left_out)
+
+
+def _of_columns(place: str, row: Mapping[str, Any], features: Any, left_out: dict[str, int]) -> Sentence:
     columns = {
         key: [text.decode() for text in row[key]] for key in ("tokens", "head", "deprel", "xpos", "feats", "deps")
     }
@@ -126,13 +136,13 @@ def _sentence(
             tokens.append(
                 {"form": form, "head": head, "deprel": deprel, "upos": tag, "xpos": xpos, "feats": features_of or "_"}
             )
-    yield partial(readers.sentence, place, row["idx"].decode(), tokens, [place] * len(tokens))
+    return makers.sentence(place, row["idx"].decode(), tokens, [place] * len(tokens))
 
 
 def _article(
     place: str, split: str, row: Mapping[str, Any], features: Any, left_out: dict[str, int]
-) -> Iterator[readers.Record]:
-    return readers.article(row["wikidata_id"].decode(), row["text"].decode(), left_out)
+) -> Iterator[makers.Record]:
+    return readers.article(row["wikidata_id"].decode(), row["text"].decode())
 
 
 def _named(names: Sequence[str], number: Any) -> str:
@@ -144,7 +154,7 @@ _ROWS = {
     "glue/mnli": (_pair, ()),
     "squad/v1.1": (_question, ()),
     "universal_dependencies/en_ewt": (_sentence, ("multiword ranges", "empty nodes")),
-    "wiki40b/en": (_article, ("titles", "headings")),
+    "wiki40b/en": (_article, ()),
 }
 """What makes items of a row, and what it may leave out, by dataset."""
 

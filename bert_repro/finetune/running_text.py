@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -91,7 +91,7 @@ class RunningText(Text[Draw]):
         with open(folder / "pieces", "wb") as file:
             paragraphs = corpora.paragraphs(self.reference)
             while part := list(islice(paragraphs, PARAGRAPHS)):
-                encoded = tokenizer.backend_tokenizer.encode_batch([text for _, text in part], add_special_tokens=False)
+                encoded = _as_text(tokenizer.backend_tokenizer, [text for _, text in part])
                 for (document, _), one in zip(part, encoded, strict=True):
                     if documents and document != documents[-1]:
                         size += file.write(np.array([self.sep], kind).tobytes())
@@ -185,3 +185,12 @@ class RunningText(Text[Draw]):
                 np.add.at(sums[:, metric, 0], document[real], outputs[name][: len(batch)][real])
                 np.add.at(sums[:, metric, 1], document[real], 1)
         return sums
+
+
+def _as_text(tokenizer: Any, texts: list[str]) -> list[Any]:
+    """Encode texts, without special tokens: where [SEP] is written in one, that is text as well."""
+    usual, tokenizer.encode_special_tokens = tokenizer.encode_special_tokens, True
+    try:
+        return list(tokenizer.encode_batch(texts, add_special_tokens=False))
+    finally:
+        tokenizer.encode_special_tokens = usual

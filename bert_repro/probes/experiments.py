@@ -73,6 +73,11 @@ def by_phenomenon(splits: Sequence[Split]) -> list[phenomena.Classes]:
     return [phenomena.classes(part.bank, splits[0].bank) for part in splits[2:]]
 
 
+def doubts(splits: Sequence[Split]) -> list[str]:
+    """Say where the rule for punctuation does not fit a treebank, see `Treebank.doubts`."""
+    return [f"{part.about['corpus']}, {part.about['split']}: {told}" for part in splits for told in part.bank.doubts]
+
+
 def seldom(splits: Sequence[Split], apart: Sequence[phenomena.Classes]) -> list[str]:
     """Say which phenomena are not scored apart, as they occur too seldom."""
     return [
@@ -203,7 +208,7 @@ def structural_probes_along(
 def labels(target: str, splits: Sequence[Split]) -> list[spans.Labelled]:
     """Read the labelled spans of every split, the first being training; errors as in `spans.labelled`."""
     first = spans.labelled(target, splits[0].bank)
-    return [first, *(spans.labelled(target, split.bank, first.labels) for split in splits[1:])]
+    return [first, *(spans.labelled(target, split.bank, first.labels, several=first.several) for split in splits[1:])]
 
 
 def majority(target: str, given: Sequence[spans.Labelled], splits: Sequence[Split], resamples: int) -> Rows:

@@ -164,7 +164,11 @@ class Labelled:
 
 
 def labelled(
-    target: str, bank: Treebank, labels: Sequence[str] = (), read: Callable[[Any], Iterator[Edge]] | None = None
+    target: str,
+    bank: Treebank,
+    labels: Sequence[str] = (),
+    read: Callable[[Any], Iterator[Edge]] | None = None,
+    several: bool | None = None,
 ) -> Labelled:
     """Read the labelled spans of a split.
 
@@ -173,10 +177,12 @@ def labelled(
         bank: Its sentences, with the rows of their states.
         labels: Those of training; without, this is training.
         read: Gives the spans of a sentence in place of the target's own, as of its control task.
+        several: Whether spans can have several labels in training, or none; without, this is training. Where they cannot,
+            spans without a label are left out.
 
     Raises:
-        ValueError: An unknown target; a corpus without this annotation, with one label only, or with labels of one span
-            and of two.
+        ValueError: An unknown target; a corpus without this annotation, with one label only, with labels of one span
+            and of two, or with several labels of a span where training has one.
     """
     gold_of, description = read or named(target).gold, named(target).description
     found = [
@@ -193,7 +199,15 @@ def labelled(
     if 0 < len(alone) < len(found):
         raise ValueError(f"target {target!r}: sentence {alone[0]!r} labels one span, where other targets label two")
     place = {label: n for n, label in enumerate(known)}
-    if any(len(edge[2]) != 1 for *_, edge in found):
+    if several is None:
+        several = any(len(edge[2]) > 1 for *_, edge in found)
+    without = [] if several else [one for one in found if not one[-1][2]]
+    found = found if several else [one for one in found if one[-1][2]]
+    if not several and (more := [bank.sentences[number].id for number, _, edge in found if len(edge[2]) > 1]):
+        raise ValueError(
+            f"target {target!r}: a span of sentence {more[0]!r} has several labels, in training each has one"
+        )
+    if several:
         gold = np.zeros((len(found), len(known)), bool)
         for row, (*_, edge) in zip(gold, found, strict=True):
             row[[place[label] for label in edge[2] if label in place]] = True
@@ -203,7 +217,9 @@ def labelled(
     spans = np.array([[start + np.array(span) for span in edge[:2] if span] for _, start, edge in found])
     numbers = np.unique([number for number, *_ in found], return_inverse=True)[1]
     words = [" ".join(bank.sentences[number].words[slice(*edge[0])]).lower() for number, _, edge in found]
-    return Labelled(known, spans, numbers, gold, words, bank.skipped | {"labels that training never saw": unknown})
+    skipped = bank.skipped | {"labels that training never saw": unknown}
+    skipped |= {"spans without a label": len(without)} if without else {}
+    return Labelled(known, spans, numbers, gold, words, skipped)
 
 
 def lot(word: str, seed: int) -> float:

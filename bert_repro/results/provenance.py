@@ -28,6 +28,7 @@ _VERSIONS = (
     "torch",
     "transformers",
     "tokenizers",
+    "icu4py",
 )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from bert_repro import checkpoints, corpora
 from bert_repro.checkpoints.families import differing
+from bert_repro.corpora.reference import parts
 from bert_repro.workflow.study import Study, load
 
 SENTENCES = 100  # of the study's neutral text, on which the share of [UNK] is counted
@@ -47,7 +48,7 @@ def table(study: Study) -> tuple[str, dict[str, str]]:
         The table, with remarks below; and the tasks that task heads tell, by model.
 
     Raises:
-        ValueError: See above; the message names the checkpoint.
+        ValueError: See above; the message names the checkpoint. Or a text of which any result would be nonsense.
         OSError: A checkpoint could not be fetched.
     """
     from bert_repro import finetune
@@ -56,7 +57,9 @@ def table(study: Study) -> tuple[str, dict[str, str]]:
 
     items = [*itertools.islice(corpora.stream(study.similarity.corpora[0]), SENTENCES)]
     places = {"base": study.base} | {model.name: model.checkpoint for model in study.models}
-    opened, cards, remarks = {}, {}, []
+    opened, cards = {}, {}
+    brought = [text for text in study.corpora() if not corpora.registered(text) and len(parts(text)) == 1]
+    remarks = [f"Warning: {doubt}" for doubt in corpora.doubts(brought)]
     tasks: dict[str, str] = {}
     for name, place in places.items():
         opened[name] = checkpoints.open(place)

@@ -73,6 +73,7 @@ def answer(
     ]
     if (there := corpora.census(corpus).words) < words:
         raise ValueError(f"{words} words were asked for, {corpus} has {there}: ask for fewer, or name a larger corpus")
+    doubted = corpora.doubts([corpus])
     yield "\n".join(shapes)
     if sides[0].digests == sides[1].digests:
         yield _wrapped(
@@ -98,7 +99,7 @@ def answer(
     said = [f"{remark[0].upper()}{remark[1:]}." for remark in similarity.remarks(list(METHODS), matched)]
     said += [f"Compared on {drawn.summary()}."]
     said += [f"In brackets: 95 % intervals, by {RESAMPLES} resamples of sentences or items."]
-    yield _wrapped([*_misfits(sides, corpus), *said], width)
+    yield _wrapped([*(f"Warning: {doubt}" for doubt in doubted), *_misfits(sides, corpus), *said], width)
 
     layers = _layers(rows, moved)
     yield "\n".join(table(layers))
