@@ -14,7 +14,7 @@ from test_readers import PAIRS, SMALL, file
 
 from bert_repro import corpora
 from bert_repro.__main__ import main
-from bert_repro.corpora import places, readers
+from bert_repro.corpora import counted, places, readers
 from bert_repro.corpora.sources import Origin, Source
 from bert_repro.files import CLONED, ROOT, sha256
 
@@ -199,6 +199,16 @@ def test_a_corpus_is_counted_once_while_its_file_stays_as_it_is(tmp_path, monkey
     with monkeypatch.context() as patch:
         patch.setattr(readers, "lines", lambda path: pytest.fail("read again"))
         assert corpora.census(path) is first and corpora.digest(path) == first.digest
+    monkeypatch.setattr(corpora, "_CENSUSES", {})  # as in another process
+    with monkeypatch.context() as patch:
+        patch.setattr(readers, "lines", lambda path: pytest.fail("read again"))
+        again = corpora.census(path)
+    assert again[:-1] == first[:-1] and np.array_equal(again.keys, first.keys) and len(first.keys) == 2
+    with monkeypatch.context() as patch:  # by other readers it is counted anew
+        patch.setattr(corpora, "_CENSUSES", {})
+        patch.setattr(counted, "_code", lambda: "other")
+        patch.setattr(readers, "lines", lambda path: iter([(1, "One.")]))
+        assert corpora.census(path).items == 1
     file(tmp_path, "s.txt", "One. Two three four.")
     os.utime(path, ns=(0, 0))
     assert corpora.census(path).words == first.words + 1

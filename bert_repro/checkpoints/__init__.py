@@ -49,7 +49,7 @@ def open(reference: str) -> Checkpoint:
     return Checkpoint(folder, reference, *hub.about(name, revision or None))
 
 
-def ready(models: Sequence[str], texts: Sequence[str]) -> str:
+def ready(models: Sequence[str], texts: Sequence[str]) -> list[str]:
     """Make sure that checkpoints can be used, before anything long, and look whether their vocabularies fit some texts.
 
     Args:
@@ -57,7 +57,7 @@ def ready(models: Sequence[str], texts: Sequence[str]) -> str:
         texts: References of what they will read, see `corpora.load`; empty ones stand for none.
 
     Returns:
-        A warning a line, with the likely cause; a sentence where there is nothing to warn of.
+        Warnings, with the likely cause.
 
     Raises:
         ValueError: What `Checkpoint.check` refuses.
@@ -66,10 +66,7 @@ def ready(models: Sequence[str], texts: Sequence[str]) -> str:
     opened = [open(model) for model in dict.fromkeys(models) if model]
     for one in opened:
         one.check()
-    said = [
-        f"Warning: {found}." for one in opened for text in dict.fromkeys(texts) if text and (found := misfit(one, text))
-    ]
-    return "\n".join(said) or "The vocabulary fits the text."
+    return [f"{found}." for one in opened for text in dict.fromkeys(texts) if text and (found := misfit(one, text))]
 
 
 def misfit(checkpoint: Checkpoint, text: str) -> str:

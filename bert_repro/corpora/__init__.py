@@ -4,21 +4,23 @@ It refuses draws of more than there is, and an empty corpus; malformed content i
 """
 
 import contextlib
-import hashlib
 import itertools
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from bert_repro.corpora import doubtful, layout, readers
+from bert_repro.corpora import counted, doubtful, layout, readers
+from bert_repro.corpora.counted import Census as Census
+from bert_repro.corpora.counted import size as size
 from bert_repro.corpora.items import LABELS as LABELS
-from bert_repro.corpora.items import Pair, Sentence
+from bert_repro.corpora.items import Pair as Pair
 from bert_repro.corpora.items import Question as Question
+from bert_repro.corpora.items import Sentence
 from bert_repro.corpora.layout import sides as sides
 from bert_repro.corpora.places import Located, locate, registered
 from bert_repro.corpora.places import checksums as checksums
@@ -30,6 +32,7 @@ from bert_repro.corpora.sources import CORPORA
 from bert_repro.corpora.sources import SUCCESSORS as SUCCESSORS
 from bert_repro.corpora.sources import credit as credit
 from bert_repro.corpora.sources import refuse_to_show as refuse_to_show
+from bert_repro.files import sha256
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Corpus:
 
     @property
     def digest(self) -> str:
-        return _count(self.items, self.left_out).digest
+        return counted.take(self.items, self.left_out).digest
 
     @property
     def words(self) -> int:
@@ -64,15 +67,6 @@ class Stream(Iterator[Any]):
 
     def __next__(self) -> Any:
         return next(self.items)
-
-
-class Census(NamedTuple):
-    """What one pass over a corpus tells: the digest of its content, and how much there is of it."""
-
-    digest: str
-    items: int
-    words: int
-    left_out: Mapping[str, int]
 
 
 def stream(reference: str) -> Stream:
@@ -215,12 +209,26 @@ def load(reference: str) -> Corpus:
 
 
 def census(reference: str) -> Census:
-    """Identify and count a corpus by streaming it, once in a process while its file stays; errors as in `stream`."""
-    key = _key(locate(reference))
+    """Identify and count a corpus by streaming it, once while its file and what reads it stay; errors as in `stream`."""
+    place = locate(reference)
+    key = _key(place)
     if key not in _CENSUSES:
-        read = stream(reference)
-        _CENSUSES[key] = _count(read, read.left_out)
+
+        def take() -> Census:
+            read = stream(reference)
+            return counted.take(read, read.left_out)
+
+        what = _content(place)
+        _CENSUSES[key] = counted.kept(what, take) if what else take()
     return _CENSUSES[key]
+
+
+def _content(place: Located) -> tuple | None:
+    """Say what of a place decides what is read from it; None for a prepared dataset, which is not identified."""
+    other = _content(place.layout) if place.layout else ()
+    if other is None or not place.path.is_file():
+        return None
+    return sha256(place.path), place.path.name, place.name, place.split, place.drawn, *other
 
 
 def _items(reference: str) -> int:
@@ -270,39 +278,23 @@ def digest_in(known: Any) -> str:
     return known if isinstance(known, str) else digest_in(known.get("corpus") or next(iter(known.values())))
 
 
-def doubts(references: Iterable[str], learned: str = "", read: Sequence[Corpus] = ()) -> list[str]:
+def doubts(references: Iterable[str], learned: str = "") -> list[str]:
     """Say what of some texts is perhaps not meant to be so, see `doubtful.doubts`.
 
     Args:
         references: As in `stream`, or folders of running text; empty ones are passed over.
         learned: That of the text which is learned from, one of them.
-        read: Their corpora, in this order, where they are read already.
 
     Raises:
         ValueError, OSError: As `stream`; and what `doubtful.doubts` refuses.
     """
-    texts = itertools.zip_longest(filter(None, references), read)
-    return doubtful.doubts({name: corpus.items if corpus else _text_of(name) for name, corpus in texts}, learned)
+    return doubtful.doubts({name: _counted(name) for name in references if name}, learned)
 
 
-def _text_of(reference: str) -> Iterator[Any]:
+def _counted(reference: str) -> Census:
     if Path(reference).is_dir() and not registered(reference):
-        return (item for path in text_files(Path(reference)) for item in stream(str(path)))
-    return stream(reference)
-
-
-def size(item: Sentence | Pair) -> int:
-    """Count the words of an item."""
-    return len(item.words) if isinstance(item, Sentence) else len(item.first) + len(item.second)
-
-
-def _count(items: Iterable[Any], left_out: Mapping[str, int]) -> Census:
-    content, number, words = hashlib.sha256(), 0, 0
-    for item in items:
-        content.update(b"\n" * (number > 0) + repr(item).encode())
-        number += 1
-        words += size(item)
-    return Census(content.hexdigest(), number, words, left_out)
+        return counted.take((item for path in text_files(Path(reference)) for item in stream(str(path))), {})
+    return census(reference)
 
 
 def sentences(reference: str) -> Corpus:

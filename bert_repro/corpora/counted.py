@@ -1,0 +1,97 @@
+"""A census: what one pass over a corpus tells; it is taken once, and kept in the cache while text and readers stay as they are."""
+
+import hashlib
+import json
+from array import array
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bert_repro.corpora.items import Pair, Question, Sentence
+from bert_repro.files import cache_folder, made_once
+
+WITHHELD = "_"  # what stands for a form that is not given away
+SPECIAL = {"[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", "<s>", "</s>", "<pad>", "<mask>", "<unk>"}
+
+
+class Census(NamedTuple):
+    """What one pass over a corpus tells.
+
+    Attributes:
+        digest: Of the content.
+        items, words: How many there are.
+        left_out: How many items by reason.
+        withheld: Items whose forms are not given away.
+        special: Words that are written as special tokens are.
+        inside: Questions whose answers lie inside words.
+        keys: A number of 64 bits for each item that is not withheld; equal ones have equal words.
+    """
+
+    digest: str
+    items: int
+    words: int
+    left_out: Mapping[str, int]
+    withheld: int
+    special: int
+    inside: int
+    keys: np.ndarray
+
+
+def take(items: Iterable[Any], left_out: Mapping[str, int]) -> Census:
+    """Count items in one pass; `left_out` is read when they end."""
+    content, number, words, withheld, special, inside = hashlib.sha256(), 0, 0, 0, 0, 0
+    keys = array("Q")
+    for item in items:
+        content.update(b"\n" * (number > 0) + repr(item).encode())
+        sides = (item.words,) if isinstance(item, Sentence) else (item.first, item.second)
+        number += 1
+        words += size(item)
+        if all(set(side) == {WITHHELD} for side in sides):
+            withheld += 1
+            continue
+        keys.append(int.from_bytes(hashlib.blake2b(repr(sides).encode(), digest_size=8).digest()))
+        special += sum(word in SPECIAL for side in sides for word in side)
+        inside += isinstance(item, Question) and not _in_words(item)
+    found = content.hexdigest(), number, words, dict(left_out), withheld, special, inside
+    return Census(*found, np.array(keys, np.uint64))
+
+
+def kept(what: object, make: Callable[[], Census]) -> Census:
+    """Have a census taken, or find it in the cache.
+
+    Args:
+        what: All that decides it but the code: its text is the key.
+        make: Takes it.
+    """
+
+    def write(folder: Path) -> None:
+        taken = make()
+        np.save(folder / "keys.npy", taken.keys)
+        (folder / "census.json").write_text(json.dumps(taken._replace(keys=None)._asdict()), encoding="utf-8")  # type: ignore[arg-type]
+
+    key = hashlib.sha256(f"{what} {_code()}".encode()).hexdigest()[:16]
+    folder = made_once(cache_folder() / "censuses" / key, write)
+    counted = json.loads((folder / "census.json").read_text(encoding="utf-8"))
+    return Census(**counted | {"keys": np.load(folder / "keys.npy")})
+
+
+def size(item: Sentence | Pair) -> int:
+    """Count the words of an item."""
+    return len(item.words) if isinstance(item, Sentence) else len(item.first) + len(item.second)
+
+
+@cache
+def _code() -> str:
+    """Identify what reads texts: this folder's modules, and the library that knows where words end."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(map(Path.read_bytes, files)) + metadata.version("icu4py").encode()).hexdigest()
+
+
+def _in_words(question: Question) -> bool:
+    """Tell whether some answer begins where a word does, and ends where one does; without answers there is none to miss."""
+    begin, end = ({place[side] for place in question.offsets} for side in (0, 1))
+    return not question.answers or any(start in begin and start + len(text) in end for text, start in question.answers)
