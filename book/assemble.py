@@ -28,7 +28,7 @@ from bert_repro.workflow.notebooks.page import mathjax_script
 
 BOOK = Path(__file__).resolve().parent
 OWN, RUNS = "yours", "runs"
-METHOD = ("compare", "reproduce", "deviations", "glossary", "references")
+METHOD = ("compare", "reproduce", "extending", "deviations", "glossary", "references")
 APPENDIX = ("parity",)
 _HEADING = re.compile(r"^# +(.+?)\s*$", re.MULTILINE)
 _DOC = re.compile(r"\{doc\}`([a-z_]+)`")
@@ -78,6 +78,7 @@ def assemble(parts: list[Part], chapters: Path, runs: Path, out: Path, repositor
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         new = Path(folder) / "book"
         shutil.copytree(BOOK, new, ignore=shutil.ignore_patterns("*.py", "__pycache__", "_build", ".*"))
+        shutil.copyfile(files.ROOT / "CONTRIBUTING.md", new / "extending.md")
         (new / "_static" / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
         shutil.copyfile(mathjax_script(), new / "_static" / "tex-svg.mjs")
         sources = sorted(p for p in (files.ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)

@@ -116,6 +116,7 @@ def told(tmp_path_factory):
         shutil.copytree(
             ROOT / folder, clone / folder, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
         )
+    shutil.copyfile(ROOT / "CONTRIBUTING.md", clone / "CONTRIBUTING.md")
     (clone / "data").mkdir()
     for path in (ROOT / "data").iterdir():
         (clone / "data" / path.name).symlink_to(path)
