@@ -41,10 +41,13 @@ class Embeddings(layers.Layer):
         self.dropout = layers.Dropout(config.hidden_dropout_prob)
         self.projection = layers.Dense(config.hidden_size, name="projection") if width != config.hidden_size else None
 
+    def build(self, *shapes):
+        self.position.build()
+
     def call(self, token_ids, segment_ids, training=None):
-        summed = (
-            self.word(token_ids) + self.position(ops.arange(ops.shape(token_ids)[1]) + self.config.first_position)[None]
-        )
+        # a slice, not looked up by numbers: of these TensorFlow's optimiser would square the gradients of micro-batches one by one
+        first = self.config.first_position
+        summed = self.word(token_ids) + self.position.embeddings[first : first + ops.shape(token_ids)[1]]
         if self.segment is not None:  # RoBERTa's family reads all as of the first
             summed = summed + self.segment(ops.zeros_like(segment_ids) if self.config.first_position else segment_ids)
         x = self.dropout(self.norm(summed), training=training)
@@ -77,7 +80,8 @@ class Block(layers.Layer):
             for dense in (self.query, self.key, self.value)
         )  # sentences heads pieces size
         scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) * q.shape[-1] ** -0.5
-        scores = scores + (ops.cast(mask, scores.dtype)[:, None, None, :] - 1) * 1e9
+        never = 6e4 if keras.backend.standardize_dtype(scores.dtype) == "float16" else 1e9  # float16 ends at 65,504
+        scores = scores + (ops.cast(mask, scores.dtype)[:, None, None, :] - 1) * never
         attention = ops.softmax(scores)
         mixed = ops.matmul(self.attention_dropout(attention, training=training), v)
         mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, hidden))

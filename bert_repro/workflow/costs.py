@@ -216,7 +216,9 @@ def _finetune(setting: Mapping[str, Any], config: Config) -> Cost:
 
     longest = min(task.max_length, 4 * mean)  # inputs of similar length go together: this batch is all of long ones
     numbers = ACTIVATIONS * config.hidden_size + ATTENTION * config.num_attention_heads * longest
-    memory = COPIES * weights + LEARNING * learning + setting["batch_size"] * longest * (blocks - frozen) * numbers
+    micro = setting.get("micro_batch", 0)
+    pieces_at_a_time = (micro or setting["batch_size"]) * longest
+    memory = COPIES * weights + (LEARNING + bool(micro)) * learning + pieces_at_a_time * (blocks - frozen) * numbers
     texts = 0.0 if task.running else sum(WORD * some.words + ITEM * some.items for some in read)
     saved = (1 + len(setting.get("keep_at", ()))) if setting.get("save") else 0
     return Cost(
