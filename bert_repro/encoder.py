@@ -45,9 +45,10 @@ class Embeddings(layers.Layer):
         self.position.build()
 
     def call(self, token_ids, segment_ids, training=None):
-        # a slice, not looked up by numbers: of these TensorFlow's optimiser would square the gradients of micro-batches one by one
-        first = self.config.first_position
-        summed = self.word(token_ids) + self.position.embeddings[first : first + ops.shape(token_ids)[1]]
+        # of a product, whose gradient TensorFlow does not list by rows: its optimiser squares those of micro-batches one by one
+        table = self.position.embeddings * 1.0
+        places = ops.arange(ops.shape(token_ids)[1]) + self.config.first_position
+        summed = self.word(token_ids) + ops.take(table, places, axis=0)
         if self.segment is not None:  # RoBERTa's family reads all as of the first
             summed = summed + self.segment(ops.zeros_like(segment_ids) if self.config.first_position else segment_ids)
         x = self.dropout(self.norm(summed), training=training)

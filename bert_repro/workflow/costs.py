@@ -249,10 +249,19 @@ def _checkpoint(setting: Mapping[str, Any], config: Config) -> Cost:
 def _states(setting: Mapping[str, Any], config: Config) -> Cost:
     numbers = (config.num_hidden_layers + 1) * config.hidden_size  # of a word, in half precision
     seconds, disk, flop = START + START_ENCODER, PAGES, 0.0
-    for some in map(size, [*setting["corpora"], *setting["apart"]]):
+    drawn = setting.get("drawn", ())
+    for reference, part in [
+        *((one, one in drawn) for one in setting["corpora"]),
+        *((one, False) for one in setting["apart"]),
+    ]:
+        some = size(reference)
+        seconds += some.words * ALIGN * (1 + part)  # once more to draw
+        if part:
+            items = min(some.items, max(setting["units"], setting["words"] * some.items / some.words + 1))
+            some = Size(items, some.words * items / some.items)
         operations, reading = _read(some, 512, config)
         flop += operations
-        seconds += reading + some.words * (ALIGN + numbers * STORE)
+        seconds += reading + some.words * numbers * STORE
         disk += 2 * numbers * (some.words + 2 * some.items)
     memory = NOTEBOOK + RUNTIME + 4 * _weights(config) + SHARD * states.SHARD * numbers
     return Cost(seconds, memory, disk, flop=flop)
