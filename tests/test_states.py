@@ -109,7 +109,7 @@ def test_of_drawn_sentences_alone_are_there_vectors_and_of_all_the_words(own_sto
     whole = states.get("tiny", reference, EXACT)
     (part,) = states.get_all("tiny", [reference], EXACT, {reference: only})
     pd.testing.assert_frame_equal(part.rows, whole.rows)
-    pd.testing.assert_frame_equal(states.words("tiny", reference), whole.rows)
+    pd.testing.assert_frame_equal(states.words(["tiny"], [reference])[reference][0], whole.rows)
     assert (part.report, part.left_out, part.inputs) == (whole.report, whole.left_out, whole.inputs)
     rows = np.flatnonzero(whole.rows["sentence"].isin(only))
     for some in (rows, rows[::3], rows[:0]):
@@ -128,7 +128,7 @@ def test_of_drawn_sentences_alone_are_there_vectors_and_of_all_the_words(own_sto
 @pytest.mark.parametrize(("words", "units", "seed"), [(60, 0, 1), (60, 12, 2), (10_000, 0, 1)])
 def test_what_is_drawn_beforehand_is_what_a_sample_reads(own_store, apart, words, units, seed):
     reference = "mnli:dev[40]"
-    only = {reference: similarity.drawn([states.words("tiny", reference)] * 2, words, seed, units)}
+    only = similarity.drawn(states.words(["tiny"] * 2, [reference]), words, seed, units)
     drawn, whole = (dict.fromkeys([reference], states.get_all("tiny", [reference], EXACT, o)[0]) for o in (only, None))
     assert (len(only[reference]) == 40) == (words == 10_000)
     if words == 10_000:

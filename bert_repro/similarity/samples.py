@@ -195,14 +195,14 @@ def draw(
     return np.flatnonzero(inside & _of_class(rows, of))
 
 
-def drawn(tables: Sequence[pd.DataFrame], words: int, seed: int, units: int = 0) -> Int[np.ndarray, " sentences"]:
+def drawn(tables: Mapping[str, Sequence[pd.DataFrame]], words: int, seed: int, units: int = 0) -> dict[str, list[int]]:
     """Give the sentences that `sample` will draw words from, before there are any vectors of them.
 
     That is, its first part, of any class of words, with at most so many words and units; what is drawn to be like another corpus
     is not among them.
 
     Args:
-        tables: The rows of a `HiddenStates`, as `states.words` gives them, under each model.
+        tables: Of each corpus the rows of its `HiddenStates` under each model, as `states.words` gives them.
         words: How many words will be drawn.
         seed: Of the draw.
         units: Least sentences or items.
@@ -213,10 +213,13 @@ def drawn(tables: Sequence[pd.DataFrame], words: int, seed: int, units: int = 0)
     Raises:
         ValueError: There are fewer units.
     """
-    shared, _ = common(tables)
-    rows = tables[0] if shared is None else tables[0].iloc[shared[0]]
-    order, (*_, last) = _order(rows[~rows["special"]], words, np.random.default_rng(seed), 0, units)
-    return np.sort(order[:last])
+    found = {}
+    for reference, of_models in tables.items():
+        shared, _ = common(of_models)
+        rows = of_models[0] if shared is None else of_models[0].iloc[shared[0]]
+        order, (*_, last) = _order(rows[~rows["special"]], words, np.random.default_rng(seed), 0, units)
+        found[reference] = np.sort(order[:last]).tolist()
+    return found
 
 
 def _order(

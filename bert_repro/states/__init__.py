@@ -192,15 +192,25 @@ def get_all(
     places = entries(checkpoints.open(model), wanted, setting, only)
     missing = [reference for reference, entry in zip(wanted, places, strict=True) if not entry.mend()]
     if missing:
-        _compute_apart(model, missing, setting, only={one: [*map(int, only[one])] for one in missing if one in only})
+        _compute_apart(model, missing, setting, only={one: only[one] for one in missing if one in only})
     pairs = zip(places, wanted, strict=True)
     return [HiddenStates(entry, reference, setting, only.get(reference)) for entry, reference in pairs]
 
 
-def words(model: str, reference: str) -> pd.DataFrame:
-    """List the words of a corpus as a model is given them, as `HiddenStates.rows` does, without computing anything in the encoder."""
-    checkpoint = checkpoints.open(model)
-    return _words(checkpoint.tokenizer_digest, usual(model).max_length, reference, model)
+def words(models: Sequence[str], wanted: Sequence[str]) -> dict[str, list[pd.DataFrame]]:
+    """List the words of corpora as each of some models is given them, as `HiddenStates.rows` does; no encoder is run.
+
+    Args:
+        models: Checkpoint references, see `checkpoints.open`.
+        wanted: Corpus references.
+    """
+    opened = [checkpoints.open(model) for model in models]
+    return {
+        reference: [
+            _words(one.tokenizer_digest, usual(one.reference).max_length, reference, one.reference) for one in opened
+        ]
+        for reference in wanted
+    }
 
 
 @cache
