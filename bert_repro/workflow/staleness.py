@@ -17,8 +17,8 @@ from bert_repro.workflow import notebooks
 from bert_repro.workflow.study import load, runs
 
 EQUAL = "equal"
-NO_RESULT = {"finetune": {"micro_batch"}, "hidden_states": {"drawn", "units"}, "similarity": {"drawn"}}
-"""Parameters of notebooks that say how much is computed at a time, or ahead: but for rounding, no number of a table follows them."""
+NO_RESULT = {"hidden_states": {"drawn", "units"}, "similarity": {"drawn"}}
+"""Parameters of notebooks that say what is computed ahead: but for rounding, no number of a table follows them."""
 
 
 def outcomes(folder: Path) -> dict[str, dict[str, str]]:
