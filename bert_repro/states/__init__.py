@@ -15,7 +15,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import cache, cached_property
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from jaxtyping import Float, Int
 
 from bert_repro import alignment, checkpoints, corpora
 from bert_repro.checkpoints import Checkpoint
+from bert_repro.files import cache_folder, made_once
 from bert_repro.states import store
 
 FORMAT = 4  # what a layer is, and what lies in a shard
@@ -205,17 +207,20 @@ def words(models: Sequence[str], wanted: Sequence[str]) -> dict[str, list[pd.Dat
         wanted: Corpus references.
     """
     opened = [checkpoints.open(model) for model in models]
-    return {
-        reference: [
-            _words(one.tokenizer_digest, usual(one.reference).max_length, reference, one.reference) for one in opened
-        ]
-        for reference in wanted
-    }
+    return {reference: [_words(one, reference) for one in opened] for reference in wanted}
 
 
-@cache
-def _words(tokenizer_digest: str, max_length: int, reference: str, model: str) -> pd.DataFrame:
-    return alignment.align(checkpoints.open(model).tokenizer, list(corpora.stream(reference)), max_length)[1]
+def _words(checkpoint: Checkpoint, reference: str) -> pd.DataFrame:
+    """List the words of a corpus: found once for all models of one tokenizer, which a study has many of."""
+    limit = usual(checkpoint.reference).max_length
+    parts = [checkpoint.tokenizer_digest, corpora.digest(reference), limit, FORMAT]
+    key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:20]
+
+    def write(folder: Path) -> None:
+        rows = alignment.align(checkpoint.tokenizer, list(corpora.stream(reference)), limit)[1]
+        rows.to_parquet(folder / "rows.parquet", index=False)
+
+    return pd.read_parquet(made_once(cache_folder() / "words" / key, write) / "rows.parquet")
 
 
 def _compute_apart(model: str, wanted: Sequence[str], setting: Setting, only: Mapping[str, Sequence[int]]) -> None:
