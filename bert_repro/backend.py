@@ -1,11 +1,10 @@
 """Keras' backends: hides what differs between TensorFlow, JAX and PyTorch in how a step is compiled, and how memory ends.
 
 TensorFlow is the default; `KERAS_BACKEND` chooses another one where that is installed. All compute in float32 unless training asks
-for bfloat16 (`products_in`): on GPUs the first two would multiply in TF32, of which three decimal digits are left.
+for half of its digits (`products_in`): on GPUs the first two would multiply in TF32, of which three decimal digits are left.
 """
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,7 +35,7 @@ def deterministic(seed: int) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 """What products are computed in: Keras' name of a policy in which weights, norms and losses stay in float32."""
 
 
@@ -50,7 +49,8 @@ def products_in(precision: str) -> Iterator[None]:
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}: expected one of {sorted(PRECISIONS)}")
     if not computes_in(precision):
-        raise ValueError(f"this device does not compute in {precision} under {NAME}: use precision float32")
+        fits = next(one for one in ("float16", "float32") if computes_in(one))
+        raise ValueError(f"this device does not compute in {precision} under {NAME}: use precision {fits}")
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(PRECISIONS[precision])
     try:
@@ -59,17 +59,22 @@ def products_in(precision: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+CAPABLE = {"float32": (0, 0), "float16": (5, 3), "bfloat16": (8, 0)}
+"""The first compute capability of a GPU that has products in a precision; CPUs compute in each, if slowly."""
+
+
 def computes_in(precision: str) -> bool:
     """Tell whether the device has products in a precision: GPUs before Ampere have none in bfloat16, and emulate them."""
-    if precision == "float32":
-        return True
+    found: list[tuple[int, int]] = []
     if NAME == "tensorflow":
         devices = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
-        return all(device.get("compute_capability", (0, 0)) >= (8, 0) for device in devices)
-    if NAME == "jax":
+        found = [device.get("compute_capability", (0, 0)) for device in devices]
+    elif NAME == "jax":
         capabilities = [getattr(device, "compute_capability", None) for device in jax.devices()]
-        return all(float(capability) >= 8 for capability in capabilities if capability)
-    return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
+        found = [(int(major), int(minor)) for major, _, minor in (str(c).partition(".") for c in capabilities if c)]
+    elif torch.cuda.is_available():
+        found = [torch.cuda.get_device_capability()]
+    return all(capability >= CAPABLE[precision] for capability in found)
 
 
 def bucket(number: int) -> int:
@@ -113,30 +118,70 @@ def predictor(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], dict[s
     return predict
 
 
-def learner(model: keras.Model) -> Callable[[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]], dict]:
-    """Compile a step of a compiled model's training; of inputs and targets by name, to its `loss`."""
+Gradients = Callable[..., tuple[Any, list[Any]]]
+
+
+def learner(model: keras.Model) -> tuple[Gradients, Callable[[list[Any]], None]]:
+    """Compile the two halves of a step of a compiled model's training.
+
+    Returns:
+        Gradients: of inputs, targets and weights of the losses, each by name, and the scale of the optimiser, to the weighted sum of the
+            losses and its gradients, times the scale; sums of these are gradients as well.
+        Apply: of such gradients, to a step of the optimiser.
+    """
+
+    def loss_of(outputs: Mapping[str, Any], targets: Mapping[str, Any], shares: Mapping[str, Any]) -> Any:
+        return sum(shares[name] * loss(targets[name], outputs[name]) for name, loss in model.loss.items())
+
     if NAME == "tensorflow":
         shapes = {one.name: tf.TensorSpec(one.shape, one.dtype) for one in model.inputs}
         targets = {name: tf.TensorSpec(output.shape[:-1], "int32") for name, output in model.output.items()}
-        step = tf.function(model.train_step, [(shapes, targets)])
-    elif NAME == "jax":  # Keras' own step would count metrics too, which it makes at the first batch
+        number = tf.TensorSpec((), "float32")
 
-        def loss_of(learned: list, other: list, inputs: Any, targets: Any) -> Any:
+        @tf.function(input_signature=[shapes, targets, dict.fromkeys(targets, number), number])
+        def gradients(inputs: Any, targets: Any, shares: Any, scale: Any) -> Any:
+            with tf.GradientTape() as tape:
+                loss = loss_of(model(inputs, training=True), targets, shares)
+                scaled = loss * scale
+            # of embeddings it lists rows, one for each time that a row was read: squared one by one, their norm and the
+            # optimiser's second moment would not be the gradient's
+            return loss, [tf.convert_to_tensor(found) for found in tape.gradient(scaled, model.trainable_weights)]
+
+        apply = tf.function(lambda found: model.optimizer.apply(found, model.trainable_weights))
+    elif NAME == "jax":
+
+        def scaled_loss(learned: list, other: list, inputs: Any, targets: Any, shares: Any, scale: Any) -> Any:
             outputs, other = model.stateless_call(learned, other, inputs, training=True)
-            return sum(loss(targets[name], outputs[name]) for name, loss in model.loss.items()), other
+            loss = loss_of(outputs, targets, shares)
+            return loss * scale, (loss, other)
 
-        def update(learned: list, optimiser: list, other: list, inputs: Any, targets: Any) -> Any:
-            (loss, other), gradients = jax.value_and_grad(loss_of, has_aux=True)(learned, other, inputs, targets)
-            return loss, (*model.optimizer.stateless_apply(optimiser, gradients, learned), other)
+        derived = jax.jit(jax.grad(scaled_loss, has_aux=True), donate_argnums=1)
+        stepped = jax.jit(model.optimizer.stateless_apply, donate_argnums=(0, 1, 2))
 
-        pure = jax.jit(update, donate_argnums=(0, 1, 2))
+        def gradients(*batch: Any) -> Any:
+            learned, other = model.trainable_variables, model.non_trainable_variables
+            found, (loss, values) = derived([v.value for v in learned], [v.value for v in other], *batch)
+            _assign(other, values)
+            return loss, found
 
-        def step(data: Any) -> Any:
-            groups = model.trainable_variables, model.optimizer.variables, model.non_trainable_variables
-            loss, values = pure(*([v.value for v in group] for group in groups), *data)
-            for variable, value in zip(itertools.chain(*groups), itertools.chain(*values), strict=True):
-                variable.assign(value)
-            return {"loss": loss}
+        def apply(found: list[Any]) -> None:
+            learned, optimiser = model.trainable_variables, model.optimizer.variables
+            values = stepped([v.value for v in optimiser], found, [v.value for v in learned])
+            for variables, now in zip((learned, optimiser), values, strict=True):
+                _assign(variables, now)
     else:
-        step = model.train_step
-    return step
+
+        def gradients(inputs: Any, targets: Any, shares: Any, scale: Any) -> Any:
+            loss = loss_of(model(inputs, training=True), targets, shares)
+            return loss.detach(), [*torch.autograd.grad(loss * scale, [v.value for v in model.trainable_weights])]
+
+        def apply(found: list[Any]) -> None:
+            with torch.no_grad():
+                model.optimizer.apply(found, model.trainable_weights)
+
+    return gradients, apply
+
+
+def _assign(variables: Iterable[Any], values: Iterable[Any]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

@@ -79,7 +79,8 @@ class Block(layers.Layer):
             for dense in (self.query, self.key, self.value)
         )  # sentences heads pieces size
         scores = ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) * q.shape[-1] ** -0.5
-        scores = scores + (ops.cast(mask, scores.dtype)[:, None, None, :] - 1) * 1e9
+        never = 6e4 if keras.backend.standardize_dtype(scores.dtype) == "float16" else 1e9  # float16 ends at 65,504
+        scores = scores + (ops.cast(mask, scores.dtype)[:, None, None, :] - 1) * never
         attention = ops.softmax(scores)
         mixed = ops.matmul(self.attention_dropout(attention, training=training), v)
         mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (-1, hidden))

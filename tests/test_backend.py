@@ -1,4 +1,4 @@
-"""Fine-tuning and read-out on Keras' three backends: the same steps from the same start."""
+"""Fine-tuning and read-out on Keras' three backends: the same steps from the same start, in micro-batches as well."""
 
 import os
 import subprocess
@@ -22,22 +22,41 @@ config = Config(50, 16, 3, 2, 32, 96, hidden_dropout_prob=0.0, attention_probs_d
 # not what Keras draws: every backend has its own
 start = {k: draw.normal(size=v.shape).astype("f4") / 4 for k, v in encoder.export(encoder.build(config), config).items()}
 names = ["contradiction", "entailment", "neutral"]
-network = Network(config, start, PairClassifier(names), frozen_layers=1)
-for variable in network.added:
-    variable.assign(draw.normal(size=variable.shape).astype("f4") / 4)
-network.compile(1e-3, 1e-2, 12)
-kept = {}
-for number in range(12):
+head = [draw.normal(size=shape).astype("f4") / 4 for shape in ((16, 16), (16,), (16, 3), (3,))]
+batches = []
+for _ in range(12):
     token_ids = draw.integers(0, 50, (8, 64)).astype("i4")
     mask = (np.arange(64) < draw.integers(5, 65, (8, 1))).astype("i4")
     inputs = {"token_ids": token_ids, "segment_ids": token_ids % 2, "mask": mask}
-    kept[f"loss {number}"] = network.step(inputs, {name: token_ids[:, 5] % 3 for name in network.trained.output})
+    batches.append((inputs, {"label": token_ids[:, 5] % 3 - (np.arange(8) == 1) * 3}))
+
+
+def train(frozen, parts, precision="float32"):
+    network = Network(config, start, PairClassifier(names), frozen_layers=frozen, precision=precision)
+    for variable, array in zip(network.added, head, strict=True):
+        variable.assign(array)
+    network.compile(1e-3, 1e-2, 12, parts)
+    return network, np.array([network.step(*batch) for batch in batches])
+
+
+network, losses = train(1, 1)
+kept = {f"loss {number}": loss for number, loss in enumerate(losses)}
 kept |= network.predict(inputs) | network.export()
 network.restore(network.state())
 best = network.learned()
-network.step(inputs, {name: token_ids[:, 5] % 3 for name in network.trained.output})
+network.step(*batches[-1])
 network.assign(best)  # what was learned is a copy, not a view of what goes on learning
 assert all(np.array_equal(kept[key], array) for key, array in network.export().items())
+
+whole, parts = train(0, 1), train(0, 4)
+# words that occur again and again: what a row of the embeddings learns is of all of them together
+kept |= {f"all: loss {number}": loss for number, loss in enumerate(whole[1])}
+kept |= {f"all: {name}": array for name, array in whole[0].export().items()}
+for one, other in zip(whole[0].learned(), parts[0].learned(), strict=True):
+    assert np.abs(one - other).max() < 1e-5
+half = train(0, 2, "float16")
+assert half[0].trained.optimizer.dynamic_scale == 2**15
+assert 0 < np.abs(half[1] - whole[1]).max() < 0.02
 np.savez(sys.argv[1], **kept)
 """
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -154,6 +155,47 @@ def test_the_task_head_learns_at_a_rate_of_its_own():
             np.testing.assert_allclose(before[name] - array, rate, rtol=1e-2, err_msg=name)  # the first step of Adam
 
 
+# ---- batches in parts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["nli", "squad", "parsing"])
+def test_micro_batches_come_to_the_step_of_the_whole_batch(tokenizer, task):
+    """Also where they hold different numbers of targets, or none: a loss is a mean over those of the batch."""
+    start, kind = checkpoints.open("tiny"), finetune.TASKS[task]
+    config = replace(start.config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    text = Examples(kind, DATA[task][0], tokenizer, 512)
+    whole, parts = (Network(config, start.weights(), kind.head(kind.head.labels(text.items))) for _ in range(2))
+    parts.assign(whole.learned())  # of the task head, which begins at random
+    whole.compile(1e-3, 1e-3, 5)
+    parts.compile(1e-3, 1e-3, 5, parts=4)
+    drawn = text.batches(8, np.random.default_rng(0))
+    for _ in range(5):
+        inputs, targets = text.arrays(whole.head, next(drawn))
+        if task == "nli":
+            targets["label"][:3] = -1
+        assert parts.step(inputs, targets) == pytest.approx(whole.step(inputs, targets), abs=1e-5)
+    first = start.weights()["embeddings.word_embeddings.weight"]
+    assert np.abs(whole.learned()[0] - first).max() > 1e-3
+    for one, other in zip(whole.learned(), parts.learned(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_batch_that_overflows_in_half_precision_changes_nothing_and_is_scaled_by_half_as_much_from_then_on():
+    network = Network(CONFIG, random_weights(CONFIG, 0, 0.1), PairClassifier(LABELS), precision="float16")
+    network.compile(1e-3, 1e-3, 4)
+    optimizer, (inputs, targets) = network.trained.optimizer, batch()
+    inputs["mask"][1, 3:] = 0  # which half precision has to leave out too
+    before = network.learned()
+    optimizer.dynamic_scale.assign(2.0**40)
+    assert math.isfinite(network.step(inputs, targets)) and float(optimizer.dynamic_scale) == 2.0**39
+    assert all(map(np.array_equal, network.learned(), before))
+    optimizer.dynamic_scale.assign(2.0**10)
+    assert network.step(inputs, targets) < 2 and float(optimizer.dynamic_scale) == 2.0**10
+    assert not any(map(np.array_equal, network.learned(), before))
+
+
 # ---- layers that stay, and layers that are put back
 
 
@@ -168,7 +210,7 @@ def test_what_learns_are_the_blocks_above_the_frozen_ones_and_the_task_head(froz
 def test_no_gradient_is_computed_below_the_lowest_layer_that_learns():
     def products(step):
         """Count those that a weight, or what the step gives, depends on: TensorFlow runs no others."""
-        graph = tf.function(step).get_concrete_function(batch()).graph
+        graph = step.graph
         waiting = [some for some in graph.get_operations() if some.op_def.is_stateful]
         waiting += [tensor.op for tensor in graph.outputs]
         seen = set()
@@ -182,8 +224,8 @@ def test_no_gradient_is_computed_below_the_lowest_layer_that_learns():
     networks = [small(frozen) for frozen in range(3)]
     for network in networks:
         network.compile(1e-3, 1e-3, 10)
-    forward = products(networks[0].trained.test_step)
-    backward = [products(network.trained.train_step) - forward for network in networks]
+    forward = products(tf.function(networks[0].trained.test_step).get_concrete_function(batch()))
+    backward = [products(network.gradients.get_concrete_function()) - forward for network in networks]
     # each product of the forward pass has two, one for each factor; the lowest layer that learns passes nothing on
     assert backward == [2 * (2 + 2 * 8), 2 * (2 + 8) - 3, 2 * 2 - 1]
 
@@ -373,7 +415,7 @@ def test_a_state_is_the_whole_network_with_its_optimiser_and_dropout(tmp_path):
     assert (run.update, run.losses) == (1, [first]) and second != first
     assert other.step(*batch(6)) == second
     assert not differing(one.state(), other.state())
-    assert one.learn.experimental_get_tracing_count() == 1
+    assert [half.experimental_get_tracing_count() for half in (one.gradients, one.apply)] == [1, 1]
     assert any("seed" in variable.path for variable in one.trained.variables)
 
 
@@ -389,17 +431,18 @@ def test_a_batch_beyond_memory_is_refused_and_other_errors_are_not_hidden(monkey
     network, (inputs, targets) = small(), batch()
 
     def fail(error):
-        def learn(given):
+        def gradients(*given):
             raise error
 
-        monkeypatch.setattr(network, "learn", learn)
+        monkeypatch.setattr(network, "gradients", gradients)
 
     network.compile(1e-3, 1e-3, 1)
     fail(tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"))
-    with pytest.raises(
-        ValueError, match="^a batch of 2 inputs of 6 wordpieces does not fit into memory: lower batch_size$"
-    ):
-        network.step(inputs, targets)
+    for parts, size in ((1, 2), (2, 1)):
+        network.parts = parts
+        told = f"^{size} inputs of 6 wordpieces at a time do not fit into memory: set a lower micro_batch$"
+        with pytest.raises(ValueError, match=told):
+            network.step(inputs, targets)
     fail(ZeroDivisionError("another"))
     with pytest.raises(ZeroDivisionError, match="another"):
         network.step(inputs, targets)
@@ -600,6 +643,9 @@ def test_only_a_run_with_equal_arguments_and_code_takes_up_a_state(monkeypatch, 
         ("squadd", "nli", {}, r"^unknown task 'squadd': expected one of \['masked_words', 'nli', 'parsing', 'squad', 'tagging'\]$"),
         ("nli", "nli", {"updates": -1}, "^updates must be at least 1, got -1$"),
         ("nli", "nli", {"batch_size": 0}, "^batch_size must be at least 1, got 0$"),
+        ("nli", "nli", {"micro_batch": 3}, "^micro_batch must divide batch_size 8, got 3: expected 0 or one of 1, 2, 4, 8$"),
+        ("nli", "nli", {"micro_batch": 16}, "^micro_batch must divide batch_size 8, got 16: expected 0 or one of 1, 2, 4, 8$"),
+        ("nli", "nli", {"micro_batch": -4}, "^micro_batch must divide batch_size 8, got -4: expected 0 or one of 1, 2, 4, 8$"),
         ("nli", "nli", {"evaluations": 0}, "^evaluations must be at least 1, got 0$"),
         ("nli", "nli", {"learning_rate": 0.0}, "^learning rates must be greater than 0, got 0.0 and 0.001$"),
         ("nli", "nli", {"head_learning_rate": -1.0}, "^learning rates must be greater than 0, got 0.001 and -1.0$"),
@@ -830,14 +876,14 @@ def dying(*given):
     taken.append(1)
     return step(*given)
 Network.step = dying
-recipe = finetune.Recipe("nli", *sys.argv[2:], evaluations=2, updates=4, batch_size=8, learning_rate=1e-3)
+recipe = finetune.Recipe("nli", *sys.argv[2:], evaluations=2, micro_batch=4, updates=4, batch_size=8, learning_rate=1e-3)
 finetune.train("tiny", recipe, save=sys.argv[1], resamples=100)
 """
 
 
 @pytest.mark.slow
 def test_a_run_that_was_killed_comes_to_the_same_bytes_and_rows(tmp_path, monkeypatch):
-    undisturbed = tune("nli", evaluations=2, save=str(tmp_path / "undisturbed"))
+    undisturbed = tune("nli", evaluations=2, micro_batch=4, save=str(tmp_path / "undisturbed"))
     states = files.cache_folder() / "training"
     assert not list(states.iterdir())
     target = tmp_path / "killed"
@@ -846,7 +892,7 @@ def test_a_run_that_was_killed_comes_to_the_same_bytes_and_rows(tmp_path, monkey
     assert len(list(states.iterdir())) == 1 and not target.exists()
     taken, step = [], Network.step
     monkeypatch.setattr(Network, "step", lambda *given: taken.append(1) or step(*given))
-    resumed = tune("nli", evaluations=2, save=str(target))
+    resumed = tune("nli", evaluations=2, micro_batch=4, save=str(target))
     assert len(taken) == 2  # of four: it went on from the evaluation after two
     assert weights_in(target) == weights_in(tmp_path / "undisturbed")
     assert (target / "config.json").read_bytes() == (tmp_path / "undisturbed" / "config.json").read_bytes()

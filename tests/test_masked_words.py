@@ -255,13 +255,26 @@ def test_a_head_of_another_checkpoint_needs_an_encoder_of_the_same_wordpieces(te
 
 
 def test_an_unknown_precision_and_one_that_the_device_lacks_are_refused(text, monkeypatch):
-    with pytest.raises(ValueError, match=r"^unknown precision 'float8': expected one of \['bfloat16', 'float32'\]$"):
-        train(text, precision="float8")
-    monkeypatch.setattr(backend, "computes_in", lambda precision: precision == "float32")
     with pytest.raises(
-        ValueError, match="^this device does not compute in bfloat16 under tensorflow: use precision float32$"
+        ValueError, match=r"^unknown precision 'float8': expected one of \['bfloat16', 'float16', 'float32'\]$"
     ):
-        train(text, precision="bfloat16")
+        train(text, precision="float8")
+    for device, asked, fits in (
+        ((7, 0), "bfloat16", "float16"),
+        ((5, 2), "bfloat16", "float32"),
+        ((5, 2), "float16", "float32"),
+    ):
+        monkeypatch.setattr(backend.tf.config, "list_physical_devices", lambda kind: ["one"])
+        monkeypatch.setattr(
+            backend.tf.config.experimental,
+            "get_device_details",
+            lambda gpu, device=device: {"compute_capability": device},
+        )
+        with pytest.raises(
+            ValueError, match=f"^this device does not compute in {asked} under tensorflow: use precision {fits}$"
+        ):
+            train(text, precision=asked)
+        assert backend.computes_in("float32") and backend.computes_in("float16") == (device >= (5, 3))
 
 
 # ---- learning
@@ -295,13 +308,14 @@ def test_pre_training_learns_from_context_and_the_head_comes_back_as_it_was_save
 
 
 @pytest.mark.slow
-def test_bfloat16_learns_as_float32_does(text):
+def test_half_the_digits_learn_as_float32_does(text):
     curves = [
         train(text, updates=60, batch_size=16, evaluations=6, precision=precision).curve
-        for precision in ("float32", "bfloat16")
+        for precision in ("float32", "bfloat16", "float16")
     ]
-    first, second = (c[c["metric"] == "masked_word_loss"]["value"].to_numpy() for c in curves)
-    assert not np.array_equal(first, second) and np.abs(first - second).max() < 0.02
+    first, *others = (c[c["metric"] == "masked_word_loss"]["value"].to_numpy() for c in curves)
+    for other in others:
+        assert not np.array_equal(first, other) and np.abs(first - other).max() < 0.02
 
 
 LOGITS = """

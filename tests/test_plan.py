@@ -55,6 +55,21 @@ def test_every_frozen_layer_saves_time_and_memory_and_no_more_than_the_backward_
     assert costs[-1].flop - alone == pytest.approx((costs[0].flop - alone) / 3)
 
 
+def test_micro_batches_take_the_memory_of_one_and_of_a_sum_of_gradients_and_no_other_time():
+    whole, halves, quarters = cost(batch_size=32), *(cost(batch_size=32, micro_batch=size) for size in (16, 8))
+    smaller = cost(batch_size=16).memory
+    assert whole.memory > halves.memory > quarters.memory > smaller - (whole.memory - smaller) / 2
+    assert halves.memory - smaller == 4 * 22_565_376 and halves.seconds == quarters.seconds == whole.seconds
+
+
+def test_states_of_drawn_sentences_alone_cost_less_in_all_but_memory():
+    setting = next(run.parameters for run in study.runs(MINI) if run.notebook == "hidden_states")
+    assert setting["drawn"] and setting["corpora"][0] not in setting["drawn"]
+    less, more = (costs.COSTS["hidden_states"](setting | {"drawn": drawn}, MINILM) for drawn in (setting["drawn"], []))
+    assert less.seconds < more.seconds and less.disk < more.disk and less.flop < more.flop
+    assert less.memory == more.memory
+
+
 def test_every_kept_layer_costs_the_same():
     costs = [cost(kept_layers=kept) for kept in range(1, 7)]
     steps = [more.seconds - fewer.seconds for fewer, more in zip(costs, costs[1:], strict=False)]

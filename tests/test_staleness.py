@@ -251,3 +251,12 @@ def test_a_changed_measure_is_seen_and_a_moved_one_is_not(project, monkeypatch):
         smoke_tables.main(["--write"], project)
         assert today(project) == found
     assert list(stale(project)) == ["similarity-base-nli-1"]
+
+
+def test_what_is_computed_ahead_makes_nothing_stale_but_micro_batches_draw_another_dropout():
+    made = {"notebook": "finetune", "parameters": {"batch_size": 32}}
+    assert staleness.changed(made, {"batch_size": 32, "micro_batch": 0}) == []
+    assert staleness.changed(made, {"batch_size": 32, "micro_batch": 8}) == ["micro_batch"]
+    made = {"notebook": "similarity", "parameters": {"units": 0}}
+    assert staleness.changed(made, {"units": 9, "drawn": ["mnli:dev"]}) == ["units"]
+    assert staleness.changed(made | {"notebook": "hidden_states"}, {"units": 9, "drawn": ["mnli:dev"]}) == []

@@ -63,9 +63,9 @@ def apart(monkeypatch):
     asked = []
     monkeypatch.setattr(compute._Encoder, "network", property(shared_network))
 
-    def here(model, wanted, setting):
+    def here(model, wanted, setting, only):
         asked.append(wanted)
-        compute.compute(model, wanted, setting)
+        compute.compute(model, wanted, setting, only=only)
 
     monkeypatch.setattr(states, "_compute_apart", here)
     return asked
@@ -101,6 +101,48 @@ def test_stored_states_are_the_naive_mean_of_a_words_pieces(own_store, apart, mo
     np.testing.assert_allclose(everything, naive(reference)[pooling], atol=1e-5)
     assert (read.rows["pieces"] > 1).any() and read.report.items == len(np.unique(read.rows["sentence"]))
     assert {"corpus": read.corpus, "split": read.split} == corpora.columns(reference)
+
+
+def test_of_drawn_sentences_alone_are_there_vectors_and_of_all_the_words(own_store, apart, monkeypatch):
+    monkeypatch.setattr(states, "SHARD", 120)  # some of which hold nothing that was drawn
+    reference, only = "mnli:dev[40]", [1, 5, 6, 39]
+    whole = states.get("tiny", reference, EXACT)
+    (part,) = states.get_all("tiny", [reference], EXACT, {reference: only})
+    pd.testing.assert_frame_equal(part.rows, whole.rows)
+    pd.testing.assert_frame_equal(states.words(["tiny"], [reference])[reference][0], whole.rows)
+    assert (part.report, part.left_out, part.inputs) == (whole.report, whole.left_out, whole.inputs)
+    rows = np.flatnonzero(whole.rows["sentence"].isin(only))
+    for some in (rows, rows[::3], rows[:0]):
+        np.testing.assert_allclose(part.vectors(some, [2, 0]), whole.vectors(some, [2, 0]), atol=1e-5)
+    assert [len(x) for x in (part._maps, whole._maps)] == [len(whole._starts) - 1] * 2
+    assert sum(array.size for array in part._maps) == 3 * 32 * len(rows)
+    with pytest.raises(ValueError, match="^sentence 2 of mnli:dev.40. was not drawn: its vectors are not computed$"):
+        part.vectors(np.flatnonzero(whole.rows["sentence"] == 2))
+    with pytest.raises(ValueError, match="^rows must ascend"):
+        part.vectors(np.array([len(whole.rows)]))
+    listed = states.stored().set_index("key").loc[part.folder.name]
+    assert (listed["setting"], listed["state"]) == ("dtype=float32, 4 sentences drawn", "complete")
+    assert states.get_all("tiny", [reference], EXACT, {reference: only})[0].folder == part.folder and len(apart) == 2
+
+
+@pytest.mark.parametrize(("words", "units", "seed"), [(60, 0, 1), (60, 12, 2), (10_000, 0, 1)])
+def test_what_is_drawn_beforehand_is_what_a_sample_reads(own_store, apart, words, units, seed):
+    reference = "mnli:dev[40]"
+    only = similarity.drawn(states.words(["tiny"] * 2, [reference]), words, seed, units)
+    drawn, whole = (dict.fromkeys([reference], states.get_all("tiny", [reference], EXACT, o)[0]) for o in (only, None))
+    assert (len(only[reference]) == 40) == (words == 10_000)
+    if words == 10_000:
+        with pytest.raises(ValueError, match="^10000 words were asked for"):
+            similarity.sample([drawn], [reference], words=words, seed=seed)
+        return
+    asked = {"seed": seed, "of": ("words", "[CLS]", "once")}
+    for more in ({"words": words, "units": units}, {"words": words}, {"words": 30}):
+        for one, other in zip(
+            *(similarity.sample([x], [reference], **asked, **more) for x in (drawn, whole)), strict=True
+        ):
+            assert (one.key, one.rows, one.left_out) == (other.key, other.rows, other.left_out)
+            np.testing.assert_array_equal(one.sentence, other.sentence)
+            np.testing.assert_allclose(one.vectors[0], other.vectors[0], atol=1e-5)
 
 
 def test_half_precision_is_close(own_store, apart):

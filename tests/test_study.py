@@ -119,6 +119,14 @@ def test_what_layers_are_good_for_is_asked_of_the_first_seed_alone(tmp_path):
     assert {run.parameters["model"] for name, run in tuning.items() if name != "nli-kept1-3"} == {"tiny"}
 
 
+def test_a_micro_batch_that_does_not_divide_the_batch_is_refused_before_anything_runs(tmp_path):
+    whole = study.load(write(tmp_path, tasks=[{**TASK, "batch_size": 6, "micro_batch": 3}]))
+    assert {run.parameters["micro_batch"] for run in study.runs(whole) if run.notebook == "finetune"} == {3}
+    told = r"tasks.0: micro_batch must divide batch_size 6, got 4: expected 0 or one of 1, 2, 3, 6 "
+    with pytest.raises(ValueError, match=told):
+        study.load(write(tmp_path, tasks=[{**TASK, "batch_size": 6, "micro_batch": 4}]))
+
+
 def test_controls_are_trainings_of_the_first_seed_that_differ_in_one_thing_each(tmp_path):
     asked = {"seeds": [3, 5], "frozen_layers": [1], "reverted_layers": [0], "keep_at": [4]}
     asked |= {"controls": ["baseline", "untrained", "partial_input"]}
@@ -164,6 +172,18 @@ def test_corpora_are_listed_once(tmp_path):
     looked_at = study.load(write(tmp_path, examples=["f[1]", "b"]))
     assert looked_at.corpora() == ["a", "b", "c", "d", "e", "f[1]"]
     assert looked_at.read_out() == ["c", "b", "d", "e", "f[1]"] and looked_at.measured() == ["c", "b", "d", "e"]
+
+
+def test_of_texts_that_are_compared_once_and_for_nothing_else_only_what_is_drawn_is_read_out(tmp_path):
+    given = {"corpora": ["w", "m", "d", "s", "l"], "lengths_of": "m", "as_long": ["l"], "units": 7, "words": 20}
+    loaded = study.load(write(tmp_path, similarity=given))
+    assert {"d", "e"} <= {loaded.structural_probe.train, loaded.structural_probe.dev, loaded.structural_probe.test}
+    assert loaded.drawn() == ["m", "s"]
+    for run in study.runs(loaded):
+        if run.notebook in ("hidden_states", "similarity"):
+            asked = {name: run.parameters[name] for name in ("drawn", "words", "units")}
+            assert asked == {"drawn": ["m", "s"], "words": 20, "units": 7}
+            notebooks.check(notebooks.find(run.notebook), run.parameters)
 
 
 def test_examples_are_read_out_and_looked_at_but_nothing_is_measured_on_them(tmp_path):

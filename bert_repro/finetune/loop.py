@@ -87,7 +87,7 @@ def learn(
         state: File for the state of the run; where it exists, the run goes on from there.
 
     Raises:
-        ValueError: The loss is no number, or a batch does not fit into memory.
+        ValueError: The loss is no number, or what is computed at a time does not fit into memory.
         OSError: The state or a checkpoint cannot be written.
     """
     run, updates = Run.read(state, network), recipe.updates

@@ -99,32 +99,60 @@ class Network:
         """Name a layer as its Keras layer is called: 0 the embeddings, k block k."""
         return f"block_{number}" if number else "embeddings"
 
-    def compile(self, learning_rate: float, head_learning_rate: float, updates: int) -> None:
+    def compile(self, learning_rate: float, head_learning_rate: float, updates: int, parts: int = 1) -> None:
         """Make it ready to learn: AdamW, gradients clipped at norm 1, no decay of biases and norms.
+
+        In float16 the loss is scaled, so that small gradients are not lost; a batch at which they overflow changes nothing, and the
+        next one is scaled by half as much.
+
+        Args:
+            learning_rate: The peak.
+            head_learning_rate: That of the task head.
+            updates: After which the rate is zero.
+            parts: Micro-batches, into which each batch is cut: one after another they take the memory of one, and come to
+                the same step but for rounding and dropout.
 
         Reference:
             Devlin et al. 2019, appendix A.2 and the recipe of its published code.
         """
         variables, added = self.trained.trainable_weights, {variable.path for variable in self.added}
         factors = [head_learning_rate / learning_rate if v.path in added else 1.0 for v in variables]
-        optimizer = AdamW(LinearWarmup(learning_rate, updates), variables, factors)
+        optimizer: Any = AdamW(LinearWarmup(learning_rate, updates), variables, factors)
+        if self.precision == "float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+            optimizer.build(variables)
         self.trained.compile(optimizer, loss=self.head.losses)
-        self.learn = backend.learner(self.trained)
+        self.parts = parts
+        self.gradients, self.apply = backend.learner(self.trained)
 
     def step(self, inputs: dict, targets: dict) -> float:
         """Learn from a batch and give its loss.
 
         Raises:
-            ValueError: The batch does not fit into memory.
+            ValueError: What is computed at a time does not fit into memory.
         """
-        self.trained.reset_metrics()  # the loss would be the mean since the last reset
+        scale = np.float32(self.trained.optimizer.scale_loss(1.0))
+        items, pieces = inputs["mask"].shape
+        size = -(-items // self.parts)
+        # a loss is a mean over targets, of which micro-batches hold different numbers
+        real = {name: array >= 0 for name, array in targets.items()}
+        loss, total = 0.0, list[Any]()
         try:
-            return float(self.learn((inputs, targets))["loss"])
+            for start in range(0, items, size):
+                here = slice(start, start + size)
+                shares = {name: np.float32(one[here].sum() / max(1, one.sum())) for name, one in real.items()}
+                some = [{name: array[here] for name, array in group.items()} for group in (inputs, targets)]
+                value, found = self.gradients(*some, shares, scale)
+                loss += float(value)
+                for number, gradient in enumerate(total):  # in place of the one before, or there would be three of each
+                    found[number] = gradient + found[number]
+                total = found
+            self.apply(total)
         except backend.OUT_OF_MEMORY:
-            items, pieces = inputs["mask"].shape
             raise ValueError(
-                f"a batch of {items} inputs of {pieces} wordpieces does not fit into memory: lower batch_size"
+                f"{size} inputs of {pieces} wordpieces at a time do not fit into memory: set a lower micro_batch"
             ) from None
+        return loss
 
     def score(self, examples: Text, items: int | None = None) -> np.ndarray:
         """Give right and all of each metric for each item (of the first so many): `items metrics 2`."""

@@ -19,6 +19,8 @@ class Recipe:
         test: Corpora that are scored once, with the weights that are kept.
         updates: Optimiser steps.
         batch_size: Items a step; all of them where a corpus has fewer.
+        micro_batch: Of these, how many are computed at a time, as memory allows; 0 for all. Running text, whose last inputs are
+            longer, has as many micro-batches, of fewer inputs each. But for rounding and dropout, the step is the same.
         learning_rate: The peak, after a linear warm-up over a tenth of the updates.
         head_learning_rate: The same of the task head, which begins at random: so the encoder can learn at one rate
             whatever is on top.
@@ -29,7 +31,8 @@ class Recipe:
             without their change.
         evaluations: How many times dev is scored, at equal distances.
         keep_at: Updates after which the checkpoint is kept as well.
-        precision: `float32`, or `bfloat16` for the products of training; weights, optimiser and scores are in float32.
+        precision: `float32`, or `bfloat16` or `float16` for the products of training; weights, optimiser and scores are in
+            float32.
         control: What the run is a control by, a name from CONTROLS: `untrained`, an encoder that learned nothing before, or
             `partial_input`, the second side of every item alone; empty for none. All else is as it would be without.
 
@@ -44,6 +47,7 @@ class Recipe:
     test: Sequence[str] = ()
     updates: int
     batch_size: int = 32
+    micro_batch: int = 0
     learning_rate: float = 1e-4
     head_learning_rate: float = 1e-3
     seed: int = 1
@@ -63,12 +67,18 @@ class Recipe:
             named(self.task).partially()
         _within("updates", self.updates, 1)
         _within("batch_size", self.batch_size, 1)
+        divides(self.micro_batch, self.batch_size)
         _within("evaluations", self.evaluations, 1)
         if not (self.learning_rate > 0 and self.head_learning_rate > 0):
             rates = f"{self.learning_rate} and {self.head_learning_rate}"
             raise ValueError(f"learning rates must be greater than 0, got {rates}")
         for update in self.keep_at:
             _within("keep_at", update, 1, self.updates)
+
+    @property
+    def parts(self) -> int:
+        """Micro-batches of a batch."""
+        return self.batch_size // self.micro_batch if self.micro_batch else 1
 
     @property
     def read_as(self) -> Task:
@@ -97,6 +107,19 @@ class Recipe:
         for layer in self.reverted_layers:
             _within("reverted_layers", layer, 0, blocks)
         return replace(config, num_hidden_layers=blocks)
+
+
+def divides(micro_batch: int, batch_size: int) -> None:
+    """Make sure that batches consist of whole micro-batches.
+
+    Raises:
+        ValueError: They do not.
+    """
+    if micro_batch < 0 or (micro_batch and batch_size % micro_batch):
+        fit = ", ".join(str(size) for size in range(1, batch_size + 1) if batch_size % size == 0)
+        raise ValueError(
+            f"micro_batch must divide batch_size {batch_size}, got {micro_batch}: expected 0 or one of {fit}"
+        )
 
 
 def _within(name: str, value: int, low: int, high: int | None = None) -> None:

@@ -110,7 +110,7 @@ def _new(recipe: Recipe, config: Config, labels: Sequence[str], start: Checkpoin
     if not task.dropout:
         config = replace(config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     network = Network(config, start.weights(), task.head(labels), recipe.frozen_layers, recipe.precision)
-    network.compile(recipe.learning_rate, recipe.head_learning_rate, recipe.updates)
+    network.compile(recipe.learning_rate, recipe.head_learning_rate, recipe.updates, recipe.parts)
     return network
 
 

@@ -25,6 +25,7 @@ from bert_repro.similarity.measure import jackknifed as jackknifed
 from bert_repro.similarity.samples import Sample, check, of_each, varied
 from bert_repro.similarity.samples import draw as draw
 from bert_repro.similarity.samples import draw_like as draw_like
+from bert_repro.similarity.samples import drawn as drawn
 from bert_repro.similarity.samples import layer_below as layer_below
 from bert_repro.similarity.samples import sample as sample
 from bert_repro.similarity.samples import shuffled as shuffled

@@ -180,8 +180,53 @@ def draw(
         ValueError: The corpus has fewer words or sentences than asked for, or none of the class.
     """
     ordinary = rows[~rows["special"]]
-    sizes = ordinary.groupby("sentence", sort=True).size()
     generator = np.random.default_rng(seed)
+    order, (first, enough, last) = _order(ordinary, words, generator, part, units)
+    if last > len(order) if part == 0 else first + 2 > len(order):
+        what = (
+            f"{words} words were" if part == 0 else f"a sample that shares no sentence with {part} of {words} words was"
+        )
+        raise ValueError(f"{what} asked for, the corpus has {len(ordinary)}: ask for fewer, or take a larger corpus")
+    inside = rows["sentence"].isin(order[first:last])
+    if last > enough:
+        among, chosen = np.flatnonzero(inside & ~rows["special"]), np.zeros(len(rows), bool)
+        chosen[generator.choice(among, min(words, len(among)), replace=False)] = True
+        inside &= rows["special"] | chosen
+    return np.flatnonzero(inside & _of_class(rows, of))
+
+
+def drawn(tables: Mapping[str, Sequence[pd.DataFrame]], words: int, seed: int, units: int = 0) -> dict[str, list[int]]:
+    """Give the sentences that `sample` will draw words from, before there are any vectors of them.
+
+    That is, its first part, of any class of words, with at most so many words and units; what is drawn to be like another corpus
+    is not among them.
+
+    Args:
+        tables: Of each corpus the rows of its `HiddenStates` under each model, as `states.words` gives them.
+        words: How many words will be drawn.
+        seed: Of the draw.
+        units: Least sentences or items.
+
+    Returns:
+        Their numbers, ascending; all where there are too few words.
+
+    Raises:
+        ValueError: There are fewer units.
+    """
+    found = {}
+    for reference, of_models in tables.items():
+        shared, _ = common(of_models)
+        rows = of_models[0] if shared is None else of_models[0].iloc[shared[0]]
+        order, (*_, last) = _order(rows[~rows["special"]], words, np.random.default_rng(seed), 0, units)
+        found[reference] = np.sort(order[:last]).tolist()
+    return found
+
+
+def _order(
+    ordinary: pd.DataFrame, words: int, generator: np.random.Generator, part: int, units: int
+) -> tuple[Int[np.ndarray, " sentences"], tuple[int, int, int]]:
+    """Shuffle the sentences, and say where a part of them begins, where it holds the words, and where the units too."""
+    sizes = ordinary.groupby("sentence", sort=True).size()
     order = generator.permutation(sizes.index.to_numpy())
     if units > len(order):
         raise ValueError(
@@ -192,17 +237,7 @@ def draw(
     for _ in range(part + 1):
         first, enough = last, min(int(np.searchsorted(reached, reached[last] + words)), last + SENTENCES)
         last = max(enough, first + units)
-    if last > len(order) if part == 0 else first + 2 > len(order):
-        what = (
-            f"{words} words were" if part == 0 else f"a sample that shares no sentence with {part} of {words} words was"
-        )
-        raise ValueError(f"{what} asked for, the corpus has {len(ordinary)}: ask for fewer, or take a larger corpus")
-    drawn = rows["sentence"].isin(order[first:last])
-    if last > enough:
-        among, chosen = np.flatnonzero(drawn & ~rows["special"]), np.zeros(len(rows), bool)
-        chosen[generator.choice(among, min(words, len(among)), replace=False)] = True
-        drawn &= rows["special"] | chosen
-    return np.flatnonzero(drawn & _of_class(rows, of))
+    return order, (first, enough, last)
 
 
 def draw_like(rows: pd.DataFrame, lengths: Int[np.ndarray, " sentences"], seed: int) -> Int[np.ndarray, " rows"]:

@@ -12,10 +12,11 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from jaxtyping import Float, Int
 
 from bert_repro import alignment, checkpoints, corpora
 from bert_repro.checkpoints import Checkpoint
+from bert_repro.files import cache_folder, made_once
 from bert_repro.states import store
 
 FORMAT = 4  # what a layer is, and what lies in a shard
@@ -57,16 +59,18 @@ class HiddenStates:
         report: What became of the words, an `alignment.Report`.
         left_out: What the reader of the corpus left out, and how often.
         inputs: Checksums of weights, tokenizer and corpus, for manifests.
+        only: The sentences whose vectors there are, by their numbers in `rows`, which has the words of all; None for all.
     """
 
-    def __init__(self, entry: store.Entry, reference: str, setting: Setting):
+    def __init__(self, entry: store.Entry, reference: str, setting: Setting, only: Sequence[int] | None = None):
         about, where = entry.open(), corpora.locate(reference)
         self.corpus, self.split, self.setting = where.name, where.part, setting
-        self._entry, self.folder = entry, entry.folder
+        self._entry, self.folder, self.only = entry, entry.folder, only
         self.layers, self.hidden = int(about["layers"]), int(about["hidden"])
         self.report, self.inputs = alignment.Report(**about["report"]), dict(about["digests"])
         self.left_out = dict(about["left_out"])
-        self._starts = np.cumsum([0, *(shard["rows"] for shard in entry.shards())])  # first row of every shard
+        # the first row of every shard, among those that have vectors
+        self._starts = np.cumsum([0, *(shard.get("vectors", shard["rows"]) for shard in entry.shards())])
 
     @cached_property
     def rows(self) -> pd.DataFrame:
@@ -78,6 +82,11 @@ class HiddenStates:
         """First row of every encoded sentence, and the number of rows at the end."""
         sentence = self.rows["sentence"].to_numpy()
         return np.flatnonzero(np.r_[True, sentence[1:] != sentence[:-1], True])
+
+    @cached_property
+    def _held(self) -> np.ndarray:
+        """Tell which rows have a vector."""
+        return self.rows["sentence"].isin(self.only).to_numpy()
 
     @cached_property
     def _maps(self) -> list[np.ndarray]:
@@ -105,12 +114,19 @@ class HiddenStates:
             layers: Layers to read, all by default.
 
         Raises:
-            ValueError: A layer or row that is not there, or rows out of order.
+            ValueError: A layer or row that is not there or was not drawn, or rows out of order.
         """
         chosen = self.check_layers(layers)
-        total = self._starts[-1]
+        total = self._starts[-1] if self.only is None else len(self._held)
         if len(rows) and (rows[0] < 0 or rows[-1] >= total or (np.diff(rows) <= 0).any()):
             raise ValueError(f"rows must ascend, each once, between 0 and {total - 1}; got {rows[0]} .. {rows[-1]}")
+        if self.only is not None:
+            if not self._held[rows].all():
+                first = self.rows["sentence"].iloc[rows[~self._held[rows]][0]]
+                raise ValueError(
+                    f"sentence {first} of {self.corpus}:{self.split} was not drawn: its vectors are not computed"
+                )
+            rows = np.cumsum(self._held)[rows] - 1
         result = np.empty((len(chosen), len(rows), self.hidden), np.float32)
         ends = np.searchsorted(rows, self._starts)
         for array, start, low, high in zip(self._maps, self._starts, ends, ends[1:], strict=False):
@@ -162,19 +178,54 @@ def get(model: str, corpus: str, setting: Setting | None = None) -> HiddenStates
     return get_all(model, [corpus], setting)[0]
 
 
-def get_all(model: str, wanted: Sequence[str], setting: Setting | None = None) -> list[HiddenStates]:
-    """Give the states of several corpora; those missing or damaged are computed by one process."""
-    setting = setting or usual(model)
-    places = entries(checkpoints.open(model), wanted, setting)
+def get_all(
+    model: str, wanted: Sequence[str], setting: Setting | None = None, only: Mapping[str, Sequence[int]] | None = None
+) -> list[HiddenStates]:
+    """Give the states of several corpora; those missing or damaged are computed by one process.
+
+    Args:
+        model: A checkpoint reference, see `checkpoints.open`.
+        wanted: Corpus references.
+        setting: As of `get`.
+        only: Of some of these corpora, the sentences that vectors are computed for, by their numbers, ascending: those that
+            will be looked at. The words of all are counted, and listed in `rows`.
+    """
+    setting, only = setting or usual(model), only or {}
+    places = entries(checkpoints.open(model), wanted, setting, only)
     missing = [reference for reference, entry in zip(wanted, places, strict=True) if not entry.mend()]
     if missing:
-        _compute_apart(model, missing, setting)
-    return [HiddenStates(entry, reference, setting) for entry, reference in zip(places, wanted, strict=True)]
+        _compute_apart(model, missing, setting, only={one: only[one] for one in missing if one in only})
+    pairs = zip(places, wanted, strict=True)
+    return [HiddenStates(entry, reference, setting, only.get(reference)) for entry, reference in pairs]
 
 
-def _compute_apart(model: str, wanted: Sequence[str], setting: Setting) -> None:
+def words(models: Sequence[str], wanted: Sequence[str]) -> dict[str, list[pd.DataFrame]]:
+    """List the words of corpora as each of some models is given them, as `HiddenStates.rows` does; no encoder is run.
+
+    Args:
+        models: Checkpoint references, see `checkpoints.open`.
+        wanted: Corpus references.
+    """
+    opened = [checkpoints.open(model) for model in models]
+    return {reference: [_words(one, reference) for one in opened] for reference in wanted}
+
+
+def _words(checkpoint: Checkpoint, reference: str) -> pd.DataFrame:
+    """List the words of a corpus: found once for all models of one tokenizer, which a study has many of."""
+    limit = usual(checkpoint.reference).max_length
+    parts = [checkpoint.tokenizer_digest, corpora.digest(reference), limit, FORMAT]
+    key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:20]
+
+    def write(folder: Path) -> None:
+        rows = alignment.align(checkpoint.tokenizer, list(corpora.stream(reference)), limit)[1]
+        rows.to_parquet(folder / "rows.parquet", index=False)
+
+    return pd.read_parquet(made_once(cache_folder() / "words" / key, write) / "rows.parquet")
+
+
+def _compute_apart(model: str, wanted: Sequence[str], setting: Setting, only: Mapping[str, Sequence[int]]) -> None:
     """Have `compute` run in a process of its own, its progress passed on, so that the reader stays free of TensorFlow."""
-    arguments = json.dumps([model, wanted, asdict(setting)])
+    arguments = json.dumps([model, wanted, asdict(setting), only])
     command = [sys.executable, "-m", "bert_repro.states.compute", arguments]
     quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     with (
@@ -195,11 +246,14 @@ def without_greetings(text: str) -> str:
     return re.sub(r"^(WARNING: All log messages before absl|I0000 ).*\n", "", text, flags=re.MULTILINE)
 
 
-def entries(checkpoint: Checkpoint, wanted: Sequence[str], setting: Setting) -> list[store.Entry]:
+def entries(
+    checkpoint: Checkpoint, wanted: Sequence[str], setting: Setting, only: Mapping[str, Sequence[int]] | None = None
+) -> list[store.Entry]:
     """Find the places of states, and keep them from being removed."""
     places = []
     for reference in wanted:
         parts = [*digests(checkpoint, reference).values(), repr(setting), FORMAT, SHARD]
+        parts += [",".join(map(str, only[reference]))] if only and reference in only else []
         places.append(store.Entry(hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:20]))
         places[-1].hold()
     return places
@@ -217,6 +271,8 @@ def stored() -> pd.DataFrame:
         for shard in entry.shards()[:1]:  # none where nothing was computed yet
             model, corpus, given = shard["origin"].values()
             setting = ", ".join(f"{name}={value}" for name, value in given.items() if value != getattr(Setting, name))
+            drawn = sum(one.get("drawn", 0) for one in entry.shards())
+            setting = ", ".join(([setting] if setting else []) + ([f"{drawn} sentences drawn"] if drawn else []))
             words = sum(one["report"]["words"] for one in entry.shards())
             used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
             state = "complete" if entry.about else "partial"

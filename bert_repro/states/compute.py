@@ -5,7 +5,7 @@ It refuses limits that the encoder does not have, and values that the precision 
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,14 @@ from bert_repro.checkpoints import Checkpoint
 from bert_repro.states import store
 
 
-def compute(model: str, wanted: Sequence[str], setting: states.Setting, part: int = 1, of: int = 1) -> None:
+def compute(
+    model: str,
+    wanted: Sequence[str],
+    setting: states.Setting,
+    part: int = 1,
+    of: int = 1,
+    only: Mapping[str, Sequence[int]] | None = None,
+) -> None:
     """Compute and store the states of corpora under a checkpoint; what is there already is left alone.
 
     A second process that wants the same states waits, and then finds them. To share a large corpus out among processes or
@@ -31,6 +38,7 @@ def compute(model: str, wanted: Sequence[str], setting: states.Setting, part: in
         setting: Length limit, pooling, precision and what is done with pairs.
         part: Which part of the shards is computed, from 1.
         of: How many parts there are.
+        only: Of some corpora the sentences that vectors are computed for, see `states.get_all`.
 
     Raises:
         ValueError: A corpus of which no sentence fits the length limit, a limit the encoder does not have, values that
@@ -41,12 +49,12 @@ def compute(model: str, wanted: Sequence[str], setting: states.Setting, part: in
         raise ValueError(f"part {part} of {of} there is not: give the first as 1/{max(of, 1)}")
     encoder = _Encoder(checkpoints.open(model), setting)
     encoder.checkpoint.check()
-    for reference, entry in zip(wanted, states.entries(encoder.checkpoint, wanted, setting), strict=True):
+    for reference, entry in zip(wanted, states.entries(encoder.checkpoint, wanted, setting, only), strict=True):
         with entry.lock_of(part, of):
             if not entry.mend():
                 if found := checkpoints.misfit(encoder.checkpoint, reference):
                     print(f"Warning: {found}.", file=sys.stderr)
-                _complete(entry, encoder, reference, part, of)
+                _complete(entry, encoder, reference, part, of, (only or {}).get(reference))
 
 
 class _Encoder:
@@ -64,11 +72,18 @@ class _Encoder:
 
         return encoder.compiled(encoder.build(self.checkpoint.config, self.checkpoint.weights()))
 
-    def encode(self, items: list[Any], position: int) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
+    def encode(
+        self, items: list[Any], position: int, only: Sequence[int] | None
+    ) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
         """Give the vectors of a shard, what its rows are, and what is to be recorded of it."""
         from bert_repro.encoder import extract
 
         inputs, rows, report = alignment.align(self.checkpoint.tokenizer, items, self.setting.max_length)
+        rows["sentence"] += position
+        facts = {"items": len(items), "inputs": len(inputs), "report": asdict(report)}
+        if only is not None:
+            inputs = [inputs[n] for n in np.flatnonzero(np.isin(rows["sentence"].unique(), only))]
+            facts |= {"drawn": len(inputs), "vectors": int(rows["sentence"].isin(only).sum())}
         vectors = extract(self.network, inputs, self.setting.pooling, self.setting.dtype)
         for layer, of_layer in enumerate(vectors):
             if not np.isfinite(of_layer).all():
@@ -76,22 +91,24 @@ class _Encoder:
                     f"layer {layer} of {self.checkpoint.reference} has values that {self.setting.dtype} cannot hold: use dtype float32, "
                     "or other weights where that is of no help"
                 )
-        rows["sentence"] += position
-        return vectors, rows, {"items": len(items), "inputs": len(inputs), "report": asdict(report)}
+        return vectors, rows, facts
 
 
-def _complete(entry: store.Entry, encoder: _Encoder, reference: str, part: int, of: int) -> None:
+def _complete(
+    entry: store.Entry, encoder: _Encoder, reference: str, part: int, of: int, only: Sequence[int] | None
+) -> None:
     """Write what an entry lacks, or the part of it that is this process's."""
     checkpoint, setting, census = encoder.checkpoint, encoder.setting, corpora.census(reference)
     model, config = checkpoint.reference, checkpoint.config
     origin = {"model": model, "corpus": reference, "setting": asdict(setting)}
     layers, hidden = config.num_hidden_layers + 1, config.hidden_size
-    entry.expect(census.words * layers * hidden * np.dtype(setting.dtype).itemsize)
+    share = 1 if only is None else len(only) / census.items
+    entry.expect(round(share * census.words) * layers * hidden * np.dtype(setting.dtype).itemsize)
     there, position, number = {shard["number"] for shard in entry.shards()}, 0, -1
     with tqdm(total=census.words, unit=" words", unit_scale=True, desc=f"{model} {reference}", mininterval=1) as bar:
         for number, items in enumerate(_shards(reference, setting)):
             if number not in there and number % of == part - 1:
-                vectors, rows, facts = encoder.encode(items, position)
+                vectors, rows, facts = encoder.encode(items, position, only)
                 entry.write(number, vectors, rows, facts | {"origin": origin})
                 del vectors, rows  # before there are those of the next shard
             position += len(items)
@@ -128,9 +145,9 @@ def _shards(reference: str, setting: states.Setting) -> Iterator[list[Any]]:
 
 
 if __name__ == "__main__":  # the process that `states.get` starts: progress goes to stderr, what went wrong to stdout
-    given_model, given_corpora, given_setting = json.loads(sys.argv[1])
+    given_model, given_corpora, given_setting, given_only = json.loads(sys.argv[1])
     try:
-        compute(given_model, given_corpora, states.Setting(**given_setting))
+        compute(given_model, given_corpora, states.Setting(**given_setting), only=given_only)
     except (ValueError, OSError, RuntimeError) as error:
         print(" ".join(str(error).split()))
         sys.exit(1)

@@ -216,7 +216,9 @@ def _finetune(setting: Mapping[str, Any], config: Config) -> Cost:
 
     longest = min(task.max_length, 4 * mean)  # inputs of similar length go together: this batch is all of long ones
     numbers = ACTIVATIONS * config.hidden_size + ATTENTION * config.num_attention_heads * longest
-    memory = COPIES * weights + LEARNING * learning + setting["batch_size"] * longest * (blocks - frozen) * numbers
+    micro = setting.get("micro_batch", 0)
+    pieces_at_a_time = (micro or setting["batch_size"]) * longest
+    memory = COPIES * weights + (LEARNING + bool(micro)) * learning + pieces_at_a_time * (blocks - frozen) * numbers
     texts = 0.0 if task.running else sum(WORD * some.words + ITEM * some.items for some in read)
     saved = (1 + len(setting.get("keep_at", ()))) if setting.get("save") else 0
     return Cost(
@@ -247,10 +249,19 @@ def _checkpoint(setting: Mapping[str, Any], config: Config) -> Cost:
 def _states(setting: Mapping[str, Any], config: Config) -> Cost:
     numbers = (config.num_hidden_layers + 1) * config.hidden_size  # of a word, in half precision
     seconds, disk, flop = START + START_ENCODER, PAGES, 0.0
-    for some in map(size, [*setting["corpora"], *setting["apart"]]):
+    drawn = setting.get("drawn", ())
+    for reference, part in [
+        *((one, one in drawn) for one in setting["corpora"]),
+        *((one, False) for one in setting["apart"]),
+    ]:
+        some = size(reference)
+        seconds += some.words * ALIGN * (1 + part)  # once more to draw
+        if part:
+            items = min(some.items, max(setting["units"], setting["words"] * some.items / some.words + 1))
+            some = Size(items, some.words * items / some.items)
         operations, reading = _read(some, 512, config)
         flop += operations
-        seconds += reading + some.words * (ALIGN + numbers * STORE)
+        seconds += reading + some.words * numbers * STORE
         disk += 2 * numbers * (some.words + 2 * some.items)
     memory = NOTEBOOK + RUNTIME + 4 * _weights(config) + SHARD * states.SHARD * numbers
     return Cost(seconds, memory, disk, flop=flop)

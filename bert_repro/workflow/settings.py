@@ -23,6 +23,7 @@ class FinetuneTask(Strict):
     test: list[str] = []
     updates: int = Field(ge=1)
     batch_size: int = Field(default=32, ge=1)
+    micro_batch: int = Field(default=0, ge=0)
     learning_rate: float = Field(default=1e-4, gt=0)
     head_learning_rate: float = Field(default=1e-3, gt=0)
     evaluations: int = Field(default=4, ge=1)
@@ -51,6 +52,13 @@ class FinetuneTask(Strict):
             raise ValueError(f"controls: no baseline of {self.task} is known")
         if "partial_input" in self.controls:
             named(self.task).partially()
+        return self
+
+    @model_validator(mode="after")
+    def _batches_consist_of_micro_batches(self) -> "FinetuneTask":
+        from bert_repro.finetune.recipe import divides
+
+        divides(self.micro_batch, self.batch_size)
         return self
 
     @model_validator(mode="after")

@@ -113,12 +113,19 @@ class Study(Strict):
         """List the corpora whose hidden states are read."""
         return list(dict.fromkeys([*self.measured(), *self.examples]))
 
+    def drawn(self) -> list[str]:
+        """List the corpora of which only the sentences that are compared are read: not the first, which is drawn from twice."""
+        whole = {self.similarity.corpora[0], *self.similarity.as_long, *self._probed(), *self.examples}
+        return [one for one in self.similarity.corpora if one not in whole]
+
+    def _probed(self) -> list[str]:
+        probes = filter(None, (self.structural_probe, self.edge_probe))
+        return [text for one in probes for text in (one.train, one.dev, one.test, *one.further)]
+
     def measured(self) -> list[str]:
         """List the corpora on which representations are compared or probed: all that are read but examples."""
         similar = self.similarity
-        named = [similar.classes_corpus, similar.lengths_of, *similar.as_long]
-        for probe in (self.structural_probe, self.edge_probe):
-            named += [probe.train, probe.dev, probe.test, *probe.further] if probe else []
+        named = [similar.classes_corpus, similar.lengths_of, *similar.as_long, *self._probed()]
         return list(dict.fromkeys(one for one in [*similar.corpora, *named] if one))
 
 
@@ -301,7 +308,7 @@ class _Steps:
         for name in self.models:
             setting = self.about(name) | {
                 "corpora": self.study.measured(), "examples": self.study.examples, "apart": [similar.lengths_of] if similar.lengths_of else [],
-                "words": similar.words, "resamples": self.study.resamples,
+                "drawn": self.study.drawn(), "units": similar.units, "words": similar.words, "resamples": self.study.resamples,
             }  # fmt: skip
             yield self.run(f"states-{name}", "hidden_states", name, self.made_by(name), setting)
 
@@ -324,7 +331,7 @@ class _Steps:
         setting = self.about(name) | {
             "reference_model": self.checkpoint(reference), "reference_name": reference, "role": role,
             "resamples": self.study.resamples, "second_sample": name in self.first_seeds,
-            **self.study.similarity.model_dump(),
+            "drawn": self.study.drawn(), **self.study.similarity.model_dump(),
         }  # fmt: skip
         if name not in self.first_seeds or (role == "floor" and name in self.given):
             setting |= {"grid_methods": [], "classes": [], "lengths_of": "", "as_long": []}
@@ -376,14 +383,8 @@ class _Steps:
         masked = self.study.scored_on.get("masked_words", "")
         for name, (task, text, labels) in self.scored.items():
             base = self.given[name].base if name in self.given else "base"
-            ends = {"base": self.checkpoint(base), "reference_name": base}
-            read = {
-                "task": task,
-                "texts": [text],
-                "labels": labels,
-                "masked": masked,
-                "resamples": self.study.resamples,
-            }
+            ends = {"base": self.checkpoint(base), "reference_name": base, "resamples": self.study.resamples}
+            read = {"task": task, "texts": [text], "labels": labels, "masked": masked}
             needs = self.made_by(name) + self.made_by(base)
             setting = self.about(name) | ends | read | self.study.line.model_dump()
             yield self.run(f"line-{name}", "line", f"from {base} to {name}", needs, setting)
