@@ -217,7 +217,7 @@ def test_report_can_be_called_from_any_folder(tmp_path, monkeypatch):
     (tmp_path / "study.yaml").write_text(DEMO)
     base = tmp_path / "mine"
     base.mkdir()
-    config = Config(50, 8, 1, 1, 8, 16)
+    config = Config(checkpoints.open("tiny").config.vocab_size, 8, 1, 1, 8, 16)
     Checkpoint.write(base, config, random_weights(config, 0, 0.02), checkpoints.open("tiny"))
     seen = []
 

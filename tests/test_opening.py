@@ -127,7 +127,7 @@ def test_many_unknown_pieces_are_a_warning_with_the_likely_cause(tmp_path):
         in text
     )
     foreign = tmp_path / "foreign.txt"
-    foreign.write_text("Это предложение написано по-русски.\n" * 60)
+    foreign.write_text("".join(f"Это предложение на{'по' * n}писано по-русски.\n" for n in range(60)))
     text, _ = table(tuned=[f"mine={made(tmp_path / 'other')}"], text=str(foreign))
     assert "most likely its vocabulary is that of another language or script" in text
 

@@ -1,5 +1,6 @@
 """Papermill's own command line is a door like the others: values are read as they are meant, or refused in the first cell."""
 
+import shutil
 import subprocess
 import sys
 
@@ -87,7 +88,7 @@ def papermill(out, *given):
 
 @pytest.mark.slow
 def test_papermill_runs_what_is_meant(tmp_path):
-    table = "build/by_papermill.parquet"
+    table = "build/by_papermill/table.parquet"
     done = papermill(
         tmp_path / "o.ipynb",
         "-p",
@@ -105,6 +106,7 @@ def test_papermill_runs_what_is_meant(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     written = pd.read_parquet(ROOT / table)
+    shutil.rmtree((ROOT / table).parent)
     assert set(written["layer"].dropna()) == {0, 2} and set(written["target"].dropna()) == {"distance"}
 
 

@@ -18,6 +18,7 @@ from bert_repro.__main__ import main
 from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.checkpoints.families import Config
+from bert_repro.corpora import counted
 from bert_repro.probes import scores, structural, treebank
 from bert_repro.results import intervals
 from bert_repro.states import compute, store
@@ -312,7 +313,7 @@ def test_what_the_reader_leaves_out_is_known(own_store, apart, tmp_path):
 
 def test_a_corpus_is_read_once_to_know_it(own_store, apart, monkeypatch):
     states.get("tiny", "ewt:dev[5]")
-    monkeypatch.setattr(corpora, "_count", lambda items, left_out: pytest.fail("read again"))
+    monkeypatch.setattr(counted, "take", lambda items, left_out: pytest.fail("read again"))
     states.get("tiny", "ewt:dev[5]")
 
 

@@ -246,7 +246,7 @@ class Checkpoint:
             )
         return tokenizer
 
-    def _read_tokenizer(self) -> Tokenizer:
+    def _read_tokenizer(self) -> Any:
         os.environ.setdefault(
             "TRANSFORMERS_VERBOSITY", "error"
         )  # it would say that PyTorch is missing, which is as meant
