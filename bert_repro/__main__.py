@@ -25,6 +25,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     from bert_repro.results import parameters
     from bert_repro.workflow import notebooks
+    from bert_repro.workflow.own import from_here
 
     notebook = notebooks.find(arguments.notebook)
     try:
@@ -33,7 +34,7 @@ def _run(arguments: argparse.Namespace) -> None:
         given = None
     if not isinstance(given, dict):
         raise ValueError(f"--json takes one JSON object, got {arguments.json!r}")
-    given |= parameters.parse([tuple(pair) for pair in arguments.parameter], notebook)
+    given |= from_here(parameters.parse([tuple(pair) for pair in arguments.parameter], notebook))
     notebooks.run(notebook, arguments.output, given, html=arguments.html, title=arguments.title)
     print(arguments.output.with_suffix(".html") if arguments.html else arguments.output)
 
@@ -223,6 +224,18 @@ def _vocabulary(given: argparse.Namespace) -> None:
     print(given.out)
 
 
+def _have_a_home() -> None:
+    """Name a home folder where there is none, as for an account of a container without an entry in passwd: Jupyter needs one."""
+    from pathlib import Path
+
+    from bert_repro.files import ROOT
+
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(ROOT / "build" / "home")
+
+
 def main(given: list[str] | None = None) -> int:
     """Run a command and return its exit status.
 
@@ -230,6 +243,7 @@ def main(given: list[str] | None = None) -> int:
     """
     arguments = parser().parse_args(given)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _have_a_home()
     try:
         if arguments.command == "run":
             _run(arguments)

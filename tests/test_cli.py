@@ -617,3 +617,13 @@ def test_a_notebook_that_cannot_go_on_says_why_in_one_line(tmp_path, notebook, g
     assert done.returncode == 1 and len(lines) == 1 and "Traceback" not in done.stderr
     assert f"notebooks/{notebook}.ipynb, cell " in lines[0] and expected in lines[0]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.failed.ipynb"]  # to look into; no output
+
+
+def test_who_has_no_home_gets_one(monkeypatch, capsys):
+    def nobody():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    monkeypatch.setenv("HOME", "none")  # to be put back
+    assert main(["list", "models"]) == 0
+    assert os.environ["HOME"] == str(ROOT / "build" / "home")

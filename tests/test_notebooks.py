@@ -317,3 +317,12 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         notebooks.run(path, tmp_path / "out.ipynb", {})
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_sockets_of_a_kernel_lie_where_their_paths_are_short(tmp_path, monkeypatch):
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    output = tmp_path / "o.ipynb"
+    notebooks.run(write(tmp_path, "print(words)"), output, {"words": 6}, progress=False)
+    assert printed(output) == "6\n"

@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from bert_repro import files
+from bert_repro.files import ROOT
 from bert_repro.results import parameters
 from bert_repro.workflow import notebooks, study
-from bert_repro.workflow.own import TEMPLATE, Own, task_of
+from bert_repro.workflow.own import MODELS, TEMPLATE, TEXTS, Own, from_here, task_of
 
 DEMO = files.ROOT / "studies" / "demo.yaml"
 TREES = "1\tAh\t_\tINTJ\t_\t_\t0\troot\t_\t_\n2\tyes\t_\tINTJ\t_\t_\t1\tdiscourse\t_\t_\n\n"
@@ -228,3 +229,26 @@ def test_a_study_of_given_models_is_checked(tmp_path, changes, message):
     with pytest.raises(ValueError) as caught:
         study.load(path)
     assert message in str(caught.value)
+
+
+def test_parameters_name_files_from_where_their_reader_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "a text.txt").write_text("One. Two.")
+    given = {
+        "model": "mine", "reference_model": "untrained:mine", "name": "mine", "task": "a text.txt", "texts": ["a text.txt[1]", "wiki[2]"],
+        "masked": "", "corpora": ["wiki", "nothing.txt"], "words": 5,
+    }  # fmt: skip
+    assert from_here(given) == given | {
+        "model": f"{tmp_path}/mine", "reference_model": f"untrained:{tmp_path}/mine", "texts": [f"{tmp_path}/a text.txt[1]", "wiki[2]"],
+    }  # fmt: skip
+
+
+def test_every_parameter_that_is_text_is_known_to_name_a_file_or_not():
+    others = {
+        "classes", "control", "grid_methods", "labels", "methods", "more_methods", "name", "names", "output", "precision", "probe",
+        "punctuation", "reference_name", "role", "save", "study", "tables_folder", "targets", "task",
+    }  # fmt: skip
+    paths = list((ROOT / "notebooks").glob("[!.]*.ipynb"))
+    texts = {one.name for path in paths for one in parameters.read(path) if one.type in ("str", "list[str]")}
+    assert texts == MODELS | TEXTS | others

@@ -139,6 +139,30 @@ def _pair(option: str) -> Any:
     return split
 
 
+MODELS = {"model", "reference_model", "base", "head_of"}
+TEXTS = {
+    "apart", "as_long", "classes_corpus", "corpora", "dev", "drawn", "examples", "further", "held_out", "lengths_of", "masked",
+    "neutral", "sample", "test", "text", "texts", "train", "treebank",
+}  # fmt: skip
+"""Parameters of notebooks that name checkpoints, and those that name corpora."""
+
+
+def from_here(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Make paths absolute that a reader gave relative to the folder he is in: notebooks run in the project's.
+
+    Args:
+        given: Parameters of a run notebook; those that name neither checkpoints nor corpora are left as they are.
+    """
+
+    def found(name: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [found(name, one) for one in value]
+        make = _place if name in MODELS else _file
+        return make(value) if value and name in MODELS | TEXTS else value
+
+    return {name: found(name, value) for name, value in given.items()}
+
+
 def _place(reference: str) -> str:
     """Make the path of a folder, which is relative to where the reader is, absolute; leave other references."""
     prefix, _, rest = reference.rpartition(":") if reference.startswith("untrained") else ("", "", reference)

@@ -20,6 +20,8 @@ from bert_repro.files import ROOT
 from bert_repro.results import parameters
 from bert_repro.workflow.notebooks.page import web_page
 
+SOCKETS = 70  # characters of a folder; the names of sockets in it have 36
+
 
 class NotebookError(RuntimeError):
     """A notebook's own code failed, or its kernel died."""
@@ -182,10 +184,18 @@ def _kernel_of_this_python() -> type:
         kernel_spec = KernelSpec(**get_kernel_dict(["--log-level=CRITICAL"]))
 
         @default("connection_file")
-        def _new_file(self) -> str:  # the sockets lie beside it; short, as their paths may have 107 characters
-            return str(Path(tempfile.gettempdir()) / f"bert_repro-{uuid.uuid4().hex[:12]}.json")
+        def _new_file(self) -> str:
+            return str(_short_place() / f"bert_repro-{uuid.uuid4().hex[:12]}.json")
 
     return Kernel
+
+
+def _short_place() -> Path:
+    """Give a folder for a kernel's sockets, whose paths may have 107 characters: that for temporary files, or one by a short name."""
+    usual = Path(tempfile.gettempdir())
+    if len(str(usual)) <= SOCKETS:
+        return usual
+    return next((place for place in (Path("/tmp"), Path("/dev/shm")) if os.access(place, os.W_OK)), usual)
 
 
 def _unfilled(path: Path) -> str:

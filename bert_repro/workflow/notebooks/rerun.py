@@ -11,6 +11,7 @@ from bert_repro import checkpoints
 from bert_repro.files import ROOT, renamed
 from bert_repro.results import parameters, provenance
 from bert_repro.workflow import notebooks
+from bert_repro.workflow.own import from_here
 
 OUT = Path("build") / "reruns"
 
@@ -42,7 +43,7 @@ def rerun(table: Path | str, changed: Sequence[tuple[str, str]] = ()) -> Path:
     given |= {"output": str(OUT / f"{name}.parquet")} | (
         {"save": str(OUT / "models" / name)} if given.get("save") else {}
     )
-    given |= parameters.parse(list(changed), notebook)
+    given |= from_here(parameters.parse(list(changed), notebook))
     parameters.check(notebook, given)
     for encoder in (given.get("model"), given.get("reference_model")):
         _train(str(encoder or ""), made)
