@@ -144,3 +144,15 @@ def test_doubts_stand_in_the_notebook_and_in_the_manifest(tmp_path, capsys):
     once = file(tmp_path, "once.txt", "Birds sing at dawn.\n" * 200)
     assert main(["run", "hidden_states", str(tmp_path / "b.ipynb"), "-p", "corpora", json.dumps([once])]) == 1
     assert "all 200 items are equal" in capsys.readouterr().err
+
+
+def test_two_texts_of_one_name_are_refused(tmp_path):
+    for folder, words in (("a", "One. Two."), ("b", "Three. Four.")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "t.txt").write_text(words)
+    one, other = (str(tmp_path / folder / "t.txt") for folder in "ab")
+    with pytest.raises(
+        ValueError, match="a/t.txt and .*b/t.txt would have one name in tables: give one of the files another name"
+    ):
+        corpora.doubts([one, "wiki[5]", other])
+    assert corpora.doubts([one, one, f"{other}[1]", "", "ewt:dev[5]"]) == []

@@ -286,9 +286,17 @@ def doubts(references: Iterable[str], learned: str = "") -> list[str]:
         learned: That of the text which is learned from, one of them.
 
     Raises:
-        ValueError, OSError: As `stream`; and what `doubtful.doubts` refuses.
+        ValueError: Two texts that tables would call by one name; and what `stream` and `doubtful.doubts` refuse.
+        OSError: As `stream`.
     """
-    return doubtful.doubts({name: _counted(name) for name in references if name}, learned)
+    texts = list(dict.fromkeys(filter(None, references)))
+    called: dict[tuple[str, ...], str] = {}
+    for text in texts:
+        if (other := called.setdefault(tuple(columns(text).values()), text)) != text and _content(
+            locate(other)
+        ) != _content(locate(text)):
+            raise ValueError(f"{other} and {text} would have one name in tables: give one of the files another name")
+    return doubtful.doubts({text: _counted(text) for text in texts}, learned)
 
 
 def _counted(reference: str) -> Census:
