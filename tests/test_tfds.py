@@ -172,7 +172,7 @@ def test_a_malformed_row_is_refused_with_dataset_split_and_row(prepare, name, fi
 
 @pytest.mark.slow
 def test_a_row_without_a_label_is_left_out_and_counted(prepare):
-    prepare(MNLI, pairs(train=PAIRS + PAIRS.splitlines()[1].replace("neutral", "-") + "\n"))
+    prepare(MNLI, pairs(train=PAIRS + PAIRS.splitlines()[1].replace("neutral", "-1") + "\n"))
     corpus = corpora.load(f"{MNLI}:train")
     assert len(corpus.items) == 2 and corpus.left_out == {"rows labelled -1": 1}
 
