@@ -11,6 +11,7 @@ from bert_repro.checkpoints import hub
 from bert_repro.files import ROOT
 from bert_repro.finetune.tasks import TASKS
 from bert_repro.probes.spans import EDGE_TARGETS
+from bert_repro.results import parameters
 from bert_repro.similarity import MEASURES
 from bert_repro.workflow import costs, notebooks, plan, staleness, study
 from bert_repro.workflow.study import Run

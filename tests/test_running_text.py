@@ -41,8 +41,8 @@ def test_the_document_changes_no_digest(tmp_path):
 
 def test_an_article_is_a_document():
     text = "_START_ARTICLE_\nA\n_START_PARAGRAPH_\nOne. Two._NEWLINE_Three.\n"
-    items = list(readers.article("Q1", text, {"titles": 0, "headings": 0}))
-    assert [record().document for record in items] == ["Q1"] * 3
+    title, *records = readers.article("Q1", text)
+    assert title == "titles" and [record().document for record in records] == ["Q1"] * 3
 
 
 @pytest.mark.parametrize(("reference", "count"), [("ewt:dev", 318), ("pud", None), ("gum:dev", 30)])

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from bert_repro import files
+from bert_repro.results import parameters
 from bert_repro.workflow import names, notebooks, study
 from bert_repro.workflow.own import Own
 
@@ -183,7 +184,7 @@ def test_of_texts_that_are_compared_once_and_for_nothing_else_only_what_is_drawn
         if run.notebook in ("hidden_states", "similarity"):
             asked = {name: run.parameters[name] for name in ("drawn", "words", "units")}
             assert asked == {"drawn": ["m", "s"], "words": 20, "units": 7}
-            notebooks.check(notebooks.find(run.notebook), run.parameters)
+            parameters.check(notebooks.find(run.notebook), run.parameters)
 
 
 def test_examples_are_read_out_and_looked_at_but_nothing_is_measured_on_them(tmp_path):
