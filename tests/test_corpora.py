@@ -331,3 +331,14 @@ def test_the_files_behind_the_published_numbers_are_those_listed(monkeypatch, ca
     monkeypatch.setenv("BERT_REPRO_DATA", str(real_data))
     assert main(["study", str(ROOT / "studies" / "minilm.yaml"), "--files"]) == 0
     assert capsys.readouterr().out == (ROOT / "results" / "minilm" / "files.sha256").read_text()
+
+
+@pytest.mark.parametrize("folder", ['a"b[c]', "per%20cent~tilde", "a:b", "it's {x} $HOME #1", "größe/漢字", "[5]", "~"])
+def test_a_file_is_found_whatever_signs_are_in_its_path(tmp_path, folder):
+    (tmp_path / folder).mkdir(parents=True)
+    path = file(tmp_path / folder, "s.txt", "One. Two three. Four.")
+    assert len(corpora.load(path).items) == 3 and len(corpora.load(f"{path}[2]").items) == 2
+    assert corpora.columns(f"{path}[2]") == {"corpus": "s.txt", "split": "[2]"}
+    assert str(corpora.Reference.parse(f"{path}[-1]")) == f"{path}[-1]"
+    assert corpora.parts(f"{path}[2]~ewt:dev[2]") == [f"{path}[2]", "ewt:dev[2]"]
+    assert corpora.parts(f"ewt:dev~{path}") == ["ewt:dev", path]

@@ -1,11 +1,13 @@
 """References to corpora: hides how `name:split[n]` and `text~layout` are written; nothing else takes one apart.
 
-It refuses what is not written so; whether there is such a corpus it does not know.
+It refuses what is not written so; whether there is such a corpus it does not know, but the path of a file that is there is that
+file's, whatever signs are in it.
 """
 
 import dataclasses
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 _FORM = re.compile(r"(?P<name>[^:\[\]]+)(:(?P<split>\w+))?(\[(?P<drawn>-?\d+)\])?")
 
@@ -33,13 +35,13 @@ class Reference:
         Raises:
             ValueError: It is not written as one.
         """
-        matches = [_FORM.fullmatch(part) for part in parts(text)]
-        if not all(matches) or len(matches) > 2:
+        found = [_of_file(part) or _written(part) for part in parts(text)]
+        if not all(found) or len(found) > 2:
             raise ValueError(
                 f"cannot read the corpus reference {text!r}: write name, name:split, name:split[500] or name:split[-500], "
                 "or two of them with a ~ between, the text and whose layout it takes, as in wiki~mnli:dev[60]"
             )
-        own, *layout = (cls(m["name"], m["split"], int(m["drawn"]) if m["drawn"] else None) for m in matches if m)
+        own, *layout = (cls(*one) for one in found if one)
         return dataclasses.replace(own, layout=layout[0]) if layout else own
 
     @property
@@ -65,9 +67,28 @@ def drawn_split(split: str, drawn: int | None) -> str:
 
 def parts(text: str) -> list[str]:
     """Take a reference, or the name of a corpus, apart at its ~: the text, and perhaps the corpus whose layout it takes."""
-    return text.split("~")
+    pieces = text.split("~")
+    for count in range(len(pieces), 0, -1):  # of a path that has some itself
+        own, other = "~".join(pieces[:count]), "~".join(pieces[count:])
+        if _of_file(own) or _of_file(other):
+            return [own, other] if other else [own]
+    return pieces
 
 
 def named(text: str) -> str:
     """Give the name of a part of a reference, "ewt" of "ewt:dev[60]", however the rest is written; a file's is its path."""
-    return text.partition("[")[0].partition(":")[0]
+    file = _of_file(text)
+    return file[0] if file else text.partition("[")[0].partition(":")[0]
+
+
+def _written(part: str) -> tuple[str, str | None, int | None] | None:
+    match = _FORM.fullmatch(part)
+    return (match["name"], match["split"], int(match["drawn"]) if match["drawn"] else None) if match else None
+
+
+def _of_file(part: str) -> tuple[str, None, int | None] | None:
+    """Take the path of a file that is there from its draw."""
+    path, drawn = part, None
+    if not Path(path).is_file() and (match := re.fullmatch(r"(.+)\[(-?\d+)\]", part, re.DOTALL)):
+        path, drawn = match[1], int(match[2])
+    return (path, None, drawn) if Path(path).is_file() else None
