@@ -183,9 +183,9 @@ def encoded(monkeypatch):
     seen = []
     encode = compute._Encoder.encode
 
-    def remembering(self, items, position):
+    def remembering(self, items, position, *only):
         seen.append(position)
-        return encode(self, items, position)
+        return encode(self, items, position, *only)
 
     monkeypatch.setattr(compute._Encoder, "encode", remembering)
     return seen
