@@ -313,7 +313,7 @@ def test_chapters_show_what_they_say_and_not_their_code(path):
 
 @pytest.mark.slow
 def test_no_page_loads_anything_from_outside_and_plotly_is_there_once(site):
-    assert len(pages(site)) == 2 * (len(names.chapters()) + 3) + 10
+    assert len(pages(site)) == 2 * (len(names.chapters()) + 3) + 11
     for page in pages(site):
         tags = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*>", page.read_text(encoding="utf-8"))
         assert not [tag for tag in tags if re.search(r"""(?:src|href)=["']?(?:https?:)?//""", tag)], page
