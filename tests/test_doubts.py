@@ -155,4 +155,8 @@ def test_two_texts_of_one_name_are_refused(tmp_path):
         ValueError, match="a/t.txt and .*b/t.txt would have one name in tables: give one of the files another name"
     ):
         corpora.doubts([one, "wiki[5]", other])
+    (tmp_path / "a" / "b").mkdir()
+    (tmp_path / "a" / "b" / "t.txt").write_text("Five. Six.")
+    with pytest.raises(ValueError, match="a/b and .*/b would have one name in tables"):
+        corpora.doubts([str(tmp_path / "a" / "b"), str(tmp_path / "b")])
     assert corpora.doubts([one, one, f"{other}[1]", "", "ewt:dev[5]"]) == []

@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from pathlib import Path
 
 import pytest
 from lookalikes import PIECES, made, wordpieces
@@ -148,6 +149,25 @@ def foreign(tmp_path):
 def test_every_notebook_that_reads_text_says_so_in_its_first_cell(foreign):
     said = checkpoints.ready(["tiny"], ["ewt:dev[5]", foreign, foreign])
     assert said == [f"tiny reads of {foreign} 100% of the wordpieces as [UNK]; {OTHER}."]
+
+
+def test_a_folder_of_running_text_is_looked_at_as_well(foreign):
+    folder = str(Path(foreign).parent)
+    assert checkpoints.ready(["tiny"], [folder]) == [
+        f"tiny reads of {folder} 100% of the wordpieces as [UNK]; {OTHER}."
+    ]
+
+
+def test_a_text_is_looked_at_once_for_all_its_draws_and_all_models_of_one_tokenizer(foreign, monkeypatch):
+    seen, models = [], ["tiny", "untrained:tiny"]
+    look = checkpoints._misfit
+    monkeypatch.setattr(checkpoints, "_misfit", lambda tokenizer, text: seen.append(text) or look(tokenizer, text))
+    texts = [f"{foreign}[5]", f"{foreign}[-5]", f"{foreign}~ewt:dev[3]", "ewt:dev[3]"]
+    said = checkpoints.ready(models, texts)
+    assert seen == [foreign, "ewt:dev"]
+    assert [line.split(" 100%")[0] for line in said] == [
+        f"{model} reads of {text}" for model in models for text in texts[:3]
+    ]
 
 
 def test_a_command_that_reads_states_says_so(foreign, capfd):

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bert_repro import alignment, corpora
+from bert_repro.alignment import Tokenizer
 from bert_repro.checkpoints import hub
 from bert_repro.checkpoints.builtin import ALIASES, MINILM_LICENCE, minilm, tiny, untrained_like
 from bert_repro.checkpoints.builtin import untrained as untrained
 from bert_repro.checkpoints.checkpoint import Checkpoint
 from bert_repro.files import ROOT
 
-LOOKED_AT = 200  # items of a text, from its beginning
+LOOKED_AT = 200  # items of a text
 
 
 def open(reference: str) -> Checkpoint:
@@ -66,14 +67,30 @@ def ready(models: Sequence[str], texts: Sequence[str]) -> list[str]:
     opened = [open(model) for model in dict.fromkeys(models) if model]
     for one in opened:
         one.check()
-    return [f"{found}." for one in opened for text in dict.fromkeys(texts) if text and (found := misfit(one, text))]
+    tokenizers = {one.tokenizer_digest: one.tokenizer for one in opened}  # often one for all
+    whole = {text: corpora.undrawn(text) for text in texts if text}
+    pairs = itertools.product(tokenizers, dict.fromkeys(whole.values()))
+    found = {(kind, text): _misfit(tokenizers[kind], text) for kind, text in pairs}
+    return [
+        f"{one.reference} reads of {text} {what}."
+        for one in opened
+        for text in whole
+        if (what := found[one.tokenizer_digest, whole[text]])
+    ]
 
 
 def misfit(checkpoint: Checkpoint, text: str) -> str:
-    """Say what is wrong where the vocabulary of a checkpoint does not fit a text, and the likely cause; empty where it fits."""
-    items = itertools.islice(corpora.stream(text), LOOKED_AT)
-    found = alignment.misfit(checkpoint.tokenizer, [words for item in items for words in alignment.words_of(item)])
+    """Say what is wrong where the vocabulary of a checkpoint does not fit a text, and the likely cause; empty where it fits.
+
+    The beginning of the whole text is looked at, in its own layout: a draw or a layout is known when all of it has been read.
+    """
+    found = _misfit(checkpoint.tokenizer, corpora.undrawn(text))
     return f"{checkpoint.reference} reads of {text} {found}" if found else ""
+
+
+def _misfit(tokenizer: Tokenizer, text: str) -> str:
+    items = itertools.islice(corpora.items(text), LOOKED_AT)
+    return alignment.misfit(tokenizer, [side for item in items for side in alignment.words_of(item)])
 
 
 def _folder(reference: str) -> Path | None:

@@ -163,7 +163,7 @@ def paragraphs(reference: str) -> Iterator[tuple[str, str]]:
         ValueError: Pairs, questions or an edge-probing file, a folder without text; and what `stream` raises.
         FileNotFoundError: See `locate`.
     """
-    if Path(reference).is_dir() and not registered(reference):
+    if _is_folder(reference):
         files = text_files(Path(reference))
         return ((f"{path.name}/{name}", text) for path in files for name, text in paragraphs(str(path)))
     parsed = Reference.parse(reference)
@@ -200,6 +200,18 @@ def text_files(folder: Path) -> list[Path]:
     if not files:
         raise ValueError(f"the folder {folder} holds no text: expected .txt or .txt.gz files in it")
     return files
+
+
+def items(reference: str) -> Iterator[Any]:
+    """Read the items of a corpus, or of all files of a folder of running text; errors as in `stream`."""
+    if _is_folder(reference):
+        return itertools.chain.from_iterable(stream(str(path)) for path in text_files(Path(reference)))
+    return stream(reference)
+
+
+def undrawn(reference: str) -> str:
+    """Name the whole text that is read for a reference, in its own layout."""
+    return reference if _is_folder(reference) else str(Reference.parse(reference).text.whole)
 
 
 def load(reference: str) -> Corpus:
@@ -292,17 +304,23 @@ def doubts(references: Iterable[str], learned: str = "") -> list[str]:
     texts = list(dict.fromkeys(filter(None, references)))
     called: dict[tuple[str, ...], str] = {}
     for text in texts:
-        if (other := called.setdefault(tuple(columns(text).values()), text)) != text and _content(
-            locate(other)
-        ) != _content(locate(text)):
+        other = called.setdefault(tuple(columns(text).values()), text)
+        if other != text and [*map(_content, _places(other))] != [*map(_content, _places(text))]:
             raise ValueError(f"{other} and {text} would have one name in tables: give one of the files another name")
     return doubtful.doubts({text: _counted(text) for text in texts}, learned)
 
 
 def _counted(reference: str) -> Census:
-    if Path(reference).is_dir() and not registered(reference):
-        return counted.take((item for path in text_files(Path(reference)) for item in stream(str(path))), {})
-    return census(reference)
+    return counted.take(items(reference), {}) if _is_folder(reference) else census(reference)
+
+
+def _places(reference: str) -> list[Located]:
+    return [locate(str(path)) for path in (text_files(Path(reference)) if _is_folder(reference) else [reference])]
+
+
+def _is_folder(reference: str) -> bool:
+    """Tell whether a reference is of a folder of running text."""
+    return Path(reference).is_dir() and not registered(reference)
 
 
 def sentences(reference: str) -> Corpus:

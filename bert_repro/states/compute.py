@@ -48,7 +48,6 @@ def compute(
     if not 1 <= part <= of:
         raise ValueError(f"part {part} of {of} there is not: give the first as 1/{max(of, 1)}")
     encoder = _Encoder(checkpoints.open(model), setting)
-    encoder.checkpoint.check()
     for reference, entry in zip(wanted, states.entries(encoder.checkpoint, wanted, setting, only), strict=True):
         with entry.lock_of(part, of):
             if not entry.mend():
@@ -70,7 +69,7 @@ class _Encoder:
     def network(self) -> Any:
         from bert_repro import encoder
 
-        return encoder.compiled(encoder.build(self.checkpoint.config, self.checkpoint.weights()))
+        return encoder.compiled(encoder.build(self.checkpoint.config, self.checkpoint.check()))
 
     def encode(
         self, items: list[Any], position: int, only: Sequence[int] | None
