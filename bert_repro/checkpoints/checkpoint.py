@@ -25,13 +25,12 @@ from bert_repro.checkpoints.families import (
     Config,
     from_raw,
     prefixes,
-    read_raw,
     to_raw,
     unknown_weight,
     weight_table,
 )
 from bert_repro.checkpoints.hub import CONFIG_FILES, TOKENIZER_FILES
-from bert_repro.checkpoints.lookalikes import read_object
+from bert_repro.checkpoints.lookalikes import read_json, read_object
 from bert_repro.files import sha256
 
 # in a notebook, tqdm would ask for Jupyter widgets as soon as transformers or the hub import it; bars are plain text here
@@ -147,7 +146,7 @@ class Checkpoint:
 
     @cached_property
     def _raw(self) -> dict[str, Any]:
-        return read_raw(self._config_file)
+        return read_json(self._config_file, "config")
 
     def weights(self) -> dict[str, np.ndarray]:
         """Read all weights, afresh and large: the encoder's without the prefix that a task model gives them (`bert.`).

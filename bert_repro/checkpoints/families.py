@@ -15,7 +15,6 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
-from bert_repro.checkpoints import lookalikes
 from bert_repro.checkpoints.formats import DEQUANTISE
 
 Size = Annotated[int, Field(ge=1)]
@@ -127,15 +126,6 @@ _PARTS = {
     "attention_output": "attention.output.dense", "attention_norm": "attention.output.LayerNorm",
     "intermediate": "intermediate.dense", "output": "output.dense", "output_norm": "output.LayerNorm",
 }  # fmt: skip
-
-
-def read_raw(path: Path) -> dict[str, Any]:
-    """Read a config.json.
-
-    Raises:
-        ValueError: It is no JSON, or no object.
-    """
-    return lookalikes.read_json(path, "config")
 
 
 def family(raw: Mapping[str, Any]) -> object:

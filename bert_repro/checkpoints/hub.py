@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bert_repro.checkpoints import families, formats
+from bert_repro.checkpoints.lookalikes import read_json
 from bert_repro.files import sha256
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _check_first(name: str, path: Path) -> None:
     """Refuse a model by its smallest file, before its weights are fetched: an adapter, or another family."""
     if path.name == formats.ADAPTER:
         raise formats.adapter(repr(name), path)
-    families.check_family(families.read_raw(path), f"{path.name} of model {name!r}")
+    families.check_family(read_json(path, "config"), f"{path.name} of model {name!r}")
 
 
 def _wanted(name: str, names: list[str]) -> list[str]:

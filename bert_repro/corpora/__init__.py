@@ -202,7 +202,7 @@ def text_files(folder: Path) -> list[Path]:
     return files
 
 
-def items(reference: str) -> Iterator[Any]:
+def every_item(reference: str) -> Iterator[Any]:
     """Read the items of a corpus, or of all files of a folder of running text; errors as in `stream`."""
     if _is_folder(reference):
         return itertools.chain.from_iterable(stream(str(path)) for path in text_files(Path(reference)))
@@ -311,7 +311,7 @@ def doubts(references: Iterable[str], learned: str = "") -> list[str]:
 
 
 def _counted(reference: str) -> Census:
-    return counted.take(items(reference), {}) if _is_folder(reference) else census(reference)
+    return counted.take(every_item(reference), {}) if _is_folder(reference) else census(reference)
 
 
 def _places(reference: str) -> list[Located]:

@@ -17,6 +17,7 @@ from bert_repro.checkpoints import Checkpoint
 from bert_repro.encoder import Room
 from bert_repro.finetune import scoring, tuning
 from bert_repro.finetune.batches import Text
+from bert_repro.finetune.counts import score_rows
 from bert_repro.finetune.network import Network, NoTaskHeadError
 from bert_repro.finetune.recipe import Recipe
 from bert_repro.finetune.tasks import named
@@ -236,7 +237,7 @@ def _erasers(bank: _Annotated, network: Network, layers: Sequence[int], draws: i
 def _scores(network: Network, scored: Text, erasers: Erasers, resamples: int) -> Rows:
     """Score the task with nothing erased, then with each eraser in its layer; subtract random ones' scores from labels'."""
     metrics, where = network.head.metrics, corpora.columns(scored.reference)
-    rows = [row | {"method": NOTHING} for row in scoring.score_rows(metrics, network.score(scored), scored, resamples)]
+    rows = [row | {"method": NOTHING} for row in score_rows(metrics, network.score(scored), scored, resamples)]
     counts: dict[str, dict[int, list[np.ndarray]]] = {target: {} for _, target in erasers}
     with tqdm(total=sum(map(len, erasers.values())), desc="erasing", unit=" scores", mininterval=1) as bar:
         for (layer, target), several in erasers.items():
@@ -245,7 +246,7 @@ def _scores(network: Network, scored: Text, erasers: Erasers, resamples: int) ->
                 with network.erased(layer, eraser):
                     count = network.score(scored)
                 about = {"layer": layer, "target": target} | _by(draw)
-                rows += [row | about for row in scoring.score_rows(metrics, count, scored, resamples)]
+                rows += [row | about for row in score_rows(metrics, count, scored, resamples)]
                 counts[target][layer].append(count)
                 bar.update()
     weights = intervals.draws(scored.digest, len(scored.items), resamples)

@@ -17,8 +17,9 @@ from tqdm import tqdm
 from bert_repro import backend, checkpoints, corpora, encoder, states
 from bert_repro.checkpoints.families import differing, weight_table
 from bert_repro.finetune.batches import Examples, Text
+from bert_repro.finetune.counts import score_rows
 from bert_repro.finetune.network import Network, NoTaskHeadError
-from bert_repro.finetune.scoring import ready, sanity, score_rows, texts_of
+from bert_repro.finetune.scoring import ready, sanity, texts_of
 from bert_repro.finetune.tasks import named
 from bert_repro.results import intervals, lines
 from bert_repro.states.live import LiveStates

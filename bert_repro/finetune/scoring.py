@@ -17,7 +17,7 @@ from bert_repro.checkpoints.families import differing, weight_change
 from bert_repro.encoder import Room
 from bert_repro.finetune.batches import Examples, Text
 from bert_repro.finetune.cards import landmarks
-from bert_repro.finetune.counts import score_rows as score_rows
+from bert_repro.finetune.counts import score_rows
 from bert_repro.finetune.network import Network, NoTaskHeadError
 from bert_repro.finetune.running_text import RunningText
 from bert_repro.finetune.tasks import TASKS, Task, named

@@ -17,10 +17,11 @@ from bert_repro import backend, checkpoints
 from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.families import Config
 from bert_repro.files import ROOT, cache_folder, replaced
+from bert_repro.finetune.counts import score_rows
 from bert_repro.finetune.loop import learn
 from bert_repro.finetune.network import Network
 from bert_repro.finetune.recipe import Recipe
-from bert_repro.finetune.scoring import score_rows, texts_of, without
+from bert_repro.finetune.scoring import texts_of, without
 from bert_repro.finetune.tasks import TASKS
 from bert_repro.results import intervals, provenance
 
