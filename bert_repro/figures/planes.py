@@ -5,7 +5,7 @@ of somebody's.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,6 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from bert_repro import corpora
-from bert_repro.figures.theme import short
 from bert_repro.similarity.samples import CLASSES
 
 MOST = 5  # examples of a reference
@@ -163,45 +162,6 @@ def beside_base(projections: pd.DataFrame, tasks: Collection[str], most: int = 3
             beside = [turned(np.array(layer), onto) for layer, onto in zip(tuned["places"], planes, strict=True)]
             pairings.append(Pairing(task, name, base | {"places": planes}, tuned | {"places": beside}))
     return pairings
-
-
-def listed(projections: pd.DataFrame) -> pd.DataFrame:
-    """List where the words of projections are: a row for each notebook, model, `id` of an example, `layer` and `word`.
-
-    Args:
-        projections: As of `beside_base`.
-
-    Returns:
-        Beside those columns `share`, of the variance in the plane; `class` of the word; and its place, `x` and `y`.
-    """
-    names = ["id", "layers", "shares", "words", "classes", "places"]
-    content = pd.DataFrame(projections["content"].tolist(), columns=names)
-    table = projections[["notebook", "model"]].join(content).explode(["layers", "shares", "places"])
-    table = table.explode(["words", "classes", "places"])
-    table = table.assign(x=table["places"].str[0], y=table["places"].str[1]).drop(columns="places")
-    return table.rename(columns={"layers": "layer", "shares": "share", "words": "word", "classes": "class"})
-
-
-def shares(pairings: Sequence[Pairing]) -> pd.DataFrame:
-    """Lay out the shares of the variance that planes hold: a row for each example and encoder, a column for each layer."""
-    sides = [(name, side) for one in pairings for name, side in (("base", one.base), (one.model, one.tuned))]
-    return pd.DataFrame({(side["id"], name): side["shares"] for name, side in sides}).rename_axis("layer").T
-
-
-def caption(pairing: Pairing) -> str:
-    """Say what a figure of an example shows, and where its text is from."""
-    base, tuned = (100 * side["shares"][-1] for side in (pairing.base, pairing.tuned))
-    return (
-        f"Example {pairing.base['id']} layer by layer: its words in the plane in which they vary most, above in the untuned encoder, "
-        f"below in one tuned on {short(pairing.task)}. In the last layer the two planes hold {base:.0f} % and {tuned:.0f} % of the "
-        f"variance. Text: {source(pairing)}."
-    )
-
-
-def source(pairing: Pairing) -> str:
-    """Name where the text of an example is from, with its licence; of a reader's own, the corpus."""
-    corpus = pairing.base["corpus"]
-    return corpora.credit(corpus) or corpus
 
 
 def _first_seed(models: Mapping[str, Any], task: str) -> str | None:
