@@ -105,7 +105,7 @@ def pairing(corpus, **more):
 
 def test_a_caption_says_which_example_and_how_much_of_the_variance_is_seen_and_whose_text_it_is():
     told = words.caption(pairing("mine"))
-    assert told.startswith("Example s-1 layer by layer: ") and "below in one tuned on MNLI." in told
+    assert told.startswith("Example s-1 layer by layer: ") and "below in one tuned on NLI." in told
     assert "the two planes hold 12 % and 75 % of the variance. Text: mine." in told
     assert words.source(pairing("ewt")) == corpora.credit("ewt") != "ewt"
 
