@@ -17,6 +17,7 @@ import nbformat
 import pandas as pd
 import plotly.io as pio
 import pytest
+import yaml
 from nbformat import v4
 
 from bert_repro import figures
