@@ -110,9 +110,8 @@ def predictor(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], dict[s
                 return model(given, training=False)
 
     def predict(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        outputs = run(
-            given
-        )  # of a network whose products are in bfloat16, so are some of these: NumPy has no such type
+        # of a network whose products are in bfloat16, so are some of these: NumPy has no such type
+        outputs = run(given)
         return {name: keras.ops.convert_to_numpy(keras.ops.cast(x, "float32")) for name, x in outputs.items()}
 
     return predict

@@ -18,10 +18,9 @@ RSA, CHANGE, UUAS = (
 published = tables.ROOT / "results" / "minilm" / "tables", Path(__file__).parent / "_static" / "headline.svg"
 folder, out = map(Path, sys.argv[1:]) if sys.argv[1:] else published
 table = tables.merge(folder)
-rsa = table[(table["method"] == "rsa") & (table["metric"] == "similarity") & (table["role"] == "score")]
-rsa = rsa[rsa["rows"].isna() & (rsa["corpus"] == "wiki")]
-moved = table[(table["metric"] == "relative_l2") & (table["notebook"] == "checkpoint")]
-uuas = table[(table["metric"] == "uuas") & tables.of_split(table, "test") & (table["probe"] == "structural")]
+rsa = tables.select(table, method="rsa", metric="similarity", role="score", rows=None, corpus="wiki")
+moved = tables.select(table, metric="relative_l2", notebook="checkpoint")
+uuas = tables.select(table, metric="uuas", split="test", probe="structural")
 panels = {RSA: rsa, CHANGE: moved, UUAS: scores.over_probe_seeds(uuas)}
 drawn = pd.concat([rows.assign(metric=panel) for panel, rows in panels.items()])
 out.write_text(still(figures.layer_curves(drawn, facet="metric")) + "\n", encoding="utf-8")

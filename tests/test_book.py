@@ -306,9 +306,11 @@ def pages(site):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks" / "chapters").glob("*.ipynb")), ids=lambda path: path.stem)
-def test_chapters_show_what_they_say_and_not_their_code(path):
+def test_chapters_keep_their_code_behind_a_toggle_and_leave_out_imports_and_parameters(path):
     code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    assert all({"parameters", "remove-input"} & set(cell.metadata.get("tags", [])) for cell in code)
+    tags = [cell.metadata["tags"] for cell in code]
+    assert tags == [["parameters"], ["remove-input"], *[["hide-input"]] * (len(code) - 2)]
+    assert "import " in code[1].source and not [cell for cell in code[2:] if "import " in cell.source]
 
 
 @pytest.mark.slow

@@ -151,6 +151,7 @@ def test_without_an_untrained_encoder_nothing_is_said_of_pre_training():
     plain, _ = study()
     chosen = scores.held_out(scores.tunings(plain))
     assert controls.from_pre_training(plain, chosen).empty and controls.beside(plain, chosen).empty
+    assert controls.summary(plain, chosen).empty
 
 
 def test_a_summary_says_of_every_score_what_was_measured_beside_it_and_what_was_not():

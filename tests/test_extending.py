@@ -130,7 +130,7 @@ def told(tmp_path_factory):
     cells = [
         v4.new_markdown_cell("# What I see"),
         v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}),
-        v4.new_code_cell(CHAPTER, metadata={"tags": ["remove-input"]}),
+        v4.new_code_cell(CHAPTER, metadata={"tags": ["hide-input"]}),
     ]
     nbformat.write(v4.new_notebook(cells=cells), clone / "notebooks/chapters/mine.ipynb")
     (clone / "study.yaml").write_text(json.dumps(STUDY))

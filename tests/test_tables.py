@@ -174,6 +174,59 @@ def test_a_split_is_found_whatever_was_drawn_from_it():
     assert not len(tables.of_split(table[:0], "test"))
 
 
+def selectable():
+    return tables.tidy(
+        [
+            row(0.1, 0, method="rsa", split="test[500]"),
+            row(0.2, 1, method="rsa", split="test", rows="content"),
+            row(0.3, 2, method="cka", split="dev[9]"),
+            {"role": "baseline", "value": 0.4, "method": "rsa"},
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("equal", "values"),
+    [
+        ({}, [0.1, 0.2, 0.3, 0.4]),
+        ({"method": "rsa", "role": "score"}, [0.1, 0.2]),
+        ({"layer": [0, 2]}, [0.1, 0.3]),
+        ({"layer": np.array([2, 7])}, [0.3]),
+        ({"method": pd.Series(["cka"])}, [0.3]),
+        ({"rows": None}, [0.1, 0.3, 0.4]),
+        ({"layer": pd.NA}, [0.4]),
+        ({"layer": [None, 1]}, [0.2, 0.4]),
+        ({"split": "test"}, [0.1, 0.2]),
+        ({"split": "test[500]"}, [0.1]),
+        ({"split": ["dev", None]}, [0.3, 0.4]),
+        ({"method": []}, []),
+        ({"method": "nobody's"}, []),
+    ],
+)
+def test_select_takes_the_rows_that_a_mask_would(equal, values):
+    table = selectable()
+    chosen = tables.select(table, **equal)
+    assert chosen["value"].tolist() == values
+    pd.testing.assert_frame_equal(chosen, table.loc[chosen.index])  # rows, order and types are the table's
+    assert tables.select(table[:0], **equal).empty
+
+
+def test_select_finds_rows_where_several_have_one_index():
+    twice = pd.concat([selectable(), selectable()])
+    assert tables.select(twice, method="cka")["value"].tolist() == [0.3, 0.3]
+
+
+def test_select_refuses_unknown_columns():
+    with pytest.raises(ValueError, match=r"^unknown columns \['metrik', 'x'\]: the table has \['study', 'notebook', "):
+        tables.select(selectable(), metrik="rsa", role="score", x=None)
+
+
+def test_the_first_text_is_the_one_that_comes_first():
+    texts = [("wiki", "dev"), ("wiki", "test"), ("mnli", "dev"), ("wiki", "dev")]
+    table = tables.tidy([row(0.1) | {"corpus": corpus, "split": split} for corpus, split in texts])
+    assert tables.on_first_text(table).index.tolist() == [0, 3] and tables.on_first_text(table[:0]).empty
+
+
 @pytest.mark.parametrize("suffix", [".parquet", ".replicates.parquet"])
 @pytest.mark.parametrize(
     "damage", [lambda held: held[: len(held) // 2], lambda held: flipped(held, 40), lambda held: b""]
@@ -241,6 +294,18 @@ def test_paired_subtracts_row_by_row_and_resample_by_resample():
     assert (difference["ci_low"][0], difference["ci_high"][0]) == pytest.approx((low, high), abs=1e-6)
     # what both models owe to the draw of sentences is gone
     assert difference["ci_low"][1] == pytest.approx(difference["ci_high"][1], abs=1e-6)
+
+
+def test_minus_is_paired_or_no_rows_where_a_side_is_missing():
+    table = tables.tidy([row(0.5), row(0.6, 1), row(0.75, model="nli-1", spread=0.2), row(0.5, 1, model="nli-1")])
+    pd.testing.assert_frame_equal(tables.minus(table, "base"), tables.paired(table, "base"))
+    together = tables.at_once(tables.paired(table, "base"))
+    pd.testing.assert_frame_equal(tables.minus(table, "base", over="layer"), together)
+    assert together["ci_low"][0] < tables.paired(table, "base")["ci_low"][0]
+    for alone in (table[:0], table[table["model"] == "base"], table[table["model"] == "nli-1"]):
+        assert tables.minus(alone, "base", over="layer").empty and "value" in tables.minus(alone, "base")
+    with pytest.raises(ValueError, match="no row can be paired with one of 'base'"):
+        tables.minus(table.assign(corpus=table["model"]), "base")
 
 
 def test_corpora_and_tasks_are_paired_like_models():

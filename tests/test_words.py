@@ -1,10 +1,11 @@
 """Words through layers: the slider moves both panels, in a browser too; a word of a corpus is shown, never run."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from plotly.offline import get_plotlyjs
 
-from bert_repro import figures
+from bert_repro import corpora, figures
 from bert_repro.figures import planes, words
 from bert_repro.figures.exhibits import as_page
 
@@ -92,6 +93,36 @@ def test_what_cannot_stand_side_by_side_is_refused():
     for other in (picture(words=[*WORDS[:3], "?"]), picture(layers=(0, 1))):
         with pytest.raises(ValueError, match="nli-1 shows other words or layers than base: expected one example"):
             figures.words_through_layers([picture(), other], ["base", "nli-1"])
+
+
+# ---- what stands beside the figures
+
+
+def pairing(corpus, **more):
+    base = picture(id="s-1", corpus=corpus, shares=[0.5, 0.25, 0.125])
+    return planes.Pairing("nli", "nli-1", base, base | {"shares": [0.5, 0.25, 0.75]} | more)
+
+
+def test_a_caption_says_which_example_and_how_much_of_the_variance_is_seen_and_whose_text_it_is():
+    told = words.caption(pairing("mine"))
+    assert told.startswith("Example s-1 layer by layer: ") and "below in one tuned on NLI." in told
+    assert "the two planes hold 12 % and 75 % of the variance. Text: mine." in told
+    assert words.source(pairing("ewt")) == corpora.credit("ewt") != "ewt"
+
+
+def test_shares_have_a_row_for_each_encoder_and_a_column_for_each_layer():
+    told = words.shares([pairing("mine")])
+    assert told.index.tolist() == [("s-1", "base"), ("s-1", "nli-1")] and told.columns.tolist() == [0, 1, 2]
+    assert told.values.tolist() == [[0.5, 0.25, 0.125], [0.5, 0.25, 0.75]] and words.shares([]).empty
+
+
+def test_every_word_is_listed_in_every_layer_where_it_is_drawn():
+    content = pairing("mine").base
+    told = words.listed(pd.DataFrame({"notebook": "hidden_states", "model": ["base"], "content": [content]}))
+    assert len(told) == len(WORDS) * 3 and told["word"].tolist() == WORDS * 3
+    assert told["layer"].tolist() == [layer for layer in range(3) for _ in WORDS]
+    assert told[["x", "y"]].to_numpy(float) == pytest.approx(np.concatenate(content["places"]))
+    assert told.columns.tolist() == ["notebook", "model", "id", "layer", "share", "word", "class", "x", "y"]
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from bert_repro.figures.theme import (
     INK,
     MARKERS,
     PANEL_HEIGHT,
+    SHADE,
     colour,
     finish,
     hover,
@@ -74,7 +75,12 @@ def layer_curves(
 
 
 def difference_curves(
-    table: pd.DataFrame, *, facet: str | None = None, title: str = "", ylabel: str = "difference"
+    table: pd.DataFrame,
+    *,
+    facet: str | None = None,
+    title: str = "",
+    ylabel: str = "difference",
+    within: float | None = None,
 ) -> go.Figure:
     """Draw paired differences by layer with their intervals and a line at zero.
 
@@ -83,11 +89,13 @@ def difference_curves(
         facet: A column whose values get a panel each.
         title: Heading of the figure.
         ylabel: What was subtracted from what.
+        within: How far from zero still counts as equal: that far is shaded.
 
     Raises:
         ValueError: No rows, or several values of one line at one layer.
     """
-    return _curves(table, facet, title, ylabel, None, zero=True)
+    figure = _curves(table, facet, title, ylabel, None, zero=True)
+    return figure if within is None else figure.add_hrect(y0=-within, y1=within, **SHADE)
 
 
 def learning_curves(

@@ -17,6 +17,7 @@ from bert_repro.figures.theme import (
     INK,
     LINE,
     MARKERS,
+    SHADE,
     colour,
     finish,
     hover,
@@ -41,6 +42,7 @@ def dots(
     reference: pd.DataFrame | None = None,
     zero: bool = False,
     each: str | None = None,
+    within: float | None = None,
 ) -> go.Figure:
     """Draw values with their 95 % intervals, a line of dots a category.
 
@@ -53,6 +55,7 @@ def dots(
         reference: More rows, e.g. other models' published scores, told apart by their `label`.
         zero: Whether the values are differences, with a line at zero.
         each: A column that tells the dots of a category apart, e.g. `study`, instead of task and seed.
+        within: How far from zero still counts as equal: that far is shaded.
 
     Raises:
         ValueError: No rows.
@@ -90,7 +93,8 @@ def dots(
         figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker)
     figure.update_xaxes(showticklabels=True, **({} if zero else {"matches": None}))
     figure.update_xaxes(title_text=xlabel, row=len(parts), col=1)
-    return finish(figure, sum(heights), title)
+    finish(figure, sum(heights), title)
+    return figure if within is None else figure.add_vrect(x0=-within, x1=within, **SHADE)
 
 
 def _folded(name: object) -> str:

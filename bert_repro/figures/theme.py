@@ -35,6 +35,7 @@ NAMES = {
 """How other names in a table are spelt in a figure than those of tasks, measures and targets, whose titles stand with them."""
 _SPARE = ("#E69F00", "#882255", "#332288")
 ASIDE = "#7F7F7F"  # controls, floors and baselines
+SHADE = {"fillcolor": "gray", "opacity": 0.15, "line_width": 0}
 DASHES = ("solid", "dash", "dashdot", "longdash")
 MARKERS = ("circle", "diamond", "square", "triangle-up", "x")
 INK, _PANEL, _GRID = "#666666", "#FAFAFA", "#DDDDDD"  # readable on white and on near-black

@@ -9,8 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 
+from bert_repro import corpora
+from bert_repro.figures.planes import Pairing
 from bert_repro.figures.theme import ASIDE, EMPTY, INK, finish, short, stacked
 
 # colours that stand for no model, each with a marker of its own
@@ -72,6 +75,45 @@ def words_through_layers(
     finish(figure, _PANEL * len(pictures), title or _CLOSING.sub("", " ".join(asked or first["words"])))
     room = {"margin_t": figure.layout.margin.t + _SLIDER, "height": figure.layout.height + _SLIDER}
     return figure.update_layout(sliders=[_slider(layers)], margin_l=10, **room)
+
+
+def listed(projections: pd.DataFrame) -> pd.DataFrame:
+    """List where the words of projections are: a row for each notebook, model, `id` of an example, `layer` and `word`.
+
+    Args:
+        projections: Artefacts of the kind `projection`, as `tables.merge_artefacts` gives them.
+
+    Returns:
+        Beside those columns `share`, of the variance in the plane; `class` of the word; and its place, `x` and `y`.
+    """
+    names = ["id", "layers", "shares", "words", "classes", "places"]
+    content = pd.DataFrame(projections["content"].tolist(), columns=names)
+    table = projections[["notebook", "model"]].join(content).explode(["layers", "shares", "places"])
+    table = table.explode(["words", "classes", "places"])
+    table = table.assign(x=table["places"].str[0], y=table["places"].str[1]).drop(columns="places")
+    return table.rename(columns={"layers": "layer", "shares": "share", "words": "word", "classes": "class"})
+
+
+def shares(pairings: Sequence[Pairing]) -> pd.DataFrame:
+    """Lay out the shares of the variance that planes hold: a row for each example and encoder, a column for each layer."""
+    sides = [(name, side) for one in pairings for name, side in (("base", one.base), (one.model, one.tuned))]
+    return pd.DataFrame({(side["id"], name): side["shares"] for name, side in sides}).rename_axis("layer").T
+
+
+def caption(pairing: Pairing) -> str:
+    """Say what a figure of an example shows, and where its text is from."""
+    base, tuned = (100 * side["shares"][-1] for side in (pairing.base, pairing.tuned))
+    return (
+        f"Example {pairing.base['id']} layer by layer: its words in the plane in which they vary most, above in the untuned encoder, "
+        f"below in one tuned on {short(pairing.task)}. In the last layer the two planes hold {base:.0f} % and {tuned:.0f} % of the "
+        f"variance. Text: {source(pairing)}."
+    )
+
+
+def source(pairing: Pairing) -> str:
+    """Name where the text of an example is from, with its licence; of a reader's own, the corpus."""
+    corpus = pairing.base["corpus"]
+    return corpora.credit(corpus) or corpus
 
 
 def _traces(picture: Mapping[str, Any], name: str, silent: Sequence[str]) -> Iterator[tuple[go.Scatter, list[dict]]]:

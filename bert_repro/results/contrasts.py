@@ -7,13 +7,14 @@ which of them were drawn cancels out; on others the interval is that of two inde
 (changes of weights, grids of layers) are compared by value. Intervals are of sentences, each for itself, and leave seeds out.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from bert_repro.files import renamed
-from bert_repro.results import intervals, tables
+from bert_repro.results import claims, intervals, tables, verdicts
 
 TOLERANCE = 0.02
 """How much two results may differ and still agree: that much of a share, a correlation or a similarity, and as a share of
@@ -155,6 +156,29 @@ def largest(found: pd.DataFrame, most: int = 20) -> pd.DataFrame:
     order = (near / rows["tolerance"]).sort_values(ascending=False, kind="stable").index
     rows = rows.loc[order[:most]]
     return rows.assign(what=[_name(row) for _, row in rows.iterrows()])
+
+
+def in_tolerances(found: pd.DataFrame) -> pd.DataFrame:
+    """Divide differences and their intervals by the tolerance of their metric, so that all metrics share an axis."""
+    ends = ["value", "ci_low", "ci_high"]
+    return found.assign(**{end: found[end] / found["tolerance"] for end in ends})
+
+
+def judged(sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Judge the claims on each of several sets, by its name: what `verdicts.verdicts` gives, with a column `set`."""
+    made = [
+        verdicts.verdicts(claims.load(), table, table["study"].iloc[0]).assign(set=name) for name, table in sets.items()
+    ]
+    return pd.concat(made, ignore_index=True) if made else pd.DataFrame(columns=[*verdicts.COLUMNS, "set"])
+
+
+def side_by_side(judged: pd.DataFrame) -> str:
+    """Set the verdicts of several sets beside each other, each with its effect: a table in Markdown, a line per claim."""
+    effect = judged["effect"].astype(object).map(" {:+.3f}".format, na_action="ignore")
+    said = judged.assign(said=judged["verdict"] + effect.where(effect.notna(), ""))
+    cells = said.pivot(index="claim", columns="set", values="said").loc[said["claim"].unique(), said["set"].unique()]
+    rows = [["claim", *cells.columns], ["---"] * (1 + cells.shape[1]), *cells.itertuples()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def alone(found: pd.DataFrame) -> pd.DataFrame:

@@ -71,7 +71,8 @@ def summary(table: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Texts, a row each task, corpus and metric: the score, what needs no encoder, the second side alone, an untrained encoder
-        with the same updates, and the difference of the first seed with that, with its interval.
+        with the same updates, and the difference of the first seed with that, with its interval. No row where nothing was
+        measured beside any score.
     """
     control, gained = beside(table, tuned), from_pre_training(table, tuned)
 
@@ -84,14 +85,14 @@ def summary(table: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
         name = f" ({row['method']})" if row["role"] == "baseline" else ""
         return f"{row['value']:.3f}{ends}{name}"
 
-    lines = []
-    for key, rows in tuned.groupby(ALIKE, sort=False):
+    lines, names = [], ["task", "corpus", "metric"]
+    for key, rows in (tuned if len(control) else tuned[:0]).groupby(ALIKE, sort=False):
         where = dict(zip(ALIKE, key, strict=True))
-        line = {"task": where["task"], "corpus": where["corpus"], "metric": where["metric"]}
+        line = {name: where[name] for name in names}
         line |= {
             "score": f"{rows['value'].mean():.3f}",
             "without an encoder": said(control, where | {"role": "baseline"}),
         }
         line |= {name: said(control, where | {"method": name}) for name in reversed(CONTROLS.values())}
         lines.append(line | {"from pre-training": said(gained, where, interval=True)})
-    return pd.DataFrame(lines).set_index(["task", "corpus", "metric"])
+    return pd.DataFrame(lines, columns=None if lines else names).set_index(names)

@@ -117,7 +117,7 @@ def published(scores: pd.DataFrame) -> pd.DataFrame:
     known = tables.tidy(PUBLISHED, role="baseline")
     there = scores[["task", "metric", "corpus", "split"]].drop_duplicates()
     both = known.drop(columns="split").merge(there, on=["task", "metric"], suffixes=("_known", ""))
-    name = both["corpus"].str.partition(":")[0].replace(SAME)  # chapters name a text with its split
+    name = both["corpus"].str.replace(":.*", "", regex=True).replace(SAME)  # chapters name a text with its split
     return both[both["corpus_known"].isna() | (both["corpus_known"] == name)][known.columns]
 
 
@@ -242,25 +242,17 @@ def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFram
     Raises:
         NotMeasuredError: No similarity of the model, or neither probes nor layers put back.
     """
-    similar = table[
-        (table["notebook"] == "similarity") & (table["metric"] == "similarity") & (table["role"] == "score")
-    ]
-    similar = similar[
-        (similar["model"] == model) & (similar["reference_model"] == base) & (similar["method"] == MEASURE)
-    ]
-    similar = similar[similar["rows"].isna()]
+    similar = tables.select(table, notebook="similarity", metric="similarity", role="score", method=MEASURE)
+    similar = tables.select(similar, model=model, reference_model=base, rows=None)
     if similar.empty:
         raise NotMeasuredError(f"no {MEASURE} of {model!r} with {base!r} in the tables: run its similarity first")
-    text = similar[["corpus", "split"]].iloc[0]
-    similar = similar[(similar[["corpus", "split"]] == text).all(axis=1)]
+    similar = tables.on_first_text(similar)
     found = [_plain(similar, "change", MEASURE, less=1.0)]
-    probed = table[table["model"].isin([model, base]) & tables.of_split(table, "test") & (table["role"] == "score")]
-    uuas = probed[(probed["metric"] == "uuas") & (probed["probe"] == "structural")]
+    probed = tables.select(table, model=[model, base], split="test", role="score")
+    uuas = tables.select(probed, metric="uuas", probe="structural")
     both = uuas.groupby("probe_seed")["model"].nunique()
     uuas = uuas[uuas["probe_seed"] == both[both == 2].index.min()]  # the first seed that both were probed with
-    edges = probed[
-        (probed["notebook"] == "edge_probe") & (probed["method"] == "single layer") & (probed["metric"] == "accuracy")
-    ]
+    edges = tables.select(probed, notebook="edge_probe", method="single layer", metric="accuracy")
     for one in (uuas, edges):
         if one["model"].nunique() == 2:
             moved = tables.paired(one, base)

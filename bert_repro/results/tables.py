@@ -242,6 +242,38 @@ def of_split(table: pd.DataFrame, name: str) -> pd.Series:
     return (whole_split(table) == name).fillna(False).astype(bool)
 
 
+def select(table: pd.DataFrame, **equal: object) -> pd.DataFrame:
+    """Take the rows that have these values: `select(table, method="rsa", layer=[0, 6], rows=None)`.
+
+    Args:
+        table: Tidy rows, or any frame.
+        equal: By column, what its cells are to be. A list means any of these, None an empty cell; a split stands for what was
+            drawn from it as well, `test` for `test[500]`.
+
+    Returns:
+        Those rows, in their order; none where nothing is like that.
+
+    Raises:
+        ValueError: An unknown column.
+    """
+    if unknown := [column for column in equal if column not in table]:
+        raise ValueError(f"unknown columns {unknown}: the table has {list(table.columns)}")
+    chosen = np.ones(len(table), bool)
+    for column, wanted in equal.items():
+        values = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted]
+        filled, cells = [value for value in values if not pd.isna(value)], table[column]
+        fits = cells.isin(filled) | (cells.isna() & (len(filled) < len(values)))
+        if column == "split":
+            fits |= whole_split(table).isin(filled)
+        chosen &= fits.to_numpy(bool)
+    return table[chosen]
+
+
+def on_first_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Take the rows that were measured on the text that comes first: in the tables of a study neutral text."""
+    return table[table["corpus"].isin(table["corpus"].head(1)) & table["split"].isin(table["split"].head(1))]
+
+
 MEASURED = ("notebook", "layer", "corpus", "split", "rows", "target", "probe", "probe_seed", "method", "metric")
 """Columns that say what a row measures, whatever of."""
 
@@ -297,6 +329,25 @@ def subtract(rows: pd.DataFrame, reference: pd.DataFrame, name: str, on: Sequenc
     pairs = zip(both["replicates"], both["replicates_reference"], strict=True)
     both["replicates"] = [intervals.minus(*two) for two in pairs]
     return both[[*COLUMNS, "replicates"]].astype(COLUMNS)
+
+
+def minus(
+    table: pd.DataFrame, reference: str, *, by: str = "model", same: Sequence[str] = (), over: str | None = None
+) -> pd.DataFrame:
+    """Subtract one side from the others as `paired` does; no rows where a table lacks that side, or any other.
+
+    Args:
+        table: As of `paired`, and so are `reference`, `by` and `same`.
+        over: A column whose values are looked at together, see `at_once`; without it each interval stands for itself.
+
+    Raises:
+        ValueError: See `subtract`.
+    """
+    sides = set(table[by].dropna())
+    if reference not in sides or len(sides) < 2:
+        return table[:0]
+    differences = paired(table, reference, by, same)
+    return differences if over is None else at_once(differences, over)
 
 
 def at_once(differences: pd.DataFrame, over: str = "layer") -> pd.DataFrame:

@@ -1,0 +1,101 @@
+"""The figures and tables of a chapter: each is drawn and captioned, or the page says that it was not measured, and why.
+
+A chapter makes one gallery and then says what it shows, whatever its study holds:
+
+    show = figures.Gallery(folder)
+    show("change", "How much each task changed the encoder.").dots(changes, "task", xlabel="change")
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+from IPython.display import Markdown
+
+from bert_repro.figures import curves, grids, scatter, trees, words
+from bert_repro.figures.dots import dots as draw_dots
+from bert_repro.figures.exhibits import Exhibit, exhibit
+
+NOT_HELD = "the tables of this study do not hold this"
+_Shown = Exhibit | Markdown | None
+
+
+def _drawing(draw: Callable[..., go.Figure]) -> Callable[..., _Shown]:
+    """Make of a function that draws a method that shows: the exhibit, or a note where one of its tables has no rows."""
+
+    def show(self: "Picture", rows: object, *more: object, data: pd.DataFrame | None = None, **how: object) -> _Shown:
+        if any(isinstance(given, pd.DataFrame) and given.empty for given in (rows, *more, data)):
+            return self.gallery.nothing(self.missing)
+        held = rows if data is None else data
+        return exhibit(draw(rows, *more, **how), held, self.name, self.caption, self.gallery.folder)
+
+    show.__doc__ = draw.__doc__
+    return show
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure that has a name and a caption and is still to be drawn, by the function of `figures` that a method is named after.
+
+    Each method takes what that function takes, and `data`, which goes into the CSV file where it is not the rows that are drawn.
+    """
+
+    gallery: "Gallery"
+    name: str
+    caption: str
+    missing: str | None
+
+    layer_curves = _drawing(curves.layer_curves)
+    difference_curves = _drawing(curves.difference_curves)
+    learning_curves = _drawing(curves.learning_curves)
+    line_curves = _drawing(curves.line_curves)
+    dots = _drawing(draw_dots)
+    layer_grid = _drawing(grids.layer_grid)
+    against = _drawing(scatter.against)
+    tree_arcs = _drawing(trees.tree_arcs)
+    tree_plane = _drawing(trees.tree_plane)
+    words_through_layers = _drawing(words.words_through_layers)
+
+
+class Gallery:
+    """Shows the figures and tables of one chapter; see the example above.
+
+    Args:
+        folder: The tables' folder, whose manifests say what made the rows.
+        missing: Why something is not shown where no other reason is given: it follows "Not measured here: ".
+    """
+
+    def __init__(self, folder: Path | str, missing: str = NOT_HELD):
+        self.folder, self.missing = Path(folder), missing
+
+    def __call__(self, name: str, caption: str, missing: str | None = None) -> Picture:
+        """Announce a figure.
+
+        Args:
+            name: Of the figure in its chapter; link to it as `#fig-<name>`.
+            caption: What is seen, in sentences that can be read without the chapter; how many words, units and seeds are behind
+                it follows by itself.
+            missing: Why it is not there, where its tables have no rows; the gallery's reason by default, empty to say nothing.
+        """
+        return Picture(self, name, caption, missing)
+
+    def table(
+        self, table: pd.DataFrame, digits: int | None = None, missing: str | None = None
+    ) -> pd.DataFrame | Markdown | None:
+        """Show a table, or say that it was not measured.
+
+        Args:
+            table: What is shown.
+            digits: Where given, numbers are rounded to as many, and empty cells are blank.
+            missing: As of a figure.
+        """
+        if table.empty:
+            return self.nothing(missing)
+        return table if digits is None else table.round(digits).astype(object).fillna("")
+
+    def nothing(self, missing: str | None = None) -> Markdown | None:
+        """Say that something was not measured, and why; nothing where the reason is empty."""
+        why = self.missing if missing is None else missing
+        return Markdown(f"*Not measured here: {why}.*") if why else None
