@@ -216,6 +216,12 @@ def test_select_finds_rows_where_several_have_one_index():
     assert tables.select(twice, method="cka")["value"].tolist() == [0.3, 0.3]
 
 
+def test_texts_are_named_as_references():
+    named = [("ewt", "dev"), ("ewt", "dev[9]"), ("mine.conllu", "[20]"), ("mine.txt", None), (None, None)]
+    table = tables.tidy([row(1, corpus=corpus, split=split) for corpus, split in named])
+    assert tables.texts(table).fillna("-").tolist() == ["ewt:dev", "ewt:dev[9]", "mine.conllu[20]", "mine.txt", "-"]
+
+
 def test_select_refuses_unknown_columns():
     with pytest.raises(ValueError, match=r"^unknown columns \['metrik', 'x'\]: the table has \['study', 'notebook', "):
         tables.select(selectable(), metrik="rsa", role="score", x=None)

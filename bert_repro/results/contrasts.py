@@ -184,8 +184,7 @@ def side_by_side(judged: pd.DataFrame) -> str:
 def alone(found: pd.DataFrame) -> pd.DataFrame:
     """List what only one set has: rows counted by side, notebook and model, with the updates and corpora they are of."""
     rows = found[found["finding"].isin(["first only", "second only"])]
-    text = (rows["corpus"] + ":" + rows["split"]).fillna("")
-    of_side = rows.assign(text=text).groupby(["finding", "notebook", "model"], sort=False)
+    of_side = rows.assign(text=tables.texts(rows).fillna("")).groupby(["finding", "notebook", "model"], sort=False)
     return of_side.agg(rows=("metric", "size"), updates=("updates", "max"), corpora=("text", _listed)).reset_index()
 
 

@@ -41,7 +41,7 @@ def tunings(table: pd.DataFrame) -> pd.DataFrame:
 def held_out(table: pd.DataFrame) -> pd.DataFrame:
     """Give the final scores: on a model's test corpora, which were scored once, or on dev where it has none."""
     scores = table[table["method"] == "fine-tuning"]
-    text = scores["corpus"] + ":" + scores["split"]
+    text = tables.texts(scores)
     texts = text.groupby(scores["model"])
     # a model's rows stand in the order in which its corpora were scored, dev first
     return scores[(texts.transform("nunique") == 1) | (text != texts.transform("first"))]

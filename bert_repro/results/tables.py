@@ -269,6 +269,12 @@ def select(table: pd.DataFrame, **equal: object) -> pd.DataFrame:
     return table[chosen]
 
 
+def texts(table: pd.DataFrame) -> pd.Series:
+    """Name the text of each row as a reference does: `ewt:dev`, `mine.conllu[20]`; missing where a row is of no text."""
+    split = table["split"].fillna("")
+    return table["corpus"] + split.where(split.eq("") | split.str.startswith("["), ":" + split)
+
+
 def on_first_text(table: pd.DataFrame) -> pd.DataFrame:
     """Take the rows that were measured on the text that comes first: in the tables of a study neutral text."""
     return table[table["corpus"].isin(table["corpus"].head(1)) & table["split"].isin(table["split"].head(1))]
