@@ -98,13 +98,3 @@ def sha256(path: Path) -> str:
 def _sha256(path: Path, size: int, changed: int) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-RENAMED = {"mini": "minilm"}
-"""What studies are called now whose name has changed."""
-
-
-def renamed(path: Path | str) -> str:
-    """Give a hint, to end a message with, where a path speaks of a study under the name that it had before; else nothing."""
-    names = {*Path(path).parts, Path(path).stem}
-    return "".join(f" (the study {old} is called {new} now)" for old, new in RENAMED.items() if old in names)

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bert_repro.files import renamed
 from bert_repro.results import claims, intervals, tables, verdicts
 
 TOLERANCE = 0.02
@@ -205,7 +204,7 @@ def folder(which: str) -> Path:
                 return place
     raise FileNotFoundError(
         f"no tables of {which!r}: give a folder of tables, or a study with results/{which}/tables or build/{which}/tables; "
-        f"`make report` makes them{renamed(which)}"
+        f"`make report` makes them"
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_repro import checkpoints
-from bert_repro.files import ROOT, renamed
+from bert_repro.files import ROOT
 from bert_repro.results import parameters, provenance
 from bert_repro.workflow import notebooks
 from bert_repro.workflow.own import from_here
@@ -35,9 +35,7 @@ def rerun(table: Path | str, changed: Sequence[tuple[str, str]] = ()) -> Path:
     made = provenance.manifests(folder)
     if name not in made:
         there = ", ".join(made) or "none"
-        raise FileNotFoundError(
-            f"no manifest of a table {name!r} in {str(folder)!r}: there are {there}{renamed(folder)}"
-        )
+        raise FileNotFoundError(f"no manifest of a table {name!r} in {str(folder)!r}: there are {there}")
     notebook = notebooks.find(made[name]["notebook"])
     given = _still_known(notebook, made[name]["parameters"])
     given |= {"output": str(OUT / f"{name}.parquet")} | (
