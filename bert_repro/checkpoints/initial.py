@@ -44,9 +44,9 @@ def weights(paragraphs: Iterable[str], tokenizer: Tokenizer, config: Config, see
 
     Args:
         paragraphs: The text.
-        tokenizer: Of the encoder.
+        tokenizer: The encoder's tokenizer.
         config: Its shape, that of a BERT.
-        seed: Of whatever is drawn.
+        seed: Seed of all random draws.
 
     Returns:
         Arrays by their keys in a checkpoint.

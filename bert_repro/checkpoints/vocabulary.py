@@ -33,7 +33,7 @@ def make(texts: Iterable[str], folder: Path, config: Config, seed: int | None = 
         texts: References of running text, see `corpora.paragraphs`.
         folder: To be made: config.json, tokenizer.json, tokenizer_config.json, vocab.txt.
         config: The shape of the encoder; its `vocab_size` is that of the vocabulary to be learned.
-        seed: Of first weights, which are written as well, see `initial`; none for no weights.
+        seed: Seed of first weights, which are then written as well, see `initial`; none for no weights.
 
     Raises:
         ValueError: An impossible shape, or a text too small for so many pieces; and what `initial.weights` and

@@ -271,7 +271,7 @@ def differing(inputs: Mapping[str, Any]) -> list[str]:
     """Name the texts whose content is another now than a manifest says.
 
     Args:
-        inputs: Of the manifest: by reference a digest, or mappings that hold one under `corpus`.
+        inputs: Inputs of the manifest: by reference a digest, or mappings that hold one under `corpus`.
 
     Returns:
         References. Those that are not at hand are passed over, and those of tensorflow-datasets, which are large and have

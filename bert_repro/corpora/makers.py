@@ -87,7 +87,7 @@ def sentence(
     Args:
         place: Where the sentence stands, for the error's message.
         name: Its id.
-        tokens: Of each word its form, head, deprel, upos, xpos and, where they are known, feats.
+        tokens: For each word its form, head, deprel, upos, xpos and, where they are known, feats.
         places: Where each word stands.
         document: What it is part of.
 

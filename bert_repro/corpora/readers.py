@@ -162,7 +162,7 @@ def article(name: str, text: str) -> Iterator[Record]:
     """Read an encyclopaedia's article as Wiki40B marks it up, sentence by sentence, all of its paragraphs; titles and headings are none.
 
     Args:
-        name: Of the article.
+        name: Name of the article.
         text: A marker a line, such as `_START_PARAGRAPH_`, and what it announces on the next; `_NEWLINE_` ends a paragraph.
 
     Reference:

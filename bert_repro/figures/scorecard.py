@@ -106,7 +106,7 @@ def picture(pairs: pd.DataFrame) -> str:
     """Draw contrasts as dots with their intervals, the primary ones first, and shade where the claim wants those to lie.
 
     Args:
-        pairs: Of one claim, as `verdicts.pairs` gives them.
+        pairs: The contrasts of one claim, as `verdicts.pairs` gives them.
 
     Returns:
         An SVG that takes its colours from the page; empty without a contrast.

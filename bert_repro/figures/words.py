@@ -43,7 +43,7 @@ def words_through_layers(
 
     Args:
         pictures: As `planes.beside_base` gives them: the same words and layers in each.
-        names: Of the models.
+        names: Names of the models.
         title: Heading of the figure; the sentence, or the question, by default.
         silent: Classes whose words are written only where the pointer is.
 

@@ -111,7 +111,7 @@ def expected_layer(
     """Give the layer at which, on average, probes that see all layers up to one gain: sum of l D_l over sum of D_l.
 
     Args:
-        scores: Of probes on mixes of the first layers, the first alone to begin with; D_l is what layer l adds.
+        scores: Scores of probes on mixes of the first layers, beginning with the first alone; D_l is what layer l adds.
         layers: Their numbers, ascending; 0, 1, 2, ... by default.
 
     Returns:

@@ -30,7 +30,7 @@ def contrasts(
     """Subtract from the score after labels were erased the mean score after random subspaces were, on the same items.
 
     Args:
-        metrics: Of the task, the first being the main one.
+        metrics: Metrics of the task, the first being the main one.
         erased: By layer, what is right and all there is, of each item and metric.
         random: The same for each random subspace.
         weights: How often each resample drew each item.

@@ -352,7 +352,7 @@ def minus(
     """Subtract one side from the others as `paired` does; no rows where a table lacks that side, or any other.
 
     Args:
-        table: As of `paired`, and so are `reference`, `by` and `same`.
+        table: As for `paired`, and so are `reference`, `by` and `same`.
         over: A column whose values are looked at together, see `at_once`; without it each interval stands for itself.
 
     Raises:

@@ -167,7 +167,7 @@ def along(
     """Compare encoders on a way with the first of them.
 
     Args:
-        samples: Of each encoder the table columns that name it, and the same words with their vectors under it; gone through
+        samples: For each encoder the table columns that name it, and the same words with their vectors under it; gone through
             once, and none but the first is kept.
         layers: The number of each layer.
         methods: Names from MEASURES.
@@ -200,7 +200,7 @@ def grid(
     Args:
         sample: Words with their vectors under any number of models.
         layers: The number of each layer, the same for all models, or a list for each.
-        names: Of the models.
+        names: Names of the models.
         methods: Names from MEASURES; of one that is not symmetric, the earlier model or layer is the first side.
         resamples: Resamples over sentences.
 

@@ -25,9 +25,9 @@ class Match(NamedTuple):
     """Which layers of a model stand beside which of its reference, and how wide both are.
 
     Attributes:
-        layers: Of the model, ascending, 0 being the embeddings.
-        beside: Of the reference, one for each of these; where the reference has fewer blocks, some of them twice or more.
-        own: Of the reference, each once: for what is about it alone, or about every layer with every other.
+        layers: Layers of the model, ascending, 0 being the embeddings.
+        beside: Layers of the reference, one for each of these; where the reference has fewer blocks, some of them twice or more.
+        own: Layers of the reference, each once: for what is about it alone, or about every layer with every other.
         blocks: The number of blocks of the reference, and of the model.
         widths: The width of the reference's hidden states, and of the model's.
     """

@@ -186,8 +186,8 @@ def get_all(
     Args:
         model: A checkpoint reference, see `checkpoints.open`.
         wanted: Corpus references.
-        setting: As of `get`.
-        only: Of some of these corpora, the sentences that vectors are computed for, by their numbers, ascending: those that
+        setting: As for `get`.
+        only: For some of these corpora, the sentences that vectors are computed for, by their numbers, ascending: those that
             will be looked at. The words of all are counted, and listed in `rows`.
     """
     setting, only = setting or usual(model), only or {}

@@ -38,7 +38,7 @@ def compute(
         setting: Length limit, pooling, precision and what is done with pairs.
         part: Which part of the shards is computed, from 1.
         of: How many parts there are.
-        only: Of some corpora the sentences that vectors are computed for, see `states.get_all`.
+        only: For some corpora, the sentences that vectors are computed for, see `states.get_all`.
 
     Raises:
         ValueError: A corpus of which no sentence fits the length limit, a limit the encoder does not have, values that

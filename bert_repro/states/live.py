@@ -47,7 +47,7 @@ class LiveStates:
     Attributes are those of `HeldStates`.
 
     Args:
-        network: Of `encoder.build`, or some of its outputs; made ready by `encoder.compiled`.
+        network: The network of `encoder.build`, or some of its outputs; made ready by `encoder.compiled`.
         layers: The numbers of the layers that it gives, in their order.
         tokenizer: Its tokenizer.
         reference: A corpus, see `corpora.load`.
