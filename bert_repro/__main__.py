@@ -1,6 +1,6 @@
 """The command line: parses arguments, calls the command and turns its errors into one line each.
 
-It refuses to show a traceback for what a user can put right: one line says what is wrong and what to do (`--debug` shows all).
+An error that a user can correct is one line that says what is wrong and what to do; `--debug` shows the traceback.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""BERT and its family in plain Keras layers: hides the network; gives the hidden states of every layer.
+"""BERT and its family in plain Keras layers: computes the hidden states of every layer.
 
-It refuses activations that it cannot compute exactly as the checkpoint's authors did.
+An activation that cannot be computed exactly as the checkpoint's authors did is an error.
 
 Reference:
     Devlin et al. 2019, section 3; Vaswani et al. 2017, section 3.

@@ -1,6 +1,6 @@
-"""Files: hides where the project, its texts and its cache lie, and how a file or a folder is written whole or not at all.
+"""Paths of the project, its texts and its cache; and files and folders that are written whole or not at all.
 
-It refuses a folder of texts that is not there, and to write a new folder over an old one.
+A data folder that does not exist, and a new folder over an old one, are errors.
 """
 
 import hashlib

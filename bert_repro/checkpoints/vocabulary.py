@@ -1,6 +1,6 @@
-"""The plan of a new encoder: hides how a vocabulary is learned from text; gives config and tokenizer, to start training from.
+"""The plan of a new encoder: learns a vocabulary from text and writes config and tokenizer, from which training can start.
 
-It refuses a text that has fewer pieces than are asked for, sizes no encoder has, and a folder that holds something already.
+A text with fewer wordpieces than asked for, sizes that no encoder has, and a folder that is not empty are errors.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""Corpora: hides where texts lie and how much is read at a time; gives sentences, pairs and questions by a corpus's name.
+"""Corpora: sentences, pairs and questions by a corpus's name, whole or item by item.
 
-It refuses draws of more than there is, and an empty corpus; malformed content is refused where it is read.
+A draw of more items than there are, and an empty corpus, are errors; malformed content is one where it is read.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
-"""Text for pre-training: hides how runs of words are found in millions of others; gives files to train and to judge on.
+"""Text for pre-training: removes what evaluation texts contain, shuffles documents and holds some out.
 
-It refuses to hold out more documents than there are, and a folder that holds something already.
+Holding out more documents than there are, and writing to a folder that is not empty, are errors.
 """
 
 import gzip

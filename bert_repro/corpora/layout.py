@@ -2,7 +2,7 @@
 
 `wiki~mnli:dev[600]` is sentences of Wikipedia in the layout of 600 pairs: two a pair, as long as those that they replace.
 
-It refuses text that is too little, or too unlike in length.
+Text that is too short, or whose lengths differ too much, is an error.
 """
 
 import bisect

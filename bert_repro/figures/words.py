@@ -1,6 +1,6 @@
-"""Words of one example on their way through the layers: hides frames and the slider; shows encoders one below the other.
+"""Words of one example through the layers: a slider moves through layers, encoders stand one below the other.
 
-It refuses panels that show different words or layers.
+Panels that show different words or layers are an error.
 """
 
 import html

@@ -1,6 +1,6 @@
-"""Description length and depth: hides the online code; says how short the labels become, and where in the encoder they are.
+"""Description length and depth: how short the labels become under an online code, and where in the encoder they are.
 
-It refuses a treebank too small to be split.
+A treebank too small to be split is an error.
 
 Reference:
     Voita and Titov 2020, section 2 (online coding) and footnote 4 (where training is split); Tenney et al. 2019b, section 3

@@ -1,6 +1,6 @@
-"""Edge probes: hides their layers, losses and batches; says how well labels of spans can be read from each layer.
+"""Edge probes: how well labels of spans can be predicted from each layer.
 
-It refuses an unknown kind of probe, and a rank that the states do not have.
+An unknown kind of probe, and a rank above the width of the states, are errors.
 
 Reference:
     Tenney et al. 2019a and 2019b (targets, scalar mix, centre of gravity); Hewitt and Liang 2019 (linear, low-rank and MLP

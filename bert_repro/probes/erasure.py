@@ -1,6 +1,6 @@
-"""Linear erasure: hides how little of hidden states has to go so that no linear classifier reads labels off what is left.
+"""Linear erasure: the least change of hidden states after which no linear classifier can predict the labels.
 
-It refuses labels of too few words, and a projection of which nothing would be left. Everything is computed in double precision from
+Labels of too few words, and a projection that would leave nothing, are errors. Everything is computed in double precision from
 sums over words, so that memory does not grow with their number.
 
 Reference:

@@ -1,7 +1,4 @@
-"""What the probe notebooks measure: hides the order of fits, splits and controls; gives table rows.
-
-It refuses what the probes refuse.
-"""
+"""What the probe notebooks measure: runs fits, splits and controls in order and returns table rows."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,6 +1,6 @@
-"""How structural probes are scored: hides decoding, ranking and the trivial baselines; gives rows with intervals.
+"""Scores of structural probes: decodes trees, ranks words, adds trivial baselines; rows with intervals.
 
-It refuses a split with nothing to score.
+A split with nothing to score is an error.
 
 Reference:
     Hewitt and Manning 2019, section 3.2, and their released code (reporter.py).

@@ -1,6 +1,6 @@
-"""Edge-probing targets: hides where labels come from; gives labelled spans of words with the rows of their states.
+"""Edge-probing targets: labelled spans of words with the rows of their states.
 
-It refuses an unknown target, annotation that the corpus does not have, and a split without a label that training knows.
+An unknown target, annotation that the corpus lacks, and a split without any label known from training are errors.
 
 Reference:
     Tenney et al. 2019a, section 3; Liu et al. 2019, section 4.1 (arcs against sampled words); Hewitt and Liang 2019, section 2

@@ -1,6 +1,6 @@
-"""The structural probes: hides losses, batches and decoding; says how much of the tree is in the geometry of each layer.
+"""Structural probes: how much of the syntactic tree is in the geometry of each layer.
 
-It refuses a rank that the states do not have.
+A rank above the width of the states is an error.
 
 Reference:
     Hewitt and Manning 2019 (section 2: the probes; section 3.2: how they are scored), and their released code.

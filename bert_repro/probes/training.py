@@ -1,6 +1,6 @@
-"""Training many probes at once: hides the optimiser, its schedule and early stopping; every layer keeps its own.
+"""Training many probes at once: Adam with a schedule and early stopping, separately for every layer.
 
-It refuses to let layers influence one another: parameters, gradients, learning rates, best weights and the moment of stopping
+Layers never influence one another: parameters, gradients, learning rates, best weights and the moment of stopping
 are per layer, so that training thirteen layers together gives what training each alone would.
 """
 

@@ -1,6 +1,6 @@
-"""Scores of a task after something was erased from its encoder: hides how random subspaces, layers and tests are put together.
+"""Scores of a task after something was erased from its encoder, against erasing random subspaces, over layers.
 
-It refuses to compare with a single random subspace as if there were no other: the variation between them is in every interval.
+At least two random subspaces are needed: the variation between them is in every interval.
 
 What was erased stands in `target`, from which layer in `layer`, what by in `method`; `probe_seed` numbers the random subspaces.
 """

@@ -1,6 +1,6 @@
-"""Uncertainty: hides how sentences are resampled and how replicates become an interval.
+"""Uncertainty: resamples sentences and turns replicates into intervals.
 
-It refuses to resample words, which depend on one another inside a sentence; the unit is always the sentence.
+Words are never resampled, as those of a sentence depend on one another; the unit is always the sentence.
 
 Every statistic of the project is written as a function of *sentence weights* (how often each sentence was drawn), so one
 set of draws serves every layer, model and metric. The draws are seeded by the corpus: two models measured on the same

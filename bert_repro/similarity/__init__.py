@@ -1,6 +1,6 @@
-"""Similarity of representations of the same words: hides pairs, resampling and decompositions; gives values with replicates.
+"""Similarity of representations of the same words: every measure with its interval, for pairs of layers and models.
 
-It refuses vectors that are not in step, constant or not finite: a similarity of those is a number without a meaning.
+Vectors that do not match, are constant or are not finite are errors: their similarity would be a number without a meaning.
 
 A measure declares which changes leave it as it is, and the tests hold it to its word, in both directions; what it is called in
 figures; and what it takes. To add one, write a function of two arrays and its entry in MEASURES: see `measure`.

@@ -1,6 +1,4 @@
-"""Measures on cross-products of dimensions: hides decompositions and the jackknife; gives Procrustes, SVCCA and PWCCA.
-
-It refuses nothing of its own: what has no variance was refused before.
+"""Measures on cross-products of dimensions: Procrustes, SVCCA and PWCCA, with jackknife intervals.
 
 All three need no more of the words than the products of dimensions summed over them, `hidden x hidden`. What a group of
 sentences adds to these is taken away to leave the group out; the words are gone through once.

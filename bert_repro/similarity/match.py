@@ -1,6 +1,6 @@
-"""What two encoders have in common, so that they can be compared: hides depths and tokenizers; gives layers and words in pairs.
+"""What two encoders have in common, so that they can be compared: pairs of layers and of words, across depths and tokenizers.
 
-It refuses two stores that give one place of a text other words, and those that share none.
+Stores that have other words at the same place of a text, and stores that share none, are errors.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""Words of a corpus, drawn: hides which rows of a store they are; gives the same ones for every model.
+"""Words drawn from a corpus: the same ones for every model, whose vectors are then read.
 
-It refuses more words than there are, classes of words that a corpus does not tell apart, and two stores of different texts.
+More words than there are, classes of words that a corpus does not distinguish, and stores of different texts are errors.
 """
 
 import math

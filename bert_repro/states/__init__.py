@@ -1,6 +1,6 @@
-"""Hidden states: hides the encoder pass and the store; gives, for every word of a corpus, its vector in every layer.
+"""Hidden states: for every word of a corpus, its vector in every layer, computed once and mapped from disk.
 
-It refuses to compute anything twice, or to hold a corpus in memory. States are kept under a key of everything they depend
+Nothing is computed twice, and no corpus is held in memory. States are kept under a key of everything they depend
 on, in shards of some thousand sentences; a killed job goes on at the shard it was at. Reading needs no TensorFlow: where
 states are missing, `get` has them made by a process of its own and then maps the files.
 """

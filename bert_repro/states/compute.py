@@ -1,6 +1,6 @@
-"""Computing hidden states: hides the encoder pass; writes what the store lacks, shard by shard.
+"""Computing hidden states: runs the encoder over what the store lacks, shard by shard.
 
-It refuses limits that the encoder does not have, and values that the precision asked for cannot hold.
+Limits that the encoder does not have, and values that the chosen precision cannot hold, are errors.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""The keys of a study file: hides YAML; gives what stands there, before anybody asks what it means.
+"""The keys of a study file: what its YAML says, before it is validated.
 
-It refuses what is no YAML, or no mapping, and a key that comes twice, of which YAML would keep the last.
+Invalid YAML, anything but a mapping, and a repeated key, of which YAML would keep the last, are errors.
 """
 
 from pathlib import Path

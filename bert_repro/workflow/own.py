@@ -1,6 +1,6 @@
 """What a reader brings to a study: a base, checkpoints that somebody tuned from it, text, a treebank.
 
-It refuses what is not written as it should be; whether a checkpoint is one, `opening` finds out.
+Values in another form are errors; whether a checkpoint can be used is checked by `opening`.
 """
 
 import dataclasses

@@ -1,6 +1,7 @@
-"""The quick answer on two checkpoints, in a terminal: hides states, samples and weights; gives lines to read.
+"""The quick answer on two checkpoints, in a terminal: similarity and change of weights by layer.
 
-It refuses a text with fewer words than asked for before an encoder starts. What cannot be compared is said, not refused.
+A text with fewer words than asked for is an error before an encoder starts. What cannot be compared is reported. What
+cannot be compared is said, not refused.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""Papermill, made strict: hides how a notebook is checked, run in a kernel of this Python, stamped and made a web page.
+"""Papermill, made strict: checks a notebook and its parameters, runs it with this Python, stamps it and makes a web page.
 
-It refuses what papermill lets pass: unknown or ill-typed parameters, cells that end early, half-written outputs.
+What papermill lets pass is an error: unknown or ill-typed parameters, cells that end early, half-written outputs.
 """
 
 import io
