@@ -1,8 +1,8 @@
 """First weights, before any training: the usual random draw, and weights that know as much as counting does.
 
 From the usual draw, small encoders on small budgets take tens of millions of wordpieces to find out that neighbours matter,
-and learn how frequent words are until then. Behind that plateau begins who knows which wordpieces have like neighbours in
-the text that is to be learned from, and looks at neighbours; everything else is drawn as usual.
+and until then learn only how frequent words are. Weights that know which wordpieces have similar neighbours in the training
+text, and whose attention looks at neighbours, start behind that plateau; all other weights are drawn as usual.
 """
 
 from collections.abc import Iterable

@@ -1,8 +1,8 @@
 """Hidden states: for every word of a corpus, its vector in every layer, computed once and mapped from disk.
 
 Nothing is computed twice, and no corpus is held in memory. States are kept under a key of everything they depend
-on, in shards of some thousand sentences; a killed job goes on at the shard it was at. Reading needs no TensorFlow: where
-states are missing, `get` has them made by a process of its own and then maps the files.
+on, in shards of some thousand sentences; a killed job resumes at the shard it was at. Reading needs no TensorFlow: where
+states are missing, `get` computes them in a separate process and then maps the files.
 """
 
 import hashlib
