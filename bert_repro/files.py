@@ -14,6 +14,8 @@ from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds notebooks/, studies/ and book/."""
+OUTSIDE = "(none: this installation is outside a clone, which has them; run `pip install -e .` in a clone)"
+"""What a message lists where an installation has no notebooks or studies."""
 CLONED = ROOT / "data"
 """The texts that come with the clone."""
 

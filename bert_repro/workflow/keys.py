@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from bert_repro.files import ROOT, renamed
+from bert_repro.files import OUTSIDE, ROOT, renamed
 
 
 class _KeysOnce(yaml.SafeLoader):
@@ -29,8 +29,8 @@ def read(path: Path) -> dict[str, Any]:
         ValueError: Not YAML, or no mapping.
     """
     if not path.is_file():
-        known = ", ".join(sorted(str(p.relative_to(ROOT)) for p in (ROOT / "studies").glob("*.yaml")))
-        raise FileNotFoundError(f"no study file {path}: there are {known}{renamed(path)}")
+        names = ", ".join(sorted(str(p.relative_to(ROOT)) for p in (ROOT / "studies").glob("*.yaml"))) or OUTSIDE
+        raise FileNotFoundError(f"no study file {path}: there are {names}{renamed(path)}")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _KeysOnce)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
