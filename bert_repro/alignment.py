@@ -1,6 +1,6 @@
-"""Words and wordpieces: hides the tokenizer; gives encoder inputs in which every piece knows its word.
+"""Words to wordpieces: makes encoder inputs in which every wordpiece knows the word that it belongs to.
 
-It refuses to lose a word silently. The rules, each counted in the report: a word for which the tokenizer yields no piece
+No word is lost silently. The rules, each counted in the report: a word for which the tokenizer yields no piece
 becomes the unknown token; an item beyond the length limit is cut at the last whole word that fits (of a pair, the longer
 side gives way); an item of which nothing fits is left out. Where a vocabulary does not fit a text, it warns.
 """

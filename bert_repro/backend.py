@@ -1,7 +1,8 @@
-"""Keras' backends: hides what differs between TensorFlow, JAX and PyTorch in how a step is compiled, and how memory ends.
+"""What differs between TensorFlow, JAX and PyTorch: how a step is compiled, and what running out of memory looks like.
 
-TensorFlow is the default; `KERAS_BACKEND` chooses another one where that is installed. All compute in float32 unless training asks
-for half of its digits (`products_in`): on GPUs the first two would multiply in TF32, of which three decimal digits are left.
+TensorFlow is the default; `KERAS_BACKEND` chooses another one where that is installed. All compute in float32 unless
+training asks for half of its digits (`products_in`): on GPUs the first two would multiply in TF32, of which three decimal
+digits are left.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -1,6 +1,6 @@
-"""BERT and its family in plain Keras layers: hides the network; gives the hidden states of every layer.
+"""BERT and its family in plain Keras layers: computes the hidden states of every layer.
 
-It refuses activations that it cannot compute exactly as the checkpoint's authors did.
+An activation that cannot be computed exactly as the checkpoint's authors did is an error.
 
 Reference:
     Devlin et al. 2019, section 3; Vaswani et al. 2017, section 3.
@@ -218,7 +218,7 @@ def extract(network: keras.Model, inputs: Sequence[Aligned], pooling: str, dtype
         network: What `build` made.
         inputs: Encoder inputs.
         pooling: `mean` of a row's pieces, or `first`.
-        dtype: Of the result; pieces are pooled in float32.
+        dtype: Type of the result; pieces are pooled in float32.
 
     Returns:
         `layers rows hidden`; rows in the order of the inputs. What the type cannot hold is infinite.
@@ -274,9 +274,9 @@ def _pool(states: Sequence[np.ndarray], first: np.ndarray, count: np.ndarray) ->
     """Average the pieces of every row, layer by layer: 1 / count times the sum over n < count of piece first + n.
 
     Args:
-        states: Of every layer, `sentences wordpieces hidden`.
-        first: Of every row its first piece, among all pieces of all sentences.
-        count: Of every row the number of its pieces.
+        states: States of every layer, `sentences wordpieces hidden`.
+        first: For every row its first piece, counted over all pieces of all sentences.
+        count: For every row the number of its pieces.
 
     Returns:
         `rows hidden` of every layer.

@@ -1,6 +1,6 @@
-"""Files: hides where the project, its texts and its cache lie, and how a file or a folder is written whole or not at all.
+"""Paths of the project, its texts and its cache; and files and folders that are written whole or not at all.
 
-It refuses a folder of texts that is not there, and to write a new folder over an old one.
+A data folder that does not exist, and a new folder over an old one, are errors.
 """
 
 import hashlib
@@ -14,6 +14,8 @@ from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds notebooks/, studies/ and book/."""
+OUTSIDE = "(none: this installation is outside a clone, which has them; run `pip install -e .` in a clone)"
+"""What a message lists where an installation has no notebooks or studies."""
 CLONED = ROOT / "data"
 """The texts that come with the clone."""
 

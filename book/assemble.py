@@ -21,6 +21,8 @@ import yaml
 from plotly.offline import get_plotlyjs
 
 from bert_repro import files
+from bert_repro.figures import exhibits
+from bert_repro.figures.templates import render
 from bert_repro.results import provenance
 from bert_repro.workflow import names, staleness
 from bert_repro.workflow import study as studies
@@ -28,9 +30,10 @@ from bert_repro.workflow.notebooks.page import mathjax_script
 
 BOOK = Path(__file__).resolve().parent
 OWN, RUNS = "yours", "runs"
-METHOD = ("compare", "reproduce", "extending", "deviations", "glossary", "references")
+METHOD = ("compare", "reproduce", "extending", "api", "deviations", "glossary", "references")
 APPENDIX = ("parity",)
 _HEADING = re.compile(r"^# +(.+?)\s*$", re.MULTILINE)
+_PLOTLY = "application/vnd.plotly.v1+json"
 _DOC = re.compile(r"\{doc\}`([a-z_]+)`")
 
 
@@ -157,13 +160,13 @@ class _Pages:
             if cell.cell_type == "markdown":
                 cell.source = self.linked(cell.source, name)
             for data in _outputs(cell):
-                data.pop("application/vnd.plotly.v1+json", None)  # for JupyterLab; it would double every figure
                 if "text/markdown" in data:  # a sentence of a corpus is shown as it is, never read as markup
                     data["text/markdown"] = re.sub(r"<(?=[A-Za-z/!?])", r"\\<", data["text/markdown"])
-                if "text/csv" in data:
+                if exhibits.MIME in data:
                     figures += 1
-                    told = f"Figure {figures}." if number is None else f"Figure {number}.{figures}."
-                    data["text/html"] = self._exhibit(data["text/html"], data.pop("text/csv"), name, told)
+                    of_chapter = f"Figure {figures}." if number is None else f"Figure {number}.{figures}."
+                    data["text/html"] = self._exhibit(data, name, of_chapter)
+                data.pop(_PLOTLY, None)  # for JupyterLab; it would double every figure
         heading = self._head(notebook, source, name, parts)
         target = self.book / f"{name}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -184,27 +187,19 @@ class _Pages:
     def _part(self, name: str) -> str:
         return name.split("/")[0] if "/" in name else self.first
 
-    def _exhibit(self, shown: str, csv: str, name: str, told: str) -> str:
-        """Number a figure and link what stands below it."""
+    def _exhibit(self, data: nbformat.NotebookNode, name: str, number: str) -> str:
+        """Draw a figure again with its number and links, and put its rows beside the page as CSV."""
         up = "../" * name.count("/")
-        figure = re.search(r'data-csv="([^"]+)"', shown)[1]
-        place = self.book / "files" / "data" / f"{name}-{figure}.csv"
+        facts = data.pop(exhibits.MIME)
+        address = f"data/{name}-{facts['name']}.csv"
+        place = self.book / "files" / address
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(csv, encoding="utf-8")
-        part = self._part(name)
-        folder = "runs/{}.html" if part == OWN else "runs.html#{}"
+        place.write_text(data.pop("text/csv"), encoding="utf-8")
+        run = "runs/{}.html" if self._part(name) == OWN else "runs.html#{}"
         if "/" not in name:
-            folder = f"{self.first}/{folder}"
-        shown = shown.replace('<span class="figure-number"></span>', f'<span class="figure-number">{told}</span>')
-        shown = re.sub(
-            r'<span data-csv="[^"]+">(.*?)</span>', rf'<a href="{up}data/{name}-{figure}.csv" download>\1</a>', shown
-        )
-        shown = re.sub(
-            r'<span data-run="([^"]+)">(.*?)</span>', lambda m: f'<a href="{folder.format(m[1])}">{m[2]}</a>', shown
-        )
-        return re.sub(
-            r'<span data-notebook="([^"]+)">(.*?)</span>', rf'<a href="{up}notebooks/\1.ipynb" download>\2</a>', shown
-        )
+            run = f"{self.first}/{run}"
+        links = exhibits.Links(number, up + address, run, f"{up}notebooks/{{}}.ipynb")
+        return exhibits.drawn(data[_PLOTLY], facts, links)
 
     def _head(self, notebook: nbformat.NotebookNode, source: Path, name: str, parts: list[Part]) -> str:
         """Put banners and the ways to the notebook below the heading; give the heading."""
@@ -223,12 +218,8 @@ class _Pages:
         path = notebook.metadata.get("bert_repro", {}).get("notebook")
         if path not in self.notebooks:
             return
-        links = [f'<a href="{"../" * name.count("/")}{path}" download>this notebook</a>']
-        if self.repository:
-            home = self.repository.removeprefix("https://github.com/").removesuffix("/").removesuffix(".git")
-            links.append(f'<a href="https://mybinder.org/v2/gh/{home}/HEAD?labpath={path}">on Binder</a>')
-            links.append(f'<a href="https://colab.research.google.com/github/{home}/blob/HEAD/{path}">on Colab</a>')
-        yield f'<p class="launch">{" · ".join(links)}</p>'
+        home = self.repository.removeprefix("https://github.com/").removesuffix("/").removesuffix(".git")
+        yield render("launch", up="../" * name.count("/"), path=path, home=home)
 
 
 def _outputs(cell: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

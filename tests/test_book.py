@@ -4,7 +4,9 @@ It shows two studies: a published one, `minilm`, and the reader's own.
 """
 
 import html
+import importlib
 import importlib.util
+import inspect
 import json
 import re
 import shutil
@@ -156,7 +158,17 @@ def test_contents_follow_the_studies_the_published_one_first(executed, tmp_path)
     ]
     pages = [f"{part}/{chapter}" for part in ("minilm", "yours") for chapter in chapters]
     pages[pages.index("yours/runs") + 1 : pages.index("yours/runs") + 1] = single
-    assert listed == [*pages, "compare", "reproduce", "extending", "deviations", "glossary", "references", "parity"]
+    assert listed == [
+        *pages,
+        "compare",
+        "reproduce",
+        "extending",
+        "api",
+        "deviations",
+        "glossary",
+        "references",
+        "parity",
+    ]
     (mine,) = [part for part in yaml.safe_load(contents)["parts"] if part["caption"].startswith("Your run")]
     (runs,) = [page for page in mine["chapters"] if "sections" in page]
     assert runs["file"] == "yours/runs" and [page["file"] for page in runs["sections"]] == single
@@ -196,7 +208,7 @@ def test_a_figure_has_its_number_data_notebook_and_runs(executed, tmp_path):
     for part, run in (("minilm", "runs.html#similarity-base-nli-1"), ("yours", "runs/similarity-base-nli-1.html")):
         cells = nbformat.read(out / part / "similarity.ipynb", as_version=4).cells
         pages = [cell.outputs[0].data for cell in cells if cell.cell_type == "code"]
-        assert "text/csv" not in pages[0]
+        assert list(pages[0]) == ["text/html"]  # the rest would double every figure
         number = list(names.chapters()).index("similarity") + 1
         assert f"Figure {number}.1.</span> Similarity by layer." in pages[0]["text/html"]
         assert f"Figure {number}.2.</span>" in pages[2]["text/html"]
@@ -284,6 +296,37 @@ def test_a_notebook_that_did_not_run_through_is_refused(executed, tmp_path, kind
         assembled(copy, tmp_path / "book")
 
 
+API = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_the_package_names_what_there_is_and_each_has_a_docstring():
+    room, named = "", []
+    for directive, name in re.findall(r"^\.\. (\w+):: (\S+)$", API, re.MULTILINE):
+        if directive == "currentmodule":
+            room = name
+        else:
+            named.append(name if name.startswith("bert_repro.") else f"{room}.{name}")
+    assert len(named) == len(set(named)) > 40
+    for name in named:
+        home, _, item = name.rpartition(".")
+        assert inspect.getdoc(getattr(importlib.import_module(home), item)), name
+
+
+def test_the_example_of_the_page_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("BERT_REPRO_CACHE", str(tmp_path))
+    code = re.search(r"```python\n(.*?)```", API, re.DOTALL)[1]
+    for of_page, here in {
+        '"minilm", "build/mine"': '"tiny", "untrained:tiny"',
+        "words=2000": "words=300",
+        "range(7)": "range(3)",
+    }.items():
+        assert of_page in code
+        code = code.replace(of_page, here)
+    exec(code, space := {})
+    table = space["table"]
+    assert set(table["layer"].dropna()) == {0, 1, 2} and set(table["method"]) == {"rsa", "cka_debiased"}
+
+
 @pytest.fixture(scope="module")
 def site(executed, tmp_path_factory):
     """The built book, its published chapters really executed; a warning of the builder is an error."""
@@ -315,7 +358,7 @@ def test_chapters_keep_their_code_behind_a_toggle_and_leave_out_imports_and_para
 
 @pytest.mark.slow
 def test_no_page_loads_anything_from_outside_and_plotly_is_there_once(site):
-    assert len(pages(site)) == 2 * (len(names.chapters()) + 3) + 11
+    assert len(pages(site)) == 2 * (len(names.chapters()) + 3) + 12
     for page in pages(site):
         tags = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*>", page.read_text(encoding="utf-8"))
         assert not [tag for tag in tags if re.search(r"""(?:src|href)=["']?(?:https?:)?//""", tag)], page

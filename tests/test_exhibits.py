@@ -51,7 +51,7 @@ def test_the_page_has_caption_data_notebook_runs_commit_and_commands(folder):
     page = bundle["text/html"]
     assert page.startswith('<figure class="bert-repro-exhibit" id="fig-one">') and page.count("Plotly.newPlot") == 1
     assert "What is seen. <small>" in page and "CSV, 3 rows" in page
-    assert '<span data-run="similarity-base-nli-1">' in page and "nli-2" not in page and "commit 0123456" in page
+    assert "similarity-base-nli-1\n" in page and "nli-2" not in page and "commit 0123456" in page
     assert "make report STUDY=studies/minilm.yaml" in page and "rerun similarity-base-nli-1 -p layers" in page
     data = pd.read_csv(io.StringIO(bundle["text/csv"]))
     assert data["value"].tolist() == [1.0, 0.9, 0.8] and "replicates" not in data and "corpus" not in data
@@ -75,11 +75,9 @@ def test_many_runs_are_counted_not_listed(folder):
             "parameters": {"name": "x", "reference_name": f"r{seed}", "study": "minilm"},
         }
         (folder / f"similarity-r{seed}-x.manifest.json").write_text(json.dumps(made))
-    assert (
-        "9 runs" in (page := shown(folder, rows("x", pd.NA))._source())
-        and page.count("data-run") == 6
-        and "and 3 more" in page
-    )
+    exhibit = shown(folder, rows("x", pd.NA))
+    page = exhibits.drawn(exhibit.figure.to_dict(), exhibit.facts(), exhibits.Links(run="runs.html#{}"))
+    assert "9 runs" in page and page.count('<a href="runs.html#similarity-') == 6 and "and 3 more" in page
 
 
 def test_markup_in_a_caption_is_text(folder):

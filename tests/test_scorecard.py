@@ -34,7 +34,7 @@ def test_studies_stand_side_by_side_and_each_verdict_leads_to_its_claim():
         {"minilm (published)": judged("supported"), "demo (your run)": judged("not tested here", "contradicted")},
         {"minilm (published)": "minilm/claims.html", "demo (your run)": "yours/claims.html"},
     )
-    rows = re.findall(r"<tr>(.*?)</tr>", page)[1:]
+    rows = re.findall(r"(?s)<tr>(.*?)</tr>", page)[1:]
     assert len(rows) == len(claims.load().claims)
     for row, claim in zip(rows, claims.load().claims, strict=True):
         links = re.findall(r'data-study="([^"]+)"><a href="([^"]+)">', row)

@@ -83,34 +83,40 @@ def near(left, right):
     return np.abs(left - right).max() <= np.std(right) / 32
 
 
-def kept(replicates):
-    """Give what a file keeps of replicates."""
-    unit, start, steps = tables._packed(replicates)
-    return np.where(steps == tables._UNDEFINED, np.nan, (start + steps.astype(int)) * unit).astype(np.float32)
-
-
-def test_packed_replicates_keep_what_intervals_are_made_of():
-    for one in np.random.default_rng(0).normal(0.9, [[0.05], [1e-5], [1e-7]], (3, 200)).astype(np.float32):
-        assert near(kept(one), one)
-        assert np.array_equal(kept(kept(one)), kept(one))  # written twice is written once
-    assert not np.array_equal(kept(NOISE[0]), NOISE[0])
+def test_rounded_replicates_keep_what_intervals_are_made_of():
+    for replicates in np.random.default_rng(0).normal(0.9, [[0.05], [1e-5], [1e-7]], (3, 200)).astype(np.float32):
+        kept = tables._rounded(replicates)
+        assert near(kept, replicates)
+        assert np.array_equal(tables._rounded(kept), kept)  # written twice is written once
+    assert not np.array_equal(tables._rounded(NOISE[0]), NOISE[0])
 
 
 @pytest.mark.parametrize("constant", [0.5, 0.0, -3.0, 1e-9])
-def test_packed_replicates_that_do_not_vary_are_exact(constant):
-    assert kept(np.full(200, constant, np.float32)).tolist() == [np.float32(constant)] * 200
+def test_rounded_replicates_that_do_not_vary_are_exact(constant):
+    assert tables._rounded(np.full(200, constant, np.float32)).tolist() == [np.float32(constant)] * 200
 
 
-def test_packed_replicates_say_where_one_is_undefined():
-    some = np.where(np.arange(200) % 7 == 0, np.nan, NOISE[0])
-    assert np.array_equal(np.isnan(kept(some)), np.isnan(some))
-    assert np.isnan(kept(np.full(200, np.nan))).all()
+def test_rounded_replicates_say_where_one_is_undefined():
+    partly = np.where(np.arange(200) % 7 == 0, np.nan, NOISE[0])
+    assert np.array_equal(np.isnan(tables._rounded(partly)), np.isnan(partly))
+    assert np.isnan(tables._rounded(np.full(200, np.nan))).all()
 
 
-def test_a_table_on_disk_takes_a_byte_a_replicate(tmp_path):
+def test_replicates_are_plain_floats_that_take_some_two_bytes_each(tmp_path):
     rows = [row(0.5 + layer / 100, layer % 4, corpus=f"c{layer}") for layer in range(200)]
     tables.write(tmp_path / "x.parquet", tables.tidy(rows), {})
-    assert (tmp_path / "x.replicates.parquet").stat().st_size < 200 * 200 * 1.05
+    stored = pd.read_parquet(tmp_path / "x.replicates.parquet")
+    assert stored["row"].tolist() == list(range(200))
+    assert all(map(np.array_equal, stored["replicates"], tables.read(tmp_path / "x.parquet")["replicates"]))
+    assert (tmp_path / "x.replicates.parquet").stat().st_size < 200 * 200 * 2.05
+
+
+def test_replicates_of_the_first_published_tables_are_read(tmp_path):
+    tables.write(tmp_path / "x.parquet", small()[:1], {})
+    packed = {"row": [0], "unit": [0.25], "start": [-4], "steps": [np.array([0, 6, 65535], np.uint16)]}
+    pd.DataFrame(packed).to_parquet(tmp_path / "x.replicates.parquet")
+    replicates = tables.read(tmp_path / "x.parquet")["replicates"][0]
+    assert replicates.dtype == np.float32 and np.array_equal(replicates, [-1.0, 0.5, np.nan], equal_nan=True)
 
 
 def test_what_is_written_is_read(tmp_path):

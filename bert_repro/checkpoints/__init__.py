@@ -1,8 +1,8 @@
-"""Checkpoints: hides where encoders come from and how they are named; `open` gives one by its name.
+"""Encoders by name: `open` finds or fetches one, whether built in, in a folder or on the hub.
 
     checkpoints.open("bert-base-uncased").config.num_hidden_layers
 
-It refuses what is no encoder of BERT's family, and weights whose checksum, shape or values are wrong.
+An encoder of another family than BERT's, and weights whose checksum, shape or values are wrong, are errors.
 """
 
 import itertools

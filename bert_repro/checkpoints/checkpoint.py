@@ -1,6 +1,6 @@
 """A checkpoint: an encoder on disk in the Hugging Face layout, with its config, tokenizer, weights and how it was made.
 
-It refuses what is no encoder of BERT's family, and weights whose shape or values are wrong.
+An encoder of another family than BERT's, and weights whose shape or values are wrong, are errors.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
-"""Architectures: hides what each family of encoders calls its sizes and weights; gives one config and one table of weights.
+"""Families of encoders: what each calls its sizes and weights, brought to one config and one table of weights.
 
-It refuses what `encoder.build` does not compute: a `model_type` or an activation not listed here, a decoder, relative positions,
+What `encoder.build` does not compute is an error: a `model_type` or an activation not listed here, a decoder, relative positions,
 pruned attention heads, quantised weights; and weights of an encoder that its table does not know.
 """
 

@@ -1,6 +1,6 @@
-"""Weights: hides the file formats of checkpoints; gives every weight, in floating point as float32, named and turned as PyTorch does.
+"""Weights from files of all formats, as float32 where they are floating point, with PyTorch's names and orientation.
 
-It refuses files that are damaged, incomplete or contradict themselves, pickles that are more than tensors, and adapters.
+Files that are damaged, incomplete or contradictory, pickles that hold more than tensors, and adapters are errors.
 """
 
 import importlib.util

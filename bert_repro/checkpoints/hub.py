@@ -1,7 +1,7 @@
-"""Hub: hides where a published model lies, what of it is fetched, and the cache; gives a folder that works without a network.
+"""Models of the Hugging Face hub: fetches what is needed into the cache, where it works without a network.
 
-It refuses names that are no hub ids, repositories that hold no encoder or no readable weights, and files whose checksum is not
-the hub's.
+Names that are no hub ids, repositories without an encoder or readable weights, and files whose checksum is not the hub's
+are errors.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""First weights, before any training: the usual draw, and weights that know as much as counting does.
+"""First weights, before any training: the usual random draw, and weights that know as much as counting does.
 
-From the usual draw, small encoders on small budgets take tens of millions of wordpieces to find out that neighbours matter, and
-learn how frequent words are until then. Behind that plateau begins who knows which wordpieces have like neighbours in the text that
-is to be learned from, and looks at neighbours; everything else is drawn as usual. It refuses nothing but what the encoder's shape does not allow.
+From the usual draw, small encoders on small budgets take tens of millions of wordpieces to find out that neighbours matter,
+and until then learn only how frequent words are. Weights that know which wordpieces have similar neighbours in the training
+text, and whose attention looks at neighbours, start behind that plateau; all other weights are drawn as usual.
 """
 
 from collections.abc import Iterable
@@ -44,9 +44,9 @@ def weights(paragraphs: Iterable[str], tokenizer: Tokenizer, config: Config, see
 
     Args:
         paragraphs: The text.
-        tokenizer: Of the encoder.
+        tokenizer: The encoder's tokenizer.
         config: Its shape, that of a BERT.
-        seed: Of whatever is drawn.
+        seed: Seed of all random draws.
 
     Returns:
         Arrays by their keys in a checkpoint.

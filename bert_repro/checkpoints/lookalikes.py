@@ -1,6 +1,6 @@
-"""Lookalikes: what is taken for a checkpoint, or for a file of one, and is none; says what it is and what would work.
+"""Lookalikes: what is mistaken for a checkpoint or one of its files; the message says what it is and what would work.
 
-It refuses files that a download or a clone left in place of the real ones.
+Such are the files that a download or a clone left in place of the real ones.
 """
 
 import json

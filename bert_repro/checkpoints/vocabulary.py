@@ -1,6 +1,6 @@
-"""The plan of a new encoder: hides how a vocabulary is learned from text; gives config and tokenizer, to start training from.
+"""The plan of a new encoder: learns a vocabulary from text and writes config and tokenizer, from which training can start.
 
-It refuses a text that has fewer pieces than are asked for, sizes no encoder has, and a folder that holds something already.
+A text with fewer wordpieces than asked for, sizes that no encoder has, and a folder that is not empty are errors.
 """
 
 import json
@@ -33,7 +33,7 @@ def make(texts: Iterable[str], folder: Path, config: Config, seed: int | None = 
         texts: References of running text, see `corpora.paragraphs`.
         folder: To be made: config.json, tokenizer.json, tokenizer_config.json, vocab.txt.
         config: The shape of the encoder; its `vocab_size` is that of the vocabulary to be learned.
-        seed: Of first weights, which are written as well, see `initial`; none for no weights.
+        seed: Seed of first weights, which are then written as well, see `initial`; none for no weights.
 
     Raises:
         ValueError: An impossible shape, or a text too small for so many pieces; and what `initial.weights` and

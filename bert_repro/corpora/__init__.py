@@ -1,6 +1,6 @@
-"""Corpora: hides where texts lie and how much is read at a time; gives sentences, pairs and questions by a corpus's name.
+"""Corpora: sentences, pairs and questions by a corpus's name, whole or item by item.
 
-It refuses draws of more than there is, and an empty corpus; malformed content is refused where it is read.
+A draw of more items than there are, and an empty corpus, are errors; malformed content is one where it is read.
 """
 
 import contextlib
@@ -271,7 +271,7 @@ def differing(inputs: Mapping[str, Any]) -> list[str]:
     """Name the texts whose content is another now than a manifest says.
 
     Args:
-        inputs: Of the manifest: by reference a digest, or mappings that hold one under `corpus`.
+        inputs: Inputs of the manifest: by reference a digest, or mappings that hold one under `corpus`.
 
     Returns:
         References. Those that are not at hand are passed over, and those of tensorflow-datasets, which are large and have

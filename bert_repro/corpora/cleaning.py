@@ -1,6 +1,6 @@
-"""Text for pre-training: hides how runs of words are found in millions of others; gives files to train and to judge on.
+"""Text for pre-training: removes what evaluation texts contain, shuffles documents and holds some out.
 
-It refuses to hold out more documents than there are, and a folder that holds something already.
+Holding out more documents than there are, and writing to a folder that is not empty, are errors.
 """
 
 import gzip
@@ -110,7 +110,7 @@ def prepare(
         folder: To be made: train.txt.gz, dev.txt.gz (what is held out), dev-SOURCE.txt.gz (the same, by source), counts.json.
         without: References of corpora of any kind (see `corpora.stream`).
         held_out: How many documents.
-        seed: Of the order, and of what is held out.
+        seed: Seed of the order, and of what is held out.
 
     Returns:
         What counts.json says: of each source and of `all`, documents, paragraphs and words (parted by blanks) before, after,

@@ -22,7 +22,7 @@ class Census(NamedTuple):
     """What one pass over a corpus tells.
 
     Attributes:
-        digest: Of the content.
+        digest: Digest of the content.
         items, words: How many there are.
         left_out: How many items by reason.
         withheld: Items whose forms are not given away.

@@ -1,6 +1,6 @@
-"""Texts that cannot be meant: hides what makes one so, and how much of it is too much; gives a sentence for each thing to tell.
+"""Texts that are probably not what was meant: a sentence for each thing that looks wrong, such as many repeated items.
 
-It refuses texts of which any result would be nonsense.
+A text from which any result would be nonsense is an error.
 """
 
 from collections.abc import Mapping

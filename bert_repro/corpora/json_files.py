@@ -1,6 +1,6 @@
-"""JSON files: hides how SQuAD, the suites of edge probing and MultiNLI lay out their records; gives questions, sentences and pairs.
+"""JSON files of SQuAD, of the edge-probing suites and of MultiNLI, read as questions, sentences and pairs.
 
-It refuses what is of none of these kinds, by file and line, whatever else it holds.
+A record of no such kind is an error, with file and line.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Layouts: text of one corpus in the layout of another, item by item, so that two corpora can differ in their text alone.
 
-`wiki~mnli:dev[600]` is sentences of Wikipedia in the layout of 600 pairs: two a pair, as long as those that they replace.
+`wiki~mnli:dev[600]` is sentences of Wikipedia in the layout of 600 pairs: two per pair, as long as those that they replace.
 
-It refuses text that is too little, or too unlike in length.
+Text that is too short, or whose lengths differ too much, is an error.
 """
 
 import bisect

@@ -1,6 +1,6 @@
-"""Lines of text files: hides compression, byte order marks and line ends.
+"""Lines of text files, whatever their compression, byte order mark and line ends.
 
-It refuses what is no UTF-8, and lines too long to be text.
+Text that is not UTF-8, and lines too long to be text, are errors.
 """
 
 import gzip

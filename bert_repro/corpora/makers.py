@@ -1,6 +1,6 @@
-"""Items made of what a file says: hides how labels, answers and trees are checked; gives pairs, questions and sentences.
+"""Items from what a file says: checks labels, answers and trees, and makes pairs, questions and sentences.
 
-It refuses an unknown label, an answer out of place, and a tree that is none, with the place in the file.
+An unknown label, a misplaced answer and an invalid tree are errors that name the place in the file.
 """
 
 import re
@@ -87,7 +87,7 @@ def sentence(
     Args:
         place: Where the sentence stands, for the error's message.
         name: Its id.
-        tokens: Of each word its form, head, deprel, upos, xpos and, where they are known, feats.
+        tokens: For each word its form, head, deprel, upos, xpos and, where they are known, feats.
         places: Where each word stands.
         document: What it is part of.
 

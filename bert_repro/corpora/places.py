@@ -1,6 +1,6 @@
-"""Places: where a reference to a corpus points, which files are read for it, and how to have them ready.
+"""Places: which files a reference to a corpus stands for, and how to have them ready; none is read here.
 
-It refuses names and splits that there are not, and a file of the clone that is not the one it was; it reads none.
+Names and splits that do not exist, and a file of the clone whose checksum changed, are errors.
 """
 
 import functools

@@ -1,8 +1,8 @@
-"""File formats: hides how texts, pairs, questions and trees are written down; gives them as items made of words.
+"""Readers of text formats: pairs, questions, trees and running text as items made of words.
 
-It refuses what it cannot read in full: a malformed line, a tree that is none, an unknown label or an answer out of place ends
-the reading with the file and line named. Multiword ranges and empty nodes of CoNLL-U are not words; pairs whose annotators did
-not agree have no label, sentences without targets nothing to probe: they are left out and counted.
+A malformed line, an invalid tree, an unknown label or a misplaced answer ends the reading with file and line named.
+Multiword ranges and empty nodes of CoNLL-U are not words; pairs whose annotators did not agree have no label, sentences
+without targets nothing to probe: they are left out and counted.
 """
 
 import re
@@ -162,7 +162,7 @@ def article(name: str, text: str) -> Iterator[Record]:
     """Read an encyclopaedia's article as Wiki40B marks it up, sentence by sentence, all of its paragraphs; titles and headings are none.
 
     Args:
-        name: Of the article.
+        name: Name of the article.
         text: A marker a line, such as `_START_PARAGRAPH_`, and what it announces on the next; `_NEWLINE_` ends a paragraph.
 
     Reference:

@@ -1,7 +1,7 @@
-"""References to corpora: hides how `name:split[n]` and `text~layout` are written; nothing else takes one apart.
+"""References to corpora: the one parser of `name:split[n]` and `text~layout`.
 
-It refuses what is not written so; whether there is such a corpus it does not know, but the path of a file that is there is that
-file's, whatever signs are in it.
+A reference in another form is an error; whether the corpus exists is not checked here. The path of an existing file is
+always that file's, whatever characters it contains.
 """
 
 import dataclasses

@@ -25,7 +25,7 @@ class Source:
     Attributes:
         home: "data" (files: in the clone's `data/`, or in a folder that DATA= adds) or "tfds" (tensorflow-datasets).
         files: By split its file, or what the dataset calls the split.
-        licence: Of the texts.
+        licence: Licence of the texts.
         may_show: Whether sentences of it may stand in a book, a page or a published table.
         origin: What is said where they are.
         where: By split, columns of a TSV and the value that a row must have there to be read.

@@ -1,6 +1,6 @@
-"""Datasets of tensorflow-datasets: hides where they are kept, how their rows are laid out, and TensorFlow, which reads them.
+"""Datasets of tensorflow-datasets: where they are kept, how their rows are laid out, and how TensorFlow reads them.
 
-It refuses what the readers of files refuse, naming dataset, split and row; what was not fetched is not fetched in passing.
+Errors are those of the readers of files, with dataset, split and row; nothing is downloaded except by `fetch`.
 """
 
 import ast

@@ -1,6 +1,6 @@
-"""Words and sentences of running text of any script: hides Unicode's rules (UAX #29) and the library that follows them, ICU.
+"""Words and sentences of running text in any script, by Unicode's rules (UAX #29) as ICU applies them.
 
-It refuses no text. What is ASCII alone is cut without the library, and faster; the tests hold that the words are the same.
+Pure ASCII is split without the library, which is faster; tests check that the words are the same.
 """
 
 import functools

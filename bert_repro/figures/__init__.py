@@ -1,6 +1,6 @@
-"""Figures: hides plotly, its one template, and how a tidy table becomes curves, dots or grids with intervals.
+"""Figures: curves, dots and grids with intervals, drawn by plotly from tidy tables in one style.
 
-It refuses an empty table, and rows that would put two values at the same place.
+An empty table, and rows that would put two values at the same place, are errors.
 """
 
 from bert_repro.figures.curves import difference_curves as difference_curves

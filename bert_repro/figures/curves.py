@@ -1,6 +1,6 @@
-"""Curves by layer, update or point of a line: hides bands, panels and legends.
+"""Curves by layer, by update or along a line, with bands for intervals, in panels.
 
-It refuses an empty table, and rows that would put two values of one line at the same place.
+An empty table, and rows that would put two values of one line at the same place, are errors.
 """
 
 import html

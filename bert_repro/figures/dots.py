@@ -1,6 +1,6 @@
-"""Dots with intervals: hides places, panels and the legend; a line of dots a category.
+"""Dots with intervals, a line of dots per category, in panels.
 
-It refuses an empty table.
+An empty table is an error.
 """
 
 import html

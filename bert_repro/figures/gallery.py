@@ -74,7 +74,7 @@ class Gallery:
         """Announce a figure.
 
         Args:
-            name: Of the figure in its chapter; link to it as `#fig-<name>`.
+            name: Name of the figure in its chapter; link to it as `#fig-<name>`.
             caption: What is seen, in sentences that can be read without the chapter; how many words, units and seeds are behind
                 it follows by itself.
             missing: Why it is not there, where its tables have no rows; the gallery's reason by default, empty to say nothing.
@@ -89,7 +89,7 @@ class Gallery:
         Args:
             table: What is shown.
             digits: Where given, numbers are rounded to as many, and empty cells are blank.
-            missing: As of a figure.
+            missing: Why it is not there, as for a figure.
         """
         if table.empty:
             return self.nothing(missing)

@@ -1,6 +1,6 @@
-"""Grids of layers by layers: hides panels and the colour scale.
+"""Grids of layers by layers, a panel per pair of models, on one colour scale.
 
-It refuses an empty table, and two values for one cell.
+An empty table, and two values for one cell, are errors.
 """
 
 import pandas as pd

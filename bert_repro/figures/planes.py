@@ -1,7 +1,7 @@
-"""Words of one example in the plane where they vary most: hides principal axes and the arbitrary turn of each.
+"""Words of one example in the plane of their first two principal axes, turned alike across layers and encoders.
 
-It refuses an example that is cut or has no plane, and many examples at once: each is looked at by itself, and is a text
-of somebody's.
+An example that was cut or that has no plane is an error; so are many at once, as each is somebody's text and is looked at
+by itself.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""One thing against another, layer by layer: hides how rows meet, panels and labels.
+"""One quantity against another, a dot per layer, in panels.
 
-It refuses an empty table, and sides without a layer in common.
+An empty table, and sides without a layer in common, are errors.
 """
 
 import html

@@ -1,4 +1,4 @@
-"""A figure as a still picture in SVG, for readers without JavaScript: hides axes, ticks and marks.
+"""A figure as a still picture in SVG: for the README, which shows no scripts, and for readers of the book whose browser runs none.
 
 It draws what this package's figures are made of: lines, bands, markers with their intervals, words and grids. A figure with a
 slider shows the layer at which it opens. Unlike plotly's own export it needs no browser.

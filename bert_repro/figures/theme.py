@@ -1,4 +1,4 @@
-"""The look of all figures: hides plotly's template; gives colours, names and panels.
+"""The look of all figures: plotly's template, colours, names and panels.
 
 Colours say
 *what kind of model* a line is (base, untrained, or the task it was tuned on) and are the same in every figure; dash and

@@ -1,6 +1,6 @@
-"""Trees of single sentences: hides arcs and planes; shows what a probe decodes beside the treebank.
+"""Trees of single sentences: what a probe decodes next to the treebank's tree.
 
-It refuses a sentence of which nothing was decoded.
+A sentence of which nothing was decoded is an error.
 """
 
 from collections.abc import Mapping, Sequence

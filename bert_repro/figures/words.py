@@ -1,6 +1,6 @@
-"""Words of one example on their way through the layers: hides frames and the slider; shows encoders one below the other.
+"""Words of one example through the layers: a slider moves through layers, encoders stand one below the other.
 
-It refuses panels that show different words or layers.
+Panels that show different words or layers are an error.
 """
 
 import html
@@ -43,7 +43,7 @@ def words_through_layers(
 
     Args:
         pictures: As `planes.beside_base` gives them: the same words and layers in each.
-        names: Of the models.
+        names: Names of the models.
         title: Heading of the figure; the sentence, or the question, by default.
         silent: Classes whose words are written only where the pointer is.
 

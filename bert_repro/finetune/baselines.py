@@ -1,7 +1,7 @@
-"""Baselines of tasks: what can be said of an item without any encoder, counted as task heads count.
+"""Baselines of tasks: what can be answered without any encoder, counted as task heads count.
 
-Pure NumPy: TensorFlow does not start here. Each learns next to nothing from the training items, and is right of some test items
-all the same; a score says little where it is not above that. It refuses tasks without a baseline.
+Pure NumPy: TensorFlow does not start here. Each learns next to nothing from the training items, and still gets some test
+items right; a score that is not above that says little. A task without a baseline is an error.
 """
 
 from collections import Counter

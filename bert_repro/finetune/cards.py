@@ -1,6 +1,6 @@
 """What a checkpoint is, before anything long is computed with it: shape, task heads, labels, vocabulary, where it came from.
 
-It refuses what cannot be run: a sentence goes through the encoder.
+One sentence is run through the encoder, so a checkpoint that cannot be run is an error here.
 """
 
 from collections.abc import Collection, Sequence

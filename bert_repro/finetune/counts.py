@@ -1,7 +1,7 @@
-"""Counts: what is right, and all there is, in a prediction for an item; and the table rows of a text made of them.
+"""Counts: how much is right in a prediction for an item, of how much; and the table rows of a text made of them.
 
 Task heads and what needs no encoder count by the same functions, so that their scores differ by their predictions alone. Pure
-NumPy: TensorFlow does not start here. It refuses nothing.
+NumPy: TensorFlow does not start here.
 """
 
 import re

@@ -1,7 +1,7 @@
-"""Erasing labels from an encoder at work: hides the fit and the forward pass; says what its task loses by it.
+"""Erasing labels inside an encoder at work: fits the erasure, runs the task with it, and scores what the task loses.
 
-It refuses a treebank without the labels, layers that the encoder does not have, and a checkpoint without a task head, unless a new one
-is to learn on top of it.
+A treebank without the labels, layers that the encoder does not have, and a checkpoint without a task head are errors, the
+last unless a new one is to be trained on it.
 """
 
 import tempfile
@@ -78,7 +78,7 @@ def erase(
         targets: Names from EDGE_TARGETS, of labels of single words.
         layers: From which they are erased, 0 being the embeddings; by default from each.
         draws: Random subspaces for each layer and target.
-        seed: Of these, and of a new task head.
+        seed: Seed of these, and of a new task head.
         labels: Names of the outputs of the task head, in their order, where its config does not say them.
         head_of: Another checkpoint, whose task head reads this one's states.
         train: A corpus for a new task head to learn from, where the checkpoint brings none.

@@ -1,6 +1,6 @@
-"""The straight line between two encoders' weights: hides how one network stands for all of its points; gives losses, scores, states.
+"""The straight line between two encoders' weights: losses, scores and states at its points, computed by one network.
 
-It refuses two checkpoints between which there is no line: of another shape, or with other wordpieces.
+Checkpoints of different shape, or with different wordpieces, have no line between them and are an error.
 
 Reference:
     Goodfellow et al. 2015, section 3 (linear interpolation); Frankle et al. 2020.

@@ -1,6 +1,6 @@
-"""The training loop: hides how a run is watched, how the best weights are kept, and how it goes on after a kill.
+"""The training loop: watches a run, keeps the best weights, and resumes after a kill.
 
-It refuses to go on with a loss that is no number.
+A loss that is not a number is an error.
 """
 
 import dataclasses

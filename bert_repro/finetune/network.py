@@ -1,6 +1,6 @@
-"""An encoder with a task head, as one network: hides the models that train and predict, the optimiser and what is frozen.
+"""An encoder with a task head, as one network: the models that train and predict, the optimiser and what is frozen.
 
-It refuses a task head that its checkpoint does not bring, and a batch that does not fit into memory.
+A task head that its checkpoint does not have, and a batch that does not fit into memory, are errors.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,7 +59,7 @@ class Network:
         head: A task head, new: its layers are built here.
         frozen_layers: Blocks, from the bottom, that stay as they are; with one or more the embeddings do too. As nothing
             below them learns, no gradient is computed there.
-        precision: Of the products in training; weights, norms, losses and the optimiser compute in float32 either way.
+        precision: Precision of the products in training; weights, norms, losses and the optimiser compute in float32 either way.
         base: Arrays of the encoder that change is measured from and that layers are put back to; by default `weights`.
         room: What may be erased behind each layer; by default nothing.
         on: An encoder of this shape that is there already: the task head is put on it, and its weights stay what they are.
@@ -77,7 +77,7 @@ class Network:
         precision: str = "float32",
         base: Mapping[str, np.ndarray] | None = None,
         room: encoder.Room | None = None,
-        on: keras.Model | None = None,
+        on: "keras.Model | None" = None,
     ):
         self.config, self.head, self.precision, self.room = config, head, precision, room
         self.base = {w.key: (weights if base is None else base)[w.key] for w in weight_table(config)}

@@ -18,16 +18,16 @@ class Recipe:
         dev: A corpus to watch and to choose the weights by; never learned from.
         test: Corpora that are scored once, with the weights that are kept.
         updates: Optimiser steps.
-        batch_size: Items a step; all of them where a corpus has fewer.
-        micro_batch: Of these, how many are computed at a time, as memory allows; 0 for all. Running text, whose last inputs are
+        batch_size: Items per step; all of them where a corpus has fewer.
+        micro_batch: How many of these are computed at a time, as memory allows; 0 for all. Running text, whose last inputs are
             longer, has as many micro-batches, of fewer inputs each. But for rounding and dropout, the step is the same.
         learning_rate: The peak, after a linear warm-up over a tenth of the updates.
         head_learning_rate: The same of the task head, which begins at random: so the encoder can learn at one rate
             whatever is on top.
-        seed: Of the new layers, dropout and the order of items: the same seed gives the same weights on the same machine.
+        seed: Seed of the new layers, of dropout and of the order of items: the same seed gives the same weights on the same machine.
         frozen_layers: Blocks, from the bottom, that stay as they are; with one or more the embeddings do too.
         kept_layers: Blocks, from the bottom, that the encoder consists of; 0 for all.
-        reverted_layers: Layers (0 the embeddings) whose first weights are put back, one at a time, to score dev
+        reverted_layers: Layers (0 the embeddings) that are reverted to their first weights, one at a time, to score dev
             without their change.
         evaluations: How many times dev is scored, at equal distances.
         keep_at: Updates after which the checkpoint is kept as well.

@@ -1,6 +1,6 @@
 """Scores of checkpoints as they are: what a task head that somebody trained gets right, and how far its encoder has moved.
 
-It refuses task heads whose labels are named in the wrong order, or not at all; a task head that is not there is told.
+A task head whose labels are named in the wrong order, or not at all, is an error; a missing one is reported.
 """
 
 import itertools
@@ -121,7 +121,7 @@ def ready(
     base: Mapping[str, np.ndarray] | None = None,
     head_of: str = "",
     room: Room | None = None,
-    on: keras.Model | None = None,
+    on: "keras.Model | None" = None,
 ) -> Network:
     """Put the task head that a checkpoint brings on its encoder.
 

@@ -27,7 +27,7 @@ class Task(NamedTuple):
         max_length: Most wordpieces of an input.
         too_long: What becomes of an item beyond that: it is `cut`, `left out`, or read through `windows`.
         own: Names of the corpora that are text of its own kind.
-        colour: Of its models in figures; one is found by its name where it has none.
+        colour: Colour of its models in figures; where empty, one is derived from its name.
         learning: Seconds of one core a wordpiece that the task head learns from.
         scoring: Seconds of one core an item, from outputs to a score.
         decoded: Share of the wordpieces for which every piece of the vocabulary gets a score.

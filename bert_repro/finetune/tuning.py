@@ -1,6 +1,6 @@
-"""Tuning: hides how an encoder is tuned; gives it back with its learning curve, scores and change of weights.
+"""Tuning an encoder: returns it with its learning curve, scores and change of weights.
 
-It refuses unknown tasks, and data that a task cannot use. The number of updates is a parameter of its own, as the amount of
+Unknown tasks, and data that a task cannot use, are errors. The number of updates is a parameter of its own, as the amount of
 change in an encoder follows it.
 """
 

@@ -1,6 +1,6 @@
-"""Description length and depth: hides the online code; says how short the labels become, and where in the encoder they are.
+"""Description length and depth: how short the labels become under an online code, and where in the encoder they are.
 
-It refuses a treebank too small to be split.
+A treebank too small to be split is an error.
 
 Reference:
     Voita and Titov 2020, section 2 (online coding) and footnote 4 (where training is split); Tenney et al. 2019b, section 3
@@ -111,7 +111,7 @@ def expected_layer(
     """Give the layer at which, on average, probes that see all layers up to one gain: sum of l D_l over sum of D_l.
 
     Args:
-        scores: Of probes on mixes of the first layers, the first alone to begin with; D_l is what layer l adds.
+        scores: Scores of probes on mixes of the first layers, beginning with the first alone; D_l is what layer l adds.
         layers: Their numbers, ascending; 0, 1, 2, ... by default.
 
     Returns:

@@ -1,6 +1,6 @@
-"""Edge probes: hides their layers, losses and batches; says how well labels of spans can be read from each layer.
+"""Edge probes: how well labels of spans can be predicted from each layer.
 
-It refuses an unknown kind of probe, and a rank that the states do not have.
+An unknown kind of probe, and a rank above the width of the states, are errors.
 
 Reference:
     Tenney et al. 2019a and 2019b (targets, scalar mix, centre of gravity); Hewitt and Liang 2019 (linear, low-rank and MLP
@@ -98,7 +98,7 @@ def cross_entropy(
     """Give the mean over the spans of -log p(gold), and its derivative by the logits, (p - gold) / spans, if wanted.
 
     Args:
-        logits: Of every probe.
+        logits: Logits of every probe.
         gold: The number of each span's label, -1 for one that counts nothing; or, of several labels, a mask of them: then
             each is a yes or no of its own.
         gradient: Whether the derivative is wanted.
@@ -120,17 +120,17 @@ def cross_entropy(
 
 
 class EdgeProbe:
-    """One probe a layer, trained together; each learns from its layer alone or from a mix of it and those below.
+    """One probe per layer, trained together; each learns from its layer alone or from a mix of it and those below.
 
     Args:
         layers: Which stored layers.
         kind: `linear`; `low-rank`, linear through so few dimensions; `mlp`, through so many hidden units; `bilinear`, of two
             spans, through the products of so many pairs of dimensions: what the two have in common.
-        size: Of the rank or hidden layer.
+        size: Size of the rank or hidden layer.
         mixed: Whether a layer's probe reads a learned mix (softmax weights and a scale) of the layers up to it.
-        seed: Of initial weights (one stream a layer) and of the order of batches.
-        batch_size: Sentences a batch.
-        epochs: Most epochs.
+        seed: Seed of the initial weights (one stream per layer) and of the order of batches.
+        batch_size: Sentences per batch.
+        epochs: Maximum number of epochs.
 
     Raises:
         ValueError: An unknown kind, or a size below 1 (and, at fitting, a rank above the width, or a bilinear probe of one span).
@@ -300,8 +300,8 @@ class EdgeProbe:
             dev: Spans to choose the epoch by.
             dev_states: Where their rows are read.
             label: Shown beside the progress bar.
-            updates: Least batches of an epoch: few sentences are passed over several times.
-            options: Of `training.fit`, where they are not the probe's own.
+            updates: Minimum number of batches in an epoch: few sentences are passed over several times.
+            options: Options of `training.fit`, where they are not the probe's own.
         """
         spans, width = train.spans.shape[1], train_states.hidden
         if self.kind == "bilinear" and spans != 2:

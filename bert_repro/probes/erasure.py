@@ -1,6 +1,6 @@
-"""Linear erasure: hides how little of hidden states has to go so that no linear classifier reads labels off what is left.
+"""Linear erasure: the least change of hidden states after which no linear classifier can predict the labels.
 
-It refuses labels of too few words, and a projection of which nothing would be left. Everything is computed in double precision from
+Labels of too few words, and a projection that would leave nothing, are errors. Everything is computed in double precision from
 sums over words, so that memory does not grow with their number.
 
 Reference:
@@ -31,8 +31,8 @@ class Labels:
 
     Attributes:
         target: A name from `spans.EDGE_TARGETS`.
-        names: Of the labels, sorted.
-        gold: Of each sentence the number of every word's label, -1 where it has none or one that is left out.
+        names: Names of the labels, sorted.
+        gold: For each sentence the number of every word's label, -1 where it has none or one that is left out.
         left_out: How many words each label has that is not among the names.
     """
 
@@ -148,10 +148,10 @@ class Eraser:
     """A projection that takes what some directions say: x becomes x - write (readᵀ (x - mean)).
 
     Attributes:
-        mean: Of the vectors that it was made from; it stays where it is.
+        mean: Mean of the vectors that it was made from; erasure does not move it.
         write: What is taken away, a direction for each rank.
         read: What it is read by.
-        share: Of the variance of these vectors, in [0, 1], how much goes. It is also their mean squared change.
+        share: Share of these vectors' variance that is removed, in [0, 1]. It is also their mean squared change.
     """
 
     mean: Float[np.ndarray, " hidden"]
@@ -232,10 +232,10 @@ def random_erasers(moments: Moments, rank: int, share: float, seeds: Sequence[Se
     is one t at which each takes the share that is asked for, and it is found by halving.
 
     Args:
-        moments: Of the vectors; labels play no part.
-        rank: Of the subspaces.
-        share: Of the variance, such as an `Eraser` of this rank takes.
-        seeds: Of the draws.
+        moments: Moments of the vectors; labels play no part.
+        rank: Rank of the subspaces.
+        share: Share of the variance to remove, such as an `Eraser` of this rank removes.
+        seeds: Seeds of the random draws.
 
     Yields:
         Erasers of the form that `leace` gives, whose share is off by less than a millionth of it.

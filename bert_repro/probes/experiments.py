@@ -1,7 +1,4 @@
-"""What the probe notebooks measure: hides the order of fits, splits and controls; gives table rows.
-
-It refuses what the probes refuse.
-"""
+"""What the probe notebooks measure: runs fits, splits and controls in order and returns table rows."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +33,7 @@ def split(texts: Sequence[Any], stored: Sequence[Stored], **options: Any) -> lis
     Args:
         texts: `corpora.Corpus` of each.
         stored: `states.HiddenStates` of each.
-        options: Of `treebank.treebank`.
+        options: Options of `treebank.treebank`.
     """
     uses = ("train", "dev", "test", *["further"] * len(texts[3:]))
     return [
@@ -49,7 +46,7 @@ def split(texts: Sequence[Any], stored: Sequence[Stored], **options: Any) -> lis
 
 
 class Measured(NamedTuple):
-    """What structural probes of one target came to."""
+    """What structural probes of one target yielded."""
 
     rows: Rows
     dev_loss: dict[str, Losses]  # by rank and seed, as in `rank 64, seed 1`
@@ -57,7 +54,7 @@ class Measured(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """What edge probes of one target came to."""
+    """What edge probes of one target yielded."""
 
     rows: Rows
     dev_loss: dict[str, Losses]  # by method
@@ -124,9 +121,9 @@ def structural_probes(
         target: A name from `structural.TARGETS`.
         splits: Train, dev, test, and any further that nothing was chosen by.
         layers: Numbers of the layers.
-        ranks: Of the map; those behind the first are a sweep, with the first seed.
+        ranks: Ranks of the map; those after the first are a sweep, with the first seed.
         seeds: Each is a probe of its own.
-        epochs: Most passes over train.
+        epochs: Maximum number of passes over train.
         shown: Sentences of test, the first of 6 to 12 words, whose trees are decoded.
         resamples: Bootstrap resamples.
         label: Shown beside the progress bars.
@@ -174,11 +171,11 @@ def structural_probes_along(
     Args:
         target: A name from `structural.TARGETS`.
         splits: Train, dev and test, as `split` gives them.
-        way: Of each encoder the table columns that name it, and the states of the splits under it; gone through once.
+        way: For each encoder the table columns that name it, and the states of the splits under it; read once.
         layers: Numbers of the layers.
-        rank: Of the map.
-        seed: Of the probes.
-        epochs: Most passes over train.
+        rank: Rank of the map.
+        seed: Seed of the probes.
+        epochs: Maximum number of passes over train.
         resamples: Bootstrap resamples.
         label: Shown beside the progress bars.
 
@@ -238,7 +235,7 @@ def edge_probes(
     """Probe single layers with their control task, and, where wanted, mixes of layers and description lengths.
 
     Args:
-        target: What is read off.
+        target: What is predicted.
         given: The labelled spans of the splits, see `labels`.
         splits: Train, dev, test, and any further that nothing was chosen by.
         layers: Numbers of the layers.
@@ -247,7 +244,7 @@ def edge_probes(
         resamples: Bootstrap resamples.
         label: Shown beside the progress bars.
         apart: What `by_phenomenon` gives: labels of words are also scored by that.
-        options: Of `edge.EdgeProbe`; the target may ask for another kind.
+        options: Options of `edge.EdgeProbe`; the target may ask for another kind.
     """
     asked = spans.named(target)
     options = options | ({"kind": asked.kind} if asked.kind else {})

@@ -1,4 +1,4 @@
-"""Phenomena: hides how words are sorted; gives classes of dependents, for which scores of probes are taken apart.
+"""Phenomena: sorts words into classes of dependents, for which probes are scored separately.
 
 A class that has too few words to say anything of is left out, and counted.
 """

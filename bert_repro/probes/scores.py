@@ -1,6 +1,6 @@
-"""How structural probes are scored: hides decoding, ranking and the trivial baselines; gives rows with intervals.
+"""Scores of structural probes: decodes trees, ranks words, adds trivial baselines; rows with intervals.
 
-It refuses a split with nothing to score.
+A split with nothing to score is an error.
 
 Reference:
     Hewitt and Manning 2019, section 3.2, and their released code (reporter.py).
@@ -78,8 +78,8 @@ def score_distances(
 
     Args:
         bank: The sentences.
-        predictions: Of each, `layers words words`.
-        classes: Of words, by name: which rows of the states they are. UUAS is then also of the edges whose dependent is one.
+        predictions: Predictions for each, `layers words words`.
+        classes: Classes of words, by name: which rows of the states they are. UUAS is then also of the edges whose dependent is one.
 
     Returns:
         UUAS: the share of the edges of the gold tree that are in the minimum spanning tree of the predictions, punctuation

@@ -1,6 +1,6 @@
-"""Edge-probing targets: hides where labels come from; gives labelled spans of words with the rows of their states.
+"""Edge-probing targets: labelled spans of words with the rows of their states.
 
-It refuses an unknown target, annotation that the corpus does not have, and a split without a label that training knows.
+An unknown target, annotation that the corpus lacks, and a split without any label known from training are errors.
 
 Reference:
     Tenney et al. 2019a, section 3; Liu et al. 2019, section 4.1 (arcs against sampled words); Hewitt and Liang 2019, section 2
@@ -77,9 +77,9 @@ class Target(NamedTuple):
         title: What it is called in figures.
         description: What it is.
         gold: Gives the labelled spans of a sentence.
-        spans: Of how many spans a label is, 1 or 2: a probe takes so many times as long.
+        spans: How many spans a label describes, 1 or 2: a probe takes as many times as long.
         metric: What selectivity and the gains of layers are differences of: `accuracy`, or `f1` where spans have several labels.
-        kind: Of probe, where it takes another than the one that was asked for.
+        kind: Kind of probe, where it needs another than the one that was asked for.
         control: Its control task, which a probe can learn by heart and no encoder can know: `words`, every word has a label
             by lot; `heads`, every word has the first or the last of its sentence as its head, by lot; empty where there is none.
     """

@@ -1,6 +1,6 @@
-"""The structural probes: hides losses, batches and decoding; says how much of the tree is in the geometry of each layer.
+"""Structural probes: how much of the syntactic tree is in the geometry of each layer.
 
-It refuses a rank that the states do not have.
+A rank above the width of the states is an error.
 
 Reference:
     Hewitt and Manning 2019 (section 2: the probes; section 3.2: how they are scored), and their released code.
@@ -32,7 +32,7 @@ class Target(NamedTuple):
 
     Attributes:
         description: What it is.
-        axes: Of words, of a sentence's values: 1, or 2 where they are of pairs.
+        axes: How many axes of words a sentence's values have: 1, or 2 for values of pairs.
         gold: Gives the values of each sentence.
         predict: Gives the values that projected words have: of a word by its own projection, of a pair by the two alone.
         metrics: What `score` gives, the first being the main one.
@@ -150,15 +150,15 @@ def loss(
 
 
 class StructuralProbe:
-    """One probe a layer, trained together.
+    """One probe per layer, trained together.
 
     Args:
         target: A name from TARGETS.
         layers: Which stored layers.
-        rank: Of the projection, at most the width of the states.
-        seed: Of initial projections (one stream a layer) and of the order of batches.
-        batch_size: Sentences a batch.
-        epochs: Most epochs.
+        rank: Rank of the projection, at most the width of the states.
+        seed: Seed of the initial projections (one stream per layer) and of the order of batches.
+        batch_size: Sentences per batch.
+        epochs: Maximum number of epochs.
 
     Raises:
         ValueError: An unknown target, or a rank below 1 (and, at fitting, one above the width).

@@ -1,6 +1,6 @@
-"""Training many probes at once: hides the optimiser, its schedule and early stopping; every layer keeps its own.
+"""Training many probes at once: Adam with a schedule and early stopping, separately for every layer.
 
-It refuses to let layers influence one another: parameters, gradients, learning rates, best weights and the moment of stopping
+Layers never influence one another: parameters, gradients, learning rates, best weights and the moment of stopping
 are per layer, so that training thirteen layers together gives what training each alone would.
 """
 
@@ -40,12 +40,12 @@ def fit(
 
     Args:
         start: Initial parameters, one slice a layer.
-        loss: Of (parameters of the active layers, batch, numbers of the active layers, whether the gradient is wanted);
+        loss: Function of (parameters of the active layers, batch, numbers of the active layers, whether the gradient is wanted);
             gives each layer's loss and its gradient (or None).
         train: Gives the batches of an epoch by its number.
         dev: Gives the development batches; their losses are averaged with equal weight.
         epochs: Most epochs.
-        learning_rate: Of Adam, at the start.
+        learning_rate: Learning rate of Adam, at the start.
         decay: A layer's rate is multiplied by this after an epoch without a better dev loss.
         patience: A layer stops after this many epochs without a dev loss better by `tolerance`.
         tolerance: See `patience`.

@@ -1,6 +1,6 @@
-"""Treebanks for probing: hides how sentences and the rows of their stored states come together; gives trees as numbers.
+"""Treebanks for probing: sentences matched with the rows of their stored states; trees as numbers.
 
-It refuses a treebank out of step with the stored states; sentences that cannot be probed are counted, by reason.
+A treebank that does not match the stored states is an error; sentences that cannot be probed are counted, by reason.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""Two sets of results side by side: hides which rows measure the same thing, and when two numbers count as equal.
+"""Two sets of results side by side: pairs rows that measure the same thing and decides whether their numbers agree.
 
-It refuses to drop anything: what only one set has is listed beside what could be compared.
+Nothing is dropped: what only one set has is listed next to what could be compared.
 
 A difference is taken resample by resample. Resamples are seeded by the corpus, so that on the same sentences the chance of
 which of them were drawn cancels out; on others the interval is that of two independent samples. Numbers without resamples

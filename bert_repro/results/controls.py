@@ -1,6 +1,6 @@
-"""Controls of tasks: what a score of a tuned encoder is set against, so that it is seen how much of it came from pre-training.
+"""Controls of tasks: scores that a tuned encoder's score is compared with, to show how much of it came from pre-training.
 
-Hides which rows of the tables of fine-tuning these are. It refuses to subtract what was not measured on the same items.
+Only scores on the same items are subtracted.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
-"""Scores of a task after something was erased from its encoder: hides how random subspaces, layers and tests are put together.
+"""Scores of a task after something was erased from its encoder, against erasing random subspaces, over layers.
 
-It refuses to compare with a single random subspace as if there were no other: the variation between them is in every interval.
+At least two random subspaces are needed: the variation between them is in every interval.
 
 What was erased stands in `target`, from which layer in `layer`, what by in `method`; `probe_seed` numbers the random subspaces.
 """
@@ -30,7 +30,7 @@ def contrasts(
     """Subtract from the score after labels were erased the mean score after random subspaces were, on the same items.
 
     Args:
-        metrics: Of the task, the first being the main one.
+        metrics: Metrics of the task, the first being the main one.
         erased: By layer, what is right and all there is, of each item and metric.
         random: The same for each random subspace.
         weights: How often each resample drew each item.

@@ -1,6 +1,6 @@
-"""Uncertainty: hides how sentences are resampled and how replicates become an interval.
+"""Uncertainty: resamples sentences and turns replicates into intervals.
 
-It refuses to resample words, which depend on one another inside a sentence; the unit is always the sentence.
+Words are never resampled, as those of a sentence depend on one another; the unit is always the sentence.
 
 Every statistic of the project is written as a function of *sentence weights* (how often each sentence was drawn), so one
 set of draws serves every layer, model and metric. The draws are seeded by the corpus: two models measured on the same
@@ -109,7 +109,7 @@ class Repeats(NamedTuple):
     Attributes:
         seeds: What tells the trainings apart, each once.
         values: The number, by seed.
-        replicates: Of each, on the same resamples.
+        replicates: Replicates of each, on the same resamples.
     """
 
     seeds: tuple[Hashable, ...]
@@ -139,7 +139,7 @@ class Estimate(NamedTuple):
         value: The mean, or the difference of means.
         units: Its standard error for other draws of sentences alone: of its replicates.
         seeds: s² / k and degrees of freedom of each term.
-        ends: Of an interval that was found otherwise, such as by permutations; p values go by its longer side.
+        ends: Ends of an interval that was found otherwise, such as by permutations; p values go by its longer side.
     """
 
     value: float
@@ -289,7 +289,7 @@ def wider_together(replicates: Float[np.ndarray, "rows resamples"]) -> float:
     such interval leaves 0, that is more than the best of so many tries would do by chance.
 
     Args:
-        replicates: Of rows such as the layers of a curve, from the same draws.
+        replicates: Replicates of rows such as the layers of a curve, from the same draws.
 
     Returns:
         A factor, 1 where there is one row.

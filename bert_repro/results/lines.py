@@ -1,10 +1,10 @@
-"""The straight line between two encoders' weights: hides how a table names its points; says how far a loss rises on it.
+"""The straight line between two encoders' weights in tables: names of its points, and how far a loss rises along it.
 
-It refuses points that do not lead from one end to the other.
+Points that do not lead from one end to the other are an error.
 
-A point on the line, w(t) = (1 - t) base + t tuned, stands in the column `layers_changed`, which says how much of an encoder is not
-its base's: `0.3 of the way`. Everything else of a row is as it would be of the tuned encoder, so that rows of two points, which
-were measured on the same units, can be paired.
+A point on the line, w(t) = (1 - t) base + t tuned, stands in the column `layers_changed`, which says how much of an encoder
+is not its base's: `0.3 of the way`. Everything else of a row is as it would be of the tuned encoder, so that rows of two
+points, which were measured on the same units, can be paired.
 """
 
 from collections.abc import Sequence

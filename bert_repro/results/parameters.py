@@ -1,6 +1,6 @@
-"""Parameters of notebooks: hides how a cell of them is read, and how values are made of a command line's texts.
+"""Parameters of notebooks: reads the cell that declares them, and makes values of a command line's texts.
 
-It refuses lines of another form than `name: type = default  # help`, unknown names, and values of another type.
+A line in another form than `name: type = default  # help`, an unknown name and a value of another type are errors.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Provenance: hides what a run's manifest says, what the machine is, and which files a notebook's code lies in."""
+"""Provenance: a run's manifest, the machine, and the files that a notebook's code lies in."""
 
 import ast
 import json

@@ -1,7 +1,7 @@
-"""Scores of tuned encoders: hides which rows of the fine-tuning tables belong together, how seeds and twins meet, and how
-what changed in a layer is set against what that layer does.
+"""Scores of tuned encoders: brings together the rows that belong together, seeds with their twins, and the change of a layer
+with what the layer does.
 
-It refuses to average or subtract what was not measured on the same text.
+Only what was measured on the same text is averaged or subtracted.
 """
 
 import itertools

@@ -22,7 +22,7 @@ class Rows:
         repeats: What tells each row from others of its case: its columns REPEATS, None where empty.
         layers: The layer of each row, NaN where it has none.
         values: The numbers, of each row `value`, `ci_low` and `ci_high`.
-        replicates: Of each row, None where none were kept.
+        replicates: Replicates of each row, None where none were kept.
     """
 
     def __init__(self, table: pd.DataFrame):
@@ -152,7 +152,7 @@ def repeats(
     encoder. A training is known by its task, its seed and what it is compared with: equal ones can be paired.
 
     Args:
-        trainings: Of each row `model`, `reference_model`, `seed`, `probe_seed` and `task`, None where empty.
+        trainings: For each row `model`, `reference_model`, `seed`, `probe_seed` and `task`, None where empty.
         values: The numbers.
         replicates: Theirs.
 

@@ -1,9 +1,9 @@
-"""Tidy results: hides one schema, and the files a table consists of.
+"""Tidy results: their schema, the files that a table consists of, and how rows are selected and subtracted.
 
-It refuses rows outside the schema; a result that has no number in it belongs to the artefacts, not to the table.
+Rows outside the schema are an error; a result that has no number in it belongs to the artefacts, not to the table.
 
 A table is four files side by side: `X.parquet` for machines, `X.csv` for people, `X.replicates.parquet` with bootstrap
-replicates (draws seeded by the corpus, so that any two rows can be paired), and `X.manifest.json`, which says what made
+replicates by row number (draws seeded by the corpus, so that any two rows can be paired; `pandas.read_parquet` reads them), and `X.manifest.json`, which says what made
 it. Where a run also made something that is no number (trees, learning curves), `X.artefacts.parquet` holds that.
 """
 
@@ -114,16 +114,22 @@ def write(
     numbers = table.drop(columns="replicates").reset_index(drop=True)
     kept = table["replicates"].reset_index(drop=True).dropna()
     chosen = np.zeros(len(table), bool) if whole is None else whole
-    stored = [of_row if chosen[row] else of_row[: intervals.KEPT] for row, of_row in kept.items()]
-    packed = pd.DataFrame([_packed(of_row) for of_row in stored], columns=_PACKED)
-    packed = packed.assign(row=kept.index, jackknife=[isinstance(of_row, intervals.Jackknifed) for of_row in kept])
+    replicates = pd.DataFrame(
+        {
+            "row": kept.index,
+            "replicates": [
+                _rounded(of_row if chosen[row] else of_row[: intervals.KEPT]) for row, of_row in kept.items()
+            ],
+            "jackknife": [isinstance(of_row, intervals.Jackknifed) for of_row in kept],
+        }
+    )
     atomically(
         path.with_suffix(".manifest.json"),
         lambda p: p.write_text(json.dumps(dict(manifest) | {"schema": SCHEMA}, indent=1, sort_keys=True) + "\n"),
     )
     atomically(path.with_suffix(".csv"), lambda p: numbers.to_csv(p, index=False, float_format="%.7g"))
-    # small integers byte by byte: the upper bytes are all alike and cost next to nothing
-    _store(path.with_suffix(".replicates.parquet"), packed, use_byte_stream_split=["steps.list.element"])
+    # byte by byte: the lowest bytes of rounded numbers are all 0, the highest nearly all alike, and both cost next to nothing
+    _store(path.with_suffix(".replicates.parquet"), replicates, use_byte_stream_split=["replicates.list.element"])
     if extra is not None:
         _store(path.with_suffix(".artefacts.parquet"), extra)
     _store(path, numbers.dropna(axis="columns", how="all"), use_dictionary=True)
@@ -150,23 +156,28 @@ def _read(path: Path) -> pd.DataFrame:
         ) from None
 
 
-_PACKED = ["unit", "start", "steps"]
-_UNDEFINED = np.iinfo(np.uint16).max
-
-
-def _packed(replicates: np.ndarray) -> tuple[float, int, np.ndarray]:
+def _rounded(replicates: np.ndarray) -> np.ndarray:
     """Round replicates to a sixteenth of their spread or finer: digits below that are noise, and most of a file.
 
     Returns:
-        A unit, a power of two; the least replicate in units; and of all replicates the steps up from there.
+        32-bit floats, multiples of a power of two.
     """
     exact = np.asarray(replicates, float)
     defined = exact[np.isfinite(exact)]
     least, spread = (defined.min(), defined.std()) if len(defined) else (0.0, 0.0)
     unit = float(2.0 ** np.floor(np.log2(spread / 16))) if spread else abs(float(least)) or 1.0
-    start = round(least / unit)
-    steps = np.round(exact / unit) - start
-    return unit, start, np.where(np.isfinite(exact), steps, _UNDEFINED).astype(np.uint16)
+    return (np.round(exact / unit) * unit).astype(np.float32)
+
+
+def _replicates(stored: pd.DataFrame) -> list[np.ndarray]:
+    """Give the replicates of each row of a file; those of the first published tables are steps of a unit, from a start."""
+    if "steps" in stored:
+        undefined = np.iinfo(np.uint16).max
+        return [
+            np.where(steps == undefined, np.nan, (start + steps.astype(np.int64)) * unit).astype(np.float32)
+            for unit, start, steps in zip(stored["unit"], stored["start"], stored["steps"], strict=True)
+        ]
+    return list(stored["replicates"])
 
 
 def read(path: Path | str) -> pd.DataFrame:
@@ -191,15 +202,13 @@ def read(path: Path | str) -> pd.DataFrame:
     beside = path.with_suffix(".replicates.parquet")
     if beside.is_file():
         stored = _read(beside)
-        unpacked = [
-            np.where(steps == _UNDEFINED, np.nan, (start + steps.astype(np.int64)) * unit).astype(np.float32)
-            for unit, start, steps in zip(*(stored[name] for name in _PACKED), strict=True)
-        ]
-        unpacked = [
+        replicates = [
             of_row.view(intervals.Jackknifed) if jackknife else of_row
-            for of_row, jackknife in zip(unpacked, stored.get("jackknife", [False] * len(stored)), strict=True)
+            for of_row, jackknife in zip(
+                _replicates(stored), stored.get("jackknife", [False] * len(stored)), strict=True
+            )
         ]
-        table["replicates"] = pd.Series(unpacked, index=stored["row"], dtype=object).reindex(table.index)
+        table["replicates"] = pd.Series(replicates, index=stored["row"], dtype=object).reindex(table.index)
     return table
 
 
@@ -343,7 +352,7 @@ def minus(
     """Subtract one side from the others as `paired` does; no rows where a table lacks that side, or any other.
 
     Args:
-        table: As of `paired`, and so are `reference`, `by` and `same`.
+        table: As for `paired`, and so are `reference`, `by` and `same`.
         over: A column whose values are looked at together, see `at_once`; without it each interval stands for itself.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Similarity of representations of the same words: hides pairs, resampling and decompositions; gives values with replicates.
+"""Similarity of representations of the same words: every measure with its interval, for pairs of layers and models.
 
-It refuses vectors that are not in step, constant or not finite: a similarity of those is a number without a meaning.
+Vectors that do not match, are constant or are not finite are errors: their similarity would be a number without a meaning.
 
 A measure declares which changes leave it as it is, and the tests hold it to its word, in both directions; what it is called in
 figures; and what it takes. To add one, write a function of two arrays and its entry in MEASURES: see `measure`.
@@ -167,7 +167,7 @@ def along(
     """Compare encoders on a way with the first of them.
 
     Args:
-        samples: Of each encoder the table columns that name it, and the same words with their vectors under it; gone through
+        samples: For each encoder the table columns that name it, and the same words with their vectors under it; gone through
             once, and none but the first is kept.
         layers: The number of each layer.
         methods: Names from MEASURES.
@@ -200,7 +200,7 @@ def grid(
     Args:
         sample: Words with their vectors under any number of models.
         layers: The number of each layer, the same for all models, or a list for each.
-        names: Of the models.
+        names: Names of the models.
         methods: Names from MEASURES; of one that is not symmetric, the earlier model or layer is the first side.
         resamples: Resamples over sentences.
 

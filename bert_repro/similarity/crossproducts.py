@@ -1,9 +1,7 @@
-"""Measures on cross-products of dimensions: hides decompositions and the jackknife; gives Procrustes, SVCCA and PWCCA.
+"""Measures on cross-products of dimensions: Procrustes, SVCCA and PWCCA, with jackknife intervals.
 
-It refuses nothing of its own: what has no variance was refused before.
-
-All three need no more of the words than the products of dimensions summed over them, `hidden x hidden`. What a group of
-sentences adds to these is taken away to leave the group out; the words are gone through once.
+All three need only the products of dimensions summed over words, `hidden x hidden`. To leave a group of sentences out, what
+it adds to these sums is subtracted; the words are read once.
 """
 
 from collections.abc import Iterator

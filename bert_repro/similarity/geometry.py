@@ -1,6 +1,6 @@
-"""Plain geometry of one model's vectors: hides sums over pairs; gives norm, anisotropy and the dimensions that dominate.
+"""Plain geometry of one model's vectors: norm, anisotropy and the dimensions that dominate.
 
-It refuses what a similarity is refused of.
+Errors are those of a similarity.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""Measures on kernels: hides the pairs of words, of which there are millions; gives RSA, CKA and neighbour overlap.
+"""Measures on kernels: RSA, CKA and neighbour overlap, over millions of pairs of words.
 
-It refuses a vector without a direction; where all pairs of words look alike, its values are not numbers.
+A vector without a direction is an error; where all pairs of words look alike, the values are not numbers.
 
 A kernel holds a number for each pair of words of one representation. All kernels of a call are formed once, a stripe at a
 time and only on one side of the diagonal, whatever the number of comparisons and resamples; how the pairs of a resample are

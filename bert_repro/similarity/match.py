@@ -1,6 +1,6 @@
-"""What two encoders have in common, so that they can be compared: hides depths and tokenizers; gives layers and words in pairs.
+"""What two encoders have in common, so that they can be compared: pairs of layers and of words, across depths and tokenizers.
 
-It refuses two stores that give one place of a text other words, and those that share none.
+Stores that have other words at the same place of a text, and stores that share none, are errors.
 """
 
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ class Match(NamedTuple):
     """Which layers of a model stand beside which of its reference, and how wide both are.
 
     Attributes:
-        layers: Of the model, ascending, 0 being the embeddings.
-        beside: Of the reference, one for each of these; where the reference has fewer blocks, some of them twice or more.
-        own: Of the reference, each once: for what is about it alone, or about every layer with every other.
+        layers: Layers of the model, ascending, 0 being the embeddings.
+        beside: Layers of the reference, one for each of these; where the reference has fewer blocks, some of them twice or more.
+        own: Layers of the reference, each once: for what is about it alone, or about every layer with every other.
         blocks: The number of blocks of the reference, and of the model.
         widths: The width of the reference's hidden states, and of the model's.
     """

@@ -68,7 +68,7 @@ def jackknifed(
     """Make a measure of any number that two arrays give, with the interval of a delete-a-group jackknife.
 
     Args:
-        statistic: Of two representations of the same words, `words hidden` each, whose widths may differ.
+        statistic: Function of two representations of the same words, `words hidden` each, whose widths may differ.
         prepare: What is done to each representation once, before words are left out.
         leaving_out: Gives the statistic's arguments, of two prepared representations and the group of each word: for all
             words, and then without each group of sentences in turn. By default the rows of its words are left out; for

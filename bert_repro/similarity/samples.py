@@ -1,6 +1,6 @@
-"""Words of a corpus, drawn: hides which rows of a store they are; gives the same ones for every model.
+"""Words drawn from a corpus: the same ones for every model, whose vectors are then read.
 
-It refuses more words than there are, classes of words that a corpus does not tell apart, and two stores of different texts.
+More words than there are, classes of words that a corpus does not distinguish, and stores of different texts are errors.
 """
 
 import math
@@ -46,7 +46,7 @@ class Sample(NamedTuple):
 
     Attributes:
         corpus: Its name.
-        split: Of the corpus.
+        split: Split of the corpus, with the draw if there is one: `dev[600]`.
         key: Names the sample; what is measured on samples with equal keys shares its bootstrap draws.
         sentence: The sentence of each word, 0 .. sentences - 1, ascending.
         vectors: `layers words hidden` of each model; widths and numbers of layers may differ.
@@ -97,9 +97,9 @@ def sample(
 
     Args:
         models: The hidden states of each model, by corpus. Words are drawn from those that all of them were given.
-        wanted: Corpora, of those.
+        wanted: References of corpora, among those.
         words: How many words to draw from each, in whole sentences, of which there are at most 500.
-        seed: Of the draw.
+        seed: Seed of the random draw.
         layers: Layers to read, all by default: the same of every model, or a list for each.
         of: Classes of words, a sample each, see `draw`.
         part: Which of the draws that share no sentence, the first being 0.
@@ -163,12 +163,12 @@ def draw(
     Args:
         rows: The rows of a `HiddenStates`.
         words: How many words to draw, special tokens not counted; the last sentence is kept whole.
-        seed: Of the draw.
+        seed: Seed of the random draw.
         of: What is taken of the drawn sentences: `words`, which leaves special tokens out; the special token `[CLS]` or
             `[SEP]`, in families that call them otherwise the first one and the others; `content`, `function` or
             `punctuation`; a tag of Universal Dependencies such as `NOUN`; or words that the whole corpus has `once`,
             `sometimes` (2 to 9 times) or `often`.
-        part: Of the draws that follow one another without a sentence in common, which one; the first is 0. A later one has
+        part: Which of the draws that follow one another without a sentence in common; the first is 0. A later one has
             fewer words where the corpus ends.
         units: Least sentences, or items such as questions with their passages: where fewer hold the words, so many are drawn,
             and as many of their words as asked for, at random.
@@ -202,9 +202,9 @@ def drawn(tables: Mapping[str, Sequence[pd.DataFrame]], words: int, seed: int, u
     is not among them.
 
     Args:
-        tables: Of each corpus the rows of its `HiddenStates` under each model, as `states.words` gives them.
+        tables: For each corpus the rows of its `HiddenStates` under each model, as `states.words` gives them.
         words: How many words will be drawn.
-        seed: Of the draw.
+        seed: Seed of the random draw.
         units: Least sentences or items.
 
     Returns:
@@ -246,7 +246,7 @@ def draw_like(rows: pd.DataFrame, lengths: Int[np.ndarray, " sentences"], seed: 
     Args:
         rows: The rows of a `HiddenStates`.
         lengths: How many words each sentence shall have.
-        seed: Of the choice among sentences of equal length.
+        seed: Seed of the choice among sentences of equal length.
 
     Returns:
         Row numbers, ascending.

@@ -1,4 +1,4 @@
-"""Sums over the pairs of words that a resample draws, of which there are millions: hides how none of them is drawn.
+"""Sums over the pairs of words in a resample, of which there are millions, without forming any of them.
 
 A kernel holds a number for each pair of words of one representation. A resample that draws sentence a w_a times weighs a
 pair of words of two sentences by w_a w_b, and one of a single sentence by w_a: neither a word nor its sentence is ever paired

@@ -1,8 +1,8 @@
-"""Hidden states: hides the encoder pass and the store; gives, for every word of a corpus, its vector in every layer.
+"""Hidden states: for every word of a corpus, its vector in every layer, computed once and mapped from disk.
 
-It refuses to compute anything twice, or to hold a corpus in memory. States are kept under a key of everything they depend
-on, in shards of some thousand sentences; a killed job goes on at the shard it was at. Reading needs no TensorFlow: where
-states are missing, `get` has them made by a process of its own and then maps the files.
+Nothing is computed twice, and no corpus is held in memory. States are kept under a key of everything they depend
+on, in shards of some thousand sentences; a killed job resumes at the shard it was at. Reading needs no TensorFlow: where
+states are missing, `get` computes them in a separate process and then maps the files.
 """
 
 import hashlib
@@ -186,8 +186,8 @@ def get_all(
     Args:
         model: A checkpoint reference, see `checkpoints.open`.
         wanted: Corpus references.
-        setting: As of `get`.
-        only: Of some of these corpora, the sentences that vectors are computed for, by their numbers, ascending: those that
+        setting: As for `get`.
+        only: For some of these corpora, the sentences that vectors are computed for, by their numbers, ascending: those that
             will be looked at. The words of all are counted, and listed in `rows`.
     """
     setting, only = setting or usual(model), only or {}

@@ -1,6 +1,6 @@
-"""Computing hidden states: hides the encoder pass; writes what the store lacks, shard by shard.
+"""Computing hidden states: runs the encoder over what the store lacks, shard by shard.
 
-It refuses limits that the encoder does not have, and values that the precision asked for cannot hold.
+Limits that the encoder does not have, and values that the chosen precision cannot hold, are errors.
 """
 
 import json
@@ -38,7 +38,7 @@ def compute(
         setting: Length limit, pooling, precision and what is done with pairs.
         part: Which part of the shards is computed, from 1.
         of: How many parts there are.
-        only: Of some corpora the sentences that vectors are computed for, see `states.get_all`.
+        only: For some corpora, the sentences that vectors are computed for, see `states.get_all`.
 
     Raises:
         ValueError: A corpus of which no sentence fits the length limit, a limit the encoder does not have, values that

@@ -1,4 +1,4 @@
-"""Hidden states of an encoder at hand: hides wordpieces and batches; gives what a store would hold, and keeps nothing on disk.
+"""Hidden states of an encoder at hand: what a store would hold, computed when asked for and kept nowhere on disk.
 
 For weights that no checkpoint has, such as those between two of them. `LiveStates` are those of the encoder as it is whenever
 they are asked for, so that one network whose weights are assigned anew serves for many; they meet the same protocols as
@@ -47,7 +47,7 @@ class LiveStates:
     Attributes are those of `HeldStates`.
 
     Args:
-        network: Of `encoder.build`, or some of its outputs; made ready by `encoder.compiled`.
+        network: The network of `encoder.build`, or some of its outputs; made ready by `encoder.compiled`.
         layers: The numbers of the layers that it gives, in their order.
         tokenizer: Its tokenizer.
         reference: A corpus, see `corpora.load`.

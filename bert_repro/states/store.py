@@ -1,6 +1,6 @@
-"""The store: hides how arrays with a table of their rows lie on disk, shard by shard, under a key.
+"""The store: arrays with a table of their rows on disk, shard by shard, under a key.
 
-It refuses to hand out what is not complete and sound, and to outgrow its cap, BERT_REPRO_STORE_GB gigabytes.
+Only what is complete and sound is read, and the store stays below its cap, BERT_REPRO_STORE_GB gigabytes.
 
 An entry is a folder. A shard of it is an array (`00000.npy`, layers x rows x hidden), a table that says what its rows are
 (`00000.parquet`), and `00000.json` with the checksums of both, which is written last and alone makes the shard count;

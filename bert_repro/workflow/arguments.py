@@ -3,15 +3,18 @@
 import argparse
 from pathlib import Path
 
+from bert_repro.workflow import commands
+
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "bert_repro", description="Run one notebook, fetch what it needs, see what there is, compare results."
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    kinds = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="execute one notebook with parameters, strictly checked")
+    run = kinds.add_parser("run", help="execute one notebook with parameters, strictly checked")
+    run.set_defaults(call=commands.run)
     run.add_argument("notebook", help="its name, e.g. similarity, or a file")
     run.add_argument("output", type=Path, help="the executed notebook to write (.ipynb)")
     run.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
@@ -20,11 +23,13 @@ def parser() -> argparse.ArgumentParser:
 
     run.add_argument("--json", default="{}", help="parameters as one JSON object; -p wins")
 
-    again = commands.add_parser("rerun", help="run again what made a table, with other parameters where some are given")
+    again = kinds.add_parser("rerun", help="run again what made a table, with other parameters where some are given")
+    again.set_defaults(call=commands.rerun)
     again.add_argument("table", type=Path, help="e.g. results/minilm/tables/structural_probe-base")
     again.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
 
-    report = commands.add_parser("report", help="run a study and build its book")
+    report = kinds.add_parser("report", help="run a study and build its book")
+    report.set_defaults(call=commands.report)
     report.add_argument(
         "study",
         type=Path,
@@ -41,10 +46,12 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--gpu", action="store_true", help="on a cluster: a GPU for each job that trains or reads out")
     report.add_argument("--parts", type=int, default=1, help="jobs among which each encoder's reading out is shared")
 
-    show = commands.add_parser("parameters", help="list a notebook's parameters")
+    show = kinds.add_parser("parameters", help="list a notebook's parameters")
+    show.set_defaults(call=commands.parameters)
     show.add_argument("notebook")
 
-    fetch = commands.add_parser("fetch", help="download or generate what a run needs, ahead of it")
+    fetch = kinds.add_parser("fetch", help="download or generate what a run needs, ahead of it")
+    fetch.set_defaults(call=commands.fetch)
     fetch.add_argument(
         "what",
         metavar="MODEL|CORPUS|STUDY.yaml",
@@ -52,23 +59,25 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_own(fetch)
 
-    listing = commands.add_parser("list", help="list what there is")
+    listing = kinds.add_parser("list", help="list what there is")
+    listing.set_defaults(call=commands.listing)
     listing.add_argument("what", choices=("models", "corpora", "tasks", "measures", "targets", "notebooks"))
 
-    study = commands.add_parser("study", help="check a study file and show its runs")
+    study = kinds.add_parser("study", help="check a study file and show its runs")
+    study.set_defaults(call=commands.study)
     study.add_argument("file", type=Path)
     _add_own(study)
     study.add_argument("--files", action="store_true", help="list the files of its corpora as sha256sum does")
 
-    plan = commands.add_parser(
-        "plan", help="estimate the minutes, memory and disk of a study, job by job, or of one run"
-    )
+    plan = kinds.add_parser("plan", help="estimate the minutes, memory and disk of a study, job by job, or of one run")
+    plan.set_defaults(call=commands.plan)
     plan.add_argument("what", metavar="STUDY.yaml|NOTEBOOK", help="a study file, or a run notebook, e.g. finetune")
     plan.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     _add_own(plan)
     plan.add_argument("--jobs", type=int, default=2, help="notebooks side by side, one core each")
 
-    compare = commands.add_parser("compare", help="lay two sets of results side by side, or two models of one")
+    compare = kinds.add_parser("compare", help="lay two sets of results side by side, or two models of one")
+    compare.set_defaults(call=commands.compare)
     compare.add_argument("first", help="a folder of tables, or a study's name, e.g. minilm")
     compare.add_argument("second", nargs="?", help="the other set; not needed for two models of one")
     compare.add_argument("--model", help="only this model of the first set, e.g. nli-1")
@@ -76,9 +85,10 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("--tolerance", type=float, help="how much may differ; .02 (two points) if not given")
     compare.add_argument("--csv", type=Path, metavar="OUT.csv", help="write every pair and every row without one")
 
-    quick = commands.add_parser(
+    quick = kinds.add_parser(
         "compare-checkpoints", help="the quick answer on two checkpoints: similarity and change of weights by layer"
     )
+    quick.set_defaults(call=commands.compare_checkpoints)
     quick.add_argument("base", help="an alias, a folder, or a hub id with an optional @revision")
     quick.add_argument("tuned", help="another one, such as what somebody made of the first")
     quick.add_argument(
@@ -86,7 +96,8 @@ def parser() -> argparse.ArgumentParser:
     )
     quick.add_argument("--words", type=int, help="how many of them; 2000 if not given")
 
-    text = commands.add_parser("text", help="prepare running text for pre-training: cleaned, shuffled, some held out")
+    text = kinds.add_parser("text", help="prepare running text for pre-training: cleaned, shuffled, some held out")
+    text.set_defaults(call=commands.text)
     text.add_argument("texts", nargs="+", metavar="TEXT", help="a .txt file, a folder of them, or a corpus, e.g. wiki")
     text.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
     text.add_argument(
@@ -102,9 +113,8 @@ def parser() -> argparse.ArgumentParser:
     )
     text.add_argument("--seed", type=int, default=0, help="of the order of documents, and of those put aside")
 
-    vocabulary = commands.add_parser(
-        "vocabulary", help="learn a vocabulary, and write the plan of a new encoder with it"
-    )
+    vocabulary = kinds.add_parser("vocabulary", help="learn a vocabulary, and write the plan of a new encoder with it")
+    vocabulary.set_defaults(call=commands.vocabulary)
     vocabulary.add_argument("texts", nargs="+", metavar="TEXT", help="as of the command text")
     vocabulary.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="a new folder; untrained:FOLDER is a model"
@@ -123,10 +133,9 @@ def parser() -> argparse.ArgumentParser:
         help="also write first weights: words by counts of their neighbours in the text, the rest by this draw; FOLDER is a model then",
     )
 
-    states = commands.add_parser("states", help="the store of hidden states").add_subparsers(
-        dest="action", required=True
-    )
+    states = kinds.add_parser("states", help="the store of hidden states").add_subparsers(dest="action", required=True)
     compute = states.add_parser("compute", help="compute the states of corpora under a model")
+    compute.set_defaults(call=commands.compute_states)
     compute.add_argument("model")
     compute.add_argument("corpora", nargs="+")
     compute.add_argument("--max-length", type=int, help="512 if not given, or what the encoder takes")
@@ -136,9 +145,12 @@ def parser() -> argparse.ArgumentParser:
     compute.add_argument(
         "--part", default="1/1", metavar="K/N", help="only the K-th of N parts, each by a process of its own"
     )
-    states.add_parser("ls", help="list what is stored")
-    states.add_parser("verify", help="compare everything stored with its checksums")
+    listed = states.add_parser("ls", help="list what is stored")
+    listed.set_defaults(call=commands.list_states)
+    verify = states.add_parser("verify", help="compare everything stored with its checksums")
+    verify.set_defaults(call=commands.verify_states)
     remove = states.add_parser("rm", help="remove an entry")
+    remove.set_defaults(call=commands.remove_states)
     remove.add_argument("which", metavar="KEY|all|STUDY.yaml", help="as `states ls` shows it, or what a study reads")
     _add_own(remove)
     return parser

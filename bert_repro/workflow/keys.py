@@ -1,6 +1,6 @@
-"""The keys of a study file: hides YAML; gives what stands there, before anybody asks what it means.
+"""The keys of a study file: what its YAML says, before it is validated.
 
-It refuses what is no YAML, or no mapping, and a key that comes twice, of which YAML would keep the last.
+Invalid YAML, anything but a mapping, and a repeated key, of which YAML would keep the last, are errors.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from bert_repro.files import ROOT
+from bert_repro.files import OUTSIDE, ROOT
 
 
 class _KeysOnce(yaml.SafeLoader):
@@ -29,8 +29,8 @@ def read(path: Path) -> dict[str, Any]:
         ValueError: Not YAML, or no mapping.
     """
     if not path.is_file():
-        known = ", ".join(sorted(str(p.relative_to(ROOT)) for p in (ROOT / "studies").glob("*.yaml")))
-        raise FileNotFoundError(f"no study file {path}: there are {known}")
+        names = ", ".join(sorted(str(p.relative_to(ROOT)) for p in (ROOT / "studies").glob("*.yaml"))) or OUTSIDE
+        raise FileNotFoundError(f"no study file {path}: there are {names}")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _KeysOnce)
     except (yaml.YAMLError, UnicodeDecodeError) as error:

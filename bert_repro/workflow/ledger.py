@@ -1,9 +1,8 @@
-"""The ledger of runs: hides how manifests are laid out for the book.
+"""The runs of a study for the book: a list, each run's parameters and manifest, and what all took and read.
 
-It refuses nothing: what a manifest lacks is left blank.
+What a manifest lacks is left blank.
 """
 
-import html
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from bert_repro import corpora
+from bert_repro.figures.templates import render
 
 Manifests = Mapping[str, Mapping[str, Any]]
 
@@ -21,35 +21,40 @@ def overview(manifests: Manifests, stale: Mapping[str, str]) -> str:
     """List runs with their notebook, commit, machine and time, as HTML.
 
     Args:
-        manifests: By the names of the runs, as `provenance.manifests` reads them.
+        manifests: Manifests by the names of the runs, as `provenance.manifests` reads them.
         stale: For runs whose tables are stale, why, as `staleness.stale_tables` says it.
     """
-    rows = "".join(
-        f'<tr><td><a href="#{name}">{name}</a></td><td>{made["notebook"]}</td><td>{made["commit"][:7]}</td>'
-        f"<td>{_machine(made)}</td><td>{made['seconds'] / 60:.1f}</td><td>{html.escape(stale.get(name, ''))}</td></tr>"
+    rows = [
+        {
+            "name": name,
+            "notebook": made["notebook"],
+            "commit": made["commit"][:7],
+            "machine": _machine(made),
+            "minutes": made["seconds"] / 60,
+            "why": stale.get(name, ""),
+        }
         for name, made in manifests.items()
-    )
-    heads = "".join(f"<th>{head}</th>" for head in ("run", "notebook", "commit", "machine", "minutes", "stale"))
-    return (
-        f"<p>{len(manifests)} runs, {sum(made['seconds'] for made in manifests.values()) / 3600:.1f} hours of them in all; "
-        f"{len(stale)} stale.</p>"
-        f'<div class="scrolls" tabindex="0"><table class="dataframe"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
-    )
+    ]
+    return render("runs", rows=rows, hours=sum(row["minutes"] for row in rows) / 60, stale=len(stale))
 
 
 def details(manifests: Manifests, stale: Mapping[str, str], folder: str) -> str:
     """Show each run's parameters, the command that repeats it, and its whole manifest, as HTML; a section's id is its name.
 
     Args:
-        manifests: By the names of the runs.
+        manifests: Manifests by the names of the runs.
         stale: For runs whose tables are stale, why.
-        folder: Of the tables, relative to the project.
+        folder: Folder of the tables, relative to the project.
     """
     return "".join(
-        f'<details class="run" id="{name}"><summary>{name}{": stale" if name in stale else ""}</summary>'
-        f"<p>Again: <code>python -m bert_repro rerun {folder}/{name}</code></p>"
-        f'<div class="scrolls" tabindex="0"><table class="dataframe"><tbody>{_parameters(made)}</tbody></table></div>'
-        f"<pre>{html.escape(json.dumps({k: v for k, v in made.items() if k != 'parameters'}, indent=1))}</pre></details>"
+        render(
+            "run",
+            name=name,
+            stale=name in stale,
+            folder=folder,
+            parameters={parameter: json.dumps(value) for parameter, value in made["parameters"].items()},
+            manifest=json.dumps({key: value for key, value in made.items() if key != "parameters"}, indent=1),
+        )
         for name, made in manifests.items()
     )
 
@@ -61,7 +66,7 @@ def changed_texts(manifests: Manifests) -> dict[str, str]:
 
 
 def costs(manifests: Manifests) -> pd.DataFrame:
-    """Sum up what runs took: number, minutes each (median) and in all, by notebook, task tuned on, and machine."""
+    """Summarise what runs took: number, minutes each (median) and in total, by notebook, task tuned on, and machine."""
     rows = [
         {
             "notebook": made["notebook"],
@@ -79,13 +84,12 @@ def costs(manifests: Manifests) -> pd.DataFrame:
 
 def texts(manifests: Manifests) -> pd.DataFrame:
     """List the texts that runs read, each with the digest of its content and how many runs read it."""
-    read: dict[tuple[str, str], int] = {}
+    read: Counter[tuple[str, str]] = Counter()
     for made in manifests.values():
-        for reference, known in made.get("inputs", {}).items():
+        for reference, digests in made.get("inputs", {}).items():
             if corpora.registered(reference):
-                known = corpora.digest_in(known)
-                read[reference, known] = read.get((reference, known), 0) + 1
-    rows = [(reference, known[:16], count) for (reference, known), count in sorted(read.items())]
+                read[reference, corpora.digest_in(digests)] += 1
+    rows = [(reference, digest[:16], count) for (reference, digest), count in sorted(read.items())]
     return pd.DataFrame(rows, columns=["text", "content (SHA-256, first 16 of 64)", "runs"]).set_index("text")
 
 
@@ -106,13 +110,15 @@ def copies(manifests: Manifests) -> pd.DataFrame:
     )
 
 
-def _weights(given: Mapping[str, Any], parameters: Mapping[str, Any], side: str = "model") -> Iterator[tuple[str, str]]:
-    """Find models with the digests of their weights: of one or two, for all texts together or for each."""
-    for name, one in given.items():
+def _weights(
+    inputs: Mapping[str, Any], parameters: Mapping[str, Any], side: str = "model"
+) -> Iterator[tuple[str, str]]:
+    """Find models with the digests of their weights: of one model or two, for all texts together or for each."""
+    for name, value in inputs.items():
         if name == "weights":
-            yield Path(parameters[side]).name, one
-        elif isinstance(one, Mapping):
-            yield from _weights(one, parameters, "reference_model" if name == "reference" else side)
+            yield Path(parameters[side]).name, value
+        elif isinstance(value, Mapping):
+            yield from _weights(value, parameters, "reference_model" if name == "reference" else side)
 
 
 def versions(manifests: Manifests) -> pd.DataFrame:
@@ -128,11 +134,4 @@ def versions(manifests: Manifests) -> pd.DataFrame:
 def _machine(made: Mapping[str, Any]) -> str:
     machine = made.get("machine", {})
     which = ", ".join(machine.get("gpus") or []) or f"{machine.get('cores', '?')} cores, {machine.get('cpu', '?')}"
-    return html.escape(f"{which}, {made.get('backend', '?')}")
-
-
-def _parameters(made: Mapping[str, Any]) -> str:
-    return "".join(
-        f"<tr><td>{html.escape(name)}</td><td>{html.escape(json.dumps(value))}</td></tr>"
-        for name, value in made["parameters"].items()
-    )
+    return f"{which}, {made.get('backend', '?')}"

@@ -1,6 +1,6 @@
-"""The opening of a report on given checkpoints: every one is run before anything long is, and shown in a table.
+"""The opening of a report on given checkpoints: runs each of them before anything long, and shows them in a table.
 
-It refuses what no run could use, a checkpoint given twice, and a task head whose labels are in another order.
+A checkpoint that no run could use or that is given twice, and a task head whose labels are in another order, are errors.
 """
 
 import itertools

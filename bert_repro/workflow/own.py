@@ -1,6 +1,6 @@
 """What a reader brings to a study: a base, checkpoints that somebody tuned from it, text, a treebank.
 
-It refuses what is not written as it should be; whether a checkpoint is one, `opening` finds out.
+Values in another form are errors; whether a checkpoint can be used is checked by `opening`.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class Own:
         base: The base encoder, in place of the study's.
         tuned: Checkpoints, in place of the study's given models: `NAME=CHECKPOINT`.
         as_seeds: Several that are seeds of one task: `NAME=CHECKPOINT,CHECKPOINT`; they are called NAME-1, NAME-2.
-        labels: Of task heads whose config names none: `NAME=LABEL,LABEL,LABEL`.
+        labels: Labels of task heads whose config names none: `NAME=LABEL,LABEL,LABEL`.
         text: Running text in place of the study's neutral one, that is the first of its similarity.
         treebank: Three files (train, dev, test), or a folder in UD's naming, in place of the one that is probed for.
     """
@@ -47,7 +47,7 @@ class Own:
         """Put it in place of what a study file says; the study becomes one of its own.
 
         Args:
-            content: Of the study file.
+            content: Content of the study file.
             file: Its name.
 
         Raises:

@@ -1,6 +1,7 @@
-"""The quick answer on two checkpoints, in a terminal: hides states, samples and weights; gives lines to read.
+"""The quick answer on two checkpoints, in a terminal: similarity and change of weights by layer.
 
-It refuses a text with fewer words than asked for before an encoder starts. What cannot be compared is said, not refused.
+A text with fewer words than asked for is an error before an encoder starts. What cannot be compared is reported. What
+cannot be compared is said, not refused.
 """
 
 import re
@@ -30,8 +31,8 @@ class Layer(NamedTuple):
     """What is shown of one layer.
 
     Attributes:
-        number: Of the tuned encoder, 0 being the embeddings.
-        beside: Of the base.
+        number: Layer of the tuned encoder, 0 being the embeddings.
+        beside: Layer of the base.
         similar: By method the similarity and both ends of its interval, 1 for equal geometry.
         moved: Norm of the change of all its weights over their norm before, 0 for none; None where shapes differ.
     """
@@ -52,7 +53,7 @@ def answer(
         tuned: Another one: what is compared.
         corpus: A corpus reference, see `corpora.load`.
         words: Words drawn from it, in whole sentences.
-        width: Of the terminal, in characters. The table needs 60.
+        width: Width of the terminal, in characters. The table needs 60.
         blocks: Whether the plot may have block characters; otherwise it has ASCII alone.
 
     Yields:
@@ -186,7 +187,7 @@ def plot(layers: Sequence[Layer], width: int, blocks: bool = True) -> list[str]:
 
     Args:
         layers: What was measured.
-        width: Of the terminal, in characters; of more than 100, 100 are used.
+        width: Of the terminal, in characters; at most 100 are used.
         blocks: Whether block characters can be shown, which are eight times as fine.
     """
     longest = max(10, min(width, 100) - 14)

@@ -1,6 +1,6 @@
-"""A report: hides Snakemake, which runs a study's notebooks here or on a cluster, and how the two of them tell that a job failed.
+"""A report: has Snakemake run a study's notebooks, here or on a cluster, builds the book, and says which job failed and why.
 
-It refuses to start with a study, data or an encoder that a run could not use, or beside another report in the same folder.
+A study, data or an encoder that a run could not use, and another report in the same folder, end it before it starts.
 """
 
 import fcntl

@@ -1,9 +1,9 @@
-"""Staleness: hides how a table that today's study or code would make otherwise is told from a fresh one.
+"""Staleness: which tables would come out differently with today's study or code.
 
-Code is judged by what it computes. Beside the tables of a published study lie the *smoke tables* of its notebooks: what each made,
-run with its default parameters, by the code that the study's tables count as made by. Where that run makes another table today,
-the study's tables of that notebook are stale. Code that moves, or computes the same in other words, makes nothing stale.
-`tests/smoke_tables.py` compares, and leaves the outcome in `staleness.json` beside the tables. It refuses nothing.
+Code is judged by what it computes. Next to the tables of a published study are the *smoke tables* of its notebooks: what each
+notebook made with its default parameters when the study was run. Where it makes another table today, the study's tables of
+that notebook are stale. Code that is moved or rewritten, but computes the same, makes nothing stale. `tests/smoke_tables.py`
+compares, and writes `staleness.json` next to the tables.
 """
 
 import json

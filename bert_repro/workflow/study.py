@@ -1,6 +1,6 @@
-"""A study: hides how one YAML file becomes the settings of every notebook run.
+"""A study: turns one YAML file into the settings of every notebook run.
 
-It refuses a study it does not understand in full: unknown keys, tasks or ill-typed values end the run before it starts.
+Unknown keys, tasks or ill-typed values end the run before it starts.
 """
 
 from collections.abc import Iterator

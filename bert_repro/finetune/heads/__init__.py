@@ -1,6 +1,6 @@
 """Task heads: what a fine-tuning task puts on top of an encoder, with its losses, predictions and metrics.
 
-It refuses items that a task head cannot learn from, and names of labels that do not say what they stand for.
+Items that a task head cannot learn from, and label names that do not say what they stand for, are errors.
 """
 
 from collections.abc import Iterable, Sequence
@@ -84,7 +84,7 @@ class TaskHead(Protocol):
 
         Args:
             item: The whole item.
-            readings: Of all its examples; none where nothing of it fitted the encoder, which makes all of it wrong.
+            readings: What the task head says of all its examples; none where nothing of it fitted the encoder, which makes all of it wrong.
         """
         ...
 

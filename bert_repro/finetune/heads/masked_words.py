@@ -79,7 +79,7 @@ class Decoder(layers.Layer):
         vocabulary: Number of pieces.
     """
 
-    def __init__(self, words: layers.Embedding | None, vocabulary: int, **options: Any):
+    def __init__(self, words: "layers.Embedding | None", vocabulary: int, **options: Any):
         super().__init__(**options)
         # behind a function: the variable is the encoder's, and is not to be counted here again
         self.table = (lambda: words.embeddings) if words is not None else (lambda: self.words)

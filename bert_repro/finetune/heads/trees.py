@@ -1,7 +1,4 @@
-"""Dependency trees: hides how the best tree is found among all there are.
-
-It refuses nothing: every matrix of scores has a best tree.
-"""
+"""Dependency trees: the best tree under a matrix of scores."""
 
 import numpy as np
 from jaxtyping import Int, Real
@@ -12,7 +9,7 @@ def arborescence(scores: Real[np.ndarray, "words words+1"]) -> Int[np.ndarray, "
     """Give each word its head such that all form one tree with one root and the greatest sum of scores.
 
     Args:
-        scores: Of each head for each word, 0 for the root.
+        scores: Score of each syntactic head for each word, 0 being the root.
 
     Returns:
         Heads, counted from 1, 0 for the root.

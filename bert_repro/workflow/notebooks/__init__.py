@@ -1,6 +1,6 @@
-"""Papermill, made strict: hides how a notebook is checked, run in a kernel of this Python, stamped and made a web page.
+"""Papermill, made strict: checks a notebook and its parameters, runs it with this Python, stamps it and makes a web page.
 
-It refuses what papermill lets pass: unknown or ill-typed parameters, cells that end early, half-written outputs.
+What papermill lets pass is an error: unknown or ill-typed parameters, cells that end early, half-written outputs.
 """
 
 import io
@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bert_repro.files import ROOT
+from bert_repro.files import OUTSIDE, ROOT
 from bert_repro.results import parameters
 from bert_repro.workflow.notebooks.page import web_page
 
@@ -37,10 +37,11 @@ def find(notebook: Path | str) -> Path:
     if path.suffix == ".ipynb" and path.is_file():
         return path
     folders = ROOT / "notebooks", ROOT / "notebooks" / "chapters"
-    known = {p.stem: p for folder in reversed(folders) for p in sorted(folder.glob("*.ipynb"))}
-    if str(notebook) in known:
-        return known[str(notebook)]
-    raise ValueError(f"no notebook {str(notebook)!r}: give a path to an .ipynb, or one of {', '.join(sorted(known))}")
+    paths = {p.stem: p for folder in reversed(folders) for p in sorted(folder.glob("*.ipynb"))}
+    if str(notebook) in paths:
+        return paths[str(notebook)]
+    names = ", ".join(sorted(paths)) or OUTSIDE
+    raise ValueError(f"no notebook {str(notebook)!r}: give a path to an .ipynb, or one of {names}")
 
 
 def metadata(notebook: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""A notebook as one web page: hides nbconvert's template; gives a file that needs no network and no second file.
+"""A notebook as one web page that needs no network and no second file.
 
-It refuses scripts from elsewhere: plotly.js is put in once, MathJax only where there are formulae.
+No scripts are loaded from elsewhere: plotly.js is embedded once, MathJax only where there are formulae.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""Reruns: hides how a run is made again from the manifest beside its table, with other parameters where some are given.
+"""Reruns: repeats a run from the manifest next to its table, with other parameters where some are given.
 
-It refuses a table without a manifest, and a tuned encoder that is neither there nor can be trained from a manifest.
+A table without a manifest, and a tuned encoder that neither exists nor can be trained from a manifest, are errors.
 """
 
 from collections.abc import Sequence
