@@ -246,6 +246,8 @@ def faults(notebook: dict) -> set[str]:
     tagged = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
     if len(tagged) != 1 or tagged[0]["cell_type"] != "code":
         found.add("does not have one parameters cell")
+    elif re.search(r"^[^\w#\n]", "".join(tagged[0]["source"]), re.MULTILINE):  # as a formatter breaks what is too long
+        found.add("has a parameter of several lines")
     return found
 
 
@@ -287,6 +289,7 @@ CLEAN = [cell("# Title\nSee https://a.org/home/x.", "markdown"), cell("x: int = 
         ([cell("no heading", "markdown"), *CLEAN], "does not begin with a heading"),
         (CLEAN[:1], "does not have one parameters cell"),
         ([*CLEAN, CLEAN[1]], "does not have one parameters cell"),
+        ([CLEAN[0], CLEAN[1] | {"source": "x: int = (\n    1  # so long\n)"}], "has a parameter of several lines"),
     ],
 )  # fmt: skip
 def test_the_rules_find_a_planted_fault(cells, fault):
