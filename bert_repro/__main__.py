@@ -121,7 +121,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     if arguments.what.endswith((".yaml", ".yml")):
         if arguments.parameter:
             raise ValueError(f"-p goes with a notebook, {arguments.what} is a study file: edit that")
-        print(plan.show(study.load(arguments.what, _own(arguments)), arguments.jobs))
+        print(plan.show(study.load(arguments.what, _own(arguments)), arguments.jobs, arguments.gpu_tflops))
         return
     notebook = notebooks.find(arguments.what)
     setting = {parameter.name: parameter.default for parameter in parameters.read(notebook)}
@@ -191,7 +191,9 @@ def _states(arguments: argparse.Namespace) -> None:
         if faults:
             raise OSError(f"{len(faults)} parts of the store are damaged: the next use of an entry computes them again")
     else:
-        count, megabytes = _remove(arguments.which, _own(arguments))
+        drop = arguments.action == "drop"
+        done = states.drop(arguments.owner, arguments.model) if drop else _remove(arguments.which, _own(arguments))
+        count, megabytes = done
         print(f"{count} entries removed, {megabytes:.1f} MB")
 
 
@@ -255,7 +257,7 @@ def main(given: list[str] | None = None) -> int:
             from bert_repro.files import ROOT
             from bert_repro.workflow import report
 
-            where = arguments.profile, arguments.gpu, arguments.parts
+            where = arguments.profile, arguments.gpu, arguments.parts, arguments.keep_states
             own = _own(arguments)
             usual = "checkpoints" if own.tuned or own.as_seeds else "demo"
             study = arguments.study or ROOT / "studies" / f"{usual}.yaml"
