@@ -1,4 +1,4 @@
-# make report|plan|publish|pretrain [STUDY=studies/minilm.yaml DATA=/path/to/data BASE=bert-base-uncased TUNED="mnli=org/name mine=path" JOBS=2 PROFILE=profiles/slurm GPU=1 PARTS=8] · test · staleness · renew · lint · bench · lab · clean
+# make report|plan|publish|pretrain [STUDY=studies/minilm.yaml DATA=/path/to/data BASE=bert-base-uncased TUNED="mnli=org/name mine=path" JOBS=2 PROFILE=profiles/slurm GPU=1 PARTS=8 KEEP_STATES=1 GPU_TFLOPS=8] · test · staleness · renew · lint · bench · lab · clean
 STUDY ?= studies/$(if $(TUNED)$(AS_SEEDS),checkpoints,demo).yaml
 UV ?= $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN = $(UV) run --frozen --no-sync
@@ -10,13 +10,13 @@ export BERT_REPRO_DATA := $(if $(DATA),$(shell cd "$(DATA)" 2>/dev/null && pwd |
 
 GIVEN = "$(STUDY)" $(if $(BASE),--base "$(BASE)") $(if $(TUNED),--tuned $(TUNED)) $(if $(AS_SEEDS),--as-seeds $(AS_SEEDS)) \
   $(if $(LABELS),--labels $(LABELS)) $(if $(TEXT),--text "$(TEXT)") $(if $(TREEBANK),--treebank $(TREEBANK)) $(if $(JOBS),--jobs $(JOBS))
-WHERE = $(if $(PROFILE),--profile "$(PROFILE)" $(if $(GPU),--gpu)) $(if $(PARTS),--parts $(PARTS))
+WHERE = $(if $(PROFILE),--profile "$(PROFILE)" $(if $(GPU),--gpu)) $(if $(PARTS),--parts $(PARTS)) $(if $(KEEP_STATES),--keep-states)
 
 report: $(READY) ; $(RUN) python -m bert_repro report $(GIVEN) $(WHERE)
 
 publish: $(READY) ; $(RUN) python -m bert_repro report $(GIVEN) $(WHERE) --archive
 
-plan: $(READY) ; @$(RUN) python -m bert_repro plan $(GIVEN)
+plan: $(READY) ; @$(RUN) python -m bert_repro plan $(GIVEN) $(if $(GPU_TFLOPS),--gpu-tflops $(GPU_TFLOPS))
 
 # an encoder of one's own: its text cleaned of what it will be judged on, a vocabulary, masked words. Stopped, it resumes
 OUT ?= build/encoder

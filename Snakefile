@@ -5,9 +5,10 @@ import json
 import shlex
 import sys
 
+from bert_repro import states
 from bert_repro.files import ROOT
 from bert_repro.results import provenance
-from bert_repro.workflow import names, plan
+from bert_repro.workflow import names, plan, turns
 from bert_repro.workflow import study as studies
 
 STUDY = studies.load(config["study"])
@@ -17,11 +18,19 @@ PUBLISHED = sorted(path.parent.name for path in (ROOT / "results").glob("*/table
 THREADS = int(config.get("threads", 1))
 GPU = bool(config.get("gpu"))
 PARTS = int(config.get("parts", 1))
-PACKAGE = (
-    f"OMP_NUM_THREADS={THREADS} OPENBLAS_NUM_THREADS={THREADS} TF_NUM_INTRAOP_THREADS={THREADS} TF_NUM_INTEROP_THREADS=1 "
-    f"{shlex.quote(sys.executable)} -m bert_repro"
-)
-EXECUTE, COMPUTE = f"{PACKAGE} run", f"{PACKAGE} states compute"
+OWNER = config.get("owner", "")  # of the states that are computed; nobody where all are kept
+SURROUNDINGS = {
+    "OMP_NUM_THREADS": THREADS,
+    "OPENBLAS_NUM_THREADS": THREADS,
+    "TF_NUM_INTRAOP_THREADS": THREADS,
+    "TF_NUM_INTEROP_THREADS": 1,
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # jobs side by side share a GPU
+    states.OWNER: OWNER,
+    "PYTHON": shlex.quote(sys.executable),
+}
+# No part of the commands, which would count as changed, and all be made again, on a machine of other cores or in another folder.
+shell.prefix("set -euo pipefail; export " + " ".join(f"{name}={value}" for name, value in SURROUNDINGS.items()) + "; ")
+EXECUTE, COMPUTE, DROP = (f'"$PYTHON" -m bert_repro {command}' for command in ("run", "states compute", "states drop"))
 
 
 @functools.cache
@@ -56,9 +65,14 @@ def code(notebook, drawing=False):
     return [str(path.relative_to(ROOT)) for path in paths]
 
 
+TURNS = {run.name: len(RUNS) - turn for turn, run in enumerate(turns.order([*RUNS.values()]))}
+DROPPED = {name: f"{OUT}/dropped/{name}" for name in turns.served([*RUNS.values()])} if OWNER else {}
+
+
 rule all:
     input:
         [made(name) for name in RUNS],
+        DROPPED.values(),
         f"{OUT}/book/_build/html/index.html",
 
 
@@ -77,6 +91,7 @@ for run in RUNS.values():
             setting=json.dumps(run.parameters),
             title=run.title,
         threads: THREADS
+        priority: TURNS[run.name]
         resources:
             **asked(run.name),
         message:
@@ -85,12 +100,38 @@ for run in RUNS.values():
             EXECUTE + " {params.notebook} {output[0]} --json {params.setting:q} --title {params.title:q}"
 
 
-READ_OUT = [run for run in RUNS.values() if run.notebook == "hidden_states" and PARTS > 1]
+# The states of a tuned model lie in the store and are no file of the graph: where they are missing, whoever reads them computes
+# them. So nothing is made again because they were dropped; and what reads them once more has them dropped again.
+for run in [RUNS[name] for name in DROPPED]:
+
+    rule:
+        name:
+            f"drop_{run.name}".replace("-", "_")
+        input:
+            [made(name)[1] for name in turns.served([*RUNS.values()])[run.name]],
+        output:
+            touch(DROPPED[run.name]),
+        params:
+            model=run.parameters["model"],
+        localrule: True
+        priority: len(RUNS) + 1
+        resources:
+            **asked(),
+        message:
+            f"drop {run.name}"
+        shell:
+            DROP + ' "$' + states.OWNER + '" {params.model:q}'
+
+
+READ_OUT = [
+    run for run in RUNS.values() if run.notebook == "hidden_states" and PARTS > 1 and not Path(made(run.name)[1]).is_file()
+]
 FLAGS = {run.name: [f"{OUT}/parts/{run.name}-{number}-of-{PARTS}" for number in range(1, PARTS + 1)] for run in READ_OUT}
 
 if READ_OUT:
 
     # Hidden states in parts, before the rest: no input of the runs that read them, which would run again whenever PARTS changes.
+    # Of a run that is done, they may have been dropped.
     rule read_out:
         input:
             FLAGS.values(),
@@ -108,7 +149,8 @@ for run in READ_OUT:
                 touch(flag),
             params:
                 model=run.parameters["model"],
-                together=[*run.parameters["corpora"], *run.parameters["examples"]],
+                # of a corpus that is drawn from, a run wants the sentences drawn alone, and computes these itself
+                together=[one for one in (*run.parameters["corpora"], *run.parameters["examples"]) if one not in run.parameters["drawn"]],
                 apart=run.parameters["apart"],
                 part=f"{number}/{PARTS}",
             threads: THREADS
@@ -184,7 +226,7 @@ rule book:
     message:
         "the book"
     shell:
-        f"{shlex.quote(sys.executable)} book/assemble.py --study {{params.study:q}} --build {{params.build}}"
+        '"$PYTHON" book/assemble.py --study {params.study:q} --build {params.build}'
         " --published {params.published} && "
-        f"{shlex.quote(str(Path(sys.executable).parent / 'jupyter-book'))} build {{params.build}}/book -n -W --keep-going -q && "
+        '"$(dirname "$PYTHON")"/jupyter-book build {params.build}/book -n -W --keep-going -q && '
         "find {params.build}/book/_build -name '*.map' -delete"  # of the theme's scripts, a sixth of the site, for its developers

@@ -5,6 +5,7 @@ becomes the unknown token; an item beyond the length limit is cut at the last wh
 side gives way); an item of which nothing fits is left out. Where a vocabulary does not fit a text, it warns.
 """
 
+import itertools
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -17,6 +18,7 @@ UNKNOWN, SPELLED = 0.05, 0.3
 """Larger shares mean that a vocabulary does not fit a text: of the unknown one among its wordpieces, and of words spelled in
 single characters among those of at least `LONG` letters."""
 LONG = 4
+TOGETHER = 1024  # items in the tokenizer at a time: what it tells of a piece takes many times the piece's own memory
 
 
 @runtime_checkable
@@ -191,8 +193,11 @@ def windows(tokenizer: Tokenizer, pairs: Sequence[Any], max_length: int, stride:
 
 def _pieces(tokenizer: Tokenizer, sides: Sequence[Sequence[str]]) -> list[np.ndarray]:
     """Count the pieces of every word, at least 1: a word that yields none is read as unknown."""
-    encodings = tokenizer([list(side) for side in sides], is_split_into_words=True, add_special_tokens=False).encodings
-    counts = (np.bincount(one.word_ids, minlength=len(side)) for one, side in zip(encodings, sides, strict=True))
+    counts: list[np.ndarray] = []
+    for start in range(0, len(sides), TOGETHER):
+        some = [list(side) for side in sides[start : start + TOGETHER]]
+        encodings = tokenizer(some, is_split_into_words=True, add_special_tokens=False).encodings
+        counts += [np.bincount(one.word_ids, minlength=len(side)) for one, side in zip(encodings, some, strict=True)]
     return [np.maximum(some, 1) for some in counts]
 
 
@@ -302,7 +307,9 @@ def _encoded(
 ) -> Iterator[tuple[int, int, Aligned, np.ndarray, np.ndarray]]:
     """Give position, number of words cut, input, and word and side of every piece, for each item of which something fits."""
     sides_of = list(_sides(tokenizer, items, report))
-    for position, (item, sides, encoding) in enumerate(zip(items, sides_of, _encode(tokenizer, sides_of), strict=True)):
+    parts = (sides_of[start : start + TOGETHER] for start in range(0, len(items), TOGETHER))
+    encodings = itertools.chain.from_iterable(_encode(tokenizer, part) for part in parts)
+    for position, (item, sides, encoding) in enumerate(zip(items, sides_of, encodings, strict=True)):
         cut = 0
         if len(encoding.ids) > max_length:
             fitting = _fitting(tokenizer, sides, max_length)

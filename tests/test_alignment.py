@@ -370,3 +370,22 @@ def test_a_window_is_never_cut_under_any_tokenizer(any_tokenizer, texts, limit, 
         _, rows, report = alignment.align(any_tokenizer, parts, limit)
         assert not report.truncated_items and not report.left_out
         assert [len(words_of(mine, 1)) for _, mine in rows.groupby("sentence")] == [len(p.second) for p in parts]
+
+
+def test_how_many_items_are_tokenized_at_a_time_makes_no_difference(tokenizer, monkeypatch):
+    pairs, questions = corpora.load("mnli:dev[25]").items, corpora.load("squad:dev[7]").items
+
+    def found():
+        inputs, rows, report = alignment.align(tokenizer, pairs, 40)
+        return (
+            [one.token_ids.tolist() for one in inputs],
+            rows,
+            report,
+            alignment.windows(tokenizer, questions, 100, 30),
+        )
+
+    (ids, rows, *rest) = found()
+    monkeypatch.setattr(alignment, "TOGETHER", 3)
+    (ids_by_three, rows_by_three, *rest_by_three) = found()
+    assert ids == ids_by_three and rest == rest_by_three
+    pd.testing.assert_frame_equal(rows, rows_by_three)

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 import os
 import shutil
 import tracemalloc
@@ -342,3 +343,19 @@ def test_a_file_is_found_whatever_signs_are_in_its_path(tmp_path, folder):
     assert str(corpora.Reference.parse(f"{path}[-1]")) == f"{path}[-1]"
     assert corpora.parts(f"{path}[2]~ewt:dev[2]") == [f"{path}[2]", "ewt:dev[2]"]
     assert corpora.parts(f"ewt:dev~{path}") == ["ewt:dev", path]
+
+
+def test_what_comes_again_in_a_corpus_is_held_once(tmp_path):
+    """A word, and a passage that several questions are about, also where others stand between them."""
+    asked = [
+        {"id": str(n), "question": f"What is {n}?", "answers": [{"text": "cat", "answer_start": 2}]} for n in range(4)
+    ]
+    passages = ["A cat sat.", "A cat ran off."] * 2
+    content = {
+        "data": [{"paragraphs": [{"context": text, "qas": [one]} for text, one in zip(passages, asked, strict=True)]}]
+    }
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    read = corpora.load(str(tmp_path / "mine.json")).items
+    assert list(read) == [*corpora.stream(str(tmp_path / "mine.json"))] and [one.context for one in read] == passages
+    assert all(read[n].second is read[n + 2].second and read[n].offsets is read[n + 2].offsets for n in (0, 1))
+    assert read[0].second[1] is read[1].second[1] and read[0].first[0] is read[3].first[0]

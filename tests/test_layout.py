@@ -18,7 +18,7 @@ from bert_repro.corpora import cleaning, layout, makers, words
 from bert_repro.corpora.items import Pair, Question, Sentence
 from bert_repro.corpora.reference import Reference
 from bert_repro.corpora.sources import may_show
-from bert_repro.workflow import costs
+from bert_repro.workflow import sizes
 
 NAMES = ("name", "of:dev", "of:dev[60]", "name[-5]", "a/file.conllu.gz[7]")
 
@@ -345,13 +345,13 @@ def test_another_content_of_either_is_noticed(tmp_path):
 
 def test_it_is_planned_as_large_as_what_gives_the_layout(monkeypatch, tmp_path):
     monkeypatch.setattr(corpora, "census", lambda reference: pytest.fail(f"{reference} was read"))
-    assert costs.size(PAIRED) == costs.size("mnli:dev[40]")
-    assert costs.size("wiki40b/en:test[900]~glue/mnli:matched[40]") == costs.size("glue/mnli:matched[40]")
+    assert sizes.size(PAIRED) == sizes.size("mnli:dev[40]")
+    assert sizes.size("wiki40b/en:test[900]~glue/mnli:matched[40]") == sizes.size("glue/mnli:matched[40]")
     monkeypatch.undo()
     with pytest.raises(ValueError, match="unknown corpus 'wikki'"):
-        costs.size("wikki~mnli:dev[40]")
+        sizes.size("wikki~mnli:dev[40]")
     path = file(tmp_path, "own.txt", "One two. Three four five.")
-    assert costs.size(f"wiki~{path}") == costs.Size(2, 7)
+    assert sizes.size(f"wiki~{path}") == sizes.Size(2, 7)
 
 
 @pytest.mark.slow

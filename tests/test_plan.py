@@ -13,7 +13,7 @@ from bert_repro.finetune.tasks import TASKS
 from bert_repro.probes.spans import EDGE_TARGETS
 from bert_repro.results import parameters
 from bert_repro.similarity import MEASURES
-from bert_repro.workflow import costs, notebooks, plan, staleness, study
+from bert_repro.workflow import costs, notebooks, plan, sizes, staleness, study
 from bert_repro.workflow.study import Run
 
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
@@ -61,6 +61,26 @@ def test_micro_batches_take_the_memory_of_one_and_of_a_sum_of_gradients_and_no_o
     smaller = cost(batch_size=16).memory
     assert whole.memory > halves.memory > quarters.memory > smaller - (whole.memory - smaller) / 2
     assert halves.memory - smaller == 4 * 22_565_376 and halves.seconds == quarters.seconds == whole.seconds
+
+
+def test_inputs_at_a_time_are_chosen_by_the_memory_that_is_stated_and_told():
+    paper = study.load(ROOT / "studies" / "paper.yaml")
+    told = plan.show(paper)
+    assert "squad: 8 of 32 inputs at a time, within 12 GB for a training" in told and "nli: " not in told
+    squad = next(run.parameters for run in study.runs(paper) if run.name == "finetune-squad-2")
+    base = costs.ENCODERS["bert-base-uncased"]
+    found = {gigabytes: costs.micro_batch(squad | {"memory": gigabytes}, base) for gigabytes in (7.0, 12.0, 20.0, 60.0)}
+    assert list(found.values()) == [2, 8, 16, 0]
+    assert costs.micro_batch(squad | {"memory": 7.0, "micro_batch": 4}, base) == 4
+    with pytest.raises(
+        ValueError, match="memory: a training of this encoder takes at least 6.1 GB, got 6: give as many"
+    ):
+        costs.COSTS["finetune"](squad | {"memory": 6.0}, base)
+
+
+def test_no_job_of_the_papers_study_takes_more_than_twelve_gigabytes():
+    for job in plan.jobs(study.load(ROOT / "studies" / "paper.yaml")):
+        assert job.cost.memory < 12e9, job.run.name
 
 
 def test_states_of_drawn_sentences_alone_cost_less_in_all_but_memory():
@@ -210,8 +230,53 @@ def test_jobs_side_by_side_share_the_memory():
         job("c", 9, ("b",), memory=3),
         job("d", 9, ("a",), memory=4),
     ]
-    assert plan.schedule(planned, 2) == plan.Schedule(11.0, 8.0)  # a with b is 6, a with c 8, d with c 7
+    assert plan.schedule(planned, 2)[:2] == (11.0, 8.0)  # a with b is 6, a with c 8, d with c 7
     assert plan.schedule(planned, 1).memory == 5
+
+
+GPU_JOBS = [  # seconds on a core, then on the GPU
+    plan.Job(Run(name, "finetune", {}, (), name), costs.Cost(core + gpu, 1.0, flop=1.0, encoder=gpu, device=2.0))
+    for name, core, gpu in [("a", 1, 4), ("b", 1, 4), ("c", 2, 0)]
+]
+
+
+def test_jobs_side_by_side_share_the_gpu_and_nothing_else():
+    assert plan.schedule(GPU_JOBS, 1, gpu=True).seconds == 12
+    both = plan.schedule(GPU_JOBS, 2, gpu=True)
+    assert both.seconds == 11 and both.device == 4  # a and b: 1 and, by halves, 8; c then has a core
+    assert plan.schedule(GPU_JOBS, 3, gpu=True).seconds == 9  # c is done before they are
+    assert plan.schedule(GPU_JOBS, 2).seconds == 7  # without a GPU, a core each: b, then c
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_with_a_gpu_a_schedule_lies_between_its_bounds(workers):
+    planned = plan.jobs(MINI, 2.0)
+    total, on_it = (sum(of(one.cost) for one in planned) for of in (lambda c: c.seconds, lambda c: c.encoder))
+    found = plan.schedule(planned, workers, gpu=True).seconds
+    assert max(on_it, total / workers) <= found * (1 + 1e-9) and found <= total * (1 + 1e-9)
+    assert found >= plan.schedule(planned, workers).seconds * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("notebook", [*costs.COSTS])
+def test_a_gpu_takes_over_the_encoders_part_of_time_and_memory_and_no_other(notebook):
+    paper = study.load(ROOT / "studies" / "paper.yaml")
+    setting = next(run.parameters for run in study.runs(paper) if run.notebook == notebook)
+    alone = costs.COSTS[notebook](setting, costs.ENCODERS["bert-base-uncased"])
+    some, twice = alone.on_gpu(5.0), alone.on_gpu(10.0)
+    assert some.disk == alone.disk and some.flop == alone.flop
+    if not alone.flop:
+        assert some == twice == alone
+        return
+    assert 0 < alone.encoder < alone.seconds and 0 < alone.device < alone.memory
+    assert some.encoder == alone.flop / 5e12 == 2 * twice.encoder
+    assert some.seconds - some.encoder == pytest.approx(alone.seconds - alone.encoder)
+    assert some.memory == alone.memory - alone.device + costs.CUDA
+
+
+@pytest.mark.parametrize("tflops", [-1.0, float("inf"), float("nan")])
+def test_a_gpu_that_does_nothing_is_refused(tflops):
+    with pytest.raises(ValueError, match=f"a GPU's TFLOPS must be above 0, e.g. 8, got {tflops:g}"):
+        plan.show(MINI, tflops=tflops)
 
 
 @pytest.mark.parametrize("workers", [0, -1])
@@ -256,34 +321,34 @@ def test_an_encoder_nobody_knows_is_refused(base):
 
 
 def test_a_draw_is_its_share_of_a_corpus():
-    whole, half = costs.size("ewt:dev"), costs.size("ewt:dev[1000]")
+    whole, half = sizes.size("ewt:dev"), sizes.size("ewt:dev[1000]")
     assert half.items == 1000 and half.words == pytest.approx(whole.words * 1000 / whole.items)
     assert half.pieces() == pytest.approx(whole.pieces())
 
 
 def test_a_corpus_of_ones_own_is_counted(tmp_path):
     (tmp_path / "my.txt").write_text("Three words here\nand one more line\n")
-    assert costs.size(str(tmp_path / "my.txt")) == costs.Size(2, 7)
+    assert sizes.size(str(tmp_path / "my.txt")) == sizes.Size(2, 7)
     with pytest.raises(FileNotFoundError, match="no corpus file"):
-        costs.size(str(tmp_path / "absent.txt"))
+        sizes.size(str(tmp_path / "absent.txt"))
 
 
 @pytest.mark.slow
 def test_corpora_of_the_clone_have_the_size_in_the_table():
-    for reference in (one for one in costs.SIZES if corpora.in_clone(corpora.named(one))):
-        assert costs.Size(*corpora.census(reference)[1:3]) == costs.SIZES[reference], reference
+    for reference in (one for one in sizes.SIZES if corpora.in_clone(corpora.named(one))):
+        assert sizes.Size(*corpora.census(reference)[1:3]) == sizes.SIZES[reference], reference
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reference", ["gum:dev", "squadshifts-amazon", "squadshifts-reddit"])
 def test_added_corpora_have_the_size_in_the_table(real_data, monkeypatch, reference):
     monkeypatch.setenv("BERT_REPRO_DATA", str(real_data))
-    assert costs.Size(*corpora.census(reference)[1:3]) == costs.SIZES[reference]
+    assert sizes.Size(*corpora.census(reference)[1:3]) == sizes.SIZES[reference]
 
 
 def test_items_are_cut_at_the_limit():
-    assert costs.Size(10, 5000).pieces(128) == 128
-    assert 20 < costs.Size(10, 200).pieces(128) < 30
+    assert sizes.Size(10, 5000).pieces(128) == 128
+    assert 20 < sizes.Size(10, 200).pieces(128) < 30
 
 
 # ---- whole studies
@@ -297,9 +362,12 @@ def test_the_sums_of_a_study_are_sums(path):
     text = plan.show(loaded)
     assert max(map(len, text.splitlines())) <= 110
     total, disk = sum(one.cost.seconds for one in planned), sum(one.cost.disk for one in planned)
-    disk += 2 * max(one.cost.scratch for one in planned)
     assert f"{len(planned)} jobs: {total / 60:,.0f} minutes one after another" in text
-    assert f"disk: {disk / 1e9:.1f} GB" in text
+    beside = plan.schedule(planned, 2)
+    assert (
+        f"disk: {beside.disk / 1e9:.1f} GB at most at a time, of which hidden states {beside.states / 1e9:.1f}" in text
+    )
+    assert f"are dropped when all have read them; {disk / 1e9:.1f} and " in text
     rows = [line.split() for line in text.splitlines() if line.startswith("  ")]
     assert sum(int(row[-4]) for row in rows) == len(planned)
     shown = sum(int(row[-4]) * float(row[-3].replace(",", "")) for row in rows)
@@ -324,6 +392,10 @@ def test_the_command_prints_the_plan(capsys):
     said = capsys.readouterr().out
     assert said.rstrip("\n") == plan.show(study.load(ROOT / "studies" / "demo.yaml"), 1)
     assert "similarity-base-{nli-1, squad-1, parsing-1}" in said and "with 1 side by side" in said
+    assert __main__.main(["plan", "studies/demo.yaml", "--gpu-tflops", "8"]) == 0
+    said = capsys.readouterr().out
+    assert said.rstrip("\n") == plan.show(study.load(ROOT / "studies" / "demo.yaml"), 2, 8.0)
+    assert " GB of the GPU's" in said and "in the encoder of one GPU of that speed" in said
 
 
 def test_the_command_says_in_one_line_what_it_does_not_know(capsys):
@@ -342,7 +414,7 @@ STEPS = [  # encoder, inputs a step, wordpieces an input, frozen blocks, seconds
 
 @pytest.mark.parametrize(("name", "inputs", "pieces", "frozen", "seconds"), STEPS)
 def test_measured_steps_are_met_within_a_quarter(monkeypatch, name, inputs, pieces, frozen, seconds):
-    monkeypatch.setitem(costs.SIZES, "squad:train", costs.Size(1, (pieces - 3) / 1.08))
+    monkeypatch.setitem(sizes.SIZES, "squad:train", sizes.Size(1, (pieces - 3) / 1.08))
     setting = TUNING | {"task": "squad", "train": "squad:train", "batch_size": inputs, "frozen_layers": frozen}
     few, many = (costs.COSTS["finetune"](setting | {"updates": n}, costs.ENCODERS[name]).seconds for n in (100, 200))
     assert (many - few) / 100 == pytest.approx(seconds, rel=0.25)

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from bert_repro import checkpoints
+from bert_repro import checkpoints, states
 from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.files import ROOT
@@ -74,6 +74,7 @@ class Clone:
         ).name  # a base of one's own makes it another study
         self.out = self.root / "build" / self.name
         self.book = self.out / "book" / "_build" / "html"
+        self.done: set[str] = set()  # runs, when the first report was killed
 
     def start(self, *more: str) -> subprocess.Popen:
         """Begin a report, from a folder that is not the project's."""
@@ -109,6 +110,15 @@ class Clone:
         ]
         return {page.stem if page.suffix == ".ipynb" else "book": page.stat().st_mtime_ns for page in pages}
 
+    def states(self) -> set[str]:
+        """Name the models whose states are in the store."""
+        names = {
+            str(self.base): "base",
+            f"untrained:{self.base}": "untrained",
+            f"build/{self.name}/models/nli-1": "nli-1",
+        }
+        return {names[model] for model in set(states.stored()["model"]) & set(names)}
+
     def remade(self, before: dict[str, int]) -> set[str]:
         return {name for name, moment in self.times().items() if before.get(name) != moment}
 
@@ -130,6 +140,7 @@ def clone(tmp_path_factory):
     while not list(clone.out.glob("tables/[a-z]*.parquet")) and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
     assert running.poll() is None, clone.said()
+    clone.done = {path.stem for path in clone.out.glob("tables/[a-z]*.parquet")}
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     assert not clone.book.exists()
@@ -146,10 +157,23 @@ def test_a_killed_report_goes_on_without_unlocking(clone):
 
 
 def test_hidden_states_were_read_out_in_parts_before_what_reads_them(clone):
-    names = [f"{run}-{part}-of-2" for run in RUNS if run.startswith("states-") for part in (1, 2)]
+    left = [
+        run for run in RUNS if run.startswith("states-") and run not in clone.done
+    ]  # of others, nothing need be there
+    names = [f"{run}-{part}-of-2" for run in left for part in (1, 2)]
+    assert "states-nli-1" in left
     made = {path.name: path.stat().st_mtime_ns for path in (clone.out / "parts").glob("*")}
     assert sorted(made) == sorted(names)
-    assert max(made.values()) < min(clone.times()[run] for run in RUNS if not run.startswith("finetune"))
+    assert max(made.values()) < min(
+        clone.times()[run] for run in RUNS if run not in clone.done and not run.startswith("finetune")
+    )
+
+
+def test_states_of_tuned_models_are_dropped_when_all_have_read_them_and_others_stay(clone):
+    assert clone.states() == {"base", "untrained"}
+    dropped = clone.out / "dropped" / "states-nli-1"
+    readers = ["states-nli-1", "similarity-base-nli-1", "structural_probe-nli-1"]
+    assert dropped.stat().st_mtime_ns > max(clone.times()[name] for name in readers)
 
 
 def test_tables_hold_the_study_and_its_models(clone):
@@ -224,7 +248,7 @@ def test_the_checkpoint_says_where_it_comes_from(clone):
     assert record == {"base": str(clone.base), "task": "nli", "seed": 1, "updates": 4, "layers_changed": "all"}
 
 
-@pytest.mark.parametrize("parts", [[], ["--parts", "2"]])
+@pytest.mark.parametrize("parts", [[], ["--parts", "2"], ["--parts", "3"], ["--jobs", "1"], ["--keep-states"]])
 def test_a_second_report_runs_nothing_in_parts_or_whole(clone, parts):
     before, begin = clone.times(), time.monotonic()
     said = clone.report(*parts)
@@ -232,6 +256,7 @@ def test_a_second_report_runs_nothing_in_parts_or_whole(clone, parts):
     assert clone.remade(before) == set()
     assert not re.search(r"Finished job|cell/s|reading sources", said)
     assert said.rstrip().endswith("index.html")
+    assert clone.states() == {"base", "untrained"}
 
 
 def test_the_whole_site_can_be_had_in_one_file(clone):
@@ -257,11 +282,27 @@ def test_a_failing_notebook_keeps_its_siblings_and_what_changed_is_run_again_wit
     assert "Traceback" not in said
     failed = {f"{name}.failed" for name in SIMILAR}
     assert clone.remade(before) - failed == set(PROBES)  # another rank; the siblings ran all the same
+    assert clone.states() == {
+        "base",
+        "untrained",
+        "nli-1",
+    }  # computed again for the probe; one that would read them has failed
     clone.edit("similarity", "edited = True")
     before = clone.times()
     clone.report()
     assert clone.remade(before) == {*SIMILAR, *CHAPTERS, "book"}
     assert not list(clone.out.rglob("*.failed.ipynb"))
+    assert clone.states() == {"base", "untrained"}
+
+
+def test_states_that_are_to_be_kept_are_not_dropped_by_a_later_report_either(clone):
+    clone.study.write_text(clone.study.read_text().replace("rank: 6", "rank: 5"))
+    before = clone.times()
+    clone.report("--keep-states")
+    assert set(PROBES) <= clone.remade(before) and clone.states() == {"base", "untrained", "nli-1"}
+    before = clone.times()
+    clone.report()
+    assert clone.remade(before) == set() and clone.states() == {"base", "untrained", "nli-1"}
 
 
 def test_a_second_report_beside_a_running_one_is_refused(clone):

@@ -550,6 +550,33 @@ def test_the_states_of_a_study_are_removed_together(own_store, apart, tmp_path):
     assert states.stored()["corpus"].tolist() == ["wiki[6]"]
 
 
+def test_a_report_drops_what_it_computed_of_a_model_and_nothing_else(own_store, apart, monkeypatch, capsys):
+    def compute(model, corpus, owner):
+        monkeypatch.setenv(states.OWNER, owner)
+        return states.get(model, corpus, EXACT)
+
+    compute("untrained:tiny", "ewt:dev[5]", "")  # by hand, or for a report that keeps states
+    compute("untrained:tiny", "ewt:dev[6]", "another")
+    for model, corpus in (("untrained:tiny", "ewt:dev[5]"), ("untrained:tiny", "ewt:dev[7]"), ("tiny", "ewt:dev[7]")):
+        compute(model, corpus, "mine")
+    size = states.stored().set_index(["model", "corpus"])["MB"]
+    assert len(size) == 4
+    assert states.drop("mine", "nothing") == states.drop("", "untrained:tiny") == (0, 0.0)
+    being_read = compute("untrained:tiny", "ewt:dev[8]", "mine")
+    count, megabytes = states.drop("mine", "untrained:tiny")
+    assert count == 1 and megabytes == pytest.approx(size["untrained:tiny", "ewt:dev[7]"], abs=0.1)
+    assert (
+        f"the states {being_read._entry.key} are in use: wait for the process that does; they stay"
+        in capsys.readouterr().err
+    )
+    del being_read
+    assert said(capsys, "drop", "mine", "untrained:tiny")[1].out.startswith("1 entries removed, ")
+    left = states.stored()
+    assert sorted(zip(left["model"], left["corpus"], strict=True)) == [
+        ("tiny", "ewt:dev[7]"), ("untrained:tiny", "ewt:dev[5]"), ("untrained:tiny", "ewt:dev[6]"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("key", ["..", ".", "", "../states", "a/b", "none"])
 def test_a_key_that_is_none_removes_nothing(own_store, key):
     (own_store / "kept").mkdir(parents=True)

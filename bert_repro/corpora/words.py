@@ -5,6 +5,7 @@ Pure ASCII is split without the library, which is faster; tests check that the w
 
 import functools
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from unicodedata import category
 
@@ -33,7 +34,8 @@ def words(text: str) -> tuple[str, ...]:
     Reference:
         Unicode Standard Annex #29, section 4.
     """
-    return tuple(_WORD.findall(text)) if text.isascii() else tuple(text[a:b] for a, b in _by_unicode(text))
+    found = _WORD.findall(text) if text.isascii() else (text[a:b] for a, b in _by_unicode(text))
+    return tuple(map(sys.intern, found))  # a word that comes again takes no memory of its own
 
 
 def there_are(text: str) -> bool:
@@ -45,7 +47,7 @@ def there_are(text: str) -> bool:
 def located(text: str) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
     """Give the words of a text, and of each its first character and the one behind its last."""
     places = tuple(match.span() for match in _WORD.finditer(text)) if text.isascii() else tuple(_by_unicode(text))
-    return tuple(text[start:end] for start, end in places), places
+    return tuple(sys.intern(text[start:end]) for start, end in places), places
 
 
 def _by_unicode(text: str) -> Iterator[tuple[int, int]]:

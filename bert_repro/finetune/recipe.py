@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 
 from bert_repro.checkpoints.families import Config
+from bert_repro.finetune.memory import GIGABYTES, micro_batch
 from bert_repro.finetune.tasks import Task, named
 from bert_repro.results.controls import CONTROLS
 
@@ -19,8 +20,9 @@ class Recipe:
         test: Corpora that are scored once, with the weights that are kept.
         updates: Optimiser steps.
         batch_size: Items per step; all of them where a corpus has fewer.
-        micro_batch: How many of these are computed at a time, as memory allows; 0 for all. Running text, whose last inputs are
+        micro_batch: How many of these are computed at a time; 0 for as many as fit `memory`. Running text, whose last inputs are
             longer, has as many micro-batches, of fewer inputs each. But for rounding and dropout, the step is the same.
+        memory: Gigabytes that the training may take, by an estimate that knows the encoder and the longest input.
         learning_rate: The peak, after a linear warm-up over a tenth of the updates.
         head_learning_rate: The same of the task head, which begins at random: so the encoder can learn at one rate
             whatever is on top.
@@ -48,6 +50,7 @@ class Recipe:
     updates: int
     batch_size: int = 32
     micro_batch: int = 0
+    memory: float = GIGABYTES
     learning_rate: float = 1e-4
     head_learning_rate: float = 1e-3
     seed: int = 1
@@ -94,6 +97,20 @@ class Recipe:
     def method(self) -> str:
         """What its scores are called in a table: those of controls otherwise, so that none is taken for a tuned encoder's."""
         return CONTROLS.get(self.control, "fine-tuning")
+
+    def fitting(self, config: Config) -> "Recipe":
+        """Give the recipe with as many inputs at a time as fit into `memory`, where it does not say how many.
+
+        Args:
+            config: Of the encoder that learns.
+
+        Raises:
+            ValueError: Not even one fits.
+        """
+        if self.micro_batch:
+            return self
+        longest = min(named(self.task).max_length, config.max_length)
+        return replace(self, micro_batch=micro_batch(config, self.frozen_layers, self.batch_size, longest, self.memory))
 
     def shape(self, config: Config) -> Config:
         """Give the shape of the encoder that is made of one of the shape `config`.

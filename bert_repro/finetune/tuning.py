@@ -61,6 +61,7 @@ def train(model: str, recipe: Recipe, *, save: str = "", resamples: int = interv
         raise ValueError(f"the control `untrained` needs an encoder that learned nothing, as untrained:{model}")
     start = checkpoints.open(model)
     config = recipe.shape(start.config)
+    recipe = recipe.fitting(config)
     task = recipe.read_as
     examples, dev, *test = texts_of(task, [recipe.train, recipe.dev, *recipe.test], start)
     labels = task.head.labels(examples.items)
@@ -99,6 +100,7 @@ def train(model: str, recipe: Recipe, *, save: str = "", resamples: int = interv
         inputs,
         {
             "best update": run.best_update,
+            "inputs at a time": recipe.micro_batch or recipe.batch_size,
             "training seconds": round(run.seconds, 1),
             "wordpieces a second": round(run.pieces / max(run.seconds, 1e-9)),
         },

@@ -29,6 +29,8 @@ from bert_repro.states import store
 
 FORMAT = 4  # what a layer is, and what lies in a shard
 SHARD = 32_768  # words: counted in sentences, a shard of long texts would take ten times the memory
+OWNER = "BERT_REPRO_STATES_OF"
+"""The environment variable by which a report says that states computed now are its own, to be dropped by it: see `drop`."""
 CHOICES = {"pooling": ("mean", "first"), "dtype": ("float16", "float32"), "pairs": ("together", "apart")}
 
 
@@ -278,6 +280,31 @@ def stored() -> pd.DataFrame:
             state = "complete" if entry.about else "partial"
             listed.append((entry.key, model, corpus, setting, words, round(entry.size / 1e6, 1), used, state))
     return pd.DataFrame(listed, columns=["key", "model", "corpus", "setting", "words", "MB", "used", "state"])
+
+
+def drop(owner: str, model: str) -> tuple[int, float]:
+    """Remove the states of a model that were computed for a report whose runs are done with them.
+
+    What was there before, was computed for another report or by hand, or is being read, stays.
+
+    Args:
+        owner: What OWNER was when they were computed.
+        model: The checkpoint reference.
+
+    Returns:
+        How many entries went, and how many megabytes.
+    """
+    count, gone = 0, 0
+    for entry in store.entries():
+        shards = entry.shards()
+        if shards and all((one.get("made_for"), one["origin"]["model"]) == (owner, model) for one in shards):
+            try:
+                gone += entry.remove()
+            except BlockingIOError as error:
+                print(f"{error}; they stay", file=sys.stderr)
+            else:
+                count += 1
+    return count, gone / 1e6
 
 
 def remove(which: str) -> tuple[int, float]:

@@ -4,6 +4,7 @@ Limits that the encoder does not have, and values that the chosen precision cann
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -100,6 +101,7 @@ def _complete(
     checkpoint, setting, census = encoder.checkpoint, encoder.setting, corpora.census(reference)
     model, config = checkpoint.reference, checkpoint.config
     origin = {"model": model, "corpus": reference, "setting": asdict(setting)}
+    made_for = {"made_for": owner} if (owner := os.environ.get(states.OWNER)) else {}
     layers, hidden = config.num_hidden_layers + 1, config.hidden_size
     share = 1 if only is None else len(only) / census.items
     entry.expect(round(share * census.words) * layers * hidden * np.dtype(setting.dtype).itemsize)
@@ -108,7 +110,7 @@ def _complete(
         for number, items in enumerate(_shards(reference, setting)):
             if number not in there and number % of == part - 1:
                 vectors, rows, facts = encoder.encode(items, position, only)
-                entry.write(number, vectors, rows, facts | {"origin": origin})
+                entry.write(number, vectors, rows, facts | {"origin": origin} | made_for)
                 del vectors, rows  # before there are those of the next shard
             position += len(items)
             bar.update(sum(map(corpora.size, items)))

@@ -44,7 +44,15 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--archive", action="store_true", help="also pack the site into one file")
     report.add_argument("--profile", type=Path, help="run on a cluster, as this folder says, e.g. profiles/slurm")
     report.add_argument("--gpu", action="store_true", help="on a cluster: a GPU for each job that trains or reads out")
-    report.add_argument("--parts", type=int, default=1, help="jobs among which each encoder's reading out is shared")
+    report.add_argument(
+        "--parts",
+        type=int,
+        default=1,
+        help="jobs among which each encoder's reading out is shared; the states of all are then on disk together",
+    )
+    report.add_argument(
+        "--keep-states", action="store_true", help="keep the states of tuned models when all runs have read them"
+    )
 
     show = kinds.add_parser("parameters", help="list a notebook's parameters")
     show.set_defaults(call=commands.parameters)
@@ -75,6 +83,13 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     _add_own(plan)
     plan.add_argument("--jobs", type=int, default=2, help="notebooks side by side, one core each")
+    plan.add_argument(
+        "--gpu-tflops",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="10^12 operations of float32 that a GPU does in a second",
+    )
 
     compare = kinds.add_parser("compare", help="lay two sets of results side by side, or two models of one")
     compare.set_defaults(call=commands.compare)
@@ -153,6 +168,12 @@ def parser() -> argparse.ArgumentParser:
     remove.set_defaults(call=commands.remove_states)
     remove.add_argument("which", metavar="KEY|all|STUDY.yaml", help="as `states ls` shows it, or what a study reads")
     _add_own(remove)
+    drop = states.add_parser(
+        "drop", help="what a report does with states that it computed, once all its runs have read them"
+    )
+    drop.set_defaults(call=commands.drop_states)
+    drop.add_argument("owner", help="the number of the report, build/<study>/owner")
+    drop.add_argument("model", help="whose states")
     return parser
 
 

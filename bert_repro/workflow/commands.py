@@ -52,7 +52,8 @@ def report(arguments: argparse.Namespace) -> None:
     own = _own(arguments)
     usual = "checkpoints" if own.tuned or own.as_seeds else "demo"
     study = arguments.study or ROOT / "studies" / f"{usual}.yaml"
-    report.make(study, own, arguments.jobs, arguments.archive, arguments.profile, arguments.gpu, arguments.parts)
+    where = arguments.profile, arguments.gpu, arguments.parts, arguments.keep_states
+    report.make(study, own, arguments.jobs, arguments.archive, *where)
 
 
 def parameters(arguments: argparse.Namespace) -> None:
@@ -152,7 +153,7 @@ def plan(arguments: argparse.Namespace) -> None:
     if arguments.what.endswith((".yaml", ".yml")):
         if arguments.parameter:
             raise ValueError(f"-p goes with a notebook, {arguments.what} is a study file: edit that")
-        print(plan.show(study.load(arguments.what, _own(arguments)), arguments.jobs))
+        print(plan.show(study.load(arguments.what, _own(arguments)), arguments.jobs, arguments.gpu_tflops))
         return
     notebook = notebooks.find(arguments.what)
     setting = {parameter.name: parameter.default for parameter in parameters.read(notebook)}
@@ -241,6 +242,14 @@ def remove_states(arguments: argparse.Namespace) -> None:
     which = arguments.which
     of_a_study = which.endswith((".yaml", ".yml"))
     count, megabytes = plan.forget(which, _own(arguments)) if of_a_study else states.remove(which)
+    print(f"{count} entries removed, {megabytes:.1f} MB")
+
+
+def drop_states(arguments: argparse.Namespace) -> None:
+    """Remove the states of a model that a report computed, once all its runs have read them."""
+    from bert_repro import states
+
+    count, megabytes = states.drop(arguments.owner, arguments.model)
     print(f"{count} entries removed, {megabytes:.1f} MB")
 
 

@@ -1,6 +1,6 @@
 """What a run costs: minutes, memory and disk of each notebook under a setting, by a model made of measured speeds.
 
-Nothing is fetched, and no TensorFlow started: sizes of encoders and corpora that nobody has told are refused.
+Nothing is fetched, and no TensorFlow started: sizes of encoders that nobody has told are refused, as those of corpora are by `sizes`.
 """
 
 import math
@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bert_repro import checkpoints, corpora, similarity, states
+from bert_repro import checkpoints, similarity, states
 from bert_repro.checkpoints import hub
-from bert_repro.checkpoints.families import Config, weight_table
-from bert_repro.corpora.reference import Reference
+from bert_repro.checkpoints.families import Config
 from bert_repro.files import ROOT
-from bert_repro.finetune import tasks
+from bert_repro.finetune import memory, tasks
 from bert_repro.probes.spans import named as edge_target
+from bert_repro.workflow.sizes import Size, running, size
 
 ENCODERS = {
     "tiny": Config(3058, 32, 2, 2, 64, 512),
@@ -25,48 +25,12 @@ ENCODERS = {
 }
 """Shapes of encoders that need not be there to be planned with; any other one does."""
 
-
-class Size(NamedTuple):
-    """How much there is of a corpus."""
-
-    items: float
-    words: float
-
-    def pieces(self, limit: int = 512) -> float:
-        """Estimate the mean number of wordpieces of an item, special tokens included."""
-        # within 5 % for BERT's vocabulary on MNLI, SQuAD, EWT and Wikipedia
-        return min(limit, 1.08 * self.words / self.items + 3)
-
-
-SIZES = {
-    "mnli:train": Size(26_542, 924_726), "mnli:dev": Size(7_727, 289_216),
-    "squad:train": Size(11_877, 1_740_876), "squad:dev": Size(3_327, 531_183),
-    "ewt:train": Size(12_544, 204_577), "ewt:dev": Size(2_001, 25_147), "ewt:test": Size(2_077, 25_094),
-    "wiki": Size(8_974, 235_834), "gum:dev": Size(1_575, 28_119), "pud": Size(1_000, 21_180),
-    "squadshifts-wiki": Size(7_938, 1_243_975), "squadshifts-amazon": Size(2_038, 370_372),
-    "squadshifts-reddit": Size(2_061, 372_308),
-    # as published; their words by the mean length of the parts above, EWT's release differing by little
-    "glue/mnli:train": Size(392_702, 13_700_000), "glue/mnli:dev": Size(19_647, 735_000),
-    "glue/mnli:matched": Size(9_815, 367_000), "glue/mnli:mismatched": Size(9_832, 368_000),
-    "squad/v1.1:train": Size(87_599, 12_800_000), "squad/v1.1:dev": Size(10_570, 1_690_000),
-    "universal_dependencies/en_ewt:train": Size(12_544, 204_577),
-    "universal_dependencies/en_ewt:dev": Size(2_001, 25_147),
-    "universal_dependencies/en_ewt:test": Size(2_077, 25_094),
-    # articles as published, each taken to have DOCUMENT sentences, as long as those of our part of Wikipedia
-    "wiki40b/en:train": Size(46_824_000, 1_230_000_000), "wiki40b/en:dev": Size(2_617_000, 68_800_000),
-    "wiki40b/en:test": Size(2_596_000, 68_200_000),
-}  # fmt: skip
-"""Corpora that need not be there to be planned with; any other one is counted."""
-LARGEST = "wiki40b/en:train"
-DOCUMENT = 16  # sentences
-
 # Seconds are those of one core (AMD EPYC, two cores, no GPU) while other work runs beside, as in `make report`; bytes are
 # of resident memory at its peak. Fitted to steps of 640 to 6,144 wordpieces with 0 to 6 of 6 blocks frozen, which the tests
 # list, and to whole jobs, whose manifests lie in results/minilm: all of minilm. BERT base took a fifth less than this says.
 GFLOPS = 170  # of float32, that one core of that machine multiplies: on another one, seconds grow or shrink about as that does
 SOFTMAX = 3  # times that attention between two wordpieces takes longer than its products alone
 FORWARD, TRAINING = 200e9, 166e9  # FLOP a second in matrix products, predicting and learning
-SPELT = 1.4  # wordpieces a word, of a vocabulary of 8,192
 ADAM = 2.7e-9  # seconds an update and weight that learns
 START, START_ENCODER = 6.0, 18.0  # seconds until a notebook works: without TensorFlow; with, its graphs compiled
 ALIGN = 20e-6  # seconds a word to read and cut into wordpieces
@@ -83,12 +47,12 @@ LOOKED_AT = 3  # layers, unless others are named
 ENDS = 4  # times the weights of a line: both ends, the network, word embeddings of a task head with what is being read
 BOOK = 120.0  # seconds: chapters and Jupyter Book
 RUNTIME, NOTEBOOK = 0.55e9, 0.35e9  # bytes: TensorFlow in a process; a process without
-WORD, ITEM = 500, 6_000  # bytes of a corpus in memory, read and cut
+WORD, ITEM = (
+    110,
+    1_500,
+)  # bytes of a corpus in memory, read and cut: a quarter more than MNLI took, a twentieth more than SQuAD
+TREES = 500  # bytes a word of a treebank: its annotations, and its distances to the others of its sentence
 RANK = 50  # dimensions that are erased: of relations, some three times as many as of parts of speech
-COPIES = 3  # of a weight: as read, at the start, now
-LEARNING = 5  # more of one that learns: gradient, two moments, best, being saved
-ACTIVATIONS = 28  # numbers a wordpiece and column that a block keeps for the gradient
-ATTENTION = 2.3  # numbers a pair of wordpieces and attention head, likewise
 ROW = 90  # bytes a word of the table that says what the rows of hidden states are
 SHARD = 5.6  # bytes a number of a shard of hidden states: as float32, and a part of it in half precision
 KERNELS, BATCHES = 0.5e9, 0.5e9  # bytes: what RSA works on at a time; batches of a probe, or that are scored
@@ -110,6 +74,27 @@ class Cost(NamedTuple):
     disk: float = PAGES  # bytes that stay
     scratch: float = 0.0  # bytes on disk while it runs
     flop: float = 0.0  # of training and prediction in the encoder
+    states: float = 0.0  # bytes on disk, of those that stay: hidden states, which may be dropped once they are read
+    encoder: float = 0.0  # of the seconds: those in the encoder, which a GPU takes over
+    device: float = 0.0  # of the memory: weights and what is computed with them, which lie on a GPU
+
+    def on_gpu(self, tflops: float) -> "Cost":
+        """Give what it takes with a GPU of one's own: `encoder` are the seconds on that, and `memory` is of the machine alone.
+
+        Args:
+            tflops: What the GPU does in a second, in 10^12 operations of float32.
+
+        Raises:
+            ValueError: It does nothing.
+        """
+        if not 0 < tflops < math.inf:
+            raise ValueError(f"a GPU's TFLOPS must be above 0, e.g. 8, got {tflops:g}")
+        if not self.flop:
+            return self
+        there = self.flop / (tflops * 1e12)
+        return self._replace(
+            seconds=self.seconds - self.encoder + there, encoder=there, memory=self.memory - self.device + CUDA
+        )
 
 
 CHAPTERS = Cost(BOOK, 4 * NOTEBOOK, 30 * PAGES)
@@ -146,44 +131,11 @@ def encoder(base: str, like: Config | None = None) -> Config:
     return checkpoints.Checkpoint(folders[0]).config
 
 
-def size(reference: str) -> Size:
-    """Give the size of a corpus, from the table or by counting; errors as in `corpora.census`."""
-    parsed = Reference.parse(reference)
-    if parsed.layout:
-        size(str(parsed.text))  # has to be known as well, though the lengths are not its own
-        return size(str(parsed.layout))
-    whole = SIZES.get(str(parsed.whole))
-    if whole is None:
-        return Size(*corpora.census(reference)[1:3])
-    drawn = whole.items if parsed.drawn is None else parsed.drawn
-    items = drawn if drawn >= 0 else whole.items + drawn
-    return Size(items, whole.words * items / whole.items)
-
-
-def running(reference: str) -> Size:
-    """Give the size of running text as the task masked_words reads it: packed into inputs of one length; errors as above."""
-    parsed = Reference.parse(reference)
-    known, whole = SIZES.get(reference), SIZES.get(str(parsed.whole))
-    if known is None and whole and parsed.drawn and not corpora.in_clone(corpora.named(reference)):
-        documents = parsed.drawn if parsed.drawn > 0 else whole.items / DOCUMENT + parsed.drawn
-        known = Size(documents * DOCUMENT, whole.words * documents * DOCUMENT / whole.items)
-    words = known.words if known else sum(len(text.split()) for _, text in corpora.paragraphs(reference))
-    inputs = SPELT * words / 126
-    return Size(inputs, inputs * 125 / 1.08)  # of 128 wordpieces each, as `pieces` counts them
-
-
 def _flop(config: Config, pieces: float) -> float:
     """Count the operations of one wordpiece, in an input of so many, on its way through the encoder."""
     hidden = config.hidden_size
     matrices = 2 * (4 * hidden**2 + 2 * hidden * config.intermediate_size)
     return config.num_hidden_layers * (matrices + 4 * pieces * hidden)
-
-
-def _weights(config: Config, frozen: int = 0) -> int:
-    """Count the weights of an encoder that are not frozen: with a block, the embeddings are too."""
-    counts = {weight.variable: math.prod(weight.shape) for weight in weight_table(config)}
-    block = sum(count for variable, count in counts.items() if variable.startswith("block_1/"))
-    return (config.num_hidden_layers - frozen) * block if frozen else sum(counts.values())
 
 
 def _read(some: Size, limit: int, config: Config) -> tuple[float, float]:
@@ -196,7 +148,7 @@ def _read(some: Size, limit: int, config: Config) -> tuple[float, float]:
 def _finetune(setting: Mapping[str, Any], config: Config) -> Cost:
     task, updates, frozen = tasks.named(setting["task"]), setting["updates"], setting.get("frozen_layers", 0)
     config = replace(config, num_hidden_layers=setting.get("kept_layers") or config.num_hidden_layers)
-    weights, learning, blocks = _weights(config), _weights(config, frozen), config.num_hidden_layers
+    weights, learning, blocks = memory.weights(config), memory.weights(config, frozen), config.num_hidden_layers
     count = running if task.running else size
     train, dev, *test = (count(reference) for reference in (setting["train"], setting["dev"], *setting["test"]))
     read = [train, dev, *test]
@@ -206,33 +158,52 @@ def _finetune(setting: Mapping[str, Any], config: Config) -> Cost:
     decoding = task.decoded * 2 * config.vocab_size * config.hidden_size
     passes = 1 + 2 * (blocks - frozen) / blocks  # forward, and twice as much backward through what learns
     flop = pieces * passes * (_flop(config, mean) + decoding)
-    seconds = START_ENCODER + ALIGN * sum(some.words for some in read) + updates * learning * ADAM
-    seconds += pieces * (passes * _flop(config, SOFTMAX * mean) / TRAINING + task.learning)
+    seconds = START_ENCODER + ALIGN * sum(some.words for some in read)
+    inside = updates * learning * ADAM + pieces * (passes * _flop(config, SOFTMAX * mean) / TRAINING + task.learning)
     looks = setting["evaluations"] + len(setting.get("reverted_layers", ()))
     for some, times in [(dev, looks), *((some, 1) for some in test)]:
         operations, reading = _read(some, task.max_length, config)
         flop += times * operations
-        seconds += times * (reading + some.items * task.scoring)
+        inside += times * reading
+        seconds += times * some.items * task.scoring
     seconds += setting["evaluations"] * weights * EVALUATION
 
     longest = min(task.max_length, 4 * mean)  # inputs of similar length go together: this batch is all of long ones
-    numbers = ACTIVATIONS * config.hidden_size + ATTENTION * config.num_attention_heads * longest
-    micro = setting.get("micro_batch", 0)
-    pieces_at_a_time = (micro or setting["batch_size"]) * longest
-    memory = COPIES * weights + (LEARNING + bool(micro)) * learning + pieces_at_a_time * (blocks - frozen) * numbers
+    micro = micro_batch(setting, config)
+    held = memory.taken(config, frozen, micro or setting["batch_size"], longest, bool(micro))
     texts = 0.0 if task.running else sum(WORD * some.words + ITEM * some.items for some in read)
     saved = (1 + len(setting.get("keep_at", ()))) if setting.get("save") else 0
     return Cost(
-        seconds,
-        RUNTIME + 4 * memory + texts,
+        seconds + inside,
+        RUNTIME + held + texts,
         PAGES + 4 * saved * weights,
         scratch=4 * (weights + 3 * learning),
         flop=flop,
+        encoder=inside,
+        device=held,
     )
 
 
+def micro_batch(setting: Mapping[str, Any], config: Config) -> int:
+    """Give the inputs that a tuning computes at a time; 0 for all of a batch.
+
+    Args:
+        setting: Parameters of the notebook `finetune`, in which later ones may be missing.
+        config: Of the encoder that learns.
+
+    Raises:
+        ValueError: Not even one fits into the memory that is stated.
+    """
+    if stated := setting.get("micro_batch", 0):
+        return stated
+    blocks = setting.get("kept_layers") or config.num_hidden_layers
+    longest = min(tasks.named(setting["task"]).max_length, config.max_length)
+    shape = replace(config, num_hidden_layers=blocks), setting.get("frozen_layers", 0)
+    return memory.micro_batch(*shape, setting["batch_size"], longest, setting.get("memory", memory.GIGABYTES))
+
+
 def _checkpoint(setting: Mapping[str, Any], config: Config) -> Cost:
-    weights, seconds, flop, texts = _weights(config), START_ENCODER, 0.0, 0.0
+    weights, seconds, flop, texts, inside = memory.weights(config), START_ENCODER, 0.0, 0.0, 0.0
     seconds += 3 * weights * EVALUATION  # both are read, and compared
     passes = 1 + (config.num_hidden_layers + 1) * (setting["revert"] and bool(setting["base"]))
     task = tasks.named(setting["task"]) if setting["task"] else None
@@ -242,14 +213,16 @@ def _checkpoint(setting: Mapping[str, Any], config: Config) -> Cost:
     for kind, text, times in asked:
         operations, reading = _read(text, kind.max_length, config)
         flop += times * operations
-        seconds += ALIGN * text.words + times * (reading + text.items * kind.scoring)
+        inside += times * reading
+        seconds += ALIGN * text.words + times * text.items * kind.scoring
         texts += WORD * text.words + ITEM * text.items
-    return Cost(seconds, RUNTIME + 4 * (COPIES + 1) * weights + texts, flop=flop)
+    held = RUNTIME + 4 * (memory.COPIES + 1) * weights + texts
+    return Cost(seconds + inside, held, flop=flop, encoder=inside, device=4 * weights)
 
 
 def _states(setting: Mapping[str, Any], config: Config) -> Cost:
     numbers = (config.num_hidden_layers + 1) * config.hidden_size  # of a word, in half precision
-    seconds, disk, flop = START + START_ENCODER, PAGES, 0.0
+    seconds, disk, flop, inside = START + START_ENCODER, PAGES, 0.0, 0.0
     drawn = setting.get("drawn", ())
     for reference, part in [
         *((one, one in drawn) for one in setting["corpora"]),
@@ -262,10 +235,12 @@ def _states(setting: Mapping[str, Any], config: Config) -> Cost:
             some = Size(items, some.words * items / some.items)
         operations, reading = _read(some, 512, config)
         flop += operations
-        seconds += reading + some.words * numbers * STORE
+        inside += reading
+        seconds += some.words * numbers * STORE
         disk += 2 * numbers * (some.words + 2 * some.items)
-    memory = NOTEBOOK + RUNTIME + 4 * _weights(config) + SHARD * states.SHARD * numbers
-    return Cost(seconds, memory, disk, flop=flop)
+    weights, stays = memory.weights(config), disk - PAGES
+    held = NOTEBOOK + RUNTIME + 4 * weights + SHARD * states.SHARD * numbers
+    return Cost(seconds + inside, held, disk, 0.0, flop, stays, inside, device=4 * weights)
 
 
 def _similarity(setting: Mapping[str, Any], config: Config) -> Cost:
@@ -312,20 +287,26 @@ def _erasure(setting: Mapping[str, Any], config: Config) -> Cost:
     task, hidden = tasks.named(setting["task"]), config.hidden_size
     text, fitted, checked = (size(setting[name]) for name in ("text", "treebank", "held_out"))
     cases = (len(setting["layers"]) or config.num_hidden_layers + 1) * len(setting["targets"])
-    seconds, flop, texts = START_ENCODER, 0.0, 0.0
+    seconds, flop, texts, inside = START_ENCODER, 0.0, 0.0, 0.0
     passes = 1 + cases * (1 + setting["draws"])
     for some, times, limit in [(text, passes, task.max_length), (fitted, 1, 512), (checked, 1, 512)]:
         operations, reading = _read(some, limit, config)
         flop += times * operations
-        seconds += ALIGN * some.words + times * reading
+        inside += times * reading
+        seconds += ALIGN * some.words
         texts += WORD * some.words + ITEM * some.items
     seconds += passes * text.items * task.scoring
     pieces = fitted.items * fitted.pieces() + checked.items * checked.pieces()
     seconds += cases * (pieces * hidden**2 * SQUARES + (2 + setting["draws"]) * hidden**3 * SPECTRUM)
-    memory = COPIES * _weights(config) + 2 * cases * (hidden**2 + (1 + setting["draws"]) * 2 * RANK * hidden)
+    weights = memory.COPIES * memory.weights(config) + 2 * cases * (
+        hidden**2 + (1 + setting["draws"]) * 2 * RANK * hidden
+    )
     learned = _finetune(_head(setting, config), config) if setting["updates"] else Cost(0.0, 0.0)
-    held = RUNTIME + BATCHES + 4 * memory + texts
-    return Cost(seconds + learned.seconds, max(held, learned.memory), flop=flop + learned.flop)
+    held = RUNTIME + BATCHES + 4 * weights + texts
+    inside += learned.encoder
+    seconds += learned.seconds - learned.encoder
+    most, device = max(held, learned.memory), 4 * memory.weights(config)
+    return Cost(seconds + inside, most, flop=flop + learned.flop, encoder=inside, device=device)
 
 
 def _head(setting: Mapping[str, Any], config: Config) -> dict[str, Any]:
@@ -335,7 +316,7 @@ def _head(setting: Mapping[str, Any], config: Config) -> dict[str, Any]:
 
 
 def _line(setting: Mapping[str, Any], config: Config) -> Cost:
-    weights, hidden, points = _weights(config), config.hidden_size, len(setting["points"])
+    weights, hidden, points = memory.weights(config), config.hidden_size, len(setting["points"])
     layers = len(setting["layers"]) or LOOKED_AT
     neutral, bank = size(setting["neutral"]), [size(setting[split]) for split in ("train", "dev", "test")]
     drawn = Size(neutral.items * setting["words"] / neutral.words, setting["words"])  # the sentences of a sample alone
@@ -345,12 +326,13 @@ def _line(setting: Mapping[str, Any], config: Config) -> Cost:
         kind = tasks.named(name)
         decoding = kind.decoded * 2 * config.vocab_size * hidden
         read.append((running(text) if kind.running else size(text), kind.max_length, kind.scoring, decoding))
-    seconds, flop, held = 0.0, 0.0, 0.0
+    seconds, flop, held, inside = 0.0, 0.0, 0.0, 0.0
     for some, limit, scoring, decoding in read:
         operations, reading = _read(some, limit, config)
         decoded = some.items * some.pieces(limit) * decoding
         flop += points * (operations + decoded)
-        seconds += points * (reading + decoded / FORWARD + some.items * scoring)
+        inside += points * (reading + decoded / FORWARD)
+        seconds += points * some.items * scoring
         held += WORD * some.words + ITEM * some.items
     train, dev, test = bank
     learned = setting["epochs"] * (train.words + dev.words / 2) * layers * hidden * (setting["rank"] + 128) * PROBE
@@ -358,13 +340,13 @@ def _line(setting: Mapping[str, Any], config: Config) -> Cost:
     seconds += points * (learned + compared + 2 * test.items * layers * TREE + WALKS * weights * MIX)
     seconds += START_ENCODER + ALIGN * sum(some.words for some, *_ in read) + 2 * weights * EVALUATION
     states = 2 * 4 * layers * hidden * sum(some.words + 2 * some.items for some in bank)
-    memory = RUNTIME + NOTEBOOK + 4 * ENDS * weights + states + held + BATCHES
-    return Cost(seconds, memory, flop=flop)
+    held += RUNTIME + NOTEBOOK + 4 * ENDS * weights + states + BATCHES
+    return Cost(seconds + inside, held, flop=flop, encoder=inside, device=4 * weights)
 
 
 def _held(*texts: Size) -> float:
     """Give the bytes of corpora that a probe holds: the trees, and the tables of their hidden states."""
-    return sum((WORD + ROW) * some.words + (ITEM + 2 * ROW) * some.items for some in texts)
+    return sum((TREES + ROW) * some.words + (ITEM + 2 * ROW) * some.items for some in texts)
 
 
 COSTS: dict[str, Callable[[Mapping[str, Any], Config], Cost]] = {

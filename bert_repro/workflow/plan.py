@@ -3,11 +3,12 @@
 import itertools
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bert_repro import states
 from bert_repro.states import store
+from bert_repro.workflow import turns
 from bert_repro.workflow.costs import (
     CHAPTERS,
     COSTS,
@@ -15,15 +16,15 @@ from bert_repro.workflow.costs import (
     ENCODERS,
     ENGINE,
     GPU,
-    LARGEST,
     MORE_MEMORY,
     MORE_TIME,
     SETTLE,
-    SIZES,
     Cost,
     encoder,
+    micro_batch,
 )
 from bert_repro.workflow.own import Own
+from bert_repro.workflow.sizes import LARGEST, SIZES
 from bert_repro.workflow.study import NOTHING, Run, Study, load, runs
 
 
@@ -39,13 +40,20 @@ class Schedule(NamedTuple):
 
     seconds: float
     memory: float  # bytes, most at any time
+    disk: float  # bytes, likewise
+    states: float  # bytes, likewise: of hidden states alone
+    device: float  # bytes of a GPU, likewise
 
 
-def jobs(study: Study) -> list[Job]:
+def jobs(study: Study, tflops: float = 0.0) -> list[Job]:
     """Estimate what every run of a study takes, chapters and book being one more.
 
+    Args:
+        study: The study.
+        tflops: What a GPU does, see `Cost.on_gpu`; 0 for none.
+
     Raises:
-        ValueError: The size of its encoder or of a corpus is not known.
+        ValueError: The size of its encoder or of a corpus is not known, or a GPU that does nothing.
         FileNotFoundError: A corpus has to be counted, and is not there.
     """
     base = encoder(study.base)
@@ -54,8 +62,9 @@ def jobs(study: Study) -> list[Job]:
         Job(run, COSTS[run.notebook](run.parameters, shapes.get(str(run.parameters.get("model")), base)))
         for run in runs(study)
     ]
-    book = Run("chapters and book", "book", {}, tuple(job.run.name for job in planned), study.title)
-    return [*planned, Job(book, CHAPTERS)]
+    book = Run("chapters and book", turns.BOOK, {}, tuple(job.run.name for job in planned), study.title)
+    planned.append(Job(book, CHAPTERS))
+    return [Job(run, cost.on_gpu(tflops)) for run, cost in planned] if tflops else planned
 
 
 def request(cost: Cost, gpu: bool = False, parts: int = 1) -> dict[str, int]:
@@ -69,25 +78,71 @@ def request(cost: Cost, gpu: bool = False, parts: int = 1) -> dict[str, int]:
     return {"mem_mb": math.ceil(memory / 1e6), "runtime": math.ceil(minutes)}
 
 
-def schedule(planned: Sequence[Job], workers: int) -> Schedule:
-    """Let jobs run side by side, each as soon as a worker is free and what it needs is there, in their order.
+class _Running:
+    """A job that runs: first what is computed on its core, then what is computed on the GPU, if there is one."""
+
+    def __init__(self, job: Job, gpu: bool):
+        self.job, self.on_gpu = job, job.cost.encoder if gpu and job.cost.flop else 0.0
+        self.on_core = job.cost.seconds - self.on_gpu
+
+    def left(self, sharing: int) -> float:
+        """Give the seconds until it is through with where it is, as long as so many share the GPU."""
+        return self.on_core if self.on_core > 0 else self.on_gpu * sharing
+
+    def go_on(self, seconds: float, sharing: int) -> bool:
+        """Let time pass, no more than the least that is left of any job; tell whether the job is done."""
+        through = seconds >= self.left(sharing)
+        if self.on_core > 0:
+            self.on_core = 0.0 if through else self.on_core - seconds
+        else:
+            self.on_gpu = 0.0 if through else self.on_gpu - seconds / sharing
+        return self.on_core == self.on_gpu == 0
+
+
+def schedule(planned: Sequence[Job], workers: int, gpu: bool = False) -> Schedule:
+    """Let jobs run side by side, each as soon as a worker is free and what it needs is there, in the order of `turns`.
+
+    The states of a tuned model are dropped when all that read them are done.
+
+    Args:
+        planned: Jobs, each with its cost; with a GPU, that of `Cost.on_gpu`. What they need and is not among them, is there.
+        workers: How many run at a time.
+        gpu: Whether there is a GPU, which is shared by all that use it at a time.
 
     Raises:
         ValueError: No worker.
     """
     if workers < 1:
         raise ValueError(f"at least 1 job must run at a time, got {workers}")
-    waiting, running, done, clock, memory = list(planned), list[tuple[float, Job]](), set[str](), 0.0, 0.0
+    by_name, listed = {job.run.name: job for job in planned}, [job.run for job in planned]
+    waiting, readers = [by_name[run.name] for run in turns.order(listed)], turns.served(listed)
+    running, done = list[_Running](), {need for run in listed for need in run.needs} - by_name.keys()
+    most, clock, lasting, held = Schedule(*[0.0] * len(Schedule._fields)), 0.0, 0.0, dict[str, float]()
     while waiting or running:
         ready = [job for job in waiting if done.issuperset(job.run.needs)]
         for job in ready[: workers - len(running)]:
             waiting.remove(job)
-            running.append((clock + job.cost.seconds, job))
-        memory = max(memory, sum(job.cost.memory for _, job in running))
-        running.sort(key=lambda one: one[0])
-        clock, first = running.pop(0)
-        done.add(first.run.name)
-    return Schedule(clock, memory)
+            running.append(_Running(job, gpu))
+            lasting += job.cost.disk - job.cost.states
+            held[job.run.name] = job.cost.states
+        costs, there = [one.job.cost for one in running], sum(held.values())
+        now = Schedule(
+            clock,
+            sum(c.memory for c in costs),
+            lasting + there + sum(c.scratch for c in costs),
+            there,
+            sum(c.device for c in costs),
+        )
+        most = Schedule(*map(max, most, now))
+        sharing = sum(one.on_core <= 0 for one in running)
+        step = min(one.left(sharing) for one in running)
+        clock += step
+        ended = {one.job.run.name for one in running if one.go_on(step, sharing)}
+        running = [one for one in running if one.job.run.name not in ended]
+        done |= ended
+        for name in [name for name, users in readers.items() if name in held and done.issuperset(users)]:
+            del held[name]
+    return most._replace(seconds=clock)
 
 
 def stages(study: Study) -> dict[str, tuple[int, float, float, float]]:
@@ -121,14 +176,15 @@ def at_scale(study: Study, words: float) -> dict[str, Cost]:
     return {notebook: COSTS[notebook](setting, config) for notebook, setting in changed.items()}
 
 
-def show(study: Study, workers: int = 2) -> str:
+def show(study: Study, workers: int = 2, tflops: float = 0.0) -> str:
     """Lay the plan of a study out as a table, jobs of one kind and cost in a line, with the sums below.
 
     Args:
         study: The study; errors as in `jobs`.
-        workers: Jobs side by side.
+        workers: Jobs side by side, a core each.
+        tflops: What a GPU does that they share, see `Cost.on_gpu`; 0 for none.
     """
-    planned = jobs(study)
+    planned = jobs(study, tflops)
     lines = [f"{study.name}: {study.title}; base encoder {study.base}", ""]
     lines.append(f"{'job':57} {'jobs':>4} {'minutes each':>13} {'GB memory':>10} {'GB disk':>8}")
     for notebook, group in itertools.groupby(planned, lambda job: job.run.notebook):
@@ -140,24 +196,27 @@ def show(study: Study, workers: int = 2) -> str:
             f"  {_fold(names, 55):55} {len(names):4} {c.seconds / 60:13,.1f} {c.memory / 1e9:10.1f} {c.disk / 1e9:8.2f}"
             for c, names in alike.items()
         ]
+    lines += [*_at_a_time(study)]
     costs = [job.cost for job in planned]
-    seconds, beside, chain = sum(c.seconds for c in costs), schedule(planned, workers), schedule(planned, len(planned))
-    disk = sum(c.disk for c in costs) + workers * max(c.scratch for c in costs)
-    states = sum(job.cost.disk for job in planned if job.run.notebook == "hidden_states")
+    seconds = sum(c.seconds for c in costs)
+    beside, chain = schedule(planned, workers, tflops > 0), schedule(planned, len(planned))
+    disk, every = sum(c.disk for c in costs), sum(c.states for c in costs)
     lines += [
         "",
         f"{len(planned)} jobs: {seconds / 60:,.0f} minutes one after another, {beside.seconds / 60:,.0f} with {workers} "
         f"side by side (the longest chain: {chain.seconds / 60:,.0f})",
-        f"memory: {beside.memory / 1e9:.1f} GB at most with {workers} side by side; disk: {disk / 1e9:.1f} GB, "
-        f"of which hidden states {states / 1e9:.1f}",
+        f"memory: {beside.memory / 1e9:.1f} GB at most with {workers} side by side"
+        + (f", and {beside.device / 1e9:.1f} GB of the GPU's" if tflops else ""),
+        f"disk: {beside.disk / 1e9:.1f} GB at most at a time, of which hidden states {beside.states / 1e9:.1f}, as those of tuned "
+        "models",
+        f"are dropped when all have read them; {disk / 1e9:.1f} and {every / 1e9:.1f} with --keep-states (KEEP_STATES=1)",
         f"computing in the encoder: {sum(c.flop for c in costs) / 1e15:,.2f} PFLOP (float32)",
         "",
-        "Minutes are those of one CPU core, as measured with minilm and a job beside it. For a GPU, divide the PFLOP",
-        "by what it does in a second; what is not computed in the encoder stays as it is.",
+        *(_WITH_GPU if tflops else _WITHOUT),
     ]
-    if states > store.cap():
+    if beside.states > store.cap():
         lines.append(
-            f"The store holds {store.cap() / 1e9:g} GB: set {store.CAP} to {math.ceil(states / 1e9)}, or states are "
+            f"The store holds {store.cap() / 1e9:g} GB: set {store.CAP} to {math.ceil(beside.states / 1e9)}, or states are "
             "computed over again."
         )
     return "\n".join(lines)
@@ -180,6 +239,25 @@ def show_run(notebook: str, setting: Mapping[str, Any]) -> str:
         f"{notebook}: {cost.seconds / 60:,.1f} minutes of one core, {cost.memory / 1e9:.1f} GB of memory, "
         f"{cost.disk / 1e9:.2f} GB of disk ({cost.scratch / 1e9:.2f} more while it runs), {cost.flop / 1e15:,.3f} PFLOP"
     )
+
+
+def _at_a_time(study: Study) -> Iterator[str]:
+    """Say how many inputs the largest training of each task computes at a time, where that is not the whole batch."""
+    tunings, base = [run.parameters for run in runs(study) if run.notebook == "finetune"], encoder(study.base)
+    for task in study.tasks:
+        sizes = [micro_batch(setting, base) for setting in tunings if setting["task"] == task.task]
+        if least := min(filter(None, sizes), default=0):
+            yield f"{task.task}: {least} of {task.batch_size} inputs at a time, within {task.memory:g} GB for a training"
+
+
+_WITHOUT = (
+    "Minutes are those of one CPU core a job, as measured with minilm and a job beside it. For a GPU, say what it",
+    "does: --gpu-tflops 8 (GPU_TFLOPS=8), in 10^12 operations of float32 a second, as trainings reach it.",
+)
+_WITH_GPU = (
+    "Minutes are those of one CPU core a job, and in the encoder of one GPU of that speed, which jobs side by side",
+    "share. Trainings reach a fraction of a data sheet's peak: compare the minutes of the first with this plan.",
+)
 
 
 def _fold(names: list[str], width: int) -> str:

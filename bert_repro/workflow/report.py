@@ -10,13 +10,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 from bert_repro import checkpoints, corpora
-from bert_repro.files import ROOT
+from bert_repro.files import ROOT, atomically
 from bert_repro.results import provenance
-from bert_repro.workflow import opening, staleness
+from bert_repro.workflow import costs, opening, plan, room, staleness
 from bert_repro.workflow import study as studies
 from bert_repro.workflow.own import Own
 
@@ -29,6 +30,7 @@ def make(
     profile: Path | None = None,
     gpu: bool = False,
     parts: int = 1,
+    keep_states: bool = False,
 ) -> None:
     """Run a study through Snakemake, build its book and say where to open it.
 
@@ -43,6 +45,7 @@ def make(
         profile: A folder with Snakemake's options for a cluster, e.g. profiles/slurm; on this machine where not given.
         gpu: On a cluster, ask for a GPU for every job that computes in the encoder.
         parts: Jobs among which the reading out of each encoder's hidden states is shared.
+        keep_states: Keep the hidden states of tuned models, which are dropped when the last run that reads them is done.
 
     Raises:
         ValueError: The study cannot be run as it is.
@@ -76,11 +79,12 @@ def make(
         jobs = jobs or min(2, cores)
         threads, where = cores // jobs, ["rules", "--cores", str(cores - cores % jobs)]
     snakemake = [sys.executable, "-m", "snakemake"]
+    built = ROOT / "build" / loaded.name
+    owner = [] if keep_states else [f"owner={_owner(built)}"]
     options = [
         "--nolock", "--rerun-incomplete", "--keep-going", "--quiet", *where,
-        "--config", f"study={study}", f"threads={threads}", f"parts={parts}", *(["gpu=1"] if gpu else []),
+        "--config", f"study={study}", f"threads={threads}", f"parts={parts}", *owner, *(["gpu=1"] if gpu else []),
     ]  # fmt: skip
-    (ROOT / "build").mkdir(exist_ok=True)
     known = {run.name: run.parameters for run in studies.runs(loaded)}
     with open(ROOT / "build" / ".report.lock", "w") as lock:
         try:
@@ -88,15 +92,20 @@ def make(
         except BlockingIOError:
             why = "another report is running in this folder, or what it started still is"
             raise RuntimeError(f"{why}: wait for it, or work in another clone") from None
-        built = ROOT / "build" / loaded.name
-        for left in [*(built / "runs").glob("*"), *(built / "tables").glob("*")]:
-            if left.name.lstrip(".").partition(".")[0] not in known:  # of a run that the study no longer has
-                left.unlink()
+        for old in [*(built / "runs").glob("*"), *(built / "tables").glob("*")]:
+            if old.name.lstrip(".").partition(".")[0] not in known:  # of a run that the study no longer has
+                old.unlink()
         for name, made in provenance.manifests(built / "tables").items():
             # Snakemake sees that as well, but not where its notes were removed
             if staleness.changed(made, known[name]):
                 (built / "tables" / f"{name}.parquet").unlink(missing_ok=True)
-        if parts > 1:  # what fails here the rest goes without, or makes up for
+        there = {path.stem for path in (built / "tables").glob("*.parquet")}
+        left = [run for run in studies.runs(loaded) if run.name not in there]
+        if left and not profile:
+            _warn(loaded, {run.name for run in left}, jobs, keep_states)
+        if parts > 1 and any(
+            run.notebook == "hidden_states" for run in left
+        ):  # what fails here the rest goes without, or makes up for
             _run([*snakemake, "read_out", *options], lock.fileno())
         failed = _run([*snakemake, "all", *options], lock.fileno())
     if failed:
@@ -109,6 +118,25 @@ def make(
     if archive:
         packed = shutil.make_archive(str(built / loaded.name), "zip", ROOT / site)
         print(f"the same in one file: {Path(packed).relative_to(ROOT)}")
+
+
+def _warn(study: studies.Study, names: set[str], jobs: int, keep_states: bool) -> None:
+    """Say before the first job where this machine may be too small for the runs of these names."""
+    gpu = room.GPUS.is_dir()
+    left = [job for job in plan.jobs(study, costs.GPU * costs.GFLOPS / 1e3 if gpu else 0.0) if job.run.name in names]
+    for doubt in room.doubts(left, jobs, gpu, keep_states):
+        print(f"Warning: {doubt}", file=sys.stderr, flush=True)
+
+
+def _owner(built: Path) -> str:
+    """Give the name under which a report's states are its own, wherever its folder lies by now."""
+    built.mkdir(parents=True, exist_ok=True)
+    path = built / "owner"
+    if not path.is_file():
+        atomically(
+            path, lambda partial: partial.write_text(f"id-{uuid.uuid4().hex}")
+        )  # Snakemake reads digits as a number
+    return path.read_text()
 
 
 def _run(command: Sequence[str], lock: int) -> int:

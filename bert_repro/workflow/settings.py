@@ -23,7 +23,8 @@ class FinetuneTask(Strict):
     test: list[str] = []
     updates: int = Field(ge=1)
     batch_size: int = Field(default=32, ge=1)
-    micro_batch: int = Field(default=0, ge=0)
+    micro_batch: int = Field(default=0, ge=0)  # 0 for as many as fit `memory`, in gigabytes
+    memory: float = Field(default=12.0, gt=0)
     learning_rate: float = Field(default=1e-4, gt=0)
     head_learning_rate: float = Field(default=1e-3, gt=0)
     evaluations: int = Field(default=4, ge=1)
