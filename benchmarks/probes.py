@@ -9,6 +9,7 @@ read the store, as in a study; the others get arrays in memory. The published si
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,26 +18,29 @@ from sides import OTHERS, OURS, TORCH, alternate, process, there
 from table import Row, write
 
 from bert_repro import corpora, states
-from bert_repro.probes import treebank
+from bert_repro.probes import States, treebank
 
 RANK, EPOCHS = 128, 10
 FULL, PART = ("ewt:train", "ewt:dev"), ("ewt:train[1600]", "ewt:dev[300]")
 
 
 def trees(path: Path, model: str, references: tuple[str, ...], layer: int) -> None:
-    """Write what the published loop reads: words of one layer, to unit mean square as ours brings them, and distances."""
-    arrays: dict[str, np.ndarray] = {}
+    """Write what the published loop reads, see `laid_out`."""
     read = states.get_all(model, references)
-    for part, reference, one in zip(("train", "dev"), references, read, strict=True):
-        bank = treebank.treebank(corpora.treebank(reference).items, one.rows)
+    banks = [treebank.treebank(corpora.treebank(r).items, one.rows) for r, one in zip(references, read, strict=True)]
+    np.savez(path, **laid_out(banks, read, layer))
+
+
+def laid_out(banks: Sequence[treebank.Treebank], read: Sequence[States], layer: int) -> dict[str, np.ndarray]:
+    """Lay out words of a layer, to unit mean square as ours brings them, lengths of sentences and distances, of train and dev."""
+    arrays: dict[str, np.ndarray] = {}
+    for part, bank, one in zip(("train", "dev"), banks, read, strict=True):
         rows = [row + np.arange(length) for row, length in zip(bank.rows, bank.lengths, strict=True)]
         arrays[f"vectors_{part}"] = vectors(one, np.concatenate(rows), layer)
         arrays[f"lengths_{part}"] = bank.lengths
         arrays[f"distances_{part}"] = np.concatenate([d.ravel() for d in bank.distances]).astype(np.float32)
     scale = np.sqrt((arrays["vectors_train"] ** 2).mean())
-    for part in ("train", "dev"):
-        arrays[f"vectors_{part}"] /= scale
-    np.savez(path, **arrays)
+    return arrays | {f"vectors_{part}": arrays[f"vectors_{part}"] / scale for part in ("train", "dev")}
 
 
 def words(path: Path, model: str, references: tuple[str, ...], layer: int) -> None:
@@ -48,7 +52,7 @@ def words(path: Path, model: str, references: tuple[str, ...], layer: int) -> No
     np.savez(path, **arrays)
 
 
-def vectors(read: states.HiddenStates, rows: np.ndarray, layer: int) -> np.ndarray:
+def vectors(read: States, rows: np.ndarray, layer: int) -> np.ndarray:
     """Read rows of one layer in any order."""
     found, place = np.unique(rows, return_inverse=True)
     return read.vectors(found, [layer])[0][place]

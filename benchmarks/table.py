@@ -3,11 +3,12 @@
     python benchmarks/table.py        prints which aims are met, and which are missed
 
 A benchmark that is run again replaces its rows of the same size, small or full. Both sides of a row were measured in one run;
-seconds of two runs say nothing.
+seconds of two runs say nothing. They are CPU seconds, so that a busy machine counts little: libraries are to have one thread, as
+`make bench` gives them.
 """
 
 import datetime
-import time
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -40,10 +41,10 @@ class Row(NamedTuple):
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Time one call."""
-    begin = time.perf_counter()
+    """Time one call, in CPU seconds of this process and of those it waited for: a busy machine adds none."""
+    begin = sum(os.times()[:4])
     work()
-    return time.perf_counter() - begin
+    return sum(os.times()[:4]) - begin
 
 
 def write(benchmark: str, rows: Sequence[Row], full: bool = False, path: Path = PATH) -> None:
