@@ -28,9 +28,9 @@ from bert_repro.files import ROOT
 from bert_repro.workflow import costs, study
 
 BASE, WITHIN = "bert-base-uncased", 1.5
-LONGEST = 64  # items of a text for tuning: two batches
+LONGEST = 64  # items of a text for tuning
 SMALL = {"train": "ewt:train[400]", "dev": "ewt:dev[100]", "test": "ewt:test[100]", "further": [], "phenomena": False}
-TUNING = {"updates": 2, "evaluations": 1, "reverted_layers": [], "keep_at": [], "test": [], "baseline": False}
+TUNING = {"updates": 1, "evaluations": 1, "reverted_layers": [], "keep_at": [], "test": [], "baseline": False}
 JOBS: dict[str, tuple[str, dict[str, Any]]] = {
     "states": (
         "states-base",
@@ -46,7 +46,7 @@ JOBS: dict[str, tuple[str, dict[str, Any]]] = {
     "structural": ("structural_probe-base", SMALL | {"epochs": 2}),
     "edge": ("edge_probe-base", SMALL | {"epochs": 1, "targets": ["upos", "arc"], "description": False}),
     "nli": ("finetune-nli-1", TUNING | {"train": "mnli:train", "dev": "mnli:dev[32]"}),
-    "squad": ("finetune-squad-1", TUNING | {"train": "squad:train", "dev": "squad:dev[16]"}),
+    "squad": ("finetune-squad-1", TUNING | {"train": "squad:train", "dev": "squad:dev[8]"}),
 }  # fmt: skip
 """By kind: which run of the paper's study, and what is cut."""
 
