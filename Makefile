@@ -1,4 +1,4 @@
-# make report|plan|publish|pretrain [STUDY=studies/minilm.yaml DATA=/path/to/data BASE=bert-base-uncased TUNED="mnli=org/name mine=path" JOBS=2 PROFILE=profiles/slurm GPU=1 PARTS=8 KEEP_STATES=1 GPU_TFLOPS=8] · test · staleness · renew · lint · bench · lab · clean
+# make report|plan|publish|pretrain [STUDY=studies/minilm.yaml DATA=/path/to/data BASE=bert-base-uncased TUNED="mnli=org/name mine=path" JOBS=2 PROFILE=profiles/slurm GPU=1 PARTS=8 KEEP_STATES=1 GPU_TFLOPS=8] · test · staleness · renew · lint · bench [FULL=1] · lab · clean
 STUDY ?= studies/$(if $(TUNED)$(AS_SEEDS),checkpoints,demo).yaml
 UV ?= $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN = $(UV) run --frozen --no-sync
@@ -35,11 +35,11 @@ $(OUT)/plan: $(OUT)/text ; $(RUN) python -m bert_repro vocabulary $</train.txt.g
 $(OUT)/text: | $(READY) ; $(RUN) python -m bert_repro text $(TEXT) --out $@ --held-out $(HELD_OUT) --without $(WITHOUT)
 
 # two processes, a core each: libraries that take all cores wait for one another
-test smoke: export OMP_NUM_THREADS = 1
-test smoke: export OPENBLAS_NUM_THREADS = 1
-test smoke: export TF_NUM_INTRAOP_THREADS = 1
-test smoke: export TF_NUM_INTEROP_THREADS = 1
-test smoke: export TQDM_DISABLE = 1
+test smoke bench: export OMP_NUM_THREADS = 1
+test smoke bench: export OPENBLAS_NUM_THREADS = 1
+test smoke bench: export TF_NUM_INTRAOP_THREADS = 1
+test smoke bench: export TF_NUM_INTEROP_THREADS = 1
+test smoke bench: export TQDM_DISABLE = 1
 test: $(READY) lint
 	$(RUN) $(PYTEST) tests -m "not slow"
 	$(RUN) $(PYTEST) tests -m slow
@@ -65,7 +65,11 @@ renew: smoke
 
 lint: $(READY) ; $(RUN) ruff check . && $(RUN) ruff format --check . && $(RUN) mypy
 
-bench: $(READY) ; for b in $(filter-out benchmarks/table.py,$(wildcard benchmarks/*.py)); do $(RUN) python $$b || exit 1; done
+# some minutes on a core; FULL=1 for the sizes of a study, and one job of each kind at BERT base's size, which takes hours
+NO_BENCH = benchmarks/table.py benchmarks/sides.py $(if $(FULL),,benchmarks/base_size.py)
+bench: $(READY)
+	for b in $(filter-out $(NO_BENCH),$(wildcard benchmarks/*.py)); do $(RUN) python $$b $(if $(FULL),--full) || exit 1; done
+	$(RUN) python benchmarks/table.py
 
 lab: $(READY) ; $(UV) run --frozen --extra $(DEVICE) --group lab jupyter lab notebooks
 

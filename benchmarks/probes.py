@@ -1,110 +1,117 @@
-"""Structural probes: all layers at once beside the published algorithm, a layer at a time.
+"""Probes: all layers at once beside the published structural probe and scikit-learn's linear one, which know a layer at a time.
 
-    python benchmarks/probes.py [--model minilm] [--train ewt:train] [--dev ewt:dev] [--rank 128] [--batches 60]
+    python benchmarks/probes.py [--full] [--model minilm] [--rounds 3]
 
-The plain side is the published algorithm written down in PyTorch: one layer, batches of 20 sentences in the order of the corpus,
-all pairwise differences as a tensor of sentences x words x words x rank, Adam. It runs on some batches, and its epoch is
-extrapolated. Both sides have the same two threads; quote the ratios, not the seconds. The plain side needs an environment of its
-own (.venv-torch); where that is missing it is left out.
+Sides run in turns, each in a process of its own on one thread, on the same hidden states: quote the ratios, not the seconds. Ours
+read the store, as in a study; the others get arrays in memory. The published side is written anew in plain PyTorch (see
+`beside/hewitt_manning.py`). `--full` takes all of EWT, and without it a part.
 """
 
 import argparse
-import json
-import resource
-import subprocess
 import tempfile
-import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
-from table import Row, seconds, write
+from beside.linear_probe import parts_of_speech
+from sides import OTHERS, OURS, TORCH, alternate, process, there
+from table import Row, write
 
 from bert_repro import corpora, states
-from bert_repro.files import ROOT
-from bert_repro.probes import scores, structural, treebank
+from bert_repro.probes import States, treebank
 
-TORCH = ROOT / ".venv-torch" / "bin" / "python"
-PLAIN = """
-import json, sys, time
-import numpy as np, torch
-torch.set_num_threads(2)
-given, rank = np.load(sys.argv[1]), int(sys.argv[2])
-vectors, distances, lengths = (torch.tensor(given[name]) for name in ("vectors", "distances", "lengths"))
-torch.manual_seed(1)
-projection = torch.nn.Parameter(torch.empty(vectors.shape[-1], rank).uniform_(-0.05, 0.05))
-optimizer = torch.optim.Adam([projection], lr=1e-3)
-begin, at, flat, square = time.perf_counter(), 0, 0, 0
-for start in range(0, len(lengths), 20):
-    some = lengths[start:start + 20].tolist()
-    words = max(some)
-    batch = torch.zeros(len(some), words, vectors.shape[-1])
-    gold = torch.full((len(some), words, words), -1.0)
-    for i, n in enumerate(some):
-        batch[i, :n], gold[i, :n, :n] = vectors[flat:flat + n], distances[square:square + n * n].reshape(n, n)
-        flat, square = flat + n, square + n * n
-    moved = batch @ projection
-    apart = moved.unsqueeze(2) - moved.unsqueeze(1)  # sentences words words rank
-    predicted = apart.pow(2).sum(-1)
-    real = (gold != -1).float()
-    error = (predicted - gold).abs() * real
-    loss = (error.sum((1, 2)) / torch.tensor(some).float().pow(2)).mean()
-    optimizer.zero_grad(); loss.backward(); optimizer.step()
-print(json.dumps(time.perf_counter() - begin))
-"""
+RANK, EPOCHS = 128, 10
+FULL, PART = ("ewt:train", "ewt:dev"), ("ewt:train[1600]", "ewt:dev[300]")
 
 
-def plain(bank: treebank.Treebank, read, layer: int, rank: int, batches: int) -> float:
-    """Give the seconds of an epoch of the plain side, extrapolated from some batches drawn from all of the corpus."""
-    count = len(bank.rows)
-    starts = np.linspace(0, count - 20, min(batches, count // 20)).astype(int)
-    chosen = [n for start in starts for n in range(start, start + 20)]
-    rows = np.unique(np.concatenate([bank.rows[n] + np.arange(bank.lengths[n]) for n in chosen]))
-    vectors = read.vectors(rows, [layer])[0]
-    place = {row: i for i, row in enumerate(rows.tolist())}
-    order = np.concatenate([[place[bank.rows[n] + k] for k in range(bank.lengths[n])] for n in chosen])
-    with tempfile.NamedTemporaryFile(suffix=".npz") as file:
-        np.savez(
-            file, vectors=vectors[order], lengths=bank.lengths[chosen],
-            distances=np.concatenate([bank.distances[n].ravel() for n in chosen]).astype(np.float32),
-        )  # fmt: skip
-        done = subprocess.run([TORCH, "-c", PLAIN, file.name, str(rank)], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout) * count / len(chosen)
+def trees(path: Path, model: str, references: tuple[str, ...], layer: int) -> None:
+    """Write what the published loop reads, see `laid_out`."""
+    read = states.get_all(model, references)
+    banks = [treebank.treebank(corpora.treebank(r).items, one.rows) for r, one in zip(references, read, strict=True)]
+    np.savez(path, **laid_out(banks, read, layer))
+
+
+def laid_out(banks: Sequence[treebank.Treebank], read: Sequence[States], layer: int) -> dict[str, np.ndarray]:
+    """Lay out words of a layer, to unit mean square as ours brings them, lengths of sentences and distances, of train and dev."""
+    arrays: dict[str, np.ndarray] = {}
+    for part, bank, one in zip(("train", "dev"), banks, read, strict=True):
+        rows = [row + np.arange(length) for row, length in zip(bank.rows, bank.lengths, strict=True)]
+        arrays[f"vectors_{part}"] = vectors(one, np.concatenate(rows), layer)
+        arrays[f"lengths_{part}"] = bank.lengths
+        arrays[f"distances_{part}"] = np.concatenate([d.ravel() for d in bank.distances]).astype(np.float32)
+    scale = np.sqrt((arrays["vectors_train"] ** 2).mean())
+    return arrays | {f"vectors_{part}": arrays[f"vectors_{part}"] / scale for part in ("train", "dev")}
+
+
+def words(path: Path, model: str, references: tuple[str, ...], layer: int) -> None:
+    """Write what a linear probe of parts of speech reads: words of one layer, and labels by number."""
+    arrays, read = {}, states.get_all(model, references)
+    for part, one, labelled in zip(("train", "dev"), read, parts_of_speech(references, read), strict=True):
+        arrays[f"vectors_{part}"] = vectors(one, labelled.spans[:, 0, 0], layer)
+        arrays[f"labels_{part}"] = labelled.gold
+    np.savez(path, **arrays)
+
+
+def vectors(read: States, rows: np.ndarray, layer: int) -> np.ndarray:
+    """Read rows of one layer in any order."""
+    found, place = np.unique(rows, return_inverse=True)
+    return read.vectors(found, [layer])[0][place]
+
+
+def structural(model: str, references: tuple[str, ...], layers: int, rounds: int, folder: Path) -> list[Row]:
+    """Compare an epoch of distance probes, of a layer."""
+    given = (model, *references, RANK)
+    together, one = ",".join(map(str, range(layers))), str(layers // 2)
+    sides = {
+        "together": lambda: process(OURS, "structural_probe.py", *given, together),
+        "alone": lambda: process(OURS, "structural_probe.py", *given, one),
+    }
+    if there(TORCH, "the published structural probe"):
+        arrays = folder / "trees.npz"
+        trees(arrays, model, references, layers // 2)
+        sides["published"] = lambda: process(TORCH, "hewitt_manning.py", arrays, RANK, 1)
+    took = alternate(sides, rounds)
+    of = f"a layer's epoch of distance probes, {{}}, {references[0]}"
+    ours = of.format(f"{layers} layers together")
+    rows = [Row.of(ours, took["together"], "one layer alone", took["alone"], aim=1)]
+    if published := took.get("published"):
+        rows.append(Row.of(ours, took["together"], "published loop in PyTorch", published, aim=20))
+        rows.append(Row.of(of.format("one layer"), took["alone"], "published loop in PyTorch", published, aim=20))
+    return rows
+
+
+def linear(model: str, references: tuple[str, ...], layers: int, rounds: int, folder: Path) -> list[Row]:
+    """Compare linear probes of parts of speech, trained to their end, of a layer; print what they score."""
+    if not there(OTHERS, "scikit-learn"):
+        return []
+    arrays, layer = folder / "words.npz", layers // 2
+    words(arrays, model, references, layer)
+    together = ",".join(map(str, range(layers)))
+    took = alternate(
+        {
+            "ours": lambda: process(OURS, "linear_probe.py", model, *references, EPOCHS, together),
+            "theirs": lambda: process(OTHERS, "scikit_probe.py", arrays),
+        },
+        rounds,
+    )
+    mine, other = took["ours"].values["accuracy"][layer], took["theirs"].values["accuracy"]
+    print(f"parts of speech in layer {layer} of {references[1]}: accuracy {mine:.3f}, scikit-learn {other:.3f}")
+    ours = f"a layer's linear probe of parts of speech, {layers} layers together, {references[0]}"
+    return [Row.of(ours, took["ours"], "scikit-learn, logistic regression of one layer", took["theirs"], aim=1)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true")
     parser.add_argument("--model", default="minilm")
-    parser.add_argument("--train", default="ewt:train")
-    parser.add_argument("--dev", default="ewt:dev")
-    parser.add_argument("--rank", type=int, default=128)
-    parser.add_argument("--batches", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-
-    read = states.get_all(given.model, [given.train, given.dev])
-    banks: list[treebank.Treebank] = []
-    begin = time.perf_counter()
-    for reference, one in zip((given.train, given.dev), read, strict=True):
-        banks.append(treebank.treebank(corpora.treebank(reference).items, one.rows))
-        _ = banks[-1].distances
-    print(
-        f"reading {given.train} and {given.dev}, and all tree distances: {time.perf_counter() - begin:.1f} s (target 5)"
-    )
-
-    epochs = {}
-    for layers in ([read[0].layers // 2], list(range(read[0].layers))):
-        probe = structural.StructuralProbe("distance", layers, given.rank, epochs=1)
-        # an epoch of training with its look at dev; the second of two, as the first reads the disk
-        for _ in range(2):
-            epochs[len(layers)] = seconds(lambda p=probe: p.fit(banks[0], read[0], banks[1], read[1])) / len(layers)
-    every = read[0].layers
-    ours = f"a layer's epoch of distance probes on {given.train}, of {every} layers together"
-    rows = [Row(ours, epochs[every], "one layer alone", epochs[1], aim=1)]
-    if TORCH.exists():
-        theirs = plain(banks[0], read[0], every // 2, given.rank, given.batches)
-        rows.append(Row(ours, epochs[every], "plain PyTorch, one layer", theirs, aim=15))
-    write("structural probe", rows)
-    scored = seconds(lambda: scores.score_distances(banks[1], probe.predict(banks[1], read[1])))
-    print(f"evaluating {given.dev} for {every} layers: {scored:.1f} s (target 5)")
-    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+    references = FULL if given.full else PART
+    layers = states.get_all(given.model, references)[0].layers
+    with tempfile.TemporaryDirectory() as folder:
+        about = given.model, references, layers, given.rounds, Path(folder)
+        write("structural probe", structural(*about), given.full)
+        write("linear probe", linear(*about), given.full)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Similarity with intervals: all layers, 1,000 resamples, beside naive resampling and one pass that only forms the kernels.
 
-    python benchmarks/similarity.py [--words 5000] [--hidden 768]
+    python benchmarks/similarity.py [--full]
 
-Representations are random with a shared part, sentences of 10 to 30 words, three pairs of models of 13 layers. All sides run
-in turns on the same machine: quote the ratios, not the seconds. The naive bootstrap lays the drawn words out and forms their
-kernels anew in every resample; it is run on a few and extrapolated. The grid is measured in a process of its own, whose peak
-memory is printed. Last, the notebook from its start to its table, on stored states of the demo encoder.
+Representations are random with a shared part, sentences of 10 to 30 words, three pairs of models of 13 layers: 1,000 words of 384
+numbers, in full 5,000 of 768. All sides run in turns on the same machine: quote the ratios, not the seconds. The naive bootstrap
+lays the drawn words out and forms their kernels anew in every resample; it is run on a few and extrapolated. The grid is measured
+in a process of its own, whose peak memory is printed. Last, the notebook from its start to its table, on stored states of the demo
+encoder.
 """
 
 import argparse
@@ -106,29 +107,30 @@ def notebook(words: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--words", type=int, default=5000)
-    parser.add_argument("--hidden", type=int, default=768)
-    arguments = parser.parse_args()
-    layers, sentence, weights = representations(arguments.words, arguments.hidden)
+    parser.add_argument("--full", action="store_true")
+    full = parser.parse_args().full
+    words, hidden = (5000, 768) if full else (1000, 384)
+    layers, sentence, weights = representations(words, hidden)
     stack = list(layers)
-    print(f"{arguments.words} words in {len(set(sentence))} sentences, {arguments.hidden} wide, {RESAMPLES} resamples")
+    print(f"{words} words in {len(set(sentence))} sentences, {hidden} wide, {RESAMPLES} resamples")
     passes, mine = [], []
     for _ in range(2):
         passes.append(seconds(lambda: kernels_once(stack)))
         mine.append(seconds(lambda: ours(stack, sentence, weights)))
     once = seconds(lambda: [naive(stack[0], stack[LAYERS], sentence, counts) for counts in weights[:NAIVE]])
     resampled = once / NAIVE * RESAMPLES * LAYERS * (MODELS - 1)
-    ours_are = f"RSA and CKA of 3 pairs x {LAYERS} layers, {RESAMPLES} resamples"
+    ours_are = f"RSA and CKA of {words} words, 3 pairs x {LAYERS} layers, {RESAMPLES} resamples"
     write(
         "similarity",
         [
             Row(ours_are, min(mine), f"laying out every resample (from {NAIVE})", resampled, aim=50),
             Row(ours_are, min(mine), "forming every kernel once, no resample", min(passes), aim=1 / 1.5),
         ],
+        full,
     )
     apart = multiprocessing.get_context("spawn")
     peak = apart.Queue()
-    child = apart.Process(target=grid, args=(arguments.words, arguments.hidden, peak))
+    child = apart.Process(target=grid, args=(words, hidden, peak))
     child.start()
     took, before, after = peak.get()
     child.join()
@@ -136,9 +138,7 @@ def main() -> None:
     print(
         f"{layers} x {layers} grid of CKA with intervals: {took:.1f} s, peak memory {after:.2f} GB (target 1.5; {before:.2f} held before)"
     )
-    print(
-        f"notebook, start to table, {arguments.words} words of stored states: {notebook(arguments.words):.1f} s (target 20)"
-    )
+    print(f"notebook, start to table, {words} words of stored states: {notebook(words):.1f} s (target 20)")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Start-up: how long each notebook takes until its own work begins, beside a Python that only imports TensorFlow.
 
-    python benchmarks/startup.py [--rounds 3]
+    python benchmarks/startup.py [--full]
 
 A notebook's start is checking it, starting its kernel and running its imports; the rest of the run is left out. The best of some
-rounds, in turns.
+rounds, in turns; in full, of every notebook.
 """
 
 import argparse
@@ -19,6 +19,8 @@ from table import Row, seconds, write
 
 from bert_repro.files import ROOT
 from bert_repro.workflow import notebooks
+
+FEW = ("structural_probe", "finetune")  # without TensorFlow, and with
 
 
 def start_up(notebook: Path) -> float:
@@ -40,16 +42,16 @@ def tensorflow() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3, help="the first also warms up")
-    given = parser.parse_args()
-    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    parser.add_argument("--full", action="store_true")
+    full = parser.parse_args().full
+    paths = [one for one in sorted((ROOT / "notebooks").glob("*.ipynb")) if full or one.stem in FEW]
     best = dict.fromkeys([*paths, None], float("inf"))
-    for _ in range(given.rounds):
+    for _ in range(3 if full else 2):
         for notebook in best:
             took = tensorflow() if notebook is None else start_up(notebooks.find(notebook))
             best[notebook] = min(best[notebook], took)
     beside = "Python importing TensorFlow and transformers"
-    write("start-up", [Row(f"notebook {path.stem}", best[path], beside, best[None]) for path in paths])
+    write("start-up", [Row(f"notebook {path.stem}", best[path], beside, best[None]) for path in paths], full)
 
 
 if __name__ == "__main__":
