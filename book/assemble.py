@@ -28,7 +28,7 @@ from bert_repro.workflow.notebooks.page import mathjax_script
 
 BOOK = Path(__file__).resolve().parent
 OWN, RUNS = "yours", "runs"
-METHOD = ("compare", "reproduce", "extending", "deviations", "glossary", "references")
+METHOD = ("compare", "reproduce", "sittings", "extending", "deviations", "glossary", "references")
 APPENDIX = ("parity",)
 _HEADING = re.compile(r"^# +(.+?)\s*$", re.MULTILINE)
 _DOC = re.compile(r"\{doc\}`([a-z_]+)`")
