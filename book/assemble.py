@@ -30,7 +30,7 @@ from bert_repro.workflow.notebooks.page import mathjax_script
 
 BOOK = Path(__file__).resolve().parent
 OWN, RUNS = "yours", "runs"
-METHOD = ("compare", "reproduce", "extending", "api", "deviations", "glossary", "references")
+METHOD = ("compare", "reproduce", "sittings", "extending", "api", "deviations", "glossary", "references")
 APPENDIX = ("parity",)
 _HEADING = re.compile(r"^# +(.+?)\s*$", re.MULTILINE)
 _PLOTLY = "application/vnd.plotly.v1+json"

@@ -162,6 +162,7 @@ def test_contents_follow_the_studies_the_published_one_first(executed, tmp_path)
         *pages,
         "compare",
         "reproduce",
+        "sittings",
         "extending",
         "api",
         "deviations",

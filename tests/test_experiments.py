@@ -257,3 +257,33 @@ def test_what_occurs_too_seldom_is_said(splits):
     told = experiments.seldom(splits, experiments.by_phenomenon(splits))
     assert len(told) == 1 and told[0].startswith("trees, test: fewer than 50 words of ")
     assert "arc length: 6 and more (" in told[0]
+
+
+class Counting(States):
+    """States that note how many rows are read at a time."""
+
+    def __init__(self, array):
+        super().__init__(array)
+        self.read: list[int] = []
+
+    def vectors(self, rows, layers=None):
+        self.read.append(len(rows))
+        return super().vectors(rows, layers)
+
+
+@pytest.mark.parametrize("sentences", [150, 600])
+def test_of_states_a_batch_is_read_at_a_time_however_many_there_are(sentences, brief):
+    """So that memory does not grow with the states of all layers: those lie on disk, see `HiddenStates`."""
+    draw, made = np.random.default_rng(0), []
+    for name, count in (("train", sentences), ("dev", sentences // 2), ("test", sentences // 2)):
+        bank = bank_of(corpus(count, (5, 9), seed=count))
+        states = Counting(draw.normal(size=(3, int(bank.rows[-1]) + 20, 8)).astype(np.float32))
+        made.append(experiments.Split(bank, states, f"key {name}", {"corpus": "trees", "split": name}))
+    setting = {"resamples": 100, "label": "", "epochs": 1}
+    experiments.structural_probes("distance", made, [0, 2], ranks=[4], seeds=[1], shown=2, **setting)
+    given = experiments.labels("upos", made)
+    experiments.edge_probes("upos", given, made, [0, 2], mixed=True, coded=False, **setting)
+    for split in made:
+        assert (
+            max(split.states.read) <= 500 < len(split.states.array[0])
+        )  # of words for a scale; of 40 sentences of 9 words, 360
