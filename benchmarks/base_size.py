@@ -28,6 +28,7 @@ from bert_repro.files import ROOT
 from bert_repro.workflow import costs, study
 
 BASE, WITHIN = "bert-base-uncased", 1.5
+READ = ("similarity", "structural_probe", "edge_probe")  # hidden states that are there
 LONGEST = 64  # items of a text for tuning
 SMALL = {"train": "ewt:train[400]", "dev": "ewt:dev[100]", "test": "ewt:test[100]", "further": [], "phenomena": False}
 TUNING = {"updates": 1, "evaluations": 1, "reverted_layers": [], "keep_at": [], "test": [], "baseline": False}
@@ -113,6 +114,17 @@ def setting(name: str, made: Path, folder: Path) -> tuple[str, dict[str, Any]]:
     return run.notebook, given | replaced | {"output": str(folder / f"{name}.parquet")}
 
 
+def read_out(parameters: dict[str, Any], environment: dict[str, str]) -> None:
+    """Have the hidden states that a job reads computed before it, as a study's own jobs do."""
+    texts = parameters.get("corpora") or [parameters[part] for part in ("train", "dev", "test")]
+    for model in (parameters["model"], parameters.get("reference_model")):
+        if model:
+            command = [sys.executable, "-m", "bert_repro", "states", "compute", model, *texts]
+            subprocess.run(
+                command, check=True, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+
+
 def held(command: list[str], limit: float, environment: dict[str, str], folder: Path) -> Held:
     """Run a job, looking at its processes five times a second; end it where they hold more than the limit, in bytes."""
     begin, peak, alone = time.perf_counter(), 0.0, 0.0
@@ -172,6 +184,8 @@ def main() -> None:
     for name in given.jobs:
         notebook, parameters = setting(name, made, folder)
         cost = costs.COSTS[notebook](parameters, costs.encoder(str(made)))
+        if notebook in READ:
+            read_out(parameters, environment)
         command = [sys.executable, "-m", "bert_repro", "run", notebook, str(folder / f"{name}.ipynb")]
         took = held([*command, "--json", json.dumps(parameters)], 1e9 * given.limit, environment, folder)
         if took.failed and not took.over:
