@@ -291,7 +291,7 @@ def _check(tokenizer: Tokenizer, items: Sequence[Any], max_length: int) -> None:
         raise ValueError("there is nothing to encode: the corpus is empty")
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(
-            f"{type(tokenizer).__name__} is no fast tokenizer: only those tell which word a piece belongs to"
+            f"{type(tokenizer).__name__} is not a fast tokenizer: only fast ones give the word of a wordpiece"
         )
     if max_length < 4:
         raise ValueError(f"max_length must be at least 4, got {max_length}")
@@ -351,7 +351,9 @@ def _sides(tokenizer: Tokenizer, items: Sequence[Any], report: Report) -> Iterab
     empty = {form for form, ids in zip(forms, encoded, strict=True) if not ids}
     unknown = tokenizer.unk_token or ""
     if empty and not unknown:
-        raise ValueError(f"the tokenizer yields no piece for the word {min(empty)!r} and has no unknown token to take")
+        raise ValueError(
+            f"the tokenizer yields no piece for the word {min(empty)!r} and has no unknown token to replace it"
+        )
     for item in sides:
         missing = sum(form in empty for side in item for form in side)
         if missing:

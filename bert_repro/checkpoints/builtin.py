@@ -69,7 +69,7 @@ def _check_sha256(path: Path, expected: str) -> None:
     found = sha256(path)
     if found != expected:
         raise OSError(
-            f"{path.name} has the checksum {found}, expected {expected}: the download is damaged or not what it says"
+            f"{path.name} has the checksum {found}, expected {expected}: the download is damaged, or is another file"
         )
 
 

@@ -70,7 +70,7 @@ class Checkpoint:
                 encoder, which `untrained:FOLDER` draws the weights of.
             tokenizer_from: The checkpoint whose tokenizer files are copied, if any.
             record: How it was made: table columns such as task, seed, updates.
-            labels: Names of what a task head tells apart, in the order of its outputs.
+            labels: Names of the labels of a task head, in the order of its outputs.
 
         Raises:
             OSError: The disk is full or cannot be written.
@@ -99,7 +99,7 @@ class Checkpoint:
                 return from_raw(self._raw, self._config_file)
             except ValueError as error:
                 if "model_type" not in self._raw and (place := lookalikes.elsewhere(self.folder)):
-                    raise ValueError(f"{self.folder} is no checkpoint: {place}") from None
+                    raise ValueError(f"{self.folder} is not a checkpoint: {place}") from None
                 raise error
 
     @property
@@ -110,7 +110,7 @@ class Checkpoint:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of what its task head tells apart, in the order of its outputs; empty where it names none.
+        """Names of the labels of its task head, in the order of its outputs; empty where it names none.
 
         Raises:
             ValueError: The numbers of its `id2label` do not count from 0.
@@ -141,7 +141,7 @@ class Checkpoint:
             if path.is_file():
                 return path
         raise ValueError(
-            f"{self.folder} is no checkpoint: {lookalikes.elsewhere(self.folder) or 'it has no config.json'}"
+            f"{self.folder} is not a checkpoint: {lookalikes.elsewhere(self.folder) or 'it has no config.json'}"
         )
 
     @cached_property
@@ -160,7 +160,7 @@ class Checkpoint:
             names = [path.name for path in self.folder.iterdir() if path.is_file()]
             chosen = formats.choose(names)
             if not chosen and (found := lookalikes.elsewhere(self.folder) or lookalikes.unread(self.folder)):
-                raise ValueError(f"{self.folder} has no weights that are read: {found}")
+                raise ValueError(f"{self.folder} has no weights in a supported format: {found}")
             lookalikes.check_files(self.folder / name for name in chosen)
             return self._checked(config, formats.read(self.folder))
 
@@ -185,7 +185,7 @@ class Checkpoint:
             if weights[key].shape != shape:
                 pruned = re.search(r"\.self\.|\.[qkv]_lin\.", key) and 0 < len(weights[key]) < shape[0]
                 why = (
-                    ": attention heads were taken out, which is not supported; give the checkpoint from before"
+                    ": attention heads were removed, which is not supported; give the checkpoint from before"
                     if pruned
                     else ""
                 )
@@ -194,13 +194,13 @@ class Checkpoint:
                 raise ValueError(f"{folder}: {key} holds values that are not finite")
             if kernel and not weights[key].any():
                 raise ValueError(
-                    f"{folder}: {key} holds zeros alone, as a file does whose download or saving broke off: fetch the checkpoint again"
+                    f"{folder}: {key} holds zeros alone, as in a file whose download or saving was interrupted: fetch the checkpoint again"
                 )
         return {key: array for key, array in weights.items() if formats.is_float(array)}
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The fast tokenizer, with whatever cutting and padding its file has baked in taken out.
+        """The fast tokenizer, without any truncation and padding that its file has configured.
 
         What it does to capitals and accents is what its tokenizer_config.json says, or else its tokenizer.json; where neither
         does, as beside a vocab.txt, the vocabulary: capitals and accents that it has are kept.
@@ -240,7 +240,7 @@ class Checkpoint:
             ) from None
         if not tokenizer.is_fast:
             raise ValueError(
-                f"{folder} has a tokenizer of type {type(tokenizer).__name__}, which cannot tell the word of a piece: "
+                f"{folder} has a tokenizer of type {type(tokenizer).__name__}, which does not give the word of a wordpiece: "
                 "a fast one (tokenizer.json) is needed"
             )
         return tokenizer
@@ -318,7 +318,7 @@ class Checkpoint:
         return hashlib.sha256((lines + rule).encode()).hexdigest()
 
     def check(self) -> dict[str, np.ndarray]:
-        """Read all that a run will need, so that what no run could use is told before the first.
+        """Read all that a run will need, so that an unusable checkpoint is reported before the first run.
 
         Returns:
             What `weights` gives, as it takes its time.

@@ -168,7 +168,7 @@ def check_family(raw: Mapping[str, Any], source: Path | str) -> None:
         )
     if raw.get("pruned_heads"):
         raise ValueError(
-            f"{source} says that attention heads were taken out (pruned_heads): supported are encoders with all of theirs; give "
+            f"{source} says that attention heads were removed (pruned_heads): supported are encoders with all of theirs; give "
             "the checkpoint from before"
         )
     if raw.get("quantization_config"):

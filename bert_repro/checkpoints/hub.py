@@ -85,9 +85,11 @@ def about(name: str, revision: str | None) -> About:
 @cache
 def _get(name: str, revision: str | None) -> tuple[Path, About]:
     if not is_id(name):
-        raise ValueError(f"{name!r} is no hub id: expected one such as bert-base-uncased or org/name")
+        raise ValueError(f"{name!r} is not a hub id: expected one such as bert-base-uncased or org/name")
     if revision is not None and not _REVISION.fullmatch(revision):
-        raise ValueError(f"{revision!r} is no revision of {name}: expected a branch, a tag or a commit, such as main")
+        raise ValueError(
+            f"{revision!r} is not a revision of {name}: expected a branch, a tag or a commit, such as main"
+        )
     from huggingface_hub import HfApi, constants, hf_hub_download  # half a second to import, and only needed here
     from huggingface_hub.errors import HTTPError
 
@@ -200,5 +202,5 @@ def _verify(folder: Path, names: list[str]) -> None:
                 part.unlink(missing_ok=True)
             raise OSError(
                 f"{path.name} of {folder} has the checksum {found}, expected {blob.name}: the download or the disk "
-                "damaged it; the file is removed, run again to fetch it anew"
+                "damaged it; the file is removed, run again to fetch it again"
             )

@@ -83,10 +83,10 @@ def check_file(path: Path) -> None:
             "is asked for"
         )
     if not start:
-        raise ValueError(f"{path} is empty: the download broke off; fetch the checkpoint again")
+        raise ValueError(f"{path} is empty: the download was interrupted; fetch the checkpoint again")
     if path.suffix == ".safetensors" and (whole := _cut(path, size)):
         raise ValueError(
-            f"{path} is cut: {size:,} of {whole} bytes are here; the download broke off, fetch the checkpoint again"
+            f"{path} is cut: {size:,} of {whole} bytes are here; the download was interrupted, fetch the checkpoint again"
         )
 
 
@@ -108,7 +108,7 @@ def _cut(path: Path, size: int) -> str:
 
 
 def elsewhere(folder: Path) -> str:
-    """Say what a folder is that is no checkpoint itself, and which one within would work; empty where nobody can tell."""
+    """Say what a folder is that is not a checkpoint itself, and which one within would work; empty where nobody can tell."""
     if links := sorted(path.name for path in folder.iterdir() if path.is_symlink() and not path.exists()):
         return (
             f"{links[0]} is a link to a file that is not there, as in a copy of the hub's cache without its blobs: copy the "
@@ -179,7 +179,7 @@ def unread(folder: Path) -> str:
     )
     broken = [name for name in names if name.endswith((".incomplete", ".part", ".crdownload", ".aria2"))]
     if broken:
-        return f"{broken[0]} is the beginning of a download that broke off: fetch the checkpoint again"
+        return f"{broken[0]} is the beginning of a download that was interrupted: fetch the checkpoint again"
     if (folder / "zero_to_fp32.py").is_file():
         return "the weights are DeepSpeed's: run zero_to_fp32.py, which lies beside them, and save the model it gives"
     return (

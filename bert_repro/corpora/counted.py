@@ -1,4 +1,4 @@
-"""A census: what one pass over a corpus tells; it is taken once, and kept in the cache while text and readers stay as they are."""
+"""A census: what one pass over a corpus finds; it is taken once, and cached while the text and its readers are unchanged."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ SPECIAL = {"[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", "<s>", "</s>", "<pad>",
 
 
 class Census(NamedTuple):
-    """What one pass over a corpus tells.
+    """What one pass over a corpus finds.
 
     Attributes:
         digest: Digest of the content.

@@ -36,11 +36,11 @@ def doubts(texts: Mapping[str, Census], learned: str = "") -> list[str]:
         if found.withheld > MOSTLY * count:
             raise ValueError(
                 f"{reference}: {found.withheld} of {count} sentences have no words but `_`: their forms are withheld, and what is "
-                "computed of them would mean nothing; put the text back as the treebank's README says"
+                "computed of them would mean nothing; restore the text as the treebank's README says"
             )
         if different == 1 < count:
             raise ValueError(
-                f"{reference}: all {count} items are equal: there is nothing to compare, and no interval to be had; was the text meant?"
+                f"{reference}: all {count} items are equal: there is nothing to compare, and no interval to compute; is this the intended text?"
             )
         if found.withheld:
             told.append(

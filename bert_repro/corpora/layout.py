@@ -67,7 +67,7 @@ def in_items(
     off = sum(abs(length - len(sentence.words)) for length, sentence in zip(wanted, chosen, strict=True))
     if off > OFF * sum(wanted):
         raise ValueError(
-            f"{reference}: {len(pool)} sentences have not the lengths of {len(wanted)} others: they would be off by {off} of "
+            f"{reference}: {len(pool)} sentences do not have the lengths of {len(wanted)} others: they would be off by {off} of "
             f"{sum(wanted)} words; take a larger text, one of such lengths, or draw less from what gives the layout"
         )
     left_out["words by which sentences are longer or shorter"] = off
@@ -191,7 +191,7 @@ def in_questions(
     if len(passages) < len(wanted) or lacking > OFF * sum(wanted.values()):
         raise ValueError(
             f"{reference}: {len(wanted)} passages of {sum(wanted.values())} words are needed, and {len(pool)} texts of {there} words are "
-            f"too few or too short for them: {lacking} words would be lacking; take a larger text, or draw less from what "
+            f"too few or too short for them: {lacking} words would be missing; take a larger text, or draw less from what "
             "gives the layout, as in wiki~squad:dev[60]"
         )
     left_out["words that passages lack"] = lacking

@@ -101,7 +101,7 @@ def _file(reference: str, name: str) -> Path:
             "`make report DATA=/path/to/data` or the environment variable BERT_REPRO_DATA"
         )
     if not there.is_file():
-        raise FileNotFoundError(f"corpus {reference} should lie at {there}, where no file is: check DATA=...")
+        raise FileNotFoundError(f"corpus {reference} should lie at {there}, but no file is there: check DATA=...")
     return there
 
 

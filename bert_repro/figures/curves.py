@@ -32,7 +32,7 @@ from bert_repro.figures.theme import (
 )
 from bert_repro.results import lines, tables
 
-_LINE = ["role", "model", "reference_model", "rows"]  # what tells lines apart
+_LINE = ["role", "model", "reference_model", "rows"]  # what distinguishes lines
 
 
 class _Axis(NamedTuple):

@@ -52,9 +52,9 @@ def dots(
         facet: A column whose values get a panel each; differences share one range.
         title: Heading of the figure.
         xlabel: What the values are.
-        reference: More rows, e.g. other models' published scores, told apart by their `label`.
+        reference: More rows, e.g. other models' published scores, distinguished by their `label`.
         zero: Whether the values are differences, with a line at zero.
-        each: A column that tells the dots of a category apart, e.g. `study`, instead of task and seed.
+        each: A column that distinguishes the dots of a category, e.g. `study`, instead of task and seed.
         within: How far from zero still counts as equal: that far is shaded.
 
     Raises:

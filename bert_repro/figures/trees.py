@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from bert_repro.figures.theme import ASIDE, EMPTY, INK, finish, stacked
 
-RIGHT, WRONG = "#0072B2", "#D55E00"  # told apart by line as well as by colour
+RIGHT, WRONG = "#0072B2", "#D55E00"  # distinguished by line as well as by colour
 _ARCS, _PLANE = 190, 300  # pixels: a panel
 
 

@@ -96,7 +96,7 @@ def overlap_answer(question: Question) -> str:
 
     A word of the passage that occurs in the question, in any case, weighs `log(1 + 1 / c)`, as it occurs c times in the passage.
     Answers are the runs of words between such words and punctuation marks, each cut behind LONGEST words; the one with the
-    greatest weight around it, as many words to either side as the question has, is said, the first among equals.
+    greatest weight around it, as many words to either side as the question has, is the answer, the first among equals.
 
     Reference:
         After the sliding window of Richardson et al. 2013, section 4.1, which Rajpurkar et al. 2016, section 5.1, turned on
@@ -185,4 +185,4 @@ BASELINES = {
     "chain of words": Baseline(counts.TREES, chain_of_words),
     "most frequent tag": Baseline(counts.TAGS, most_frequent_tag),
 }
-"""What is said without any encoder, by its name in the tables; a task names its own."""
+"""Baselines without any encoder, by their names in the tables; a task names its own."""

@@ -79,7 +79,7 @@ def landmarks(config: Config) -> dict[str, str]:
 
 
 def task_heads(weights: Collection[str], config: Config) -> list[str]:
-    """Name the task heads among the weights of a checkpoint; one for labels may tell apart other labels than of inference."""
+    """Name the task heads among the weights of a checkpoint; one for labels may have other labels than those of inference."""
     described = {name: about.description for name, about in TASKS.items()} | {"nli": "labels of the whole input"}
     return [described[task] for task, key in landmarks(config).items() if key in weights]
 

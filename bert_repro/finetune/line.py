@@ -149,7 +149,7 @@ class Line:
 
         Args:
             reference: The corpus.
-            layers: Numbers of the layers to be had.
+            layers: Numbers of the layers to extract.
 
         Raises:
             ValueError: A layer that this encoder does not have, or a corpus of which nothing fits.

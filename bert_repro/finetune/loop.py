@@ -84,7 +84,7 @@ def learn(
         dev: What it is watched on.
         recipe: How long it learns, from how much at a time, and where it is watched and kept.
         keep: Called with the number of updates where the network is to be kept.
-        state: File for the state of the run; where it exists, the run goes on from there.
+        state: File for the state of the run; where it exists, the run resumes from there.
 
     Raises:
         ValueError: The loss is no number, or what is computed at a time does not fit into memory.

@@ -60,7 +60,7 @@ class Network:
         frozen_layers: Blocks, from the bottom, that stay as they are; with one or more the embeddings do too. As nothing
             below them learns, no gradient is computed there.
         precision: Precision of the products in training; weights, norms, losses and the optimiser compute in float32 either way.
-        base: Arrays of the encoder that change is measured from and that layers are put back to; by default `weights`.
+        base: Arrays of the encoder that change is measured from and that layers are reverted to; by default `weights`.
         room: What may be erased behind each layer; by default nothing.
         on: An encoder of this shape that is there already: the task head is put on it, and its weights stay what they are.
 
@@ -200,7 +200,7 @@ class Network:
                 variable.assign(np.zeros(variable.shape))
 
     def state(self) -> dict[str, np.ndarray]:
-        """Give everything that training goes on from: weights, seeds of dropout, moments and step of the optimiser."""
+        """Give everything that training resumes from: weights, seeds of dropout, moments and step of the optimiser."""
         return {
             str(n): np.asarray(v) for n, v in enumerate((*self.trained.variables, *self.trained.optimizer.variables))
         }

@@ -57,7 +57,7 @@ def assess(
         model: The checkpoint, see `checkpoints.open`.
         base: The one that it was tuned from: change of weights is measured from there. Empty for none.
         task: What its task head does, a name from TASKS; empty for nothing that is known here.
-        texts: What the task is scored on; layers are put back on the first.
+        texts: What the task is scored on; layers are reverted on the first.
         labels: Names of the outputs of the task head, in their order, where its config does not say them.
         revert: Whether the task is also scored with the weights of one layer after another as they are in `base`.
         masked: Running text whose masked words are guessed, where the checkpoint can; empty for none.
@@ -130,7 +130,7 @@ def ready(
         weights: What `start.weights()` gives, which takes its time.
         task: A name from TASKS.
         labels: Names of its outputs, in their order; by default those of its config.
-        base: The arrays that layers are put back to, by default its own.
+        base: The arrays that layers are reverted to, by default its own.
         head_of: Another checkpoint, whose task head is taken instead.
         room: What may be erased behind each layer, see `encoder.build`.
         on: An encoder of its shape that is there already, whatever its weights: the task head is put on that.

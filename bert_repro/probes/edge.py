@@ -36,11 +36,11 @@ class Batch(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What probes make of the spans of a split: numbers of labels, and what the right ones cost."""
+    """Predictions of probes for the spans of a split: numbers of labels, and the bits of the right ones."""
 
-    hits: Int[np.ndarray, "layers items"]  # labels found and right
-    said: Int[np.ndarray, "layers items"]  # labels found
-    due: Int[np.ndarray, " items"]  # labels there are
+    hits: Int[np.ndarray, "layers items"]  # predicted labels that are gold
+    said: Int[np.ndarray, "layers items"]  # predicted labels
+    due: Int[np.ndarray, " items"]  # gold labels
     bits: Float[np.ndarray, "layers items"]  # 0 for a label that training never saw
     sentence: Int[np.ndarray, " items"]
 
@@ -80,7 +80,7 @@ class Read(NamedTuple):
 
 
 def majority(spans: Labelled, train: Labelled) -> Read:
-    """Read the label that is most frequent in training off every span; of single labels."""
+    """Predict the label that is most frequent in training for every span; of single labels."""
     most = np.bincount(train.gold, minlength=len(train.labels)).argmax()
     one = np.ones((1, len(spans.gold)), int)
     return Read(one * (spans.gold == most), one, one[0], one * np.log2(len(train.labels)), spans.sentence)
@@ -346,7 +346,7 @@ class EdgeProbe:
             yield items, Batch(vectors, averages(local, len(rows)), spans.gold[items])
 
     def read(self, spans: Labelled, states: States) -> Read:
-        """Say what the probes make of every span."""
+        """Score the probes' predictions for every span."""
         layers, active = len(self.layers), np.arange(len(self.layers))
         parts = self._parts(self.parameters)
         hits, said = np.zeros((2, layers, len(spans.gold)), int)

@@ -66,7 +66,7 @@ def kept(dev_loss: np.ndarray) -> Losses:
 
 
 def by_phenomenon(splits: Sequence[Split]) -> list[phenomena.Classes]:
-    """Sort the words of what nothing was chosen by, test and any further, by phenomenon."""
+    """Sort the words of the splits that nothing was chosen by, test and any further, by phenomenon."""
     return [phenomena.classes(part.bank, splits[0].bank) for part in splits[2:]]
 
 

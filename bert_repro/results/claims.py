@@ -28,7 +28,7 @@ FREE = {"study", "base", "reference_layer", *tables.NUMBERS}
 REPEATS = ["model", "reference_model", "seed", "probe_seed"]
 """Columns that are averaged over."""
 CASE = [c for c in tables.COLUMNS if c not in {*FREE, *REPEATS, "layer"}]
-"""Columns that tell one case of a selection from another."""
+"""Columns that distinguish the cases of a selection."""
 _Value = str | int | None
 
 
@@ -131,7 +131,7 @@ class Weakened(_Strict):
 
 
 class Gate(_Strict):
-    """What a study must have reached before anything is said of it: a score, or how far one lies above another.
+    """What a study must have reached before claims are judged on it: a score, or how far one score is above another.
 
     Attributes:
         what: In words, to follow "not tested here, as".

@@ -36,7 +36,7 @@ def compare(
 ) -> pd.DataFrame:
     """Pair the rows of two sets that measure the same thing, and say which agree.
 
-    Rows are paired where every column is equal but the names of study and base encoder, which tell the sets apart.
+    Rows are paired where every column is equal except the names of study and base encoder, which distinguish the sets.
 
     Args:
         first: Tidy rows, as `tables.merge` gives them.
@@ -48,7 +48,7 @@ def compare(
 
     Returns:
         Tidy rows with their replicates, those of a pair as the second set has them: `value`, `ci_low` and `ci_high` are of
-        the difference, second less first. Beside them `first` and `second` (both values), `tolerance` (in the metric's own
+        the difference, second minus first. Beside them `first` and `second` (both values), `tolerance` (in the metric's own
         unit) and `finding`, one of `FINDINGS`.
 
     Raises:
@@ -220,7 +220,7 @@ def headline(found: pd.DataFrame, first: str, second: str) -> str:
             f"{', and on '.join(texts)}"
         )
     return (
-        f"{second} less {first}, {pairs:,} pairs of results: {count['agrees']:,} agree, {count['open']:,} are open, "
+        f"{second} minus {first}, {pairs:,} pairs of results: {count['agrees']:,} agree, {count['open']:,} are open, "
         f"{count['differs']:,} differ; {count['first only']:,} more in {first} only, {count['second only']:,} in {second} only"
     )
 

@@ -52,7 +52,7 @@ def ratio(
     """Pool a per-sentence ratio (correct edges over edges, summed cosines over words) and resample it.
 
     Returns:
-        The value on all sentences, and one value a resample (NaN where a resample drew no denominator).
+        The value on all sentences, and one value per resample (NaN where a resample drew no denominator).
     """
     with np.errstate(invalid="ignore"):
         value = np.asarray(numerator.sum(-1) / denominator.sum(-1))
@@ -107,7 +107,7 @@ class Repeats(NamedTuple):
     """One number measured on several trainings: what a seed changes, and what another draw of sentences would change.
 
     Attributes:
-        seeds: What tells the trainings apart, each once.
+        seeds: What distinguishes the trainings, each once.
         values: The number, by seed.
         replicates: Replicates of each, on the same resamples.
     """
@@ -254,7 +254,8 @@ def jackknife(
     without: Float[np.ndarray, " groups"],
     weights: Int[np.ndarray, "resamples sentences"],
 ) -> tuple[float, Float[np.ndarray, " resamples"]]:
-    """Make replicates, for what is too dear to be computed on every resample, from values without one group of sentences.
+    """Make replicates, for statistics that cost too much to be computed on every resample, from values without one group of
+    sentences.
 
     What a group adds to the value, value without it against the mean of such values, is spread over its sentences; a
     replicate adds it up as often as each was drawn. Its spread is the standard error of the delete-a-group jackknife,

@@ -57,7 +57,7 @@ def read(notebook: Path) -> list[Parameter]:
             case _:
                 raise ValueError(
                     f"{notebook}: the parameters cell holds {ast.unparse(line)!r}: "
-                    "expected one `name: type = value  # help` a line, and nothing else"
+                    "expected one `name: type = value  # help` per line, and nothing else"
                 )
     return result
 
@@ -101,7 +101,7 @@ def parse(assignments: list[tuple[str, str]], notebook: Path) -> dict[str, objec
         Names and values, as `run` takes them.
 
     Raises:
-        ValueError: A name that is unknown or comes twice, a text that is not JSON, or a value of another type.
+        ValueError: A name that is unknown or occurs twice, a text that is not JSON, or a value of another type.
     """
     known = {parameter.name: parameter for parameter in read(notebook)}
     _names(notebook, known, (name for name, _ in assignments))

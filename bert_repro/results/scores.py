@@ -122,11 +122,11 @@ def published(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences(table: pd.DataFrame) -> pd.DataFrame:
-    """Subtract the score of the wholly tuned encoder from those with layers frozen, cut off or put back.
+    """Subtract the score of the wholly tuned encoder from those with layers frozen, cut off or reverted.
 
     Args:
-        table: Tidy rows of fine-tuning. A layer put back (method `layer reverted`) is compared with the model that it
-            was put back in, another encoder with the wholly tuned one of its task and seed; without such a twin it has
+        table: Tidy rows of fine-tuning. A reverted layer (method `layer reverted`) is compared with the model that it was
+            reverted in, another encoder with the wholly tuned one of its task and seed; without such a twin it has
             no difference.
 
     Returns:
@@ -142,7 +142,7 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
     twins = tuned[["task", "seed", "model"]].drop_duplicates().rename(columns={"model": "twin"})
     changed = scores[reverted | (scores["layers_changed"] != "all")].merge(twins, on=["task", "seed"], how="left")
     changed["twin"] = changed["twin"].mask(changed["layer"].notna(), changed["model"])
-    # the same was measured, whichever layer was put back, of which `layer` and `method` speak here
+    # the same was measured, whichever layer was reverted, which `layer` and `method` name here
     on = [column for column in tables.MEASURED if column not in ("layer", "method")]
     made = [
         tables.subtract(group, tuned[tuned["model"] == twin], str(twin), on).assign(reference_model=twin)
@@ -237,10 +237,10 @@ def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFram
     Returns:
         Tidy rows by layer, in [0, 2]. Target `change`: 1 - RSA with the base on the study's first text. Target
         `probe_change`, a probe each: |tuned - base| of UUAS and of edge probes' accuracy, on test. Target `restored_layer`:
-        how much the task's score on dev falls when that layer's first weights are put back.
+        how much the task's score on dev falls when that layer is reverted to its first weights.
 
     Raises:
-        NotMeasuredError: No similarity of the model, or neither probes nor layers put back.
+        NotMeasuredError: No similarity of the model, or neither probes nor reverted layers.
     """
     similar = tables.select(table, notebook="similarity", metric="similarity", role="score", method=MEASURE)
     similar = tables.select(similar, model=model, reference_model=base, rows=None)
@@ -265,7 +265,7 @@ def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFram
         fallen = changed[changed["layer"].notna() & (changed["metric"] == metric)]
         found.append(_plain(fallen, "restored_layer", str(metric), less=0.0))
     if len(found) == 1:
-        raise NotMeasuredError(f"neither probes nor layers put back of {model!r} in the tables: run those first")
+        raise NotMeasuredError(f"neither probes nor reverted layers of {model!r} in the tables: run those first")
     known = similar.iloc[0]
     same = {c: known[c] for c in ("model", "task", "seed", "updates", "layers_changed", "reference_model")}
     return tables.tidy(pd.concat(found).to_dict("records"), role="score", **same)
@@ -302,7 +302,7 @@ def residual_correlations(layers: pd.DataFrame) -> Iterator[dict[str, object]]:
         r = sum_ml a_ml b_ml / sqrt(sum_ml a_ml² sum_ml b_ml²),   a_ml = change_ml - mean over models, b likewise,
 
     asks whether a layer that changed more than in other encoders is one whose function changed more than in others. Its
-    interval is r less the middle 95 % of what permuting the models of one side gives; with fewer than five models no outcome
+    interval is r minus the middle 95 % of what permuting the models of one side gives; with fewer than five models no outcome
     could decide, and it is the whole range.
 
     Args:

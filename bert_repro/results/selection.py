@@ -18,8 +18,8 @@ class Rows:
     Attributes:
         positions: Where they stand in the table.
         case: The number of each row's case.
-        cases: What tells each case from others: its filled columns.
-        repeats: What tells each row from others of its case: its columns REPEATS, None where empty.
+        cases: What distinguishes each case: its filled columns.
+        repeats: What distinguishes each row within its case: its columns REPEATS, None where empty.
         layers: The layer of each row, NaN where it has none.
         values: The numbers, of each row `value`, `ci_low` and `ci_high`.
         replicates: Replicates of each row, None where none were kept.
@@ -93,7 +93,7 @@ class MissingError(LookupError):
 
 
 class Side(NamedTuple):
-    case: dict[str, object]  # the filled columns that tell it from others
+    case: dict[str, object]  # the filled columns that distinguish it
     layer: dict[str, str]  # of a summary over layers, which it was
     repeats: intervals.Repeats | None  # None where a row brings an interval alone
     given: intervals.Estimate | None = None

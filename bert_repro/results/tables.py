@@ -223,7 +223,7 @@ def merge(folder: Path | str, notebook: str | None = None) -> pd.DataFrame:
         FileNotFoundError: There is none.
     """
     paths = [p for p in sorted(Path(folder).glob("*.parquet")) if len(p.suffixes) == 1]
-    if notebook is not None:  # told by the manifests, so that no other table is read
+    if notebook is not None:  # known from the manifests, so that no other table is read
         made = provenance.manifests(folder)
         paths = [p for p in paths if made.get(p.stem, {}).get("notebook") == notebook]
     merged = list(map(read, paths))
@@ -299,7 +299,7 @@ def paired(table: pd.DataFrame, reference: str, by: str = "model", same: Sequenc
     Args:
         table: Rows with replicates; those of a side differ in what is measured (layer, metric, corpus, split, ...).
         reference: The side that is subtracted.
-        by: The column that tells the sides apart.
+        by: The column that distinguishes the sides.
         same: Columns in which a row must equal what is subtracted from it, beside those that say what is measured.
 
     Returns:

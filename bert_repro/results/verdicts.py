@@ -276,7 +276,7 @@ def _against(others: list[Pair]) -> list[Pair]:
 
 
 def _numbers(claim: Claim, names: Mapping[str, str], primary: list[Pair]) -> str:
-    """Say in one sentence what the primary contrasts came to, and what was asked for."""
+    """Say in one sentence what the primary contrasts were, and what the claim asks for."""
     numbers = [
         f"{number(p.estimate.value, *p.estimate.interval)}" + f" ({names.get(p.task, p.task)})" * bool(p.task)
         for p in primary

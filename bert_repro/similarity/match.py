@@ -100,7 +100,7 @@ def common(tables: Sequence[pd.DataFrame]) -> Common:
     """Find the words, and the special tokens, that several stores of one text have in common.
 
     A limit of length cuts off other words where the tokenizer is another one. Special tokens have names of their own in every
-    family, and of pairs there may be more between the sides: they are told apart by where they stand.
+    family, and of pairs there may be more between the sides: they are distinguished by their position.
 
     Args:
         tables: `rows` of each store.
@@ -119,7 +119,7 @@ def common(tables: Sequence[pd.DataFrame]) -> Common:
     aligned = [rows.iloc[at] for rows, at in zip(tables, kept, strict=True)]
     words = int((~aligned[0]["special"]).sum())
     if not words:
-        raise ValueError("the models' states have no word in common: they are not of one text")
+        raise ValueError("the models' states have no word in common: they are states of different texts")
     for rows in aligned[1:]:
         _check_words(aligned[0], rows)
     union = places[0]

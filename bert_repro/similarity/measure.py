@@ -113,22 +113,22 @@ DECOMPOSE = 8e-10  # seconds a number of columns cubed
 
 
 def of_kernels(work: float = 1.0) -> Seconds:
-    """Reckon with a kernel for each representation, which takes so many times the work of one of RSA."""
+    """Estimate the cost by a kernel for each representation, which takes so many times the work of one of RSA."""
     return lambda words, hidden, stack, compared: (
         words**2 * (work * stack * hidden * KERNEL + (stack + compared) * PAIR)
     )
 
 
 def of_vectors(work: float = 1.0) -> Seconds:
-    """Reckon with so many steps through the numbers of each representation."""
+    """Estimate the cost by so many steps through the numbers of each representation."""
     return lambda words, hidden, stack, compared: work * words * hidden * stack * VECTOR
 
 
 def of_ranks(words: float, hidden: float, stack: float, compared: float) -> float:
-    """Reckon with ranks of all pairs of words, for each pair of representations and group that is left out."""
+    """Estimate the cost by ranks of all pairs of words, for each pair of representations and group that is left out."""
     return compared * words**2 * RANK
 
 
 def of_decompositions(words: float, hidden: float, stack: float, compared: float) -> float:
-    """Reckon with a decomposition for each pair and group of sentences that is left out."""
+    """Estimate the cost by a decomposition for each pair and group of sentences that is left out."""
     return compared * intervals.GROUPS * hidden**3 * DECOMPOSE

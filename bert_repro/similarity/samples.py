@@ -21,7 +21,7 @@ FUNCTION = ("ADP", "AUX", "CCONJ", "DET", "NUM", "PART", "PRON", "SCONJ")
 SPECIAL = ("[CLS]", "[SEP]")
 CLASSES = {"content": CONTENT, "function": FUNCTION, "punctuation": ("PUNCT",)}
 FREQUENCY = {"once": (1, 1), "sometimes": (2, 9), "often": (10, math.inf)}
-"""How often a text has a word, its case left aside, from and to: classes that any corpus tells apart."""
+"""How often a text has a word, ignoring case, from and to: classes that any corpus has."""
 
 
 @runtime_checkable
@@ -314,8 +314,8 @@ def _of_class(rows: pd.DataFrame, of: str) -> pd.Series:
             *sorted(set(rows["upos"][~special].dropna()) - {""}),
         ]
         raise ValueError(
-            f"no word of this corpus is of the class {of!r}: expected words or one of {known}; parts of speech are known "
-            "of treebanks alone"
+            f"no word of this corpus is of the class {of!r}: expected words or one of {known}; only treebanks have "
+            "parts of speech"
         )
     return found
 
@@ -324,11 +324,11 @@ def check(x: np.ndarray, y: np.ndarray, sentence: np.ndarray) -> None:
     """Make sure that two models' vectors of a sample, `layers words hidden`, can be compared.
 
     Raises:
-        ValueError: They cannot: out of step, too few, not finite, zero or constant.
+        ValueError: They cannot: not matching, too few, not finite, zero or constant.
     """
     if not x.shape[1] == y.shape[1] == len(sentence):
         raise ValueError(
-            f"{x.shape[1]} and {y.shape[1]} words with {len(sentence)} sentence numbers: the two sides are out of step"
+            f"{x.shape[1]} and {y.shape[1]} words with {len(sentence)} sentence numbers: the two sides do not match"
         )
     if x.shape[1] < 4:
         raise ValueError(f"{x.shape[1]} words are too few to compare: at least 4 are needed")

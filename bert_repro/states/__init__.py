@@ -34,7 +34,7 @@ CHOICES = {"pooling": ("mean", "first"), "dtype": ("float16", "float32"), "pairs
 
 @dataclass(frozen=True)
 class Setting:
-    """Everything the states depend on beside weights, tokenizer and corpus."""
+    """Everything that the states depend on besides weights, tokenizer and corpus."""
 
     max_length: int = 512
     pooling: str = "mean"  # or "first": the first piece of a word
@@ -157,7 +157,7 @@ class HiddenStates:
             ValueError: A layer that is not there, or no range of sentences.
         """
         if not 0 <= first <= stop < len(self.bounds):
-            raise ValueError(f"sentences {first} to {stop} are no range within 0 and {len(self.bounds) - 1}")
+            raise ValueError(f"sentences {first} to {stop} are not a range within 0 and {len(self.bounds) - 1}")
         low, high = self.bounds[[first, stop]]
         return self.vectors(np.arange(low, high), layers), self.rows[low:high]
 
@@ -168,7 +168,7 @@ def usual(model: str) -> Setting:
 
 
 def get(model: str, corpus: str, setting: Setting | None = None) -> HiddenStates:
-    """Give the states of a corpus under a checkpoint, computed now if nobody did before.
+    """Give the states of a corpus under a checkpoint, computed now if they are not stored.
 
     Args:
         model: A checkpoint reference, see `checkpoints.open`.
@@ -249,7 +249,7 @@ def without_greetings(text: str) -> str:
 def entries(
     checkpoint: Checkpoint, wanted: Sequence[str], setting: Setting, only: Mapping[str, Sequence[int]] | None = None
 ) -> list[store.Entry]:
-    """Find the places of states, and keep them from being removed."""
+    """Find the store's entries of states, and keep them from being evicted."""
     places = []
     for reference in wanted:
         parts = [*digests(checkpoint, reference).values(), repr(setting), FORMAT, SHARD]
@@ -281,7 +281,7 @@ def stored() -> pd.DataFrame:
 
 
 def remove(which: str) -> tuple[int, float]:
-    """Remove entries of the store, and tell how many, and how many megabytes, went.
+    """Remove entries of the store, and return how many, and how many megabytes, were removed.
 
     Args:
         which: A key, or `all`.

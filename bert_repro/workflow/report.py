@@ -32,7 +32,8 @@ def make(
 ) -> None:
     """Run a study through Snakemake, build its book and say where to open it.
 
-    What is wrong with the study, its data or its base encoder is told before anything runs. A lock that ends with this process
+    What is wrong with the study, its data or its base encoder is reported before anything runs. A lock that ends with this
+    process
     and Snakemake's keeps a second run out of the folder, so that nothing needs unlocking after a kill.
 
     Args:
@@ -42,7 +43,7 @@ def make(
         archive: Also pack the whole site into one file, `build/<study>/<study>.zip`.
         profile: A folder with Snakemake's options for a cluster, e.g. profiles/slurm; on this machine where not given.
         gpu: On a cluster, ask for a GPU for every job that computes in the encoder.
-        parts: Jobs among which the reading out of each encoder's hidden states is shared.
+        parts: Number of jobs among which the extraction of each encoder's hidden states is divided.
 
     Raises:
         ValueError: The study cannot be run as it is.

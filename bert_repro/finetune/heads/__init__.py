@@ -33,7 +33,7 @@ class TaskHead(Protocol):
     extra_inputs: dict[str, Any] = {}
     """Keras inputs beside `token_ids`, `segment_ids` and `mask`."""
     predicted: dict[str, Any]
-    """What `read` looks at; set by `outputs`, and to be had without any gold annotation."""
+    """The outputs that `read` needs; set by `outputs`, and available without any gold annotation."""
     losses: dict[str, keras.losses.Loss]
     """One for every output."""
     chance: float = 0.0

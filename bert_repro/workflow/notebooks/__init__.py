@@ -148,7 +148,7 @@ def run(
 
 
 class _WithoutGreetings(io.TextIOBase):
-    """The terminal, less the greetings of TensorFlow."""
+    """The terminal, without the greetings of TensorFlow."""
 
     def write(self, text: str) -> int:
         from bert_repro.states import without_greetings  # NumPy takes its time to start
