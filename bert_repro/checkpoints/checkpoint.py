@@ -125,7 +125,7 @@ class Checkpoint:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Put what it was opened as before a message that names only its folder, which lies deep in a cache."""
+        """Put the reference that it was opened by before a message that names only its folder, deep in a cache."""
         try:
             yield
         except ValueError as error:
@@ -159,8 +159,8 @@ class Checkpoint:
         with self._named():
             names = [path.name for path in self.folder.iterdir() if path.is_file()]
             chosen = formats.choose(names)
-            if not chosen and (found := lookalikes.elsewhere(self.folder) or lookalikes.unread(self.folder)):
-                raise ValueError(f"{self.folder} has no weights in a supported format: {found}")
+            if not chosen and (hint := lookalikes.elsewhere(self.folder) or lookalikes.unread(self.folder)):
+                raise ValueError(f"{self.folder} has no weights in a supported format: {hint}")
             lookalikes.check_files(self.folder / name for name in chosen)
             return self._checked(config, formats.read(self.folder))
 
@@ -214,15 +214,15 @@ class Checkpoint:
 
     def _tokenizer(self) -> Tokenizer:
         """Read the tokenizer from its files."""
-        folder, there = self.folder, self.tokenizer_files
-        if not set(there) - {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}:
+        folder, files = self.folder, self.tokenizer_files
+        if not set(files) - {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}:
             hint = "expected tokenizer.json or vocab.txt beside the weights; copy the files of the checkpoint that it was tuned from"
             raise ValueError(f"{folder} has no tokenizer: {lookalikes.elsewhere(folder) or hint}")
-        lookalikes.check_files(folder / name for name in there)
-        alone = [name for name in there if name.endswith(".model")]
+        lookalikes.check_files(folder / name for name in files)
+        alone = [name for name in files if name.endswith(".model")]
         if (
             alone
-            and not {"tokenizer.json", "vocab.txt", "vocab.json"} & set(there)
+            and not {"tokenizer.json", "vocab.txt", "vocab.json"} & set(files)
             and not importlib.util.find_spec("sentencepiece")
         ):
             raise ValueError(
@@ -236,7 +236,7 @@ class Checkpoint:
         except BaseException as error:  # tokenizers raises bare Exceptions of its own, and panics where it is in Rust
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ValueError(
-                f"{folder} has tokenizer files that cannot be read ({', '.join(there)}): {reason}"
+                f"{folder} has tokenizer files that cannot be read ({', '.join(files)}): {reason}"
             ) from None
         if not tokenizer.is_fast:
             raise ValueError(
@@ -251,8 +251,8 @@ class Checkpoint:
         )  # it would say that PyTorch is missing, which is as meant
         from transformers import AutoConfig, AutoTokenizer, BertTokenizer  # seconds to import
 
-        folder, there = self.folder, self.tokenizer_files
-        if there == ["vocab.txt"]:
+        folder, files = self.folder, self.tokenizer_files
+        if files == ["vocab.txt"]:
             tokenizer: Any = BertTokenizer(str(folder / "vocab.txt"))
         else:
             # old configs, and Google's, do not say what they are of, which transformers needs to know
@@ -330,9 +330,9 @@ class Checkpoint:
         needed = {"[CLS]": tokenizer.cls_token_id, "[SEP]": tokenizer.sep_token_id, "[UNK]": tokenizer.unk_token_id}
         beyond = {name: number for name, number in needed.items() if number is not None and number >= config.vocab_size}
         pieces = tokenizer.get_vocab()
-        others = {piece: number for piece, number in pieces.items() if number >= config.vocab_size}
-        if len(others) > len(pieces) / 20:  # a few that were added, and are not used, do no harm
-            beyond |= others
+        too_large = {piece: number for piece, number in pieces.items() if number >= config.vocab_size}
+        if len(too_large) > len(pieces) / 20:  # a few that were added, and are not used, do no harm
+            beyond |= too_large
         if beyond:
             name, number = min(beyond.items(), key=lambda one: one[1])
             raise ValueError(
@@ -343,12 +343,12 @@ class Checkpoint:
 
 
 def _normalizer(file: Path, tokenizer: Any) -> Any:
-    """Give what is done to letters: what tokenizer.json says; where it does not, what leaves the pieces as they are."""
+    """Give the normaliser of letters: that of tokenizer.json, or else one that leaves the pieces as they are."""
     from tokenizers import Tokenizer, normalizers
 
-    said = Tokenizer.from_file(str(file)).normalizer if file.is_file() else None
-    if said is not None:
-        return said
+    declared = Tokenizer.from_file(str(file)).normalizer if file.is_file() else None
+    if declared is not None:
+        return declared
     pieces = [piece for piece in tokenizer.get_vocab() if not bracketed(piece)]
     lower, accents = not cased(pieces), any(piece != without_accents(piece) for piece in pieces)
     strip = lower and not accents if tokenizer.strip_accents is None else tokenizer.strip_accents

@@ -50,7 +50,7 @@ def choose(names: Iterable[str]) -> list[str]:
 
 
 def is_adapter(names: Iterable[str]) -> bool:
-    """Tell whether the files of a checkpoint are those of an adapter alone; `names` as in `choose`."""
+    """Return whether the files of a checkpoint are those of an adapter alone; `names` as in `choose`."""
     names = list(names)
     return ADAPTER in names and not choose(names)
 
@@ -108,7 +108,7 @@ def read(folder: Path) -> dict[str, np.ndarray]:
 
 
 def is_float(array: np.ndarray) -> bool:
-    """Tell whether an array is in floating point, of whatever precision."""
+    """Return whether an array is in floating point of any precision."""
     return "float" in array.dtype.name
 
 

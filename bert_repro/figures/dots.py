@@ -44,7 +44,7 @@ def dots(
     each: str | None = None,
     within: float | None = None,
 ) -> go.Figure:
-    """Draw values with their 95 % intervals, a line of dots a category.
+    """Draw values with their 95 % intervals, a line of dots per category.
 
     Args:
         table: Tidy rows; one without a seed is a mean of several and drawn larger.
@@ -115,9 +115,9 @@ def _dot(row: pd.Series, known: int) -> tuple[str, dict]:
 
 def _of_set(name: str, sets: pd.Series) -> tuple[str, dict]:
     """Name and colour a dot by the set of results that it is of."""
-    known = list(sets.unique())
-    symbol = MARKERS[known.index(name) % len(MARKERS)]
-    return html.escape(name), {"color": colour(name, known), "size": 8, "symbol": symbol}
+    names = list(sets.unique())
+    symbol = MARKERS[names.index(name) % len(MARKERS)]
+    return html.escape(name), {"color": colour(name, names), "size": 8, "symbol": symbol}
 
 
 def _dotted(rows: pd.DataFrame, name: str, marker: dict) -> dict:

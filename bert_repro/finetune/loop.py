@@ -27,7 +27,7 @@ UNTIMED = 10  # updates that a process spends on compiling rather than on learni
 
 @dataclasses.dataclass
 class Run:
-    """What a training run has come to."""
+    """The outcome of a training run."""
 
     update: int = 0
     losses: list[float] = dataclasses.field(default_factory=list)  # since the last evaluation

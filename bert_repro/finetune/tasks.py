@@ -16,7 +16,7 @@ MASKED = 0.15  # of the wordpieces of an input, those that are masked
 
 
 class Task(NamedTuple):
-    """What it takes to tune an encoder on something.
+    """A task: everything needed to tune an encoder on it, and its names and costs.
 
     Attributes:
         title: What it is called in figures.
@@ -64,7 +64,7 @@ class Task(NamedTuple):
         return self.import_head()
 
     def partially(self) -> "Task":
-        """Give the same task on the second side of every item alone: what it gives away without the first.
+        """Give the same task on the second side of every item alone.
 
         Raises:
             ValueError: Its items have one side.

@@ -124,8 +124,8 @@ class EdgeProbe:
 
     Args:
         layers: Which stored layers.
-        kind: `linear`; `low-rank`, linear through so few dimensions; `mlp`, through so many hidden units; `bilinear`, of two
-            spans, through the products of so many pairs of dimensions: what the two have in common.
+        kind: `linear`; `low-rank`, linear through `size` dimensions; `mlp`, with `size` hidden units; `bilinear`, of two
+            spans, through the products of `size` pairs of dimensions: what the two have in common.
         size: Size of the rank or hidden layer.
         mixed: Whether a layer's probe reads a learned mix (softmax weights and a scale) of the layers up to it.
         seed: Seed of the initial weights (one stream per layer) and of the order of batches.

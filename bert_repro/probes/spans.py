@@ -45,7 +45,7 @@ def _relations(sentence: Any) -> Iterator[Edge]:
 
 
 def _arcs(sentence: Any) -> Iterator[Edge]:
-    """Each arc, and another two words of the sentence as far apart, in the same order, without an arc; none has no partner."""
+    """Pair each arc with two other words of the sentence as far apart, in the same order, without an arc."""
     draw = np.random.default_rng(zlib.crc32("\n".join((sentence.id, *sentence.words)).encode()))
     n = len(sentence.words)
     for i, head in enumerate(sentence.heads):
@@ -72,7 +72,7 @@ def _directions(sentence: Any) -> Iterator[Edge]:
 
 
 class Target(NamedTuple):
-    """What an edge probe can be asked for.
+    """What an edge probe predicts.
 
     Attributes:
         title: What it is called in figures.
@@ -152,7 +152,7 @@ class Labelled:
 
     @property
     def digest(self) -> str:
-        """Identify what is labelled how, whatever file it came from."""
+        """Identify the labelled spans by content, whatever file they came from."""
         content = hashlib.sha256("\n".join((*self.labels, *self.words)).encode())
         content.update(self.spans.tobytes() + self.gold.tobytes())
         return content.hexdigest()
@@ -225,7 +225,7 @@ def labelled(
 
 
 def lot(word: str, seed: int) -> float:
-    """Draw a number in [0, 1) that hangs on a word alone: all splits and models draw the same."""
+    """Draw a number in [0, 1) that depends on the word alone: it is the same in all splits and models."""
     return zlib.crc32(f"{seed}/{word}".encode()) / 2**32
 
 

@@ -58,13 +58,13 @@ class Rows:
             if column == "split" and wanted == HELD_OUT:
                 keep &= self._held_out
                 continue
-            numbers, known = self._selected_by[column]
+            numbers, values = self._selected_by[column]
             keep &= np.isin(
                 numbers,
                 [
-                    -1 if value is None else known.index(value)
+                    -1 if value is None else values.index(value)
                     for value in (wanted if isinstance(wanted, list) else [wanted])
-                    if value is None or value in known
+                    if value is None or value in values
                 ],
             )
         return np.flatnonzero(keep)
@@ -77,7 +77,7 @@ def _numbered(column: pd.Series) -> tuple[Int[np.ndarray, " rows"], list]:
 
 
 def selected(table: pd.DataFrame, all_claims: Claims | None = None) -> np.ndarray:
-    """Tell which rows of a table some claim (of the project's own) compares: these keep all of their replicates."""
+    """Mark the rows of a table that some claim (of the project's own) compares: these keep all of their replicates."""
     rows, chosen = Rows(table), np.zeros(len(table), bool)
     all_claims = all_claims or claims.load()
     for test in (test for claim in all_claims.claims for test in claim.tests):

@@ -56,10 +56,10 @@ class HiddenStates:
         setting: How they were computed.
         layers: The number of states: blocks + 1.
         hidden: The width of a state.
-        report: What became of the words, an `alignment.Report`.
-        left_out: What the reader of the corpus left out, and how often.
+        report: Counts of words that were cut, unknown or left out, an `alignment.Report`.
+        left_out: Counts of what the reader of the corpus left out, by reason.
         inputs: Checksums of weights, tokenizer and corpus, for manifests.
-        only: The sentences whose vectors there are, by their numbers in `rows`, which has the words of all; None for all.
+        only: Numbers of the sentences that have vectors, as in `rows`, which has the words of all; None for all.
     """
 
     def __init__(self, entry: store.Entry, reference: str, setting: Setting, only: Sequence[int] | None = None):
