@@ -1,4 +1,4 @@
-# make report|plan|publish|pretrain [STUDY=studies/minilm.yaml DATA=/path/to/data BASE=bert-base-uncased TUNED="mnli=org/name mine=path" JOBS=2 PROFILE=profiles/slurm GPU=1 PARTS=8 KEEP_STATES=1 GPU_TFLOPS=8] · test · staleness · renew · lint · bench [FULL=1] · lab · clean
+# make report|plan|publish|pretrain [STUDY=studies/minilm.yaml DATA=/path/to/data BASE=bert-base-uncased TUNED="mnli=org/name mine=path" JOBS=2 PROFILE=profiles/slurm GPU=1 PARTS=8 KEEP_STATES=1 GPU_TFLOPS=8] · test · staleness · renew · lint · bench [FULL=1] · picture · lab · clean
 STUDY ?= studies/$(if $(TUNED)$(AS_SEEDS),checkpoints,demo).yaml
 UV ?= $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN = $(UV) run --frozen --no-sync
@@ -6,7 +6,7 @@ PYTEST = pytest -n 2 --dist loadfile
 DEVICE = $(if $(GPU),gpu,cpu)
 READY = .venv/.ready-$(DEVICE)$(if $(PROFILE),-slurm)
 export BERT_REPRO_DATA := $(if $(DATA),$(shell cd "$(DATA)" 2>/dev/null && pwd || echo "$(DATA)"),$(BERT_REPRO_DATA))
-.PHONY: report plan publish pretrain smoke staleness renew test lint bench lab clean
+.PHONY: report plan publish pretrain smoke staleness renew test lint bench picture lab clean
 
 GIVEN = "$(STUDY)" $(if $(BASE),--base "$(BASE)") $(if $(TUNED),--tuned $(TUNED)) $(if $(AS_SEEDS),--as-seeds $(AS_SEEDS)) \
   $(if $(LABELS),--labels $(LABELS)) $(if $(TEXT),--text "$(TEXT)") $(if $(TREEBANK),--treebank $(TREEBANK)) $(if $(JOBS),--jobs $(JOBS))
@@ -70,6 +70,9 @@ NO_BENCH = benchmarks/table.py benchmarks/sides.py $(if $(FULL),,benchmarks/base
 bench: $(READY)
 	for b in $(filter-out $(NO_BENCH),$(wildcard benchmarks/*.py)); do $(RUN) python $$b $(if $(FULL),--full) || exit 1; done
 	$(RUN) python benchmarks/table.py
+
+# the README's picture, from the published tables
+picture: $(READY) ; $(RUN) python book/headline.py
 
 lab: $(READY) ; $(UV) run --frozen --extra $(DEVICE) --group lab jupyter lab notebooks
 

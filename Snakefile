@@ -62,6 +62,8 @@ def made(name):
 def code(notebook, drawing=False):
     """List what a run is made again for when it changed: whatever that computes, no table of one's own is older than its code."""
     paths = provenance.sources(ROOT / "notebooks" / f"{notebook}.ipynb", drawing)
+    if drawing:
+        paths += sorted((ROOT / "bert_repro" / "figures" / "templates").glob("*.html"))
     return [str(path.relative_to(ROOT)) for path in paths]
 
 
@@ -214,6 +216,7 @@ rule book:
         [f"{OUT}/chapters/{place}.ipynb" for place in CHAPTERS],
         [made(name)[0] for name in RUNS],
         [str(p) for p in sorted(Path("book").rglob("*")) if p.is_file() and "__pycache__" not in p.parts],
+        [str(p) for p in sorted(Path("bert_repro").rglob("*")) if p.suffix in (".py", ".html")],  # docstrings, templates
         config["study"],
     output:
         f"{OUT}/book/_build/html/index.html",

@@ -23,7 +23,7 @@ TOGETHER = 1024  # items in the tokenizer at a time: what it tells of a piece ta
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """What is read of a fast Hugging Face tokenizer; a special token that it lacks is None."""
+    """The parts of a fast Hugging Face tokenizer that are used; a special token that it lacks is None."""
 
     is_fast: bool
     backend_tokenizer: Any
@@ -52,7 +52,7 @@ class Aligned:
 
 @dataclass
 class Report:
-    """What became of the words: counts over a corpus."""
+    """Counts over a corpus of words that were cut, unknown or left out."""
 
     items: int = 0
     words: int = 0
@@ -65,7 +65,7 @@ class Report:
 
     def __add__(self, other: "Report") -> "Report":
         """Count two parts of a corpus together."""
-        return Report(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+        return Report(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
     def summary(self) -> pd.Series:
         """Give the counts, as a reader wants them."""
@@ -110,28 +110,28 @@ def align(tokenizer: Tokenizer, items: Sequence[Any], max_length: int) -> tuple[
     }
     annotations: dict[str, list] = {name: [] for name in ("head", "relation", "upos", "xpos", "depth")}
     depths = _depths(items)
-    for position, cut, one, word, side in _encoded(tokenizer, items, max_length, report):
+    for position, cut, aligned, word, side in _encoded(tokenizer, items, max_length, report):
         item = items[position]
         given_words = words_of(item)
-        inputs.append(one)
-        rows, words = len(one.starts), word[one.starts].tolist()
-        special = word[one.starts] < 0
+        inputs.append(aligned)
+        rows, words = len(aligned.starts), word[aligned.starts].tolist()
+        special = word[aligned.starts] < 0
         columns["sentence"] += [position] * rows
-        columns["segment"] += side[one.starts].tolist()
+        columns["segment"] += side[aligned.starts].tolist()
         columns["word"] += words
         columns["special"] += special.tolist()
-        columns["pieces"] += np.diff([*one.starts, len(one.token_ids)]).tolist()
+        columns["pieces"] += np.diff([*aligned.starts, len(aligned.token_ids)]).tolist()
         columns["truncated"] += [cut > 0] * rows
         columns["form"] += [
-            given_words[s][w] if w >= 0 else tokenizer.convert_ids_to_tokens(int(one.token_ids[start]))
-            for start, w, s in zip(one.starts, words, side[one.starts], strict=True)
+            given_words[s][w] if w >= 0 else tokenizer.convert_ids_to_tokens(int(aligned.token_ids[start]))
+            for start, w, s in zip(aligned.starts, words, side[aligned.starts], strict=True)
         ]
         of_words = (getattr(item, name, ()) for name in ("heads", "relations", "upos", "xpos"))
-        for column, given in zip(annotations.values(), (*of_words, depths[position]), strict=True):
-            column += [given[w] if given and w >= 0 else None for w in words]
+        for column, value in zip(annotations.values(), (*of_words, depths[position]), strict=True):
+            column += [value[w] if value and w >= 0 else None for w in words]
         report.words += int((~special).sum())
         report.pieces += int((word >= 0).sum())
-        report.unknown_pieces += int((one.token_ids == tokenizer.unk_token_id).sum())
+        report.unknown_pieces += int((aligned.token_ids == tokenizer.unk_token_id).sum())
     types = dict.fromkeys(("form", "relation", "upos", "xpos"), "string") | {"head": "Int32", "depth": "Int32"}
     types |= dict.fromkeys(("sentence", "segment", "word", "pieces"), "int64")  # also where nothing was kept
     types |= dict.fromkeys(("special", "truncated"), "bool")
@@ -148,11 +148,13 @@ def inputs(tokenizer: Tokenizer, items: Sequence[Any], max_length: int) -> tuple
         ValueError: As `align`.
     """
     _check(tokenizer, items, max_length)
-    found = [(one, position, cut) for position, cut, one, _, _ in _encoded(tokenizer, items, max_length, Report())]
+    encoded = [
+        (aligned, position, cut) for position, cut, aligned, _, _ in _encoded(tokenizer, items, max_length, Report())
+    ]
     return (
-        [one for one, _, _ in found],
-        np.array([p for _, p, _ in found], int),
-        np.array([c for _, _, c in found], int),
+        [aligned for aligned, _, _ in encoded],
+        np.array([p for _, p, _ in encoded], int),
+        np.array([c for _, _, c in encoded], int),
     )
 
 
@@ -178,16 +180,16 @@ def windows(tokenizer: Tokenizer, pairs: Sequence[Any], max_length: int, stride:
     for before, pieces in zip(_pieces(tokenizer, firsts), _pieces(tokenizer, seconds), strict=True):
         room = max_length - room_for - int(before.sum())
         ends = np.cumsum(pieces)
-        found: list[tuple[int, int]] = []
+        spans: list[tuple[int, int]] = []
         if room >= min(stride, ends[-1]) and pieces.max() <= room:
             start = end = 0
             while end < len(pieces):
                 passed = int(ends[start - 1]) if start else 0
                 end = int(np.searchsorted(ends, passed + room, side="right"))
-                found.append((start, end))
+                spans.append((start, end))
                 # no further than the first word that is in no window yet
                 start = max(start + 1, min(end, int(np.searchsorted(ends, passed + stride, side="left")) + 1))
-        result.append(found)
+        result.append(spans)
     return result
 
 
@@ -197,8 +199,10 @@ def _pieces(tokenizer: Tokenizer, sides: Sequence[Sequence[str]]) -> list[np.nda
     for start in range(0, len(sides), TOGETHER):
         some = [list(side) for side in sides[start : start + TOGETHER]]
         encodings = tokenizer(some, is_split_into_words=True, add_special_tokens=False).encodings
-        counts += [np.bincount(one.word_ids, minlength=len(side)) for one, side in zip(encodings, some, strict=True)]
-    return [np.maximum(some, 1) for some in counts]
+        counts += [
+            np.bincount(encoding.word_ids, minlength=len(side)) for encoding, side in zip(encodings, some, strict=True)
+        ]
+    return [np.maximum(count, 1) for count in counts]
 
 
 class Fit(NamedTuple):
@@ -214,15 +218,15 @@ class Fit(NamedTuple):
 
 
 def fit(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]) -> Fit:
-    """Tell how well a vocabulary fits sentences of words; ideographs are single characters anyway, and not looked at."""
+    """Measure how well a vocabulary fits sentences of words; ideographs are ignored, as they are single characters anyway."""
     encodings = tokenizer(
         [list(words) for words in sentences], is_split_into_words=True, add_special_tokens=False
     ).encodings
     unknown = pieces = spelled = long = 0
-    for words, one in zip(sentences, encodings, strict=True):
-        lengths = np.bincount(one.word_ids, minlength=len(words)) if one.ids else np.zeros(len(words), int)
-        pieces += len(one.ids)
-        unknown += sum(piece == tokenizer.unk_token_id for piece in one.ids)
+    for words, encoding in zip(sentences, encodings, strict=True):
+        lengths = np.bincount(encoding.word_ids, minlength=len(words)) if encoding.ids else np.zeros(len(words), int)
+        pieces += len(encoding.ids)
+        unknown += sum(piece == tokenizer.unk_token_id for piece in encoding.ids)
         for word, length in zip(words, lengths, strict=True):
             letters = unicodedata.normalize("NFC", word)
             if len(letters) >= LONG and all(
@@ -254,8 +258,8 @@ _CURES: tuple[tuple[Callable[[str], str], str], ...] = (
 
 def misfit(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]) -> str:
     """Say what is wrong where a vocabulary does not fit a text, and the likely cause; empty where it fits."""
-    found, pieces = fit(tokenizer, sentences), tokenizer.get_vocab()
-    if not found.bad:
+    fitted, pieces = fit(tokenizer, sentences), tokenizer.get_vocab()
+    if not fitted.bad:
         capitals = sum(cased([piece]) for piece in pieces) / len(pieces)
         if capitals > UNKNOWN and letters(tokenizer).startswith("lower"):
             return (
@@ -263,32 +267,34 @@ def misfit(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]) -> str:
                 "should be false in tokenizer_config.json"
             )
         return ""
-    what = f"{found.unknown:.0%} of the wordpieces as [UNK]"
-    if found.unknown <= UNKNOWN:
-        what = f"{found.spelled:.0%} of the longer words in single characters"
+    share = f"{fitted.unknown:.0%} of the wordpieces as [UNK]"
+    if fitted.unknown <= UNKNOWN:
+        share = f"{fitted.spelled:.0%} of the longer words in single characters"
     for cure, cause in _CURES[cased(pieces) :]:
         cured = fit(tokenizer, [[cure(word) or word for word in words] for words in sentences])
-        if max(cured.unknown, cured.spelled) < max(found.unknown, found.spelled) / 2:
-            return f"{what}; most likely {cause}"
-    return f"{what}; most likely its vocabulary is that of another language or script, or its tokenizer files belong to another checkpoint"
+        if max(cured.unknown, cured.spelled) < max(fitted.unknown, fitted.spelled) / 2:
+            return f"{share}; most likely {cause}"
+    return f"{share}; most likely its vocabulary is that of another language or script, or its tokenizer files belong to another checkpoint"
 
 
 def cased(pieces: Iterable[str]) -> bool:
-    """Tell whether a vocabulary has capital letters, but for those of special tokens such as [UNK]."""
+    """Return whether a vocabulary has capital letters other than those of special tokens such as [UNK]."""
     return any(piece != piece.lower() for piece in pieces if not bracketed(piece))
 
 
 def bracketed(piece: str) -> bool:
-    """Tell whether a piece looks like a special token, as [UNK] and <s> do."""
+    """Return whether a wordpiece looks like a special token, as [UNK] and <s> do."""
     return piece[:1] + piece[-1:] in ("[]", "<>")
 
 
 def letters(tokenizer: Tokenizer) -> str:
     """Say what a tokenizer does to capitals and accents."""
     normalizer = tokenizer.backend_tokenizer.normalizer
-    one = unicodedata.normalize("NFC", normalizer.normalize_str("É") if normalizer else "É")
-    accents = "kept" if without_accents(one) != one else "off"
-    return f"lower-cased, accents {accents}" if one == one.lower() else f"capitals kept, accents {accents}"
+    normalised = unicodedata.normalize("NFC", normalizer.normalize_str("É") if normalizer else "É")
+    accents = "kept" if without_accents(normalised) != normalised else "off"
+    return (
+        f"lower-cased, accents {accents}" if normalised == normalised.lower() else f"capitals kept, accents {accents}"
+    )
 
 
 def _check(tokenizer: Tokenizer, items: Sequence[Any], max_length: int) -> None:
@@ -296,7 +302,7 @@ def _check(tokenizer: Tokenizer, items: Sequence[Any], max_length: int) -> None:
         raise ValueError("there is nothing to encode: the corpus is empty")
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(
-            f"{type(tokenizer).__name__} is no fast tokenizer: only those tell which word a piece belongs to"
+            f"{type(tokenizer).__name__} is not a fast tokenizer: only fast ones give the word of a wordpiece"
         )
     if max_length < 4:
         raise ValueError(f"max_length must be at least 4, got {max_length}")
@@ -335,7 +341,7 @@ def _depths(items: Sequence[Any]) -> list[list[int]]:
     lengths = np.array([len(heads) for heads in trees])
     ends = np.cumsum(lengths)
     tree = np.repeat(np.arange(len(trees)), lengths)
-    heads = np.fromiter((head for one in trees for head in one), int, ends[-1])
+    heads = np.fromiter((head for tree_heads in trees for head in tree_heads), int, ends[-1])
     lost = (heads < 0) | (heads > lengths[tree])
     depth = np.zeros(len(heads), int)
     if not lost.any():
@@ -358,7 +364,9 @@ def _sides(tokenizer: Tokenizer, items: Sequence[Any], report: Report) -> Iterab
     empty = {form for form, ids in zip(forms, encoded, strict=True) if not ids}
     unknown = tokenizer.unk_token or ""
     if empty and not unknown:
-        raise ValueError(f"the tokenizer yields no piece for the word {min(empty)!r} and has no unknown token to take")
+        raise ValueError(
+            f"the tokenizer yields no piece for the word {min(empty)!r} and has no unknown token to replace it"
+        )
     for item in sides:
         missing = sum(form in empty for side in item for form in side)
         if missing:

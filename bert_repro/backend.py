@@ -50,7 +50,7 @@ def products_in(precision: str) -> Iterator[None]:
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}: expected one of {sorted(PRECISIONS)}")
     if not computes_in(precision):
-        fits = next(one for one in ("float16", "float32") if computes_in(one))
+        fits = next(name for name in ("float16", "float32") if computes_in(name))
         raise ValueError(f"this device does not compute in {precision} under {NAME}: use precision {fits}")
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(PRECISIONS[precision])
@@ -65,17 +65,19 @@ CAPABLE = {"float32": (0, 0), "float16": (5, 3), "bfloat16": (8, 0)}
 
 
 def computes_in(precision: str) -> bool:
-    """Tell whether the device has products in a precision: GPUs before Ampere have none in bfloat16, and emulate them."""
-    found: list[tuple[int, int]] = []
+    """Return whether the device multiplies in a precision: GPUs before Ampere have none in bfloat16, and emulate them."""
+    capabilities_found: list[tuple[int, int]] = []
     if NAME == "tensorflow":
         devices = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
-        found = [device.get("compute_capability", (0, 0)) for device in devices]
+        capabilities_found = [device.get("compute_capability", (0, 0)) for device in devices]
     elif NAME == "jax":
         capabilities = [getattr(device, "compute_capability", None) for device in jax.devices()]
-        found = [(int(major), int(minor)) for major, _, minor in (str(c).partition(".") for c in capabilities if c)]
+        capabilities_found = [
+            (int(major), int(minor)) for major, _, minor in (str(c).partition(".") for c in capabilities if c)
+        ]
     elif torch.cuda.is_available():
-        found = [torch.cuda.get_device_capability()]
-    return all(capability >= CAPABLE[precision] for capability in found)
+        capabilities_found = [torch.cuda.get_device_capability()]
+    return all(capability >= CAPABLE[precision] for capability in capabilities_found)
 
 
 def bucket(number: int) -> int:
@@ -95,7 +97,7 @@ def predictor(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], dict[s
     """Compile a model's prediction; of arrays by name, to arrays by name."""
     if NAME == "tensorflow":
         # one graph for all shapes: Keras makes one of its own for the first, so rounding would depend on which came first
-        shapes = {one.name: tf.TensorSpec(one.shape, one.dtype) for one in model.inputs}
+        shapes = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs}
         run = tf.function(lambda given: model(given, training=False), [shapes])
     elif NAME == "jax":
         pure = jax.jit(lambda learned, other, given: model.stateless_call(learned, other, given, training=False)[0])

@@ -90,14 +90,14 @@ class Block(layers.Layer):
 
 
 class Room(NamedTuple):
-    """Room behind every layer for a projection that takes something off the states of words."""
+    """A place after every layer for a projection that removes something from the states of words."""
 
     rank: int  # of the projection, at most
     special: tuple[int, ...]  # tokens that are no words
 
 
 class Erasure(layers.Layer):
-    """Takes a projection off the states of words: x becomes x - write (readᵀ (x - mean)).
+    """Subtracts a projection from the states of words: x becomes x - write (readᵀ (x - mean)).
 
     Special tokens and padding stay as they are. All weights begin as 0, so that nothing is taken, to the last bit.
     """
@@ -158,8 +158,8 @@ def build(
     if weights is not None:
         variables = {variable.path: variable for variable in model.weights}
         for weight in weight_table(config):
-            given = weights[weight.key]
-            variables[weight.variable].assign(given.T if weight.transposed else given)
+            array = weights[weight.key]
+            variables[weight.variable].assign(array.T if weight.transposed else array)
     return model
 
 
@@ -188,7 +188,8 @@ def check(inputs: Sequence[Aligned], config: Config) -> None:
 
 
 def compiled(network: keras.Model) -> keras.Model:
-    """Make an encoder, or some of its outputs, ready for `extract`: its last bits do not depend on what is read first."""
+    """Make an encoder, or some of its outputs, ready for `extract`: results do not depend, to the last bit, on what is read
+    first."""
     network.compile(jit_compile=False)
     for size in (2, 3):  # shapes of no input: a graph kept for the first one met would give that other last bits
         ones = np.ones((size, size), np.int32)
@@ -224,14 +225,14 @@ def extract(network: keras.Model, inputs: Sequence[Aligned], pooling: str, dtype
         `layers rows hidden`; rows in the order of the inputs. What the type cannot hold is infinite.
     """
     check(inputs, network.get_layer("embeddings").config)
-    before = np.cumsum([0, *(len(one.starts) for one in inputs)])  # rows of the inputs before each one
+    before = np.cumsum([0, *(len(aligned.starts) for aligned in inputs)])  # rows of the inputs before each one
     result = np.empty((len(network.outputs), before[-1], network.outputs[0].shape[-1]), dtype)
     for numbers, states in run(network, inputs):
         batch = [inputs[i] for i in numbers]
         length = states[0].shape[1]
         # of every row of the batch: its first piece among all pieces of the batch with their padding, and how many it has
-        first = np.concatenate([one.starts + n * length for n, one in enumerate(batch)])
-        count = np.concatenate([np.diff([*one.starts, len(one.token_ids)]) for one in batch])
+        first = np.concatenate([aligned.starts + n * length for n, aligned in enumerate(batch)])
+        count = np.concatenate([np.diff([*aligned.starts, len(aligned.token_ids)]) for aligned in batch])
         rows = np.concatenate([np.arange(before[i], before[i + 1]) for i in numbers])
         pooled = _pool(states, first, count if pooling == "mean" else np.ones_like(count))
         for layer, vectors in enumerate(pooled):
@@ -264,8 +265,8 @@ def _plan(inputs: Sequence[Aligned]) -> Iterator[list[int]]:
 def _run(network: keras.Model, batch: Sequence[Aligned], limit: int) -> Sequence[np.ndarray]:
     """Give the states of every layer, `sentences wordpieces hidden`; empty sentences follow, so that few shapes occur."""
     nothing = [np.zeros(0, np.int32)] * (backend.bucket(len(batch)) - len(batch))
-    token_ids, mask = pad([*(one.token_ids for one in batch), *nothing], limit)
-    segment_ids, _ = pad([*(one.segment_ids for one in batch), *nothing], limit)
+    token_ids, mask = pad([*(aligned.token_ids for aligned in batch), *nothing], limit)
+    segment_ids, _ = pad([*(aligned.segment_ids for aligned in batch), *nothing], limit)
     states = network.predict_on_batch({"token_ids": token_ids, "segment_ids": segment_ids, "mask": mask})
     return states if isinstance(states, list) else [states]  # Keras unpacks a list of one
 

@@ -38,7 +38,7 @@ def added_data() -> Path | None:
 
 
 def atomically(path: Path, save: Callable[[Path], object]) -> None:
-    """Have a file written beside its place, and put it there once it is complete."""
+    """Write a file next to its place, and move it there once it is complete."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         save(partial)
@@ -71,7 +71,7 @@ def made_new(folder: Path, make: Callable[[Path], object]) -> None:
 
 
 def replaced(folder: Path, make: Callable[[Path], object]) -> None:
-    """Have a folder written beside its place, and put it there once it is complete; the old one stays until then."""
+    """Write a folder next to its place, and move it there once it is complete; the old one stays until then."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         partial = Path(temporary) / folder.name

@@ -20,9 +20,10 @@ import nbformat
 import yaml
 from plotly.offline import get_plotlyjs
 
-from bert_repro import files
+from bert_repro import figures, files
 from bert_repro.figures import exhibits
 from bert_repro.figures.templates import render
+from bert_repro.finetune import TASKS
 from bert_repro.results import provenance
 from bert_repro.workflow import names, staleness
 from bert_repro.workflow import study as studies
@@ -30,10 +31,15 @@ from bert_repro.workflow.notebooks.page import mathjax_script
 
 BOOK = Path(__file__).resolve().parent
 OWN, RUNS = "yours", "runs"
-METHOD = ("compare", "reproduce", "sittings", "extending", "api", "deviations", "glossary", "references")
-APPENDIX = ("parity",)
+METHOD = ("compare", "reproduce", "sittings", "extending", "api", "deviations", "parity", "glossary", "references")
 _HEADING = re.compile(r"^# +(.+?)\s*$", re.MULTILINE)
 _PLOTLY = "application/vnd.plotly.v1+json"
+_CHANGES = {
+    "frozen": "lowest {} blocks frozen",
+    "kept": "cut to {} blocks",
+    "untrained": "from an untrained encoder",
+    "partial": "on partial input",
+}
 _DOC = re.compile(r"\{doc\}`([a-z_]+)`")
 
 
@@ -49,16 +55,25 @@ class Part(NamedTuple):
         whose = "Your run: study" if self.folder == OWN else "Published study"
         return f"{whose} {self.study.name}, {self.study.title}"
 
+    @property
+    def kind(self) -> str:
+        return "yours" if self.folder == OWN else "published"
+
     def banner(self) -> str:
         """Say whose numbers these are, what they can say, and whether any is older than the code."""
+        stale = self._stale()
+        lines = [self.study.banner.strip()] if self.study.banner else []
+        lines += [f"{stale} are **stale**: see the page of the runs."] if stale else []
+        text = "\n\n".join(lines) or "In the paper's own setting."
+        return f":::{{admonition}} {self.heading}\n:class: banner {self.kind}\n{text}\n:::"
+
+    def line(self) -> str:
+        """Say whose numbers these are in one line, for the pages after a study's first."""
+        return render("whose", kind=self.kind, heading=self.heading, stale=self._stale())
+
+    def _stale(self) -> str:
         stale = staleness.stale_tables(self.tables)
-        told = [self.study.banner.strip()] if self.study.banner else []
-        if stale:
-            told.append(
-                f"{len(stale)} of {len(provenance.manifests(self.tables))} tables are **stale**: see the page of the runs."
-            )
-        text = "\n\n".join(told) or "In the paper's own setting."
-        return f":::{{admonition}} {self.heading}\n:class: banner {'yours' if self.folder == OWN else 'published'}\n{text}\n:::"
+        return f"{len(stale)} of {len(provenance.manifests(self.tables))} tables" if stale else ""
 
 
 def assemble(parts: list[Part], chapters: Path, runs: Path, out: Path, repository: str = "") -> None:
@@ -131,10 +146,9 @@ def _contents(new: Path, parts: list[Part], there: dict[str, list[str]], titles:
             if entry["file"] == f"{OWN}/{RUNS}" and runs:  # folded in the sidebar until it is opened
                 entry["sections"] = runs
         listed.append({"caption": part.heading, "chapters": entries})
-    more = sorted(pages - {*METHOD, *APPENDIX, "index"})
+    more = sorted(pages - {*METHOD, "index"})
     listed += [
         {"caption": "Method", "chapters": [{"file": name} for name in (*METHOD, *more) if name in pages]},
-        {"caption": "Appendix", "chapters": [{"file": name} for name in APPENDIX if name in pages]},
     ]
     return {"format": "jb-book", "root": "index", "parts": [part for part in listed if part["chapters"]]}
 
@@ -147,7 +161,7 @@ class _Pages:
     ):
         self.book, self.there, self.notebooks, self.repository = book, there, notebooks, repository
         self.first, self.chapters = parts[0].folder, {*names.chapters(), *names.END}
-        self.banners = {part.folder: part.banner() for part in parts}
+        self.banners = {part.folder: (part.banner(), part.line()) for part in parts}
 
     def copy(self, source: Path, name: str, parts: list[Part], number: int | None = None) -> str:
         """Put an executed notebook into the book as page `name`; give its heading."""
@@ -206,11 +220,21 @@ class _Pages:
         for cell in notebook.cells:
             heading = _HEADING.search(cell.source) if cell.cell_type == "markdown" else None
             if heading:
-                below = [*(self.banners[part.folder] for part in parts), *self._launch(notebook, name)]
+                firsts = {
+                    "index",
+                    *(f"{part.folder}/{self.there[part.folder][0]}" for part in parts if name != "index"),
+                }
+                banners = [self.banners[part.folder][0 if name in firsts else 1] for part in parts]
+                title = _spelt(heading[1]) if "/runs/" in name else heading[1]
                 cell.source = "\n\n".join(
-                    [cell.source[: heading.end()], *below, cell.source[heading.end() :].lstrip("\n")]
+                    [
+                        cell.source[: heading.start(1)] + title,
+                        *banners,
+                        *self._launch(notebook, name),
+                        cell.source[heading.end() :].lstrip("\n"),
+                    ]
                 )
-                return heading[1]
+                return title
         raise ValueError(f"{source} has no heading (`# ...` in a Markdown cell), under which the book could list it")
 
     def _launch(self, notebook: nbformat.NotebookNode, name: str) -> Iterator[str]:
@@ -220,6 +244,19 @@ class _Pages:
             return
         home = self.repository.removeprefix("https://github.com/").removesuffix("/").removesuffix(".git")
         yield render("launch", up="../" * name.count("/"), path=path, home=home)
+
+
+def _spelt(title: str) -> str:
+    """Spell the models in the title of a run: `nli-frozen4-1` as `NLI, lowest 4 blocks frozen, seed 1`."""
+
+    def spell(name: re.Match[str]) -> str:
+        changes = [
+            _CHANGES[kind].format(count)
+            for kind, count in re.findall(r"-(frozen|kept|untrained|partial)(\d*)", name[0])
+        ]
+        return ", ".join([figures.short(name[1]), *changes, f"seed {name[3]}"])
+
+    return re.sub(rf"\b({'|'.join(TASKS)})((?:-[a-z]+\d*)*)-(\d+)\b", spell, title)
 
 
 def _outputs(cell: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

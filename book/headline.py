@@ -1,4 +1,7 @@
-"""The README's pictures, drawn from tables: python book/headline.py [TABLES OUT.svg], by default of the published study."""
+"""The README's pictures, drawn from tables: `make picture` draws that of the published study.
+
+python book/headline.py TABLES OUT.svg draws another study's, with the change of the weights as a panel more.
+"""
 
 import sys
 from pathlib import Path
@@ -9,18 +12,27 @@ from bert_repro import figures
 from bert_repro.figures.svg import still
 from bert_repro.results import scores, tables
 
-RSA, CHANGE, UUAS = (
-    "RSA with the untuned encoder (Wikipedia)",
-    "relative change of the weights",
-    "UUAS of distance probes (EWT test)",
-)
+PUBLISHED = tables.ROOT / "results" / "minilm" / "tables"
+PICTURE = Path(__file__).parent / "_static" / "headline.svg"
 
-published = tables.ROOT / "results" / "minilm" / "tables", Path(__file__).parent / "_static" / "headline.svg"
-folder, out = map(Path, sys.argv[1:]) if sys.argv[1:] else published
-table = tables.merge(folder)
-rsa = tables.select(table, method="rsa", metric="similarity", role="score", rows=None, corpus="wiki")
-moved = tables.select(table, metric="relative_l2", notebook="checkpoint")
-uuas = tables.select(table, metric="uuas", split="test", probe="structural")
-panels = {RSA: rsa, CHANGE: moved, UUAS: scores.over_probe_seeds(uuas)}
-drawn = pd.concat([rows.assign(metric=panel) for panel, rows in panels.items()])
-out.write_text(still(figures.layer_curves(drawn, facet="metric")) + "\n", encoding="utf-8")
+
+def draw(folder: Path, weights: bool) -> str:
+    """Draw RSA with the base, the change of the weights if wanted, and UUAS, by layer, from a study's tables."""
+    table = tables.merge(folder)
+    panels = {
+        "RSA with the untuned encoder (Wikipedia)": tables.select(
+            table, method="rsa", metric="similarity", role="score", rows=None, corpus="wiki"
+        )
+    }
+    if weights:
+        panels["relative change of the weights"] = tables.select(table, metric="relative_l2", notebook="checkpoint")
+    uuas = tables.select(table, metric="uuas", split="test", probe="structural")
+    panels["UUAS of distance probes (EWT test)"] = scores.over_probe_seeds(uuas)
+    drawn = pd.concat([rows.assign(metric=panel) for panel, rows in panels.items()])
+    return still(figures.layer_curves(drawn, facet="metric")) + "\n"
+
+
+if __name__ == "__main__":
+    given = [Path(argument) for argument in sys.argv[1:]]
+    folder, out = given or (PUBLISHED, PICTURE)
+    out.write_text(draw(folder, weights=bool(given)), encoding="utf-8")

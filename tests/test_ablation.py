@@ -154,7 +154,7 @@ def test_what_cannot_be_set_side_by_side_is_refused():
     table = study()
     with pytest.raises(ValueError, match="no rsa of 'nli-1' with 'base' in the tables: run its similarity first"):
         scores.by_layer(table, "nli-1")
-    with pytest.raises(ValueError, match="neither probes nor layers put back of 'parsing-1'"):
+    with pytest.raises(ValueError, match="neither probes nor reverted layers of 'parsing-1'"):
         scores.by_layer(table[table["notebook"] == "similarity"], "parsing-1")
     half = table[(table["notebook"] != "structural_probe") & (table["notebook"] != "edge_probe")]
     assert set(scores.by_layer(half, "parsing-1")["target"]) == {"change", "restored_layer"}

@@ -178,7 +178,7 @@ def test_what_cannot_be_aligned_is_refused(tokenizer):
 
     with pytest.raises(ValueError, match="nothing to encode: the corpus is empty"):
         alignment.align(tokenizer, [], 64)
-    with pytest.raises(ValueError, match="Slow is no fast tokenizer: only those tell which word a piece belongs to"):
+    with pytest.raises(ValueError, match="Slow is not a fast tokenizer: only fast ones give the word of a wordpiece"):
         alignment.align(Slow(), [sentence("a")], 64)
     with pytest.raises(ValueError, match="max_length must be at least 4, got 3"):
         alignment.align(tokenizer, [sentence("a")], 3)

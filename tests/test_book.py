@@ -27,6 +27,7 @@ from bert_repro.results import tables
 from bert_repro.workflow import names, notebooks, study
 
 ROOT = Path(__file__).resolve().parent.parent
+FIRST = next(iter(names.chapters()))
 BANNER = "Not the paper's setting: generated sentences and a small encoder."
 STUDY = f"""
 name: demo
@@ -158,21 +159,11 @@ def test_contents_follow_the_studies_the_published_one_first(executed, tmp_path)
     ]
     pages = [f"{part}/{chapter}" for part in ("minilm", "yours") for chapter in chapters]
     pages[pages.index("yours/runs") + 1 : pages.index("yours/runs") + 1] = single
-    assert listed == [
-        *pages,
-        "compare",
-        "reproduce",
-        "sittings",
-        "extending",
-        "api",
-        "deviations",
-        "glossary",
-        "references",
-        "parity",
-    ]
+    assert listed == [*pages, *book.METHOD]
     (mine,) = [part for part in yaml.safe_load(contents)["parts"] if part["caption"].startswith("Your run")]
     (runs,) = [page for page in mine["chapters"] if "sections" in page]
     assert runs["file"] == "yours/runs" and [page["file"] for page in runs["sections"]] == single
+    assert "title: 'Similarity: base and NLI, seed 1'" in contents
     assert "title: 'Structural probe: base'" in contents and "Published study minilm, real text" in contents
     assert not list(out.rglob("*.py")) and list(out.rglob("plotly*.js")) == [out / "_static" / "plotly.min.js"]
 
@@ -191,7 +182,7 @@ def test_every_page_of_a_study_says_whose_it_is(executed, tmp_path):
             path.parent.name in ("yours", "runs", "book"),
             path.parent.name in ("minilm", "book"),
         ), path
-        assert (BANNER in text) == mine and text.startswith("# ")
+        assert (BANNER in text) == (mine and path.stem in ("index", FIRST)) and text.startswith("# ")
     assert "banner" not in heading(out / "reproduce.ipynb")
 
 
@@ -359,7 +350,8 @@ def test_chapters_keep_their_code_behind_a_toggle_and_leave_out_imports_and_para
 
 @pytest.mark.slow
 def test_no_page_loads_anything_from_outside_and_plotly_is_there_once(site):
-    assert len(pages(site)) == 2 * (len(names.chapters()) + 3) + 12
+    runs, front = 3, 1
+    assert len(pages(site)) == 2 * (len(names.chapters()) + 3) + len(book.METHOD) + runs + front
     for page in pages(site):
         tags = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*>", page.read_text(encoding="utf-8"))
         assert not [tag for tag in tags if re.search(r"""(?:src|href)=["']?(?:https?:)?//""", tag)], page
@@ -444,7 +436,8 @@ def test_every_page_is_whole_in_a_browser_without_a_network(site, visit, width):
         if address.parent.name == "yours":
             if address.stem in ("similarity", "structural_probe", "extra"):
                 assert "<script>window.ran = true</script> costs $5 and $6" in page.locator("article").inner_text()
-            assert page.get_by_text(BANNER.replace("'", "’")).first.is_visible()
+            assert page.get_by_text("Your run: study demo, a laptop").last.is_visible()
+            assert (page.get_by_text(BANNER.replace("'", "’")).count() > 0) == (address.stem == FIRST)
         page.close()
     assert drawn > 30
 
@@ -508,6 +501,27 @@ def test_text_stands_out_by_day_and_by_night(site, visit, mode, name):
           return all.slice(0, 400).filter(seen).map(e => [e.innerText.slice(0, 40), contrast(e)]).filter(one => one[1] < 4.5) }}"""
     )  # WCAG AA
     assert not poor
+
+
+@pytest.mark.parametrize(
+    ("title", "spelt"),
+    [
+        ("Fine-tuning: nli-frozen4-1", "Fine-tuning: NLI, lowest 4 blocks frozen, seed 1"),
+        ("Fine-tuning: parsing-kept4-2", "Fine-tuning: parsing, cut to 4 blocks, seed 2"),
+        ("Similarity: nli-1 and nli-2", "Similarity: NLI, seed 1 and NLI, seed 2"),
+        ("Hidden states: mine-2 and ewt:dev[60]", "Hidden states: mine-2 and ewt:dev[60]"),
+    ],
+)
+def test_titles_of_runs_name_models_in_words(title, spelt):
+    assert book._spelt(title) == spelt
+
+
+@pytest.mark.slow
+def test_the_sidebar_fits_a_laptops_screen(site, visit):
+    page = visit(site / "yours" / "similarity.html", 1440)
+    page.set_viewport_size({"width": 1440, "height": 900})
+    hidden = page.locator(".bd-sidebar-primary").evaluate("bar => bar.scrollHeight - bar.clientHeight")
+    assert hidden <= 0, f"{hidden} pixels of the sidebar are below the screen"
 
 
 @pytest.mark.slow

@@ -146,7 +146,7 @@ def test_weights_without_a_config_are_refused(folder):
         with pytest.raises(ValueError, match=f"config.json {message}"):
             _ = Checkpoint(folder).config
     (folder / "config.json").unlink()
-    with pytest.raises(ValueError, match="is no checkpoint: it has no config.json"):
+    with pytest.raises(ValueError, match="is not a checkpoint: it has no config.json"):
         _ = Checkpoint(folder).config
 
 

@@ -448,12 +448,12 @@ def test_two_sets_are_laid_side_by_side(capsys, sets):
 def test_two_models_are_laid_side_by_side(capsys, sets):
     assert main(["compare", str(sets / "mine"), "--model", "nli-1", "--other-model", "nli-2"]) == 0
     assert (
-        f"nli-2 of {sets / 'mine'} less nli-1 of {sets / 'mine'}, 30 pairs of results: 0 agree"
+        f"nli-2 of {sets / 'mine'} minus nli-1 of {sets / 'mine'}, 30 pairs of results: 0 agree"
         in capsys.readouterr().out
     )
     assert main(["compare", str(sets / "mine"), str(sets / "yours"), "--model", "nli-1"]) == 0
     assert (
-        f"nli-1 of {sets / 'yours'} less nli-1 of {sets / 'mine'}, 30 pairs of results: 0 agree"
+        f"nli-1 of {sets / 'yours'} minus nli-1 of {sets / 'mine'}, 30 pairs of results: 0 agree"
         in capsys.readouterr().out
     )
 

@@ -254,7 +254,7 @@ def test_what_one_set_has_alone_is_listed():
 
 def test_the_text_says_what_agrees_what_does_not_and_what_is_alone():
     text = contrasts.text(contrasts.compare(mixed(), mixed(0.03, skip=[0])), "minilm", "mine").splitlines()
-    assert text[0] == "mine less minilm, 12 pairs of results: 0 agree, 0 are open, 12 differ; 1 more in minilm only, 0 in mine only"  # fmt: skip
+    assert text[0] == "mine minus minilm, 12 pairs of results: 0 agree, 0 are open, 12 differ; 1 more in minilm only, 0 in mine only"  # fmt: skip
     assert "The clearest differences, 12 of 12" in text and "In one set only, the first being minilm and the second mine" in text  # fmt: skip
     assert any(
         line.startswith("+0.03 [+0.03, +0.03]  structural_probe: nli-1, uuas, layer 5, ewt:test") for line in text
@@ -336,7 +336,7 @@ def test_claims_are_judged_on_each_set_and_set_beside_each_other():
             mixed(0.05, skip=[0]),
             ["The clearest differences", "0.05", "1 more in mine only", "no claim could be tested"],
         ),
-        (mixed(), ["minilm, second set less minilm, 13 pairs of results: 13 agree", "None differ"]),
+        (mixed(), ["minilm, second set minus minilm, 13 pairs of results: 13 agree", "None differ"]),
         (tables.tidy([row(0.5, corpus="gum")], study="two"), ["so there is nothing to compare", "gum"]),
     ],
     ids=["one set", "two that differ", "two that agree", "two of other corpora"],

@@ -219,7 +219,7 @@ def test_an_index_leads_to_nothing_but_shards_beside_it(tmp_path, arrays, name):
     for outside in ("outside.safetensors", SHARDS[0], "model/other.bin"):
         save_file({"secret": np.ones(2)}, tmp_path / outside)
     change_index(folder, secret=name)
-    refused(folder, re.escape(f"names [{name!r}], which are no shards beside it: expected file names such as"))
+    refused(folder, re.escape(f"names [{name!r}], which are not shards next to it: expected file names such as"))
 
 
 def test_a_shard_that_is_missing_or_lacks_a_weight_is_named(tmp_path, arrays):
@@ -229,7 +229,7 @@ def test_a_shard_that_is_missing_or_lacks_a_weight_is_named(tmp_path, arrays):
         tmp_path, f"{SHARDS[1]} has no 'extra', which model.safetensors.index.json places there; fetch the checkpoint"
     )
     (tmp_path / SHARDS[0]).unlink()
-    refused(tmp_path, rf"index.json names \['{SHARDS[0]}'\], which are no shards beside it")
+    refused(tmp_path, rf"index.json names \['{SHARDS[0]}'\], which are not shards next to it")
 
 
 @pytest.mark.parametrize(
@@ -427,7 +427,7 @@ def test_a_pickle_runs_no_code(tmp_path, torch_python, pickles):
     for name, message in (
         ("evil", "is damaged, or a pickle that wants to run code, which is refused (UnpicklingError): fetch it again"),
         ("damaged", "is damaged, or a pickle that wants to run code, which is refused ("),
-        ("other", "is no state dict: expected tensors by name, got dict of other things"),
+        ("other", "is not a state dict: expected tensors by name, got dict of other things"),
     ):
         there = [torch_python, "-c", READ_THERE, tmp_path / name, tmp_path / "read.npz"]
         done = subprocess.run(there, cwd=ROOT, capture_output=True, text=True)

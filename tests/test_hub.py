@@ -72,7 +72,7 @@ def test_a_wrong_checksum_is_refused_and_the_file_fetched_anew(ask, server, tmp_
     server.sent["model.safetensors"] = WEIGHTS[::-1]
     wrong, true = hashlib.sha256(WEIGHTS[::-1]).hexdigest(), hashlib.sha256(WEIGHTS).hexdigest()
     said = ask()
-    assert said.startswith("OSError: model.safetensors of ") and said.endswith("run again to fetch it anew")
+    assert said.startswith("OSError: model.safetensors of ") and said.endswith("run again to fetch it again")
     assert f"has the checksum {wrong}, expected {true}: " in said
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size == len(WEIGHTS)]
     server.sent, server.asked = {}, []
@@ -383,7 +383,7 @@ def asked(monkeypatch):
     + ["x-", "x.", "a--b", "a b", "a\n", "a@main", "a%2fb", "a?b", "a#b", "https://a.org/x", "hf:x", "é"],
 )  # fmt: skip
 def test_what_is_no_hub_id_is_refused_before_the_hub_is_asked(name, asked, own_cache):
-    with pytest.raises(ValueError, match="is no hub id: expected one such as bert-base-uncased or org/name"):
+    with pytest.raises(ValueError, match="is not a hub id: expected one such as bert-base-uncased or org/name"):
         hub.fetch(name, None)
     assert asked == [] and not hub.is_id(name)
 
@@ -392,7 +392,7 @@ def test_what_is_no_hub_id_is_refused_before_the_hub_is_asked(name, asked, own_c
     "revision", ["", "..", "../x", "a/../b", "a..b", "/a", "a//b", "a/", "-x", "a b", "a\n", "a?b", "~"]
 )
 def test_what_is_no_revision_is_refused_before_the_hub_is_asked(revision, asked, own_cache):
-    with pytest.raises(ValueError, match="is no revision of org/bert: expected a branch, a tag or a commit"):
+    with pytest.raises(ValueError, match="is not a revision of org/bert: expected a branch, a tag or a commit"):
         hub.fetch("org/bert", revision)
     assert asked == []
 

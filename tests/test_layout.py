@@ -105,7 +105,7 @@ def test_what_gives_the_layout_does_not_take_its_own_place():
 
 def test_lengths_that_the_text_does_not_have_are_refused_with_counts():
     with pytest.raises(
-        ValueError, match="a~b: 6 sentences have not the lengths of 4 others: .* off by 40 of 40 words; take"
+        ValueError, match="a~b: 6 sentences do not have the lengths of 4 others: .* off by 40 of 40 words; take"
     ):
         in_items(pairs([(10, 10), (10, 10)]), sentences([20] * 6))
 
@@ -201,7 +201,7 @@ def test_shorter_passages_are_counted_and_refused_where_they_are_many():
     ):
         in_questions(about([20, 20]), [document("d", [15]), document("e", [10])])
     with pytest.raises(
-        ValueError, match="2 passages of 4 words are needed, and 1 texts of 2 words .*: 2 words would be lacking"
+        ValueError, match="2 passages of 4 words are needed, and 1 texts of 2 words .*: 2 words would be missing"
     ):
         in_questions(about([2, 2]), [document("d", [2])])
 

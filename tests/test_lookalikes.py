@@ -42,7 +42,7 @@ def test_an_old_folder_of_sentence_transformers_names_its_encoder(tmp_path, inne
     said = (
         f"it is a folder of sentence-transformers, the encoder of which lies deeper: give {tmp_path / 'sbert' / inner}"
     )
-    refused(tmp_path / "sbert", f"{tmp_path / 'sbert'} is no checkpoint: {said}")
+    refused(tmp_path / "sbert", f"{tmp_path / 'sbert'} is not a checkpoint: {said}")
     checkpoints.open(str(tmp_path / "sbert" / inner)).check()
 
 
@@ -61,10 +61,10 @@ def test_the_folder_of_a_training_run_names_its_last_checkpoint_or_the_best(tmp_
     )
     first = tmp_path / "run" / (best or "checkpoint-1000")
     said = f"it is the folder of a training run: give {first} (or another one of checkpoint-1000, checkpoint-500, checkpoint-90)"
-    refused(tmp_path / "run", f"is no checkpoint: {said}")
+    refused(tmp_path / "run", f"is not a checkpoint: {said}")
     shutil.copy(first / "config.json", tmp_path / "run")  # and where the config lies above
     refused(tmp_path / "run", f"has no tokenizer: {said}")
-    with pytest.raises(ValueError, match=re.escape(f"has no weights that are read: {said}")):
+    with pytest.raises(ValueError, match=re.escape(f"has no weights in a supported format: {said}")):
         Checkpoint(tmp_path / "run").weights()
 
 
@@ -91,7 +91,7 @@ def test_a_folder_in_the_hubs_cache_without_files_is_told(tmp_path):
 def test_a_checkpoint_in_a_folder_of_any_other_name_is_found(tmp_path):
     made(tmp_path / "out" / "final")
     refused(tmp_path / "out", f"it is a folder around one: give {tmp_path / 'out' / 'final'}")
-    refused(tmp_path, f"{tmp_path} is no checkpoint: it has no config.json")
+    refused(tmp_path, f"{tmp_path} is not a checkpoint: it has no config.json")
 
 
 def test_links_whose_files_were_not_copied_are_told(tmp_path):
@@ -114,10 +114,10 @@ def test_a_file_in_place_of_its_folder_names_the_folder(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["model.onnx"], "has no weights that are read: found model.onnx, which cannot be read here: save the model with save_pre"),
+        (["model.onnx"], "has no weights in a supported format: found model.onnx, which cannot be read here: save the model with save_pre"),
         (["onnx/model.onnx", "flax_model.msgpack"], "found flax_model.msgpack, onnx/model.onnx, which cannot be read here"),
         (["model.fp16.safetensors"], "found model.fp16.safetensors, which cannot be read here"),
-        (["model.safetensors.incomplete"], "model.safetensors.incomplete is the beginning of a download that broke off: fetch"),
+        (["model.safetensors.incomplete"], "model.safetensors.incomplete is the beginning of a download that was interrupted: fetch"),
         (["zero_to_fp32.py", "latest"], "the weights are DeepSpeed's: run zero_to_fp32.py, which lies beside them"),
         (["optimizer.pt", "training_args.bin"], "has no weights: expected model.safetensors, tf_model.h5"),
     ],
@@ -143,7 +143,7 @@ def test_weights_in_a_format_that_is_not_read_are_named(tmp_path, names, message
             "is a pointer of Git LFS, not the file itself: run `git lfs install` and `git lfs pull` in the clone",
         ),
         (PAGE, "is a web page, not the file itself: the address was that of a page about it"),
-        ("", "is empty: the download broke off; fetch the checkpoint again"),
+        ("", "is empty: the download was interrupted; fetch the checkpoint again"),
         ("\x1f\x8b\x08", "is compressed with gzip, not the file itself: unpack it (gunzip) under that name"),
         (
             '{"error": "Access to it is restricted"}',
@@ -181,7 +181,9 @@ def test_a_cut_download_says_how_much_of_it_is_here(tmp_path):
     header = 8 + int.from_bytes(whole[:8], "little")
     for size, of in ((len(whole) - 1, f"{len(whole):,}"), (header, f"{len(whole):,}"), (100, f"at least {header:,}")):
         (folder / "model.safetensors").write_bytes(whole[:size])
-        refused(folder, f"is cut: {size:,} of {of} bytes are here; the download broke off, fetch the checkpoint again")
+        refused(
+            folder, f"is cut: {size:,} of {of} bytes are here; the download was interrupted, fetch the checkpoint again"
+        )
     (folder / "model.safetensors").write_bytes(whole[:3])
     refused(folder, "is damaged or no safetensors file")
 

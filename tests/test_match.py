@@ -264,7 +264,9 @@ def test_stores_of_different_texts_are_refused_with_the_first_difference():
     for right in (other, other[:-1]):
         with pytest.raises(ValueError, match="are of different texts: word 2 of sentence 1 is '1.2' and 'x'$"):
             common([rows, right])
-    with pytest.raises(ValueError, match="the models' states have no word in common: they are not of one text"):
+    with pytest.raises(
+        ValueError, match="the models' states have no word in common: they are states of different texts"
+    ):
         common([rows, rows.assign(sentence=rows["sentence"] + 100)])
 
 

@@ -136,7 +136,7 @@ def test_many_unknown_pieces_are_a_warning_with_the_likely_cause(tmp_path):
     ("reference", "message"),
     [
         ("no/such/folder", "'no/such/folder' is neither a folder, nor a hub id"),
-        ("empty", "is no checkpoint: it has no config.json"),
+        ("empty", "is not a checkpoint: it has no config.json"),
         ("damaged", "damaged has no weights: expected model.safetensors"),
     ],
 )

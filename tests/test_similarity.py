@@ -585,7 +585,7 @@ def spoiled(at, value):
 GOOD = spoiled((0, 0), 1.0)
 BAD = {
     "layers": ((GOOD, GOOD[:1]), "2 layers cannot be paired with 1: name as many of each with `layers`"),
-    "words": ((GOOD, GOOD[:, :24]), "25 and 24 words with 25 sentence numbers: the two sides are out of step"),
+    "words": ((GOOD, GOOD[:, :24]), "25 and 24 words with 25 sentence numbers: the two sides do not match"),
     "sentences": ((GOOD[:, :24], GOOD[:, :24]), "24 and 24 words with 25 sentence numbers"),
     "nan": ((spoiled((1, 3, 2), np.nan), GOOD), "the first model's vectors hold values that are not finite"),
     "infinite": ((GOOD, spoiled((0, 3, 2), np.inf)), "the second model's vectors hold values that are not finite"),
@@ -786,7 +786,7 @@ def test_a_class_without_words_is_refused_with_those_there_are():
         ValueError, match="no word of this corpus is of the class 'once': .*'once', 'sometimes', 'often'"
     ):
         similarity.draw(word_rows((6,) * 4), 10, 1, "once")
-    with pytest.raises(ValueError, match="'content': .* parts of speech are known of treebanks alone"):
+    with pytest.raises(ValueError, match="'content': .* only treebanks have parts of speech"):
         similarity.draw(word_rows().assign(upos=""), 10, 1, "content")
 
 

@@ -424,7 +424,7 @@ def test_a_range_of_sentences_is_read_with_its_rows(read):
         assert rows.index.tolist() == list(range(low, high)) and rows.equals(store.rows[low:high])
     assert store.sentences(2, 3)[0].shape == (4, 7, 6)
     for first, stop in ((-1, 2), (3, 2), (0, 9)):
-        with pytest.raises(ValueError, match=f"sentences {first} to {stop} are no range within 0 and 8"):
+        with pytest.raises(ValueError, match=f"sentences {first} to {stop} are not a range within 0 and 8"):
             store.sentences(first, stop)
 
 

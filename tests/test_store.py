@@ -174,7 +174,7 @@ print(fill("a").open()["shards"])
 def test_an_entry_that_is_read_or_written_is_not_removed():
     fill("a")
     reader = fill("a")
-    with pytest.raises(BlockingIOError, match="the states a are in use: wait for the process that does"):
+    with pytest.raises(BlockingIOError, match="the states a are in use: wait until the other process has ended"):
         Entry("a").remove()
     del reader
     with Entry("a").lock, pytest.raises(BlockingIOError, match="in use"):

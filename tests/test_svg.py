@@ -1,6 +1,7 @@
 """A still picture shows what the figure shows: every mark where its value is, every word as text."""
 
 import math
+import runpy
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from bert_repro import figures
 from bert_repro.figures.exhibits import as_page
 from bert_repro.figures.svg import still
+from bert_repro.files import ROOT
 from bert_repro.results import tables
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -118,3 +120,8 @@ def test_what_this_package_does_not_draw_is_refused_and_a_readers_own_figure_has
         still(go.Figure(go.Bar(y=[1])))
     assert "<noscript>" not in as_page(go.Figure(go.Bar(y=[1])).to_dict())[0]
     assert "<noscript><svg" in as_page(figures.layer_curves(rows([0.1, 0.2])).to_dict())[0]
+
+
+def test_the_picture_of_the_readme_is_what_its_rule_draws_from_the_published_tables():
+    rule = runpy.run_path(str(ROOT / "book" / "headline.py"))
+    assert rule["draw"](rule["PUBLISHED"], weights=False) == rule["PICTURE"].read_text(encoding="utf-8")

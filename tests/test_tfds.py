@@ -154,13 +154,13 @@ def test_pairs_are_those_of_the_file_whatever_the_order_of_labels(prepare, tmp_p
 @pytest.mark.parametrize(
     ("name", "files", "message"),
     [
-        (UD, trees(TREES.replace("\t0\troot", "\t1\troot")), "row [01]: sentence '(first|second)' is no tree: 0 roots"),
-        (UD, trees(TREES.replace("\t3\taux", "\t0\taux")), "row [01]: sentence 'first' is no tree: 2 roots"),
+        (UD, trees(TREES.replace("\t0\troot", "\t1\troot")), "row [01]: sentence '(first|second)' is not a tree: 0 roots"),
+        (UD, trees(TREES.replace("\t3\taux", "\t0\taux")), "row [01]: sentence 'first' is not a tree: 2 roots"),
         (UD, trees(TREES.replace("\t3\taux", "\t2\taux").replace("\t3\tadvmod", "\t1\tadvmod")), "row [01]: .* its own"),
         (UD, trees(TREES.replace("\t3\taux", "\t_\taux")), "row [01]: head 'None' is not between 0 and 7"),
         (UD, trees("# sent_id = only\n1-2\tA\t" + "_\t" * 7 + "_\n\n"), "row 0: a sentence without words"),
         (SQUAD, questions(squad(answers=[])), "row 0: question 'q1' has no answers"),
-        (SQUAD, questions(squad(answers=[answer("Ann", 2)])), "row 0: .*'Ann' should stand in the context at character 2"),
+        (SQUAD, questions(squad(answers=[answer("Ann", 2)])), "row 0: .*'Ann' should be in the context at character 2"),
         (MNLI, pairs(train=PAIRS.replace("No.", " ")), "row [01]: an empty premise or hypothesis"),
     ],
 )  # fmt: skip

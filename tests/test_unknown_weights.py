@@ -121,7 +121,7 @@ def test_integers_in_place_of_weights_are_quantised(tmp_path):
 def test_attention_heads_that_were_taken_out_are_told_by_the_shapes(tmp_path):
     folder = rewrite(made(tmp_path / "model"), lambda w: w.update({f"{QUERY}.weight": w[f"{QUERY}.weight"][:8]}))
     with pytest.raises(
-        ValueError, match=r"has the shape \(8, 16\), its config says \(16, 16\): attention heads were taken out, which"
+        ValueError, match=r"has the shape \(8, 16\), its config says \(16, 16\): attention heads were removed, which"
     ):
         Checkpoint(folder).weights()
 
@@ -129,7 +129,7 @@ def test_attention_heads_that_were_taken_out_are_told_by_the_shapes(tmp_path):
 def test_a_kernel_of_zeros_is_what_a_broken_download_leaves(tmp_path):
     folder = rewrite(made(tmp_path / "model"), lambda w: w.update({f"{QUERY}.weight": np.zeros((16, 16), np.float32)}))
     with pytest.raises(
-        ValueError, match=f"{QUERY}.weight holds zeros alone, as a file does whose download or saving broke off"
+        ValueError, match=f"{QUERY}.weight holds zeros alone, as in a file whose download or saving was interrupted"
     ):
         Checkpoint(folder).weights()
 
@@ -161,7 +161,7 @@ RAW = to_raw(CONFIG)
         ({"hidden_act": ["gelu"]}, "c.json has the activation ['gelu']: supported are"),
         ({"model_type": "distilbert", "activation": "prelu"}, "c.json has the activation 'prelu': supported are"),
         ({"position_embedding_type": "alibi"}, "c.json has position embeddings of type 'alibi': supported is 'absolute'"),
-        ({"pruned_heads": {"0": [1]}}, "c.json says that attention heads were taken out (pruned_heads): supported are"),
+        ({"pruned_heads": {"0": [1]}}, "c.json says that attention heads were removed (pruned_heads): supported are"),
         ({"quantization_config": {"load_in_8bit": True}}, "c.json says that the weights are quantised (quantization_config): supp"),
         ({"max_position_embeddings": 3}, "c.json: 3 positions leave room for 3 wordpieces: at least 4 are needed"),
         ({"max_position_embeddings": 1, "model_type": "roberta", "pad_token_id": 1}, "1 positions leave room for 0 wordpieces"),

@@ -26,7 +26,7 @@ def open(reference: str) -> Checkpoint:
 
     Args:
         reference: An alias, a folder, a hub id with an optional @revision, or `untrained:` and one of these;
-            `untrained-2:` is another draw of its weights.
+            `untrained-2:` has other random weights.
 
     Raises:
         ValueError: The reference is none of these, or what it names is no usable checkpoint.
@@ -54,7 +54,7 @@ def open(reference: str) -> Checkpoint:
 
 
 def ready(models: Sequence[str], texts: Sequence[str]) -> list[str]:
-    """Make sure that checkpoints can be used, before anything long, and look whether their vocabularies fit some texts.
+    """Make sure that checkpoints can be used, before anything long, and check whether their vocabularies fit some texts.
 
     Args:
         models: References of checkpoints, see `open`; empty ones stand for none.
@@ -68,17 +68,17 @@ def ready(models: Sequence[str], texts: Sequence[str]) -> list[str]:
         OSError: As `open` and `corpora.load`.
     """
     opened = [open(model) for model in dict.fromkeys(models) if model]
-    for one in opened:
-        one.check()
-    tokenizers = {one.tokenizer_digest: one.tokenizer for one in opened}  # often one for all
+    for checkpoint in opened:
+        checkpoint.check()
+    tokenizers = {checkpoint.tokenizer_digest: checkpoint.tokenizer for checkpoint in opened}  # often one for all
     whole = {text: corpora.undrawn(text) for text in texts if text}
     pairs = itertools.product(tokenizers, dict.fromkeys(whole.values()))
-    found = {(kind, text): _misfit(tokenizers[kind], text) for kind, text in pairs}
+    misfits = {(kind, text): _misfit(tokenizers[kind], text) for kind, text in pairs}
     return [
-        f"{one.reference} reads of {text} {what}."
-        for one in opened
+        f"{checkpoint.reference} reads of {text} {problem}."
+        for checkpoint in opened
         for text in whole
-        if (what := found[one.tokenizer_digest, whole[text]])
+        if (problem := misfits[checkpoint.tokenizer_digest, whole[text]])
     ]
 
 
@@ -87,8 +87,8 @@ def misfit(checkpoint: Checkpoint, text: str) -> str:
 
     The beginning of the whole text is looked at, in its own layout: a draw or a layout is known when all of it has been read.
     """
-    found = _misfit(checkpoint.tokenizer, corpora.undrawn(text))
-    return f"{checkpoint.reference} reads of {text} {found}" if found else ""
+    problem = _misfit(checkpoint.tokenizer, corpora.undrawn(text))
+    return f"{checkpoint.reference} reads of {text} {problem}" if problem else ""
 
 
 def _misfit(tokenizer: Tokenizer, text: str) -> str:

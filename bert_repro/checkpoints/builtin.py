@@ -88,10 +88,10 @@ def _download_minilm(target: Path) -> None:
 
 
 def _check_sha256(path: Path, expected: str) -> None:
-    found = sha256(path)
-    if found != expected:
+    checksum = sha256(path)
+    if checksum != expected:
         raise OSError(
-            f"{path.name} has the checksum {found}, expected {expected}: the download is damaged or not what it says"
+            f"{path.name} has the checksum {checksum}, expected {expected}: the download is damaged, or is another file"
         )
 
 
@@ -121,7 +121,7 @@ def tiny() -> Path:
 
 
 def untrained(reference: str) -> tuple[str, int] | None:
-    """Give what `untrained:MODEL` is drawn in the shape of, and which draw it is: `untrained-2:MODEL` is the second one."""
+    """Give the model whose shape `untrained:MODEL` has, and the number of the random draw: 2 for `untrained-2:MODEL`."""
     match = re.fullmatch(r"untrained(?:-([1-9][0-9]*))?:(.*)", reference)
     return (match[2], int(match[1] or 1)) if match else None
 
@@ -134,6 +134,6 @@ def untrained_like(source: Checkpoint, draw: int) -> Path:
         weights = random_weights(config, seed=draw - 1, deviation=config.initializer_range)
         Checkpoint.write(folder, config, weights, tokenizer_from=source)
 
-    what = repr(config) + source.tokenizer_digest + (f" {draw}" if draw > 1 else "")
-    key = hashlib.sha256(what.encode()).hexdigest()[:12]
+    identity = repr(config) + source.tokenizer_digest + (f" {draw}" if draw > 1 else "")
+    key = hashlib.sha256(identity.encode()).hexdigest()[:12]
     return made_once(cache_folder() / "made" / f"untrained-{key}", make)

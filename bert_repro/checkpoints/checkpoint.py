@@ -70,7 +70,7 @@ class Checkpoint:
                 encoder, which `untrained:FOLDER` draws the weights of.
             tokenizer_from: The checkpoint whose tokenizer files are copied, if any.
             record: How it was made: table columns such as task, seed, updates.
-            labels: Names of what a task head tells apart, in the order of its outputs.
+            labels: Names of the labels of a task head, in the order of its outputs.
 
         Raises:
             OSError: The disk is full or cannot be written.
@@ -99,7 +99,7 @@ class Checkpoint:
                 return from_raw(self._raw, self._config_file)
             except ValueError as error:
                 if "model_type" not in self._raw and (place := lookalikes.elsewhere(self.folder)):
-                    raise ValueError(f"{self.folder} is no checkpoint: {place}") from None
+                    raise ValueError(f"{self.folder} is not a checkpoint: {place}") from None
                 raise error
 
     @property
@@ -110,7 +110,7 @@ class Checkpoint:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of what its task head tells apart, in the order of its outputs; empty where it names none.
+        """Names of the labels of its task head, in the order of its outputs; empty where it names none.
 
         Raises:
             ValueError: The numbers of its `id2label` do not count from 0.
@@ -125,7 +125,7 @@ class Checkpoint:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Put what it was opened as before a message that names only its folder, which lies deep in a cache."""
+        """Put the reference that it was opened by before a message that names only its folder, deep in a cache."""
         try:
             yield
         except ValueError as error:
@@ -141,7 +141,7 @@ class Checkpoint:
             if path.is_file():
                 return path
         raise ValueError(
-            f"{self.folder} is no checkpoint: {lookalikes.elsewhere(self.folder) or 'it has no config.json'}"
+            f"{self.folder} is not a checkpoint: {lookalikes.elsewhere(self.folder) or 'it has no config.json'}"
         )
 
     @cached_property
@@ -159,8 +159,8 @@ class Checkpoint:
         with self._named():
             names = [path.name for path in self.folder.iterdir() if path.is_file()]
             chosen = formats.choose(names)
-            if not chosen and (found := lookalikes.elsewhere(self.folder) or lookalikes.unread(self.folder)):
-                raise ValueError(f"{self.folder} has no weights that are read: {found}")
+            if not chosen and (hint := lookalikes.elsewhere(self.folder) or lookalikes.unread(self.folder)):
+                raise ValueError(f"{self.folder} has no weights in a supported format: {hint}")
             lookalikes.check_files(self.folder / name for name in chosen)
             return self._checked(config, formats.read(self.folder))
 
@@ -185,7 +185,7 @@ class Checkpoint:
             if weights[key].shape != shape:
                 pruned = re.search(r"\.self\.|\.[qkv]_lin\.", key) and 0 < len(weights[key]) < shape[0]
                 why = (
-                    ": attention heads were taken out, which is not supported; give the checkpoint from before"
+                    ": attention heads were removed, which is not supported; give the checkpoint from before"
                     if pruned
                     else ""
                 )
@@ -194,13 +194,13 @@ class Checkpoint:
                 raise ValueError(f"{folder}: {key} holds values that are not finite")
             if kernel and not weights[key].any():
                 raise ValueError(
-                    f"{folder}: {key} holds zeros alone, as a file does whose download or saving broke off: fetch the checkpoint again"
+                    f"{folder}: {key} holds zeros alone, as in a file whose download or saving was interrupted: fetch the checkpoint again"
                 )
         return {key: array for key, array in weights.items() if formats.is_float(array)}
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The fast tokenizer, with whatever cutting and padding its file has baked in taken out.
+        """The fast tokenizer, without any truncation and padding that its file has configured.
 
         What it does to capitals and accents is what its tokenizer_config.json says, or else its tokenizer.json; where neither
         does, as beside a vocab.txt, the vocabulary: capitals and accents that it has are kept.
@@ -214,15 +214,15 @@ class Checkpoint:
 
     def _tokenizer(self) -> Tokenizer:
         """Read the tokenizer from its files."""
-        folder, there = self.folder, self.tokenizer_files
-        if not set(there) - {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}:
+        folder, files = self.folder, self.tokenizer_files
+        if not set(files) - {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}:
             hint = "expected tokenizer.json or vocab.txt beside the weights; copy the files of the checkpoint that it was tuned from"
             raise ValueError(f"{folder} has no tokenizer: {lookalikes.elsewhere(folder) or hint}")
-        lookalikes.check_files(folder / name for name in there)
-        alone = [name for name in there if name.endswith(".model")]
+        lookalikes.check_files(folder / name for name in files)
+        alone = [name for name in files if name.endswith(".model")]
         if (
             alone
-            and not {"tokenizer.json", "vocab.txt", "vocab.json"} & set(there)
+            and not {"tokenizer.json", "vocab.txt", "vocab.json"} & set(files)
             and not importlib.util.find_spec("sentencepiece")
         ):
             raise ValueError(
@@ -236,11 +236,11 @@ class Checkpoint:
         except BaseException as error:  # tokenizers raises bare Exceptions of its own, and panics where it is in Rust
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ValueError(
-                f"{folder} has tokenizer files that cannot be read ({', '.join(there)}): {reason}"
+                f"{folder} has tokenizer files that cannot be read ({', '.join(files)}): {reason}"
             ) from None
         if not tokenizer.is_fast:
             raise ValueError(
-                f"{folder} has a tokenizer of type {type(tokenizer).__name__}, which cannot tell the word of a piece: "
+                f"{folder} has a tokenizer of type {type(tokenizer).__name__}, which does not give the word of a wordpiece: "
                 "a fast one (tokenizer.json) is needed"
             )
         return tokenizer
@@ -251,8 +251,8 @@ class Checkpoint:
         )  # it would say that PyTorch is missing, which is as meant
         from transformers import AutoConfig, AutoTokenizer, BertTokenizer  # seconds to import
 
-        folder, there = self.folder, self.tokenizer_files
-        if there == ["vocab.txt"]:
+        folder, files = self.folder, self.tokenizer_files
+        if files == ["vocab.txt"]:
             tokenizer: Any = BertTokenizer(str(folder / "vocab.txt"))
         else:
             # old configs, and Google's, do not say what they are of, which transformers needs to know
@@ -318,7 +318,7 @@ class Checkpoint:
         return hashlib.sha256((lines + rule).encode()).hexdigest()
 
     def check(self) -> dict[str, np.ndarray]:
-        """Read all that a run will need, so that what no run could use is told before the first.
+        """Read all that a run will need, so that an unusable checkpoint is reported before the first run.
 
         Returns:
             What `weights` gives, as it takes its time.
@@ -330,9 +330,9 @@ class Checkpoint:
         needed = {"[CLS]": tokenizer.cls_token_id, "[SEP]": tokenizer.sep_token_id, "[UNK]": tokenizer.unk_token_id}
         beyond = {name: number for name, number in needed.items() if number is not None and number >= config.vocab_size}
         pieces = tokenizer.get_vocab()
-        others = {piece: number for piece, number in pieces.items() if number >= config.vocab_size}
-        if len(others) > len(pieces) / 20:  # a few that were added, and are not used, do no harm
-            beyond |= others
+        too_large = {piece: number for piece, number in pieces.items() if number >= config.vocab_size}
+        if len(too_large) > len(pieces) / 20:  # a few that were added, and are not used, do no harm
+            beyond |= too_large
         if beyond:
             name, number = min(beyond.items(), key=lambda one: one[1])
             raise ValueError(
@@ -343,12 +343,12 @@ class Checkpoint:
 
 
 def _normalizer(file: Path, tokenizer: Any) -> Any:
-    """Give what is done to letters: what tokenizer.json says; where it does not, what leaves the pieces as they are."""
+    """Give the normaliser of letters: that of tokenizer.json, or else one that leaves the pieces as they are."""
     from tokenizers import Tokenizer, normalizers
 
-    said = Tokenizer.from_file(str(file)).normalizer if file.is_file() else None
-    if said is not None:
-        return said
+    declared = Tokenizer.from_file(str(file)).normalizer if file.is_file() else None
+    if declared is not None:
+        return declared
     pieces = [piece for piece in tokenizer.get_vocab() if not bracketed(piece)]
     lower, accents = not cased(pieces), any(piece != without_accents(piece) for piece in pieces)
     strip = lower and not accents if tokenizer.strip_accents is None else tokenizer.strip_accents

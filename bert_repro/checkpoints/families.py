@@ -129,12 +129,12 @@ _PARTS = {
 
 
 def family(raw: Mapping[str, Any]) -> object:
-    """Tell the `model_type` of a config.json; old ones do not name it, but the class of their model, and Google's neither."""
+    """Find the `model_type` of a config.json; old ones name only the class of their model, and Google's not even that."""
     if "model_type" in raw:
         return raw["model_type"]
     classes = raw.get("architectures")
     name = str(classes[0]) if isinstance(classes, list) and classes else "Bert"
-    kinds = (kind for kind, one in ARCHITECTURES.items() if re.match(rf"{one.name}(?![a-z])", name))
+    kinds = (kind for kind, architecture in ARCHITECTURES.items() if re.match(rf"{architecture.name}(?![a-z])", name))
     return next(kinds, name)
 
 
@@ -168,7 +168,7 @@ def check_family(raw: Mapping[str, Any], source: Path | str) -> None:
         )
     if raw.get("pruned_heads"):
         raise ValueError(
-            f"{source} says that attention heads were taken out (pruned_heads): supported are encoders with all of theirs; give "
+            f"{source} says that attention heads were removed (pruned_heads): supported are encoders with all of theirs; give "
             "the checkpoint from before"
         )
     if raw.get("quantization_config"):
@@ -189,14 +189,14 @@ def from_raw(raw: Mapping[str, Any], source: Path | str) -> Config:
     check_family(raw, source)
     kind = str(family(raw))
     fields = ARCHITECTURES[kind].fields
-    known = {name: raw.get(fields.get(name, name)) for name in Config.__dataclass_fields__} | {"model_type": kind}
-    known = dict(ARCHITECTURES[kind].defaults) | {name: value for name, value in known.items() if value is not None}
+    values = {name: raw.get(fields.get(name, name)) for name in Config.__dataclass_fields__} | {"model_type": kind}
+    values = dict(ARCHITECTURES[kind].defaults) | {name: value for name, value in values.items() if value is not None}
     try:
-        config = TypeAdapter(Config).validate_json(json.dumps(known), strict=True)
+        config = TypeAdapter(Config).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(next(iter(first["loc"]), "model_type"))  # of none where the text itself cannot be
-        raise ValueError(f"{source}: {fields.get(name, name)}: {first['msg']}, got {known.get(name)!r}") from None
+        raise ValueError(f"{source}: {fields.get(name, name)}: {first['msg']}, got {values.get(name)!r}") from None
     if config.hidden_size % config.num_attention_heads:
         raise ValueError(
             f"{source}: a width of {config.hidden_size} cannot be split among {config.num_attention_heads} attention heads"
@@ -286,7 +286,7 @@ _ENCODER = ("embeddings.", "embeddings_project.", "encoder.", "transformer.")
 
 
 def prefixes(keys: Iterable[str]) -> list[str]:
-    """Give what stands before the names of encoders' weights, such as `bert.` in a task model; one for each encoder."""
+    """Give the prefixes of the names of encoders' weights, such as `bert.` in a task model; one for each encoder."""
     part = r"((?:.*\.)?)(embeddings\.(word_embeddings|LayerNorm)|(encoder|transformer)\.layer\.0\.(output|output_layer_norm))\..*"
     return sorted({match[1] for match in map(re.compile(part).fullmatch, keys) if match})
 
@@ -308,9 +308,9 @@ def unknown_weight(config: Config, keys: Collection[str], prefix: str) -> str:
     named, own_name = prefix.removesuffix(".").rpartition(".")[2], "roberta" if kind.offset else config.model_type
     if named in ARCHITECTURES and named not in ("bert", own_name):  # `bert` is also what people call any encoder
         return f"weights called {prefix!r}, where its config says type {config.model_type!r}: correct its model_type"
-    known = {f"{prefix}{key}" for key in {weight.key for weight in weight_table(config)} | _BUFFERS}
+    known_keys = {f"{prefix}{key}" for key in {weight.key for weight in weight_table(config)} | _BUFFERS}
     own = tuple(f"{prefix}{part}" for part in _ENCODER)
-    unknown = sorted(key for key in keys if key not in known and (key.startswith(own) or re.search(_ADAPTER, key)))
+    unknown = sorted(key for key in keys if key not in known_keys and (key.startswith(own) or re.search(_ADAPTER, key)))
     for key in unknown:
         for pattern, hint in _HINTS.items():
             if re.search(pattern, key):
@@ -336,7 +336,7 @@ SHAPE = (
 def differing(config: Config, other: Config) -> str:
     """Say in which part of SHAPE an encoder differs from another, as in `hidden_size is 384, not 768`; nothing if in none."""
     values = ((name, getattr(config, name), getattr(other, name)) for name in SHAPE)
-    return next((f"{name} is {mine}, not {theirs}" for name, mine, theirs in values if mine != theirs), "")
+    return next((f"{name} is {ours}, not {theirs}" for name, ours, theirs in values if ours != theirs), "")
 
 
 def weight_change(

@@ -50,7 +50,7 @@ def choose(names: Iterable[str]) -> list[str]:
 
 
 def is_adapter(names: Iterable[str]) -> bool:
-    """Tell whether the files of a checkpoint are those of an adapter alone; `names` as in `choose`."""
+    """Return whether the files of a checkpoint are those of an adapter alone; `names` as in `choose`."""
     names = list(names)
     return ADAPTER in names and not choose(names)
 
@@ -108,7 +108,7 @@ def read(folder: Path) -> dict[str, np.ndarray]:
 
 
 def is_float(array: np.ndarray) -> bool:
-    """Tell whether an array is in floating point, of whatever precision."""
+    """Return whether an array is in floating point of any precision."""
     return "float" in array.dtype.name
 
 
@@ -139,7 +139,7 @@ def _of_shards(index: Path, files: list[str], tensors: Callable[[Path], Tensors]
         ) from None
     if foreign := [shard for shard in shards if shard not in files]:
         raise ValueError(
-            f"{index} names {foreign}, which are no shards beside it: expected file names such as "
+            f"{index} names {foreign}, which are not shards next to it: expected file names such as "
             "model-00001-of-00002.safetensors; fetch the checkpoint again"
         )
     for shard in shards:
@@ -236,7 +236,7 @@ def _pickle(path: Path) -> Tensors:
         ) from None
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise ValueError(
-            f"{path} is no state dict: expected tensors by name, got {type(state).__name__} of other things"
+            f"{path} is not a state dict: expected tensors by name, got {type(state).__name__} of other things"
         )
     for name in list(state):
         tensor = state.pop(name)

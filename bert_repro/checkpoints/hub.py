@@ -33,7 +33,7 @@ class Unknown(ValueError):
 
 
 class About(NamedTuple):
-    """What a reader wants to know of a model on the hub."""
+    """Commit and licence of a model on the hub."""
 
     commit: str
     licence: str
@@ -41,7 +41,7 @@ class About(NamedTuple):
 
 
 def is_id(name: str) -> bool:
-    """Tell whether a name has the form of a hub id: name or org/name."""
+    """Return whether a name has the form of a hub id: name or org/name."""
     return _ID.fullmatch(name) is not None
 
 
@@ -69,7 +69,7 @@ def fetch(name: str, revision: str | None) -> Path:
 
 
 def about(name: str, revision: str | None) -> About:
-    """Tell the commit and the licence of a model on the hub; it is fetched, and the hub asked, as by `fetch`.
+    """Give the commit and the licence of a model on the hub; it is fetched, and the hub asked, as by `fetch`.
 
     Args:
         name: As in `fetch`.
@@ -85,9 +85,11 @@ def about(name: str, revision: str | None) -> About:
 @cache
 def _get(name: str, revision: str | None) -> tuple[Path, About]:
     if not is_id(name):
-        raise ValueError(f"{name!r} is no hub id: expected one such as bert-base-uncased or org/name")
+        raise ValueError(f"{name!r} is not a hub id: expected one such as bert-base-uncased or org/name")
     if revision is not None and not _REVISION.fullmatch(revision):
-        raise ValueError(f"{revision!r} is no revision of {name}: expected a branch, a tag or a commit, such as main")
+        raise ValueError(
+            f"{revision!r} is not a revision of {name}: expected a branch, a tag or a commit, such as main"
+        )
     from huggingface_hub import HfApi, constants, hf_hub_download  # half a second to import, and only needed here
     from huggingface_hub.errors import HTTPError
 
@@ -134,7 +136,7 @@ def _wanted(name: str, names: list[str]) -> list[str]:
     config, tokenizer = ([file for file in files if file in names] for files in (CONFIG_FILES, TOKENIZER_FILES))
     chosen = formats.choose(names)
     needed = {"config.json": config, "weights in a readable format": chosen, "tokenizer files": tokenizer}
-    if missing := [what for what, files in needed.items() if not files]:
+    if missing := [kind for kind, files in needed.items() if not files]:
         raise ValueError(f"model {name!r} has no {missing[0]}: found {sorted(names)}")
     # an index sorts behind its shards: where the download breaks off, those that came are not taken for a whole checkpoint
     return config + tokenizer + chosen
@@ -181,7 +183,7 @@ def _failure(name: str, revision: str | None, error: Exception) -> ValueError | 
 
 
 def _reason(error: Exception) -> str:
-    """Give the first line of an error of the hub's client, or of what it hides behind a general one."""
+    """Give the first line of an error of the hub's client, or of the error that caused it."""
     error = error.__cause__ if isinstance(error.__cause__, Exception) else error
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
@@ -195,10 +197,10 @@ def _verify(folder: Path, names: list[str]) -> None:
     for path in (folder / name for name in names):
         # one link only: the file named by its tag may itself be a link, into a store shared by all models
         blob = folder / os.readlink(path) if path.is_symlink() else path
-        if re.fullmatch("[0-9a-f]{64}", blob.name) and (found := sha256(path)) != blob.name:
+        if re.fullmatch("[0-9a-f]{64}", blob.name) and (checksum := sha256(path)) != blob.name:
             for part in (path.resolve(), blob, path):
                 part.unlink(missing_ok=True)
             raise OSError(
-                f"{path.name} of {folder} has the checksum {found}, expected {blob.name}: the download or the disk "
-                "damaged it; the file is removed, run again to fetch it anew"
+                f"{path.name} of {folder} has the checksum {checksum}, expected {blob.name}: the download or the disk "
+                "damaged it; the file is removed, run again to fetch it again"
             )

@@ -68,29 +68,29 @@ def weights(paragraphs: Iterable[str], tokenizer: Tokenizer, config: Config, see
 
 
 def counts(paragraphs: Iterable[str], tokenizer: Tokenizer, size: int) -> "csr_matrix":
-    """Count how often two wordpieces stand near each other in one paragraph: `vocabulary vocabulary`, symmetric.
+    """Count how often two wordpieces occur near each other in one paragraph: `vocabulary vocabulary`, symmetric.
 
     Neighbours d apart, up to WINDOW, count 1 / d.
     """
     from scipy.sparse import csr_matrix
 
-    found = csr_matrix((size, size), dtype=np.float64)
+    counted = csr_matrix((size, size), dtype=np.float64)
     left = iter(paragraphs)
-    while some := list(islice(left, PARAGRAPHS)):
-        encoded = tokenizer.backend_tokenizer.encode_batch(some, add_special_tokens=False)
+    while batch := list(islice(left, PARAGRAPHS)):
+        encoded = tokenizer.backend_tokenizer.encode_batch(batch, add_special_tokens=False)
         # paragraphs one after another, with a gap that nothing is counted across
-        ids = np.concatenate([np.r_[one.ids, [-1] * WINDOW] for one in encoded]).astype(np.int64)
+        ids = np.concatenate([np.r_[encoding.ids, [-1] * WINDOW] for encoding in encoded]).astype(np.int64)
         for apart in range(1, WINDOW + 1):
             first, second = ids[:-apart], ids[apart:]
             real = (first >= 0) & (second >= 0)
             pairs, often = np.unique(first[real] * size + second[real], return_counts=True)
             part = csr_matrix((often / apart, np.divmod(pairs, size)), shape=(size, size))
-            found = found + part + part.T
-    return found
+            counted = counted + part + part.T
+    return counted
 
 
 def embeddings(counted: "csr_matrix", width: int) -> Float[np.ndarray, "vocabulary width"]:
-    """Give wordpieces with like neighbours like vectors, of mean 0 and length sqrt(width); shorter ones to the seldom.
+    """Give wordpieces with similar neighbours similar vectors, of mean 0 and length sqrt(width), shorter for rare ones.
 
         PPMI[w, c]  =  max(0, log  n[w, c] N / (n[w] n[c]^SMOOTHING / S)),   S = sum_c n[c]^SMOOTHING / N         (1)
         PPMI  ~  U diag(s) U',   vectors  =  U sqrt(s)                                                           (2)
@@ -104,9 +104,9 @@ def embeddings(counted: "csr_matrix", width: int) -> Float[np.ndarray, "vocabula
     often = np.asarray(counted.sum(1)).ravel() + 1
     smoothed = often**SMOOTHING
     smoothed *= often.sum() / smoothed.sum()
-    known = counted.tocoo()
-    association = np.log(known.data * often.sum() / (often[known.row] * smoothed[known.col]))  # (1)
-    matrix = csr_matrix((np.maximum(association, 0), (known.row, known.col)), known.shape)
+    entries = counted.tocoo()
+    association = np.log(entries.data * often.sum() / (often[entries.row] * smoothed[entries.col]))  # (1)
+    matrix = csr_matrix((np.maximum(association, 0), (entries.row, entries.col)), entries.shape)
     left, strengths, _ = svds(matrix, width, v0=np.ones(len(often)))
     vectors = left * np.sqrt(strengths)  # (2)
     vectors -= vectors.mean(0)
@@ -115,7 +115,8 @@ def embeddings(counted: "csr_matrix", width: int) -> Float[np.ndarray, "vocabula
 
 
 def looking_aside(config: Config, generator: np.random.Generator) -> dict[str, np.ndarray]:
-    """Draw weights with which head h of the first block looks at the wordpiece d[h] further on: d = -1, 1, -2, 2, ...
+    """Draw weights by which attention head h of the first block looks at the wordpiece at distance d[h]: d = -1, 1, -2, 2,
+    ...
 
     With e the plane of a wave in the space of states, and waves w from 3 to .01:
 

@@ -50,7 +50,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def check_files(paths: Iterable[Path]) -> None:
-    """Make sure that files are what their names say, as far as their first bytes and their sizes tell.
+    """Make sure that files are what their names say, by their first bytes and their sizes.
 
     Raises:
         ValueError: One is empty or cut, a pointer of Git LFS, or a web page.
@@ -77,21 +77,22 @@ def check_file(path: Path) -> None:
     if start.startswith(b"\x1f\x8b"):
         raise ValueError(f"{path} is compressed with gzip, not the file itself: unpack it (gunzip) under that name")
     if ANSWER.match(start) or (path.suffix in BINARY and size < 512 and re.fullmatch(rb"[\s -~]+", start)):
-        said = " ".join(start[:80].decode(errors="replace").split())
+        beginning = " ".join(start[:80].decode(errors="replace").split())
         raise ValueError(
-            f"{path} is what a server answered ({said!r}), not the file itself: fetch the checkpoint again, logged in where that "
+            f"{path} is what a server answered ({beginning!r}), not the file itself: fetch the checkpoint again, logged in where that "
             "is asked for"
         )
     if not start:
-        raise ValueError(f"{path} is empty: the download broke off; fetch the checkpoint again")
+        raise ValueError(f"{path} is empty: the download was interrupted; fetch the checkpoint again")
     if path.suffix == ".safetensors" and (whole := _cut(path, size)):
         raise ValueError(
-            f"{path} is cut: {size:,} of {whole} bytes are here; the download broke off, fetch the checkpoint again"
+            f"{path} is cut: {size:,} of {whole} bytes are here; the download was interrupted, fetch the checkpoint again"
         )
 
 
 def _cut(path: Path, size: int) -> str:
-    """Say how many bytes a safetensors file should have by its own header; empty where it has them, or nobody can tell."""
+    """Say how many bytes a safetensors file should have by its own header; empty where it has them, or where that is
+    unknown."""
     with open(path, "rb") as file:
         start = file.read(9)
         length = 8 + int.from_bytes(start[:8], "little")
@@ -108,7 +109,7 @@ def _cut(path: Path, size: int) -> str:
 
 
 def elsewhere(folder: Path) -> str:
-    """Say what a folder is that is no checkpoint itself, and which one within would work; empty where nobody can tell."""
+    """Say what a folder is that is not a checkpoint itself, and which one within would work; empty where that is unknown."""
     if links := sorted(path.name for path in folder.iterdir() if path.is_symlink() and not path.exists()):
         return (
             f"{links[0]} is a link to a file that is not there, as in a copy of the hub's cache without its blobs: copy the "
@@ -117,18 +118,22 @@ def elsewhere(folder: Path) -> str:
     if snapshots := [path for path in (folder / "snapshots").glob("*") if path.is_dir()]:
         if not any(any(path.iterdir()) for path in snapshots):
             return "it is a model's folder in the cache of the hub, without its files: fetch it by its name on the hub"
-    for what, places in _kinds(folder):
-        there = [place for place in places if _usable(place)]
-        if there:
-            more = f" (or another one of {', '.join(sorted(place.name for place in there))})" if there[1:] else ""
-            return f"it is {what}: give {there[0]}{more}"
+    for kind, places in _kinds(folder):
+        usable = [place for place in places if _usable(place)]
+        if usable:
+            more = f" (or another one of {', '.join(sorted(place.name for place in usable))})" if usable[1:] else ""
+            return f"it is {kind}: give {usable[0]}{more}"
     return ""
 
 
 def _kinds(folder: Path) -> Iterator[tuple[str, list[Path]]]:
     """List what a folder may be, and where its checkpoints would be, the best one first."""
     modules = _list(folder / "modules.json")
-    names = [str(one.get("path")) for one in modules if isinstance(one, dict) and "Transformer" in str(one.get("type"))]
+    names = [
+        str(module.get("path"))
+        for module in modules
+        if isinstance(module, dict) and "Transformer" in str(module.get("type"))
+    ]
     yield (
         "a folder of sentence-transformers, the encoder of which lies deeper",
         [folder / name for name in names if name],
@@ -145,15 +150,15 @@ def _kinds(folder: Path) -> Iterator[tuple[str, list[Path]]]:
     snapshots = folder if folder.name == "snapshots" else folder / "snapshots"
     main = snapshots.parent / "refs" / "main"
     newest = main.read_text(errors="replace").strip() if main.is_file() else ""
-    found = sorted(snapshots.glob("*"), key=lambda path: (path.name != newest, path.name))
-    yield "a model's folder in the cache of the hub", found
+    folders = sorted(snapshots.glob("*"), key=lambda path: (path.name != newest, path.name))
+    yield "a model's folder in the cache of the hub", folders
     cached = sorted(folder.glob("models--*/snapshots/*")) or sorted(folder.glob("hub/models--*/snapshots/*"))
     yield "the cache of the hub, with all models", cached
     yield "a folder around one", sorted(path for path in folder.glob("*") if path.is_dir())
 
 
 def _usable(folder: Path) -> bool:
-    """Tell whether a folder looks like a checkpoint."""
+    """Return whether a folder looks like a checkpoint."""
     return any((folder / name).is_file() for name in ("config.json", "bert_config.json")) and any(
         path.is_file() and UNREAD.fullmatch(path.name) for path in folder.iterdir()
     )
@@ -179,7 +184,7 @@ def unread(folder: Path) -> str:
     )
     broken = [name for name in names if name.endswith((".incomplete", ".part", ".crdownload", ".aria2"))]
     if broken:
-        return f"{broken[0]} is the beginning of a download that broke off: fetch the checkpoint again"
+        return f"{broken[0]} is the beginning of a download that was interrupted: fetch the checkpoint again"
     if (folder / "zero_to_fp32.py").is_file():
         return "the weights are DeepSpeed's: run zero_to_fp32.py, which lies beside them, and save the model it gives"
     return (

@@ -27,7 +27,7 @@ ASCII = frozenset(letter for letter in map(chr, range(33, 127)) if not letter.is
 
 
 def make(texts: Iterable[str], folder: Path, config: Config, seed: int | None = None) -> None:
-    """Write what an encoder is before it has weights: `untrained:FOLDER` draws them.
+    """Write config and tokenizer of an encoder without weights; `untrained:FOLDER` draws them.
 
     Args:
         texts: References of running text, see `corpora.paragraphs`.
@@ -101,7 +101,7 @@ def _paragraphs(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _punctuation(letter: str) -> bool:
-    """Tell whether a character is a word of its own to BERT, so that no word goes on with it."""
+    """Return whether BERT treats a character as a separate word."""
     return unicodedata.category(letter)[0] == "P" or letter.isascii() and not letter.isalnum()
 
 

@@ -37,7 +37,8 @@ from bert_repro.files import sha256
 
 @dataclass(frozen=True)
 class Corpus:
-    """A named text: its items, all of one type, and what was left out while reading; of a draw, what was left out of that.
+    """A named text: its items, all of one type, and counts of what was left out while reading (for a draw, left out of the
+    draw).
 
     `digest` identifies the content (ids, words and annotations), whatever file it came from.
     """
@@ -70,12 +71,12 @@ class Stream(Iterator[Any]):
 
 
 def stream(reference: str) -> Stream:
-    """Read a corpus item by item, in constant memory but for SQuAD's JSON, which is read whole.
+    """Read a corpus item by item, in constant memory except for SQuAD's JSON, which is read whole.
 
     Args:
         reference: `name`, `name:split`, or a file (.conllu, .tsv, .json, .jsonl, .txt, each also .gz). `[500]` at the end
-            takes 500 items drawn without replacement by a fixed seed, in corpus order: `mnli:dev[500]`, and `[-500]`
-            all the others; either reads the corpus twice, and parses what it takes. `wiki~mnli:dev[500]` is text in the
+            takes 500 items drawn without replacement by a fixed seed, in corpus order: `mnli:dev[500]`; `[-500]` takes all
+            the others. Both read the corpus twice, and parse only what they take. `wiki~mnli:dev[500]` is text in the
             layout of another corpus, see `layout`; it is held in memory, or what is drawn of it: sentences, or documents
             where that corpus is of questions.
 
@@ -91,7 +92,7 @@ def stream(reference: str) -> Stream:
     records = _kept(place.records(left_out), left_out if place.drawn is None else {})
     first = next(records, None)
     if first is None:
-        why = "".join(f"; {count} {what}" for what, count in left_out.items() if count)
+        why = "".join(f"; {count} {reason}" for reason, count in left_out.items() if count)
         raise ValueError(f"{place.path} holds no sentence: an empty corpus cannot be used{why}")
     records = itertools.chain([first], records)
     if place.drawn is not None:
@@ -125,8 +126,8 @@ def _laid_out(reference: Reference, left_out: dict[str, int]) -> Iterator[Any]:
     else:
         items = layout.in_items(str(reference), pattern.items, [*layout.sentences(again(text))], notes)
     for counts in (pattern.left_out, read[-1].left_out, notes):
-        for what, count in counts.items():
-            left_out[what] = left_out.get(what, 0) + count
+        for reason, count in counts.items():
+            left_out[reason] = left_out.get(reason, 0) + count
     yield from items
 
 
@@ -186,7 +187,7 @@ def paragraphs(reference: str) -> Iterator[tuple[str, str]]:
 
 
 def documents(text: Iterable[tuple[str, str]]) -> Iterator[Iterator[tuple[str, str]]]:
-    """Cut what `paragraphs` gives into documents."""
+    """Split what `paragraphs` gives into documents."""
     return (part for _, part in itertools.groupby(text, key=operator.itemgetter(0)))
 
 
@@ -230,7 +231,7 @@ def _sharing(items: Iterable[Any]) -> Iterator[Any]:
 
 
 def census(reference: str) -> Census:
-    """Identify and count a corpus by streaming it, once while its file and what reads it stay; errors as in `stream`."""
+    """Identify and count a corpus by streaming it, once while its file and reader are unchanged; errors as in `stream`."""
     place = locate(reference)
     key = _key(place)
     if key not in _CENSUSES:
@@ -239,13 +240,13 @@ def census(reference: str) -> Census:
             read = stream(reference)
             return counted.take(read, read.left_out)
 
-        what = _content(place)
-        _CENSUSES[key] = counted.kept(what, take) if what else take()
+        content = _content(place)
+        _CENSUSES[key] = counted.kept(content, take) if content else take()
     return _CENSUSES[key]
 
 
 def _content(place: Located) -> tuple | None:
-    """Say what of a place decides what is read from it; None for a prepared dataset, which is not identified."""
+    """Identify what is read from a place; None for a prepared dataset, which is not identified."""
     other = _content(place.layout) if place.layout else ()
     if other is None or not place.path.is_file():
         return None
@@ -263,8 +264,8 @@ def _items(reference: str) -> int:
 
 def _key(place: Located) -> tuple:
     file = place.path.stat()
-    other = _key(place.layout) if place.layout else ()
-    return place.path.absolute(), file.st_size, file.st_mtime_ns, place.name, place.split, place.drawn, *other
+    key_of_layout = _key(place.layout) if place.layout else ()
+    return place.path.absolute(), file.st_size, file.st_mtime_ns, place.name, place.split, place.drawn, *key_of_layout
 
 
 _CENSUSES: dict[tuple, Census] = {}
@@ -277,7 +278,7 @@ def digest(reference: str) -> str:
 
 
 def differing(inputs: Mapping[str, Any]) -> list[str]:
-    """Name the texts whose content is another now than a manifest says.
+    """Name the texts whose content has changed since a manifest was written.
 
     Args:
         inputs: Inputs of the manifest: by reference a digest, or mappings that hold one under `corpus`.
@@ -286,21 +287,21 @@ def differing(inputs: Mapping[str, Any]) -> list[str]:
         References. Those that are not at hand are passed over, and those of tensorflow-datasets, which are large and have
         versions of their own.
     """
-    found = []
-    for reference, known in inputs.items():
+    changed = []
+    for reference, recorded in inputs.items():
         if registered(reference) and all(CORPORA[named(part)].home != "tfds" for part in parts(reference)):
             with contextlib.suppress(OSError, ValueError):
-                found += [reference] if digest(reference) != digest_in(known) else []
-    return found
+                changed += [reference] if digest(reference) != digest_in(recorded) else []
+    return changed
 
 
 def digest_in(known: Any) -> str:
-    """Give the digest that a manifest has of a text: it alone, or under `corpus`, perhaps of each of two models."""
+    """Give the digest of a text in a manifest: a string, or under `corpus`, possibly for each of two models."""
     return known if isinstance(known, str) else digest_in(known.get("corpus") or next(iter(known.values())))
 
 
 def doubts(references: Iterable[str], learned: str = "") -> list[str]:
-    """Say what of some texts is perhaps not meant to be so, see `doubtful.doubts`.
+    """Say what in some texts is probably not intended, see `doubtful.doubts`.
 
     Args:
         references: As in `stream`, or folders of running text; empty ones are passed over.
@@ -313,9 +314,9 @@ def doubts(references: Iterable[str], learned: str = "") -> list[str]:
     texts = list(dict.fromkeys(filter(None, references)))
     called: dict[tuple[str, ...], str] = {}
     for text in texts:
-        other = called.setdefault(tuple(columns(text).values()), text)
-        if other != text and [*map(_content, _places(other))] != [*map(_content, _places(text))]:
-            raise ValueError(f"{other} and {text} would have one name in tables: give one of the files another name")
+        namesake = called.setdefault(tuple(columns(text).values()), text)
+        if namesake != text and [*map(_content, _places(namesake))] != [*map(_content, _places(text))]:
+            raise ValueError(f"{namesake} and {text} would have one name in tables: give one of the files another name")
     return doubtful.doubts({text: _counted(text) for text in texts}, learned)
 
 
@@ -328,7 +329,7 @@ def _places(reference: str) -> list[Located]:
 
 
 def _is_folder(reference: str) -> bool:
-    """Tell whether a reference is of a folder of running text."""
+    """Return whether a reference names a folder of running text."""
     return Path(reference).is_dir() and not registered(reference)
 
 

@@ -47,7 +47,7 @@ class Runs:
 
     def shared(self, paragraphs: Sequence[str]) -> list[int]:
         """Give a bit for each corpus that has a run of this document, to every paragraph that a word of the run stands in."""
-        found = [0] * len(paragraphs)
+        removed = [0] * len(paragraphs)
         if self._corpora:
             words = [_words(paragraph) for paragraph in paragraphs]
             numbers = [self._words.get(word, 0) for word in itertools.chain(*words)]
@@ -56,12 +56,12 @@ class Runs:
                 owners = [number for number, part in enumerate(words) for _ in part]
                 for place, run in places:
                     for owner in {*owners[place : place + RUN]}:
-                        found[owner] |= self._corpora[run]
-        return found
+                        removed[owner] |= self._corpora[run]
+        return removed
 
 
 def _texts(reference: str) -> Iterator[str]:
-    """Give what stands together in a corpus, in texts of their own: documents, or the sides of pairs and questions."""
+    """Give the separate texts of a corpus: documents, or the sides of pairs and questions."""
     items = corpora.stream(reference)
     for _, part in itertools.groupby(items, lambda item: getattr(item, "document", "") or item.id):
         first, *more = part
@@ -90,7 +90,7 @@ def _runs(words: Sequence[int]) -> list[int]:
 
 
 class Document(NamedTuple):
-    """What is left of a document, in UTF-8, which takes half the memory that a `str` does where there are curly quotes."""
+    """The rest of a document, in UTF-8, which takes half the memory of a `str` with curly quotes."""
 
     source: str
     text: bytes  # a paragraph a line
@@ -100,7 +100,7 @@ class Document(NamedTuple):
 def prepare(
     texts: Iterable[str], folder: Path, without: Sequence[str] = (), held_out: int = 0, seed: int = 0
 ) -> dict[str, Any]:
-    """Clean texts of what is evaluated on, shuffle their documents, and hold some out.
+    """Remove evaluation texts from texts, shuffle their documents, and hold some out.
 
     A paragraph goes where a word of it is one of `RUN` in a row that its document shares with `without`; those around it close
     up. Documents are held out of each source in proportion to what is left of it. All of the text is held in memory.
@@ -120,7 +120,7 @@ def prepare(
         ValueError: More to hold out than can be spared; and what `corpora.paragraphs` and `corpora.stream` raise.
         OSError: The folder is not empty or cannot be written, or a text is not there.
     """
-    told: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
 
     def make(partial: Path) -> None:
         documents, counts = _clean(texts, without)
@@ -143,11 +143,11 @@ def prepare(
                 ):
                     packed.writelines(parts)
         total = {part: _sum(count[part] for count in counts.values()) for part in _PARTS}
-        told.update(run=RUN, seed=seed, sources=counts | {"all": total})
-        (partial / "counts.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        facts.update(run=RUN, seed=seed, sources=counts | {"all": total})
+        (partial / "counts.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
     made_new(folder, make)
-    return told
+    return facts
 
 
 _PARTS = ("before", "after", "held_out", "matched")
@@ -207,6 +207,6 @@ def _shares(documents: Mapping[str, int], count: int) -> dict[str, int]:
     total = sum(documents.values())
     if not 0 <= count < total:
         raise ValueError(f"cannot hold out {count} of the {total} documents that are left: one must remain to train on")
-    shares = {source: count * there // total for source, there in documents.items()}
+    shares = {source: count * number // total for source, number in documents.items()}
     rest = sorted(documents, key=lambda source: -(count * documents[source] % total))[: count - sum(shares.values())]
     return {source: share + (source in rest) for source, share in shares.items()}

@@ -1,4 +1,4 @@
-"""A census: what one pass over a corpus tells; it is taken once, and kept in the cache while text and readers stay as they are."""
+"""A census: what one pass over a corpus finds; it is taken once, and cached while the text and its readers are unchanged."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ SPECIAL = {"[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", "<s>", "</s>", "<pad>",
 
 
 class Census(NamedTuple):
-    """What one pass over a corpus tells.
+    """What one pass over a corpus finds.
 
     Attributes:
         digest: Digest of the content.
@@ -86,12 +86,12 @@ def size(item: Sentence | Pair) -> int:
 
 @cache
 def _code() -> str:
-    """Identify what reads texts: this folder's modules, and the library that knows where words end."""
+    """Identify the code that reads texts: this folder's modules, and the library that finds the ends of words."""
     files = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(map(Path.read_bytes, files)) + metadata.version("icu4py").encode()).hexdigest()
 
 
 def _in_words(question: Question) -> bool:
-    """Tell whether some answer begins where a word does, and ends where one does; without answers there is none to miss."""
+    """Return whether some answer begins and ends at word boundaries, or there are no answers."""
     begin, end = ({place[side] for place in question.offsets} for side in (0, 1))
     return not question.answers or any(start in begin and start + len(text) in end for text, start in question.answers)

@@ -16,7 +16,7 @@ INSIDE = 0.1  # of the questions, those whose answers lie inside words: of SQuAD
 
 
 def doubts(texts: Mapping[str, Census], learned: str = "") -> list[str]:
-    """Say what of some texts is perhaps not meant to be so, with counts.
+    """Say what in some texts is probably not intended, with counts.
 
     Args:
         texts: By reference, what is counted of them.
@@ -30,41 +30,41 @@ def doubts(texts: Mapping[str, Census], learned: str = "") -> list[str]:
     Raises:
         ValueError: The forms of more than MOSTLY of the sentences are withheld, or all items, of at least two, are equal.
     """
-    told: list[str] = []
-    for reference, found in texts.items():
-        count, different = found.items, len(np.unique(found.keys))
-        if found.withheld > MOSTLY * count:
+    sentences: list[str] = []
+    for reference, census in texts.items():
+        count, different = census.items, len(np.unique(census.keys))
+        if census.withheld > MOSTLY * count:
             raise ValueError(
-                f"{reference}: {found.withheld} of {count} sentences have no words but `_`: their forms are withheld, and what is "
-                "computed of them would mean nothing; put the text back as the treebank's README says"
+                f"{reference}: {census.withheld} of {count} sentences have no words but `_`: their forms are withheld, and what is "
+                "computed of them would mean nothing; restore the text as the treebank's README says"
             )
         if different == 1 < count:
             raise ValueError(
-                f"{reference}: all {count} items are equal: there is nothing to compare, and no interval to be had; was the text meant?"
+                f"{reference}: all {count} items are equal: there is nothing to compare, and no interval to compute; is this the intended text?"
             )
-        if found.withheld:
-            told.append(
-                f"{reference}: {found.withheld} of {count} sentences have no words but `_`: their forms are withheld."
+        if census.withheld:
+            sentences.append(
+                f"{reference}: {census.withheld} of {count} sentences have no words but `_`: their forms are withheld."
             )
-        if found.special:
-            told.append(
-                f"{reference}: {found.special} words are written as special tokens are ([SEP], <pad>, ...): a tokenizer that has "
+        if census.special:
+            sentences.append(
+                f"{reference}: {census.special} words are written as special tokens are ([SEP], <pad>, ...): a tokenizer that has "
                 "such a one reads it as that."
             )
-        if found.inside > INSIDE * count:
-            told.append(
-                f"{reference}: {found.inside} of {count} questions have no answer that begins and ends where a word does: no span of "
+        if census.inside > INSIDE * count:
+            sentences.append(
+                f"{reference}: {census.inside} of {count} questions have no answer that begins and ends where a word does: no span of "
                 "words can be exactly right for them."
             )
-        if (again := len(found.keys) - different) > REPEATED * len(found.keys):
-            told.append(
-                f"{reference}: {again} of {len(found.keys)} items repeat others, {different} are different: intervals are too "
+        if (again := len(census.keys) - different) > REPEATED * len(census.keys):
+            sentences.append(
+                f"{reference}: {again} of {len(census.keys)} items repeat others, {different} are different: intervals are too "
                 "narrow, as they take each for new."
             )
-    for reference, found in texts.items():
-        equal = int(np.isin(found.keys, texts[learned].keys).sum()) if learned in texts and reference != learned else 0
-        if equal > SHARED * len(found.keys):
-            told.append(
-                f"{reference}: {equal} of {len(found.keys)} items are in {learned} too, which is learned from: scores are too good."
+    for reference, census in texts.items():
+        equal = int(np.isin(census.keys, texts[learned].keys).sum()) if learned in texts and reference != learned else 0
+        if equal > SHARED * len(census.keys):
+            sentences.append(
+                f"{reference}: {equal} of {len(census.keys)} items are in {learned} too, which is learned from: scores are too good."
             )
-    return told
+    return sentences

@@ -8,7 +8,7 @@ LABELS = ("entailment", "neutral", "contradiction")
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """Words with, where the source is a treebank, one value a word in each annotation; `heads` counts from 1, 0 is the root.
+    """Words and, where the source is a treebank, one value per word in each annotation; `heads` counts from 1, 0 is the root.
 
     `features` are UD's, as they stand in the file (`Number=Sing|Person=3`); `spans` are of an edge-probing file;
     `document` names the text it is part of, as far as its file tells: sentences of one follow one another.
@@ -27,7 +27,7 @@ class Sentence:
 
 
 class Labelled(NamedTuple):
-    """A span of words, or two, from the first word to behind the last, counted from 0; and what is said of them."""
+    """A span of words, or two, each from its first word to the one after its last, counted from 0; and its labels."""
 
     first: tuple[int, int]
     second: tuple[int, int] | None
@@ -36,7 +36,7 @@ class Labelled(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two word sequences read together; `section` tells MultiNLI's genres apart: matched, mismatched, or empty if unknown."""
+    """Two word sequences read together; `section` is MultiNLI's: matched, mismatched, or empty if unknown."""
 
     id: str
     first: tuple[str, ...]

@@ -18,7 +18,7 @@ _WRONG = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 
 
 def records(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Record]:
-    """Read a .json file: questions as SQuAD has them, or records, in a list or one a line, as in `lines_of_records`."""
+    """Read a .json file: questions as SQuAD has them, or records, in a list or one per line, as in `lines_of_records`."""
     text = "\n".join(line for _, line in lines(path))
     try:
         whole = json.loads(text)
@@ -94,7 +94,7 @@ def _probed(place: str, name: str, record: Mapping[str, Any]) -> Sentence:
 def _labelled(target: Mapping[str, Any]) -> Labelled:
     label, second = target["label"], target.get("span2")
     labels = label if isinstance(label, list) else [label]
-    if not all(isinstance(one, str) or _whole(one) for one in labels):
+    if not all(isinstance(value, str) or _whole(value) for value in labels):
         raise ValueError(f"a label is a text or a whole number, got {label!r}")
     return Labelled(_span(target["span1"]), None if second is None else _span(second), tuple(map(str, labels)))
 

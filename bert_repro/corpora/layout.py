@@ -22,7 +22,7 @@ OFF = 0.1  # as a share of the words: by how much lengths may differ
 
 def sentences(items: Iterable[Any]) -> Iterator[Sentence]:
     """Give the single sentences of a corpus, each wording once: its own, both sides of pairs, those of passages."""
-    known: set[tuple[str, ...]] = set()
+    seen: set[tuple[str, ...]] = set()
     for item in items:
         parts: Iterable[Sentence] = [item]
         if isinstance(item, Question):
@@ -30,20 +30,20 @@ def sentences(items: Iterable[Any]) -> Iterator[Sentence]:
         elif isinstance(item, Pair):
             parts = sides(item)
         for sentence in parts:
-            if sentence.words not in known:
-                known.add(sentence.words)
+            if sentence.words not in seen:
+                seen.add(sentence.words)
                 yield dataclasses.replace(sentence, document="")  # sentences do not follow one another any more
 
 
 def sides(pair: Pair) -> tuple[Sentence, Sentence]:
-    """Take a pair apart, into two texts of their own."""
+    """Split a pair into two separate texts."""
     return Sentence(f"{pair.id}/1", pair.first), Sentence(f"{pair.id}/2", pair.second)
 
 
 def in_items(
     reference: str, pattern: Sequence[Any], pool: Sequence[Sentence], left_out: dict[str, int]
 ) -> Iterator[Any]:
-    """Put sentences in the place of single ones or of pairs: nearest in length, at random among equals, none twice.
+    """Replace single sentences or pairs by other sentences: nearest in length, at random among equals, none twice.
 
     Args:
         reference: What this gives, for messages.
@@ -67,14 +67,14 @@ def in_items(
     off = sum(abs(length - len(sentence.words)) for length, sentence in zip(wanted, chosen, strict=True))
     if off > OFF * sum(wanted):
         raise ValueError(
-            f"{reference}: {len(pool)} sentences have not the lengths of {len(wanted)} others: they would be off by {off} of "
+            f"{reference}: {len(pool)} sentences do not have the lengths of {len(wanted)} others: they would be off by {off} of "
             f"{sum(wanted)} words; take a larger text, one of such lengths, or draw less from what gives the layout"
         )
     left_out["words by which sentences are longer or shorter"] = off
     if not paired:
         return iter(chosen)
-    made = zip(pattern, chosen[::2], chosen[1::2], strict=True)
-    return (Pair(item.id, first.words, second.words) for item, first, second in made)
+    sides_of_items = zip(pattern, chosen[::2], chosen[1::2], strict=True)
+    return (Pair(item.id, first.words, second.words) for item, first, second in sides_of_items)
 
 
 def _nearest(wanted: Sequence[int], pool: Sequence[Sentence]) -> list[Sentence]:
@@ -82,14 +82,14 @@ def _nearest(wanted: Sequence[int], pool: Sequence[Sentence]) -> list[Sentence]:
     by_length: dict[int, list[Sentence]] = {}
     for place in np.random.default_rng(SEED).permutation(len(pool)):
         by_length.setdefault(len(pool[place].words), []).append(pool[place])
-    there = sorted(by_length)
+    lengths_left = sorted(by_length)
     chosen: dict[int, Sentence] = {}
     for place in sorted(range(len(wanted)), key=lambda place: -wanted[place]):
-        above = bisect.bisect_left(there, wanted[place])
-        length = min(there[max(above - 1, 0) : above + 1], key=lambda length: abs(length - wanted[place]))
+        above = bisect.bisect_left(lengths_left, wanted[place])
+        length = min(lengths_left[max(above - 1, 0) : above + 1], key=lambda length: abs(length - wanted[place]))
         chosen[place] = by_length[length].pop()
         if not by_length[length]:
-            there.remove(length)
+            lengths_left.remove(length)
     return [chosen[place] for place in range(len(wanted))]
 
 
@@ -134,12 +134,12 @@ class _Running:
 
 
 def together(item: Any) -> str:
-    """Tell items apart that do not belong to one running text: its passage is a question's, its document a sentence's."""
+    """Identify the running text of an item: the passage of a question, the document of a sentence."""
     return item.context if isinstance(item, Question) else getattr(item, "document", "")
 
 
 def running(name: str, together: Sequence[Any]) -> _Running:
-    """Make running text of what stands together in a corpus: the sentences of a document, or questions about one passage.
+    """Make running text of a corpus: from the sentences of a document, or from questions about one passage.
 
     Raises:
         ValueError: Pairs, or sentences of which nobody knows the document.
@@ -161,7 +161,7 @@ def running(name: str, together: Sequence[Any]) -> _Running:
 def in_questions(
     reference: str, pattern: Sequence[Question], texts: Sequence[_Running], left_out: dict[str, int]
 ) -> Iterator[Question]:
-    """Keep questions and replace what they are about by passages as long; nothing is asked for there, so no answers are kept.
+    """Keep questions and replace their passages by others of the same length, which hold no answers, so none are kept.
 
     A passage that begins with a sentence is cut to the length of the one that it replaces: where several texts are long
     enough, in the one where it ends nearest to the end of a sentence. The longest are replaced first.
@@ -176,9 +176,9 @@ def in_questions(
         ValueError: Passages would lack more than OFF of their words.
     """
     wanted = {question.context: len(question.second) for question in pattern}
-    others = [*{text.text: text for text in texts if text.text not in wanted}.values()]
-    pool = [others[place] for place in np.random.default_rng(SEED).permutation(len(others))]
-    there = sum(text.left for text in pool)
+    passages_left = [*{text.text: text for text in texts if text.text not in wanted}.values()]
+    pool = [passages_left[place] for place in np.random.default_rng(SEED).permutation(len(passages_left))]
+    words_there = sum(text.left for text in pool)
     passages: dict[str, _Passage] = {}
     for context in sorted(wanted, key=lambda context: -wanted[context]):
         enough = [text for text in pool if text.left >= wanted[context]]
@@ -190,8 +190,8 @@ def in_questions(
     lacking = sum(wanted.values()) - sum(len(passage.words) for passage in passages.values())
     if len(passages) < len(wanted) or lacking > OFF * sum(wanted.values()):
         raise ValueError(
-            f"{reference}: {len(wanted)} passages of {sum(wanted.values())} words are needed, and {len(pool)} texts of {there} words are "
-            f"too few or too short for them: {lacking} words would be lacking; take a larger text, or draw less from what "
+            f"{reference}: {len(wanted)} passages of {sum(wanted.values())} words are needed, and {len(pool)} texts of {words_there} words are "
+            f"too few or too short for them: {lacking} words would be missing; take a larger text, or draw less from what "
             "gives the layout, as in wiki~squad:dev[60]"
         )
     left_out["words that passages lack"] = lacking

@@ -71,10 +71,10 @@ def question(place: str, name: str, text: str, context: str, answers: Iterable[t
         raise ValueError(f"{place}: question {name!r} has no {'answers' if first else 'words'}: it cannot be used")
     for answer, start in answers:
         if not answer.strip() or start < 0 or not context.startswith(answer, start):
-            found = context[max(start, 0) :][: max(len(answer), 20)]
+            text_there = context[max(start, 0) :][: max(len(answer), 20)]
             raise ValueError(
-                f"{place}: question {name!r}: its answer {answer!r} should stand in the context at character {start}, "
-                f"where {found!r} stands"
+                f"{place}: question {name!r}: its answer {answer!r} should be in the context at character {start}, "
+                f"where {text_there!r} stands"
             )
     return Question(id=name, first=first, second=second, context=context, offsets=offsets, answers=answers)
 
@@ -102,7 +102,7 @@ def sentence(
     heads = tuple(int(token["head"]) for token in tokens)
     problem = _not_a_tree(heads)
     if problem:
-        raise ValueError(f"{place}: sentence {name!r} is no tree: {problem}")
+        raise ValueError(f"{place}: sentence {name!r} is not a tree: {problem}")
     columns = ("form", "deprel", "upos", "xpos", "feats")
     forms, relations, upos, xpos, features = (tuple(str(token.get(c) or "_") for token in tokens) for c in columns)
     return Sentence(name, forms, heads, relations, upos, xpos, features, document=document)

@@ -41,9 +41,9 @@ def locate(reference: str) -> Located:
     """
     parsed = Reference.parse(reference)
     if parsed.layout:
-        text, other = locate(str(parsed.text)), locate(str(parsed.layout))
-        name, part = f"{text.name}~{other.name}", f"{text.part}~{other.part}"
-        return text._replace(name=name, split=part, drawn=None, layout=other)
+        text, layout = locate(str(parsed.text)), locate(str(parsed.layout))
+        name, part = f"{text.name}~{layout.name}", f"{text.part}~{layout.part}"
+        return text._replace(name=name, split=part, drawn=None, layout=layout)
     name, split, count = parsed.name, parsed.split, parsed.drawn
     if name in SUCCESSORS:
         successor = SUCCESSORS[name]
@@ -85,45 +85,45 @@ def columns(reference: str) -> dict[str, str]:
 def _file(reference: str, name: str) -> Path:
     """Find a file of the real corpora by its path: in the clone's `data/`, or else in the folder that DATA= adds."""
     cloned, added = CLONED / name, added_data()
-    there = added / name if added else None
+    path = added / name if added else None
     if cloned.is_file():
         if not _intact(name):
             raise OSError(
                 f"{cloned} is not the file that data/files.sha256 lists: a tool has changed it, perhaps its line endings. "
                 f"Delete it and run `git checkout -- data/{name}`, in a clone that has the file .gitattributes"
             )
-        if there and there.is_file() and sha256(there) != sha256(cloned):
-            warnings.warn(f"{there} is another file than {cloned}: the one in the clone is read", stacklevel=3)
+        if path and path.is_file() and sha256(path) != sha256(cloned):
+            warnings.warn(f"{path} is another file than {cloned}: the one in the clone is read", stacklevel=3)
         return cloned
-    if there is None:
+    if path is None:
         raise FileNotFoundError(
             f"corpus {reference} does not come with the clone: name the folder that holds {name} with "
             "`make report DATA=/path/to/data` or the environment variable BERT_REPRO_DATA"
         )
-    if not there.is_file():
-        raise FileNotFoundError(f"corpus {reference} should lie at {there}, where no file is: check DATA=...")
-    return there
+    if not path.is_file():
+        raise FileNotFoundError(f"corpus {reference} should lie at {path}, but no file is there: check DATA=...")
+    return path
 
 
 def _intact(name: str) -> bool:
-    """Compare a file of `data/` with the checksum listed there; what is not listed somebody has put there, and it counts."""
+    """Compare a file of `data/` with the checksum listed there; files that are not listed are a user's own and accepted."""
     listed = (line.split(maxsplit=1) for line in (CLONED / "files.sha256").read_text(encoding="utf-8").splitlines())
     return {path: checksum for checksum, path in listed}.get(name, sha256(CLONED / name)) == sha256(CLONED / name)
 
 
 def in_clone(name: str) -> bool:
-    """Tell whether all files of a registered corpus come with the clone."""
+    """Return whether all files of a registered corpus come with the clone."""
     source = CORPORA[name]
     return source.home == "data" and all((CLONED / file).is_file() for file in source.files.values())
 
 
 def registered(reference: str) -> bool:
-    """Tell whether a reference is of a corpus of CORPORA, in the layout of another or its own."""
+    """Return whether a reference names a corpus of CORPORA, in its own layout or that of another."""
     return all(named(part) in CORPORA for part in parts(reference))
 
 
 def fetch(reference: str) -> list[Path]:
-    """Have a corpus ready, and tell where it lies; without a split, all of it.
+    """Download or generate a corpus where needed, and give its paths; without a split, those of all splits.
 
     A dataset of tensorflow-datasets is downloaded and prepared, any file expected to be there.
 

@@ -70,9 +70,9 @@ def _read_conllu(path: Path, where: Mapping[str, str], left_out: dict[str, int])
             if match := re.fullmatch(r"#\s*newdoc(?:\s+id\s*=\s*(.*?))?\s*", line):
                 document = match[1] or f"line-{number}"
             if not line.startswith("#") and line.count("\t") != 9:
-                found = line.count("\t") + 1
+                columns = line.count("\t") + 1
                 raise ValueError(
-                    f"{path}:{number}: a CoNLL-U line has 10 tab-separated columns, this one has {found}: {line[:60]!r}"
+                    f"{path}:{number}: a CoNLL-U line has 10 tab-separated columns, this one has {columns}: {line[:60]!r}"
                 )
             block.append((number, line))
             continue
@@ -84,7 +84,7 @@ def _read_conllu(path: Path, where: Mapping[str, str], left_out: dict[str, int])
 
 
 def _holds_sentence(block: list[tuple[int, str]]) -> bool:
-    """Tell a sentence, be it one that has lost its words, from comments in a block of their own, such as a licence."""
+    """Return whether a block is a sentence, even one without words, and not only comments such as a licence."""
     return any(not line.startswith("#") or _OF_SENTENCE.match(line) for _, line in block)
 
 

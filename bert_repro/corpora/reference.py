@@ -30,18 +30,18 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> "Reference":
-        """Take a reference apart.
+        """Parse a reference.
 
         Raises:
             ValueError: It is not written as one.
         """
-        found = [_of_file(part) or _written(part) for part in parts(text)]
-        if not all(found) or len(found) > 2:
+        parsed = [_of_file(part) or _written(part) for part in parts(text)]
+        if not all(parsed) or len(parsed) > 2:
             raise ValueError(
                 f"cannot read the corpus reference {text!r}: write name, name:split, name:split[500] or name:split[-500], "
                 "or two of them with a ~ between, the text and whose layout it takes, as in wiki~mnli:dev[60]"
             )
-        own, *layout = (cls(*one) for one in found if one)
+        own, *layout = (cls(*fields) for fields in parsed if fields)
         return dataclasses.replace(own, layout=layout[0]) if layout else own
 
     @property
@@ -66,12 +66,12 @@ def drawn_split(split: str, drawn: int | None) -> str:
 
 
 def parts(text: str) -> list[str]:
-    """Take a reference, or the name of a corpus, apart at its ~: the text, and perhaps the corpus whose layout it takes."""
+    """Split a reference, or the name of a corpus, at its ~ into the text and, if given, the corpus whose layout it takes."""
     pieces = text.split("~")
     for count in range(len(pieces), 0, -1):  # of a path that has some itself
-        own, other = "~".join(pieces[:count]), "~".join(pieces[count:])
-        if _of_file(own) or _of_file(other):
-            return [own, other] if other else [own]
+        own, layout = "~".join(pieces[:count]), "~".join(pieces[count:])
+        if _of_file(own) or _of_file(layout):
+            return [own, layout] if layout else [own]
     return pieces
 
 

@@ -11,7 +11,7 @@ from bert_repro.corpora.reference import named, parts
 
 
 class Origin(NamedTuple):
-    """Whose texts they are, and where they come from: what has to be said where they are shown."""
+    """Authors and origin of texts: the credit that must be given where they are shown."""
 
     title: str
     link: str
@@ -146,7 +146,7 @@ SUCCESSORS = {"sample-trees": "ewt", "sample-nli": "mnli", "sample-questions": "
 
 
 def may_show(reference: str) -> bool:
-    """Tell whether sentences of a corpus may be shown; those of a file are its user's own and may.
+    """Return whether sentences of a corpus may be shown; those of a file are its user's own and may.
 
     In the layout of another corpus they may where both may: questions of that one are kept.
     """

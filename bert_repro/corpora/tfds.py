@@ -146,7 +146,7 @@ def _article(
 
 
 def _named(names: Sequence[str], number: Any) -> str:
-    """Name a label; a number without a name, such as -1 for a missing label, is told as it is."""
+    """Name a label; a number without a name, such as -1 for a missing label, is given as it is."""
     return names[number] if 0 <= number < len(names) else str(number)
 
 

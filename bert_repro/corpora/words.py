@@ -39,7 +39,7 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def there_are(text: str) -> bool:
-    """Tell whether a text has words, and no spaces and invisible characters alone."""
+    """Return whether a text has words, not only spaces and invisible characters."""
     return re.search(r"\w", text) is not None or any(words(text))
 
 
@@ -160,7 +160,7 @@ def _unicode_ends(text: str) -> dict[int, int]:
 
 
 def _small(text: str) -> bool:
-    """Tell whether the first letter of a text is a small one; Georgian, as Unicode has it, has none of these."""
+    """Return whether the first letter of a text is lower case; Georgian has no case in this sense."""
     letter = next(filter(str.isalpha, text), "")
     return letter != letter.title()
 

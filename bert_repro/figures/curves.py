@@ -32,7 +32,7 @@ from bert_repro.figures.theme import (
 )
 from bert_repro.results import lines, tables
 
-_LINE = ["role", "model", "reference_model", "rows"]  # what tells lines apart
+_LINE = ["role", "model", "reference_model", "rows"]  # what distinguishes lines
 
 
 class _Axis(NamedTuple):
@@ -56,7 +56,7 @@ def layer_curves(
     ylabel: str = "",
     reference: pd.DataFrame | None = None,
 ) -> go.Figure:
-    """Draw a value by layer, a line a model, its 95 % interval as a band.
+    """Draw a value by layer, a line per model, its 95 % interval as a band.
 
     Args:
         table: Tidy rows, one value for each model, layer and panel. Rows without a layer are drawn as dotted levels.
@@ -101,7 +101,7 @@ def difference_curves(
 def learning_curves(
     frame: pd.DataFrame, *, y: str = "loss", facet: str | None = None, title: str = "", ylabel: str = ""
 ) -> go.Figure:
-    """Draw a loss or score by update, a line a model.
+    """Draw a loss or score by update, a line per model.
 
     Args:
         frame: Columns `model`, `updates` and `y`; `task` and `seed`, where given, choose colour and label.
@@ -126,7 +126,7 @@ def learning_curves(
 
 
 def line_curves(table: pd.DataFrame, *, facet: str | None = None, title: str = "", ylabel: str = "") -> go.Figure:
-    """Draw a value along the straight line from a base to tuned encoders, a line a model, its 95 % interval as a band.
+    """Draw a value along the straight line from a base to tuned encoders, a line per model, its 95 % interval as a band.
 
     Args:
         table: Tidy rows of points, see `results.lines`, one value for each model, point and panel.
@@ -158,19 +158,19 @@ def _curves(
     first_of: dict[frozenset[str], int] = {}
     traces: dict[int, list[dict]] = {}
     for at, panel in enumerate(panels, start=1):
-        mine = placed if panel is None else placed[placed[facet] == panel]
-        _refuse_two_values(mine, x)
-        curves = [(rows.sort_values(x), style) for rows, style in _lines(mine)]
+        of_panel = placed if panel is None else placed[placed[facet] == panel]
+        _refuse_two_values(of_panel, x)
+        curves = [(rows.sort_values(x), style) for rows, style in _lines(of_panel)]
         bands = [_band(rows, style, x) for rows, style in curves]
         traces[at] = [band for band in bands if band]  # first, so that none covers a line
         for rows, style in curves:
             traces[at].append(_line(rows, style, x, style["name"] not in shown))
             shown.add(style["name"])
         ends = [int(placed[x].min()), int(placed[x].max())]
-        here = levels if panel is None else levels[(levels[facet] == panel) | levels[facet].isna()]
-        for number, (_, row) in enumerate(here.iterrows()):
+        levels_here = levels if panel is None else levels[(levels[facet] == panel) | levels[facet].isna()]
+        for number, (_, row) in enumerate(levels_here.iterrows()):
             traces[at].append(_level(row, ends, right=number % 2 == 1))
-        metrics = frozenset(mine["metric"].dropna())
+        metrics = frozenset(of_panel["metric"].dropna())
         first = first_of.setdefault(metrics, at)
         same_range = None if first == at else f"y{first}" if first > 1 else "y"
         measured = "" if facet == "metric" else ", ".join(map(short, sorted(metrics)))
@@ -190,15 +190,15 @@ def _lines(table: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict]]:
     """Split rows into lines and give each its look; floors that are named by their words have a marker each."""
     table = table.drop(columns="replicates", errors="ignore")
     named = sorted(table["rows"].dropna().unique())
-    kinds = {kind(*one) for one in table[["model", "task"]].drop_duplicates().itertuples(index=False)}
+    kinds = {kind(*pair) for pair in table[["model", "task"]].drop_duplicates().itertuples(index=False)}
     for key, rows in table.groupby(_LINE, sort=False, dropna=False):
         row = rows.iloc[0]
-        what = kind(row["model"], row["task"])
+        kind_of_row = kind(row["model"], row["task"])
         turn = turn_of(row["seed"])
-        plain = row["role"] == "score" and what != "untrained"
+        plain = row["role"] == "score" and kind_of_row != "untrained"
         of_words = row["role"] == "floor" and not pd.isna(row["rows"])
         of_task = row["role"] == "floor" and not pd.isna(row["task"]) and not of_words
-        paint = colour(what, kinds) if plain or of_task else ASIDE
+        paint = colour(kind_of_row, kinds) if plain or of_task else ASIDE
         line = {
             "color": paint,
             "width": 2.5 if plain else 1.5,

@@ -44,7 +44,7 @@ def dots(
     each: str | None = None,
     within: float | None = None,
 ) -> go.Figure:
-    """Draw values with their 95 % intervals, a line of dots a category.
+    """Draw values with their 95 % intervals, a line of dots per category.
 
     Args:
         table: Tidy rows; one without a seed is a mean of several and drawn larger.
@@ -52,9 +52,9 @@ def dots(
         facet: A column whose values get a panel each; differences share one range.
         title: Heading of the figure.
         xlabel: What the values are.
-        reference: More rows, e.g. other models' published scores, told apart by their `label`.
+        reference: More rows, e.g. other models' published scores, distinguished by their `label`.
         zero: Whether the values are differences, with a line at zero.
-        each: A column that tells the dots of a category apart, e.g. `study`, instead of task and seed.
+        each: A column that distinguishes the dots of a category, e.g. `study`, instead of task and seed.
         within: How far from zero still counts as equal: that far is shaded.
 
     Raises:
@@ -115,9 +115,9 @@ def _dot(row: pd.Series, known: int) -> tuple[str, dict]:
 
 def _of_set(name: str, sets: pd.Series) -> tuple[str, dict]:
     """Name and colour a dot by the set of results that it is of."""
-    known = list(sets.unique())
-    symbol = MARKERS[known.index(name) % len(MARKERS)]
-    return html.escape(name), {"color": colour(name, known), "size": 8, "symbol": symbol}
+    names = list(sets.unique())
+    symbol = MARKERS[names.index(name) % len(MARKERS)]
+    return html.escape(name), {"color": colour(name, names), "size": 8, "symbol": symbol}
 
 
 def _dotted(rows: pd.DataFrame, name: str, marker: dict) -> dict:

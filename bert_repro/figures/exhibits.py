@@ -108,7 +108,8 @@ class Exhibit:
         }
 
     def facts(self) -> dict[str, Any]:
-        """Collect what stands below the figure: caption, data, notebooks with their runs and commits, and a run to repeat."""
+        """Collect what is shown below the figure: caption, data, notebooks with their runs and commits, and a run to
+        repeat."""
         sources = []
         for notebook in dict.fromkeys(self.made[run]["notebook"] for run in self.runs):
             runs = [run for run in self.runs if self.made[run]["notebook"] == notebook]
@@ -179,7 +180,7 @@ def _made_by(manifest: Mapping, row: Mapping) -> bool:
 
 
 def counted(rows: pd.DataFrame) -> str:
-    """Say how much is behind rows: n (words, edges, items), units that were resampled, and seeds of each task."""
+    """Say how much data is behind rows: n (words, edges, items), units that were resampled, and seeds of each task."""
 
     def range_of(column: str) -> str:
         numbers = rows[column].dropna().astype(int) if column in rows else pd.Series(dtype=int)
@@ -196,7 +197,7 @@ def counted(rows: pd.DataFrame) -> str:
 
 
 def described(figure: go.Figure) -> str:
-    """Put a figure into words, for those who do not see it: its title and where each line begins and ends."""
+    """Describe a figure in words, for those who do not see it: its title and where each line begins and ends."""
     title = (figure.layout.title.text or "").replace("<br>", " ")
     lines = [t for t in figure.data if t.type == "scatter" and t.name and t.fill is None and "lines" in (t.mode or "")]
     phrases = []

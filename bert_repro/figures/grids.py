@@ -14,7 +14,7 @@ _SCALE = [[0.0, "#FFFFFF"], [0.5, "#6BAED6"], [1.0, "#08306B"]]
 
 
 def layer_grid(table: pd.DataFrame, *, title: str = "") -> go.Figure:
-    """Draw the similarity of every layer of one model with every layer of another, a panel a pair of models.
+    """Draw the similarity of every layer of one model with every layer of another, a panel per pair of models.
 
     Args:
         table: Tidy rows with model, layer, reference_model and reference_layer; within a model, cells that are not there

@@ -118,7 +118,7 @@ def plane(
 def turned(
     places: Float[np.ndarray, "words 2"], onto: Float[np.ndarray, "words 2"] | None = None
 ) -> Float[np.ndarray, "words 2"]:
-    """Scale centred places to a mean squared length of 1, and turn and mirror them to lie near others of the same words.
+    """Scale centred places to a mean squared length of 1, and rotate and mirror them to be near others of the same words.
 
     Args:
         places: Two coordinates a word.
@@ -147,10 +147,10 @@ def beside_base(projections: pd.DataFrame, tasks: Collection[str], most: int = 3
     """
     pairings = []
     for key, rows in projections.groupby("key", sort=False):
-        known = dict(zip(rows["model"], rows["content"], strict=True))
-        names = [(task, _first_seed(known, task)) for task in tasks if "base" in known]
+        by_model = dict(zip(rows["model"], rows["content"], strict=True))
+        names = [(task, _first_seed(by_model, task)) for task in tasks if "base" in by_model]
         for task, name in [(task, name) for task, name in names if name][:most]:
-            base, tuned = known["base"], known[name]
+            base, tuned = by_model["base"], by_model[name]
             if (base["words"], base["layers"]) != (tuned["words"], tuned["layers"]):
                 raise ValueError(
                     f"base and {name} show other words or layers of {key}: expected tables of one study, made in one go; "
@@ -165,5 +165,5 @@ def beside_base(projections: pd.DataFrame, tasks: Collection[str], most: int = 3
 
 
 def _first_seed(models: Mapping[str, Any], task: str) -> str | None:
-    seeds = [int(found[1]) for name in models if (found := re.fullmatch(rf"{task}-(\d+)", name))]
+    seeds = [int(match[1]) for name in models if (match := re.fullmatch(rf"{task}-(\d+)", name))]
     return f"{task}-{min(seeds)}" if seeds else None

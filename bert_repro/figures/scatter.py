@@ -48,7 +48,7 @@ def against(
         raise ValueError("the two sides have no layer of a model in common: they are of other models")
     panels = list(both[facet].unique())
     figure = stacked([PANEL_HEIGHT] * len(panels), panels)
-    known: set[str] = set()
+    shown: set[str] = set()
     for at, panel in enumerate(panels, start=1):
         for _, rows in both[both[facet] == panel].groupby("model", sort=False):
             rows = rows.sort_values("layer")
@@ -57,13 +57,13 @@ def against(
             bars = {"type": "data", "symmetric": False, "color": paint, "thickness": 1, "width": 0}
             figure.add_scatter(
                 x=numbers(rows["value_across"]), y=numbers(rows["value"]), mode="lines+markers+text", name=name, legendgroup=name,
-                showlegend=name not in known, text=[str(layer) for layer in rows["layer"]], textposition="top center",
+                showlegend=name not in shown, text=[str(layer) for layer in rows["layer"]], textposition="top center",
                 textfont={"color": INK, "size": 12}, line={"color": paint, "width": 1, "dash": DASHES[turn % len(DASHES)]},
                 marker={"color": paint, "size": 7, "symbol": MARKERS[turn % len(MARKERS)]},
                 error_x=bars | _ends(rows, "_across"), error_y=bars | _ends(rows, ""), row=at, col=1,
                 hovertemplate="%{fullData.name}<br>layer %{text}: %{x:.3f} across, %{y:.3f} up<extra></extra>",
             )  # fmt: skip
-            known.add(name)
+            shown.add(name)
         figure.update_yaxes(title_text=ylabel, row=at, col=1)
     figure.update_xaxes(title_text=xlabel, row=len(panels), col=1)
     return finish(figure, PANEL_HEIGHT * len(panels), title)

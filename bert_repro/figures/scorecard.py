@@ -103,7 +103,7 @@ TALL, LOW = 22, 6  # heights of the rows of a primary and of another contrast
 
 
 def picture(pairs: pd.DataFrame) -> str:
-    """Draw contrasts as dots with their intervals, the primary ones first, and shade where the claim wants those to lie.
+    """Draw contrasts as dots with their intervals, the primary ones first, and shade the region in which the claim holds.
 
     Args:
         pairs: The contrasts of one claim, as `verdicts.pairs` gives them.

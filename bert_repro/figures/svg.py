@@ -33,7 +33,7 @@ class _Plain(dict):
     def __getattr__(self, name: str) -> Any:
         value = self.get(name, {} if name in self._PARTS else () if name in ("shapes", "annotations") else None)
         if isinstance(value, list | tuple) and value and isinstance(value[0], dict):
-            return [_Plain(one) for one in value]
+            return [_Plain(item) for item in value]
         return _Plain(value) if isinstance(value, dict) else value
 
 

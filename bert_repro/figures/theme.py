@@ -1,8 +1,7 @@
 """The look of all figures: plotly's template, colours, names and panels.
 
-Colours say
-*what kind of model* a line is (base, untrained, or the task it was tuned on) and are the same in every figure; dash and
-marker say which seed.
+Colours say *what kind of model* a line is (base, untrained, or the task it was tuned on) and are the same in every figure;
+dash and marker say which seed.
 """
 
 import hashlib
@@ -68,7 +67,7 @@ pio.templates.default = "bert_repro"
 
 
 def kind(model: Any, task: Any = None) -> str:
-    """Say of what kind a model is: its task, or `base` or `untrained`."""
+    """Give the kind of a model: its task, or `base` or `untrained`."""
     name = str(model).split(":")[0] if pd.isna(task) or not task else str(task)
     return SAME.get(name, name)
 
@@ -80,13 +79,13 @@ def colour(name: str, beside: Iterable[str] = ()) -> str:
         name: The kind.
         beside: All kinds of the same figure: they share no spare colour while there are enough.
     """
-    known = COLOURS | {task: entry.colour for task, entry in TASKS.items() if entry.colour}
+    colours = COLOURS | {task: entry.colour for task, entry in TASKS.items() if entry.colour}
     taken: dict[str, str] = {}
-    for other in sorted({*beside, name} - {*known, *SAME}):
+    for other in sorted({*beside, name} - {*colours, *SAME}):
         first = hashlib.sha256(other.encode()).digest()[0]
         turns = [_SPARE[(first + n) % len(_SPARE)] for n in range(len(_SPARE))]
         taken[other] = next((spare for spare in turns if spare not in taken.values()), turns[0])
-    return taken.get(name) or known[SAME.get(name, name)]
+    return taken.get(name) or colours[SAME.get(name, name)]
 
 
 def label(row: pd.Series) -> str:
@@ -142,8 +141,8 @@ def scatter(**given: object) -> dict:
 
 def put(figure: go.Figure, traces: Mapping[int, list[dict]]) -> None:
     """Put traces into panels, all of them at once; panels count from 1."""
-    rows = [panel for panel, mine in traces.items() for _ in mine]
-    figure.add_traces([trace for mine in traces.values() for trace in mine], rows=rows, cols=[1] * len(rows))
+    rows = [panel for panel, of_panel in traces.items() for _ in of_panel]
+    figure.add_traces([trace for of_panel in traces.values() for trace in of_panel], rows=rows, cols=[1] * len(rows))
 
 
 def finish(figure: go.Figure, height: float, title: str) -> go.Figure:
@@ -165,11 +164,11 @@ def turn_of(seed: Any) -> int:
 
 def hover(rows: pd.DataFrame, where: str, value: str) -> dict:
     """Say of each point what it is, its interval where it has one, and of how many."""
-    known = (
+    columns = (
         " [%{customdata[0]:.3f}, %{customdata[1]:.3f}], n = %{customdata[2]}" if rows["ci_low"].notna().all() else ""
     )
     extra = [list(values) for values in zip(*(numbers(rows[c]) for c in ("ci_low", "ci_high", "n")), strict=True)]
-    shown = f"%{{fullData.name}}<br>{where}%{{{value}:.3f}}{known}<extra></extra>"
+    shown = f"%{{fullData.name}}<br>{where}%{{{value}:.3f}}{columns}<extra></extra>"
     return {"customdata": extra, "hovertemplate": shown}
 
 

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from bert_repro.figures.theme import ASIDE, EMPTY, INK, finish, stacked
 
-RIGHT, WRONG = "#0072B2", "#D55E00"  # told apart by line as well as by colour
+RIGHT, WRONG = "#0072B2", "#D55E00"  # distinguished by line as well as by colour
 _ARCS, _PLANE = 190, 300  # pixels: a panel
 
 
@@ -37,8 +37,8 @@ def tree_arcs(tree: Mapping[str, Any], layers: Sequence[int], shown: Sequence[in
     figure = stacked([_ARCS] * len(shown), names)
     words = list(tree["words"])
     for row, n in enumerate(shown, 1):
-        found = _edges(tree, n)
-        kinds = [("right", gold & found, RIGHT, "solid", 1), ("missed", gold - found, ASIDE, "dot", 1), ("wrong", found - gold, WRONG, "dash", -1)]  # fmt: skip
+        decoded = _edges(tree, n)
+        kinds = [("right", gold & decoded, RIGHT, "solid", 1), ("missed", gold - decoded, ASIDE, "dot", 1), ("wrong", decoded - gold, WRONG, "dash", -1)]  # fmt: skip
         for name, edges, colour, dash, side in kinds:
             x, y = _arches(sorted(edges), side)
             figure.add_scatter(
@@ -75,10 +75,10 @@ def tree_plane(tree: Mapping[str, Any], layers: Sequence[int], shown: Sequence[i
     kept = np.flatnonzero(~np.array(tree["punctuation"]))
     figure = stacked([_PLANE] * len(shown), [f"layer {layers[n]}" for n in shown])
     for row, n in enumerate(shown, 1):
-        places, found = np.array(tree["places"][n]), _edges(tree, n)
+        places, decoded = np.array(tree["places"][n]), _edges(tree, n)
         for name, edges, colour, dash in (
-            ("decoded", gold & found, RIGHT, "solid"),
-            ("missed", gold - found, ASIDE, "dot"),
+            ("decoded", gold & decoded, RIGHT, "solid"),
+            ("missed", gold - decoded, ASIDE, "dot"),
         ):
             x, y = (
                 [v for edge in sorted(edges) for v in (*places[list(edge), axis].tolist(), None)] for axis in (0, 1)

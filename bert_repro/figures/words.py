@@ -96,7 +96,9 @@ def listed(projections: pd.DataFrame) -> pd.DataFrame:
 
 def shares(pairings: Sequence[Pairing]) -> pd.DataFrame:
     """Lay out the shares of the variance that planes hold: a row for each example and encoder, a column for each layer."""
-    sides = [(name, side) for one in pairings for name, side in (("base", one.base), (one.model, one.tuned))]
+    sides = [
+        (name, side) for pairing in pairings for name, side in (("base", pairing.base), (pairing.model, pairing.tuned))
+    ]
     return pd.DataFrame({(side["id"], name): side["shares"] for name, side in sides}).rename_axis("layer").T
 
 
@@ -130,15 +132,15 @@ def _traces(picture: Mapping[str, Any], name: str, silent: Sequence[str]) -> Ite
     for rank, (kind, (colour, symbol)) in reversed(
         [*enumerate(CLASSES.items(), 1001)]
     ):  # behind the edges in the legend
-        mine = classes == kind
-        if mine.any():
+        of_kind = classes == kind
+        if of_kind.any():
             trace = go.Scatter(
-                mode="markers" if kind in silent else "markers+text", text=words[mine].tolist(), textposition="top center",
+                mode="markers" if kind in silent else "markers+text", text=words[of_kind].tolist(), textposition="top center",
                 textfont={"color": INK, "size": 12}, cliponaxis=False, name=kind, legendgroup=kind, legendrank=rank,
                 marker={"color": colour, "symbol": symbol, "size": 8, "line": {"color": INK, "width": 1}},
                 hovertemplate=f"%{{text}} ({kind})<extra>{html.escape(short(name))}</extra>",
             )  # fmt: skip
-            yield trace, [dict(zip("xy", places[mine].T.tolist(), strict=True)) for places in planes]
+            yield trace, [dict(zip("xy", places[of_kind].T.tolist(), strict=True)) for places in planes]
 
 
 def _lines(places: np.ndarray, edges: list[list[int]]) -> dict[str, list]:

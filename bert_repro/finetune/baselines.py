@@ -21,7 +21,7 @@ LONGEST = 8  # words of an answer: with more, F1 on training questions of SQuAD 
 
 
 class Baseline(NamedTuple):
-    """What needs no encoder.
+    """A baseline, which needs no encoder.
 
     Attributes:
         metrics: Names of what it is counted under.
@@ -40,7 +40,7 @@ class _Text(NamedTuple):
 def rows(
     task: str, train: str, texts: Sequence[str], *, resamples: int = intervals.RESAMPLES
 ) -> list[dict[str, object]]:
-    """Score what needs no encoder on the texts of a task.
+    """Score a task's baseline, which needs no encoder, on texts.
 
     Args:
         task: A name from TASKS.
@@ -57,20 +57,20 @@ def rows(
     kind = named(task)
     if not kind.baseline:
         raise ValueError(f"{kind.description} has no baseline: nothing is known of it without an encoder")
-    found, learned = BASELINES[kind.baseline], corpora.load(train).items
+    answer, learned = BASELINES[kind.baseline], corpora.load(train).items
     about = {"role": "baseline", "model": kind.baseline, "method": kind.baseline, "task": task, "target": task}
     unlike = dict.fromkeys(("base", "seed", "updates", "layers_changed"))  # it was not tuned
-    made: list[dict[str, object]] = []
+    table_rows: list[dict[str, object]] = []
     for reference in texts:
         text = corpora.load(reference)
-        counted = found.counts(learned, text.items)
-        of_text = counts.score_rows(found.metrics, counted, _Text(reference, text.digest), resamples)
-        made += [row | about | unlike for row in of_text]
-    return made
+        counted = answer.counts(learned, text.items)
+        of_text = counts.score_rows(answer.metrics, counted, _Text(reference, text.digest), resamples)
+        table_rows += [row | about | unlike for row in of_text]
+    return table_rows
 
 
 def most_frequent(names: Iterable[str]) -> str:
-    """Give the most frequent of some names, the first in the alphabet among equals; an empty one of none."""
+    """Give the most frequent name, the first in the alphabet among equals; an empty one if there is none."""
     return min(Counter(names).items(), key=lambda one: (-one[1], one[0]), default=("", 0))[0]
 
 
@@ -92,11 +92,11 @@ def lexical_overlap(train: Sequence[Question], items: Sequence[Question]) -> Flo
 
 
 def overlap_answer(question: Question) -> str:
-    """Give the words of a passage, LONGEST at most, amid those that it shares with the question.
+    """Give the words of a passage, LONGEST at most, that are surrounded by words of the question.
 
     A word of the passage that occurs in the question, in any case, weighs `log(1 + 1 / c)`, as it occurs c times in the passage.
     Answers are the runs of words between such words and punctuation marks, each cut behind LONGEST words; the one with the
-    greatest weight around it, as many words to either side as the question has, is said, the first among equals.
+    greatest weight around it, as many words to either side as the question has, is the answer, the first among equals.
 
     Reference:
         After the sliding window of Richardson et al. 2013, section 4.1, which Rajpurkar et al. 2016, section 5.1, turned on
@@ -117,13 +117,13 @@ def overlap_answer(question: Question) -> str:
 
 
 def runs(free: np.ndarray) -> tuple[Int[np.ndarray, "runs"], Int[np.ndarray, "runs"]]:
-    """Find the runs of true values: the first place of each, and the one behind its last."""
+    """Find the runs of true values: the first place of each, and the one after its last."""
     steps = np.diff(np.r_[0, free.astype(int), 0])
     return np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
 
 
 def _spelt(word: str) -> bool:
-    """Tell a word from a punctuation mark."""
+    """Return whether a token is a word, not a punctuation mark."""
     return any(letter.isalnum() for letter in word)
 
 
@@ -131,7 +131,7 @@ def _spelt(word: str) -> bool:
 
 
 def chain_of_words(train: Sequence[Sentence], items: Sequence[Sentence]) -> Float[np.ndarray, "items metrics 2"]:
-    """Hang every word under the one before it, or every one under the next: whichever is right more often in training.
+    """Attach every word to the one before it, or every word to the next: whichever is right more often in training.
 
     The word at the end of the chain is the root. It has the most frequent relation of the words that are roots there in
     training as well, and every other word that of the words whose heads are right in training.
@@ -139,18 +139,19 @@ def chain_of_words(train: Sequence[Sentence], items: Sequence[Sentence]) -> Floa
 
     def right(backward: bool) -> list[tuple[int, str]]:
         arcs = [
-            (said, head, relation)
+            (predicted, head, relation)
             for sentence in train
-            for said, head, relation in zip(
+            for predicted, head, relation in zip(
                 chain(len(sentence.words), backward), sentence.heads, sentence.relations, strict=True
             )
         ]
-        return [(head, relation) for said, head, relation in arcs if said == head]
+        return [(head, relation) for predicted, head, relation in arcs if predicted == head]
 
-    found = {backward: right(backward) for backward in (True, False)}
-    backward = len(found[True]) >= len(found[False])
+    arcs_by_direction = {backward: right(backward) for backward in (True, False)}
+    backward = len(arcs_by_direction[True]) >= len(arcs_by_direction[False])
     root, other = (
-        most_frequent(name for head, name in found[backward] if bool(head) == inner) for inner in (False, True)
+        most_frequent(name for head, name in arcs_by_direction[backward] if bool(head) == inner)
+        for inner in (False, True)
     )
     counted = []
     for sentence in items:
@@ -174,9 +175,9 @@ def most_frequent_tag(train: Sequence[Sentence], items: Sequence[Sentence]) -> F
     for sentence in train:
         for word, tag in zip(sentence.words, sentence.upos, strict=True):
             seen.setdefault(word, []).append(tag)
-    known = {word: most_frequent(tags) for word, tags in seen.items()}
-    other = most_frequent(tag for tags in seen.values() for tag in tags)
-    return np.array([counts.tags(item, [known.get(word, other) for word in item.words]) for item in items])
+    tag_of = {word: most_frequent(tags) for word, tags in seen.items()}
+    default = most_frequent(tag for tags in seen.values() for tag in tags)
+    return np.array([counts.tags(item, [tag_of.get(word, default) for word in item.words]) for item in items])
 
 
 BASELINES = {
@@ -185,4 +186,4 @@ BASELINES = {
     "chain of words": Baseline(counts.TREES, chain_of_words),
     "most frequent tag": Baseline(counts.TAGS, most_frequent_tag),
 }
-"""What is said without any encoder, by its name in the tables; a task names its own."""
+"""Baselines without any encoder, by their names in the tables; a task names its own."""

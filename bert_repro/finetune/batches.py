@@ -66,7 +66,7 @@ class Text(Protocol[Draw]):
     def counts(
         self, head: TaskHead, predict: Callable, items: int | None = None
     ) -> Float[np.ndarray, "items metrics 2"]:
-        """Count what is right, and all there is, of each metric for each item (of the first so many)."""
+        """Count the right ones and the total of each metric for each item (of the first so many)."""
         ...
 
 

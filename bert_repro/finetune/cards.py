@@ -16,7 +16,7 @@ from bert_repro.finetune.tasks import TASKS
 
 
 class Card(NamedTuple):
-    """What a checkpoint is.
+    """The properties of a checkpoint.
 
     Attributes:
         about: Lines of a table: what, in words.
@@ -32,7 +32,7 @@ class Card(NamedTuple):
 
 
 def card(checkpoint: Checkpoint, items: Sequence[Any]) -> Card:
-    """Say what a checkpoint is, having run it.
+    """Run a checkpoint and describe it.
 
     Args:
         checkpoint: The checkpoint, see `checkpoints.open`.
@@ -79,13 +79,13 @@ def landmarks(config: Config) -> dict[str, str]:
 
 
 def task_heads(weights: Collection[str], config: Config) -> list[str]:
-    """Name the task heads among the weights of a checkpoint; one for labels may tell apart other labels than of inference."""
+    """Name the task heads among the weights of a checkpoint; one for labels may have other labels than those of inference."""
     described = {name: about.description for name, about in TASKS.items()} | {"nli": "labels of the whole input"}
     return [described[task] for task, key in landmarks(config).items() if key in weights]
 
 
 def _task(checkpoint: Checkpoint, heads: Sequence[str], labels: Sequence[str]) -> str:
-    """Tell by the task head what a checkpoint was tuned on, where that is one of our tasks."""
+    """Infer from the task head what a checkpoint was tuned on, where that is one of our tasks."""
     if "task" in checkpoint.record:
         return str(checkpoint.record["task"])
     if "question answering" in heads:

@@ -24,7 +24,7 @@ TAGS = ("accuracy",)
 
 
 class Scored(Protocol):
-    """A text that was scored: its reference, and what identifies its content."""
+    """A text that was scored: its reference, and the digest of its content."""
 
     @property
     def reference(self) -> str: ...
@@ -65,14 +65,14 @@ def tags(item: Sentence, found: Sequence[str]) -> Float[np.ndarray, "metrics 2"]
 
 
 def f1(prediction: str, reference: str) -> float:
-    """Give the harmonic mean of precision and recall of words, repeated ones as often as they stand there; in [0, 1].
+    """Give the harmonic mean of precision and recall of words, repeated ones as often as they occur; in [0, 1].
 
     Reference:
         Rajpurkar et al. 2016, section 6.1.
     """
-    found, expected = _normalised(prediction), _normalised(reference)
-    common = (Counter(found) & Counter(expected)).total()
-    return 2 * common / (len(found) + len(expected)) if common else 0.0
+    words, expected = _normalised(prediction), _normalised(reference)
+    common = (Counter(words) & Counter(expected)).total()
+    return 2 * common / (len(words) + len(expected)) if common else 0.0
 
 
 def exact_match(prediction: str, reference: str) -> float:

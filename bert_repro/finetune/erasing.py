@@ -40,7 +40,7 @@ Erasers = dict[tuple[int, str], list[Eraser]]
 
 
 class Erased(NamedTuple):
-    """What became of a task when labels were erased."""
+    """A task's scores after labels were erased."""
 
     rows: Rows  # table rows
     labels: pd.DataFrame  # of each target: how many labels, of how many wordpieces, how much was left out
@@ -66,7 +66,7 @@ def erase(
     updates: int = 0,
     resamples: int = intervals.RESAMPLES,
 ) -> Erased:
-    """Erase labels of words from one layer after another, and score the task each time; beside it, random subspaces.
+    """Erase labels of words from one layer after another, and score the task each time; the same with random subspaces.
 
     Args:
         model: The checkpoint, see `checkpoints.open`.
@@ -97,7 +97,7 @@ def erase(
     if draws < 1 or not targets:
         raise ValueError(f"at least one target and one random subspace are needed, got {list(targets)} and {draws}")
     fitted = _Annotated(treebank, start, dict.fromkeys(targets, ()))
-    other = _Annotated(held_out, start, {target: one.names for target, one in fitted.labels.items()})
+    elsewhere = _Annotated(held_out, start, {target: one.names for target, one in fitted.labels.items()})
     special = start.tokenizer.cls_token_id, start.tokenizer.sep_token_id
     most = max(len(one.names) for one in fitted.labels.values()) - 1
     room = Room(min(most, start.config.hidden_size), tuple(token for token in special if token is not None))
@@ -108,7 +108,7 @@ def erase(
     (scored,) = scoring.texts_of(named(task), [text], start)
     scoring.sanity(network, scored, head_of or model)
     erasers = _erasers(fitted, network, chosen, draws, seed)
-    rows = _scores(network, scored, erasers, resamples) + [*_left(other, network, erasers, resamples)]
+    rows = _scores(network, scored, erasers, resamples) + [*_left(elsewhere, network, erasers, resamples)]
     about = corpora.columns(treebank)
     for (layer, target), several in erasers.items():
         for draw, one in enumerate(several):
@@ -117,12 +117,12 @@ def erase(
                 same | {"metric": "rank", "value": one.rank},
                 same | {"metric": "removed_variance", "value": one.share},
             ]
-    inputs |= {treebank: fitted.digest, held_out: other.digest, text: scored.digest}
+    inputs |= {treebank: fitted.digest, held_out: elsewhere.digest, text: scored.digest}
     return Erased(rows, fitted.report(), fitted.notes(), inputs, record)
 
 
 def _by(draw: int) -> dict[str, object]:
-    """Say what something was erased by: the eraser of the labels is the first, random subspaces follow it."""
+    """Name an eraser: the first is that of the labels, random subspaces follow."""
     return {"method": RANDOM, "probe_seed": draw, "role": "control"} if draw else {"method": ERASED}
 
 
@@ -193,7 +193,7 @@ class _Annotated:
 def _network(
     start: Checkpoint, task: str, labels: Sequence[str], head_of: str, recipe: Recipe | None, room: Room
 ) -> tuple[Network, dict[str, object], dict[str, str]]:
-    """Put a checkpoint's task head, or a new one that learns on it, on its encoder; say how that was made, and of what."""
+    """Load a checkpoint's task head, or train a new one on its frozen encoder; describe how it was made, and from what."""
     try:
         return (
             scoring.ready(start, start.weights(), task, labels, head_of=head_of, room=room),
@@ -206,9 +206,9 @@ def _network(
                 f"{error}; give train and updates, and a new one learns on the encoder as it is"
             ) from None
     with tempfile.TemporaryDirectory() as folder:
-        made = tuning.train(start.reference, recipe, save=f"{folder}/model", resamples=100)
+        trained = tuning.train(start.reference, recipe, save=f"{folder}/model", resamples=100)
         tuned = checkpoints.open(f"{folder}/model")
-        return scoring.ready(tuned, tuned.weights(), task, room=room), made.origin, made.inputs
+        return scoring.ready(tuned, tuned.weights(), task, room=room), trained.origin, trained.inputs
 
 
 def _moments(
@@ -218,20 +218,20 @@ def _moments(
     hidden = network.config.hidden_size
     sums = {(layer, target): Sums(hidden, len(bank.labels[target].names)) for layer, target in cases}
     for states, gold, _ in bank.states(network, chosen):
-        for (layer, target), one in sums.items():
-            one.add(states[layer], gold[target])
-    return {case: one.moments for case, one in sums.items()}
+        for (layer, target), of_case in sums.items():
+            of_case.add(states[layer], gold[target])
+    return {case: of_case.moments for case, of_case in sums.items()}
 
 
 def _erasers(bank: _Annotated, network: Network, layers: Sequence[int], draws: int, seed: int) -> Erasers:
     """Fit an eraser of each target's labels to each layer; random ones of its rank and share of the variance follow it."""
-    found = {}
+    erasers = {}
     cases = [(layer, target) for layer in layers for target in bank.labels]
     for (layer, target), moments in _moments(bank, network, cases, range(len(bank.inputs))).items():
         eraser = leace(moments)
         seeds = [(seed, layer, draw) for draw in range(1, draws + 1)]
-        found[layer, target] = [eraser, *random_erasers(moments, eraser.rank, eraser.share, seeds)]
-    return found
+        erasers[layer, target] = [eraser, *random_erasers(moments, eraser.rank, eraser.share, seeds)]
+    return erasers
 
 
 def _scores(network: Network, scored: Text, erasers: Erasers, resamples: int) -> Rows:
@@ -255,8 +255,8 @@ def _scores(network: Network, scored: Text, erasers: Erasers, resamples: int) ->
             {k: first for k, (first, *_) in by_layer.items()},
             {k: rest for k, (_, *rest) in by_layer.items()},
         )
-        found = erasures.contrasts(metrics, erased, random, weights, network.config.num_hidden_layers)
-        rows += [where | {"target": target} | row for row in found]
+        compared = erasures.contrasts(metrics, erased, random, weights, network.config.num_hidden_layers)
+        rows += [where | {"target": target} | row for row in compared]
     return rows
 
 

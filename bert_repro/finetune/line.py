@@ -149,7 +149,7 @@ class Line:
 
         Args:
             reference: The corpus.
-            layers: Numbers of the layers to be had.
+            layers: Numbers of the layers to extract.
 
         Raises:
             ValueError: A layer that this encoder does not have, or a corpus of which nothing fits.
@@ -157,27 +157,27 @@ class Line:
         blocks = self.config.num_hidden_layers
         if wrong := [layer for layer in layers if not 0 <= layer <= blocks]:
             raise ValueError(f"layers {wrong} are out of range: this encoder has 0 (embeddings) to {blocks}")
-        if (known := tuple(layers)) not in self._readers:
+        if (key := tuple(layers)) not in self._readers:
             inputs = {tensor.name: tensor for tensor in self.encoder.inputs}
             reader = keras.Model(inputs, [self.encoder.outputs[layer] for layer in layers])
-            self._readers[known] = encoder.compiled(reader)
-        live = LiveStates(self._readers[known], layers, self.tuned.tokenizer, reference, self.setting)
+            self._readers[key] = encoder.compiled(reader)
+        live = LiveStates(self._readers[key], layers, self.tuned.tokenizer, reference, self.setting)
         self.inputs[reference] = str(live.inputs["corpus"])
         return live
 
 
 def mixed(first: np.ndarray, last: np.ndarray, point: float) -> np.ndarray:
     """Give (1 - point) first + point last in single precision, rounded once; where both are the same, so is the outcome."""
-    flat, other = first.ravel(), last.ravel()
+    flat, flat_last = first.ravel(), last.ravel()
     result = np.empty(flat.shape, np.float32)
     for start in range(0, len(flat), AT_A_TIME):
         part = slice(start, start + AT_A_TIME)
-        result[part] = (1 - point) * flat[part].astype(float) + point * other[part].astype(float)
+        result[part] = (1 - point) * flat[part].astype(float) + point * flat_last[part].astype(float)
     return result.reshape(first.shape)
 
 
 def everything(network: Network) -> Predictor:
-    """Compile the prediction of all that a network gives: what its losses see, and what its task head reads."""
+    """Compile a network's whole output: what its losses see, and what its task head reads."""
     inputs = {tensor.name: tensor for tensor in network.trained.inputs}
     return backend.predictor(keras.Model(inputs, network.head.predicted | network.trained.output))
 
@@ -185,7 +185,7 @@ def everything(network: Network) -> Predictor:
 def losses(
     network: Network, text: Text, predict: Predictor
 ) -> tuple[Float[np.ndarray, "items metrics 2"], Float[np.ndarray, "items outputs 2"]]:
-    """Count what is right in each item, and sum its nats: what the network's losses are means of.
+    """Count the right ones in each item, and sum its nats, of which the network's losses are means.
 
     Args:
         network: The network.

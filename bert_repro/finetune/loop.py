@@ -27,7 +27,7 @@ UNTIMED = 10  # updates that a process spends on compiling rather than on learni
 
 @dataclasses.dataclass
 class Run:
-    """What a training run has come to."""
+    """The outcome of a training run."""
 
     update: int = 0
     losses: list[float] = dataclasses.field(default_factory=list)  # since the last evaluation
@@ -84,7 +84,7 @@ def learn(
         dev: What it is watched on.
         recipe: How long it learns, from how much at a time, and where it is watched and kept.
         keep: Called with the number of updates where the network is to be kept.
-        state: File for the state of the run; where it exists, the run goes on from there.
+        state: File for the state of the run; where it exists, the run resumes from there.
 
     Raises:
         ValueError: The loss is no number, or what is computed at a time does not fit into memory.

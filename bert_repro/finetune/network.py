@@ -60,7 +60,7 @@ class Network:
         frozen_layers: Blocks, from the bottom, that stay as they are; with one or more the embeddings do too. As nothing
             below them learns, no gradient is computed there.
         precision: Precision of the products in training; weights, norms, losses and the optimiser compute in float32 either way.
-        base: Arrays of the encoder that change is measured from and that layers are put back to; by default `weights`.
+        base: Arrays of the encoder that change is measured from and that layers are reverted to; by default `weights`.
         room: What may be erased behind each layer; by default nothing.
         on: An encoder of this shape that is there already: the task head is put on it, and its weights stay what they are.
 
@@ -139,14 +139,14 @@ class Network:
         loss, total = 0.0, list[Any]()
         try:
             for start in range(0, items, size):
-                here = slice(start, start + size)
-                shares = {name: np.float32(one[here].sum() / max(1, one.sum())) for name, one in real.items()}
-                some = [{name: array[here] for name, array in group.items()} for group in (inputs, targets)]
-                value, found = self.gradients(*some, shares, scale)
+                part = slice(start, start + size)
+                shares = {name: np.float32(weight[part].sum() / max(1, weight.sum())) for name, weight in real.items()}
+                arrays = [{name: array[part] for name, array in group.items()} for group in (inputs, targets)]
+                value, gradients = self.gradients(*arrays, shares, scale)
                 loss += float(value)
                 for number, gradient in enumerate(total):  # in place of the one before, or there would be three of each
-                    found[number] = gradient + found[number]
-                total = found
+                    gradients[number] = gradient + gradients[number]
+                total = gradients
             self.apply(total)
         except backend.OUT_OF_MEMORY:
             raise ValueError(
@@ -159,35 +159,35 @@ class Network:
         return examples.counts(self.head, self.predict, items)
 
     def change(self) -> list[dict[str, object]]:
-        """Say how far the weights of every layer are from those it started with: the rows of `families.weight_change`."""
+        """Measure how far the weights of every layer are from those it started with: the rows of `families.weight_change`."""
         return [*weight_change(self.config, self.base, encoder.export(self.encoder, self.config))]
 
     @contextmanager
     def reverted(self, number: int) -> Iterator[None]:
-        """Put the weights that a layer started with back into it, for a while."""
+        """Revert a layer to the weights that it started with, within a `with` block."""
         first = {
             w.variable: self.base[w.key].T if w.transposed else self.base[w.key] for w in weight_table(self.config)
         }
-        mine = [v for v in self.encoder.weights if v.path.startswith(f"{self.layer(number)}/")]
-        tuned = [np.asarray(variable).copy() for variable in mine]
-        for variable in mine:
+        variables = [v for v in self.encoder.weights if v.path.startswith(f"{self.layer(number)}/")]
+        tuned = [np.asarray(variable).copy() for variable in variables]
+        for variable in variables:
             variable.assign(first[variable.path])
         try:
             yield
         finally:
-            for variable, array in zip(mine, tuned, strict=True):
+            for variable, array in zip(variables, tuned, strict=True):
                 variable.assign(array)
 
     @contextmanager
     def erased(self, number: int, eraser: Eraser) -> Iterator[None]:
-        """Take what an eraser takes off the words in a layer, for a while; the blocks above see what is left.
+        """Erase from the words in a layer, within a `with` block; the blocks above see what is left.
 
         Raises:
             ValueError: The network was built with no room for it.
         """
         if self.room is None or eraser.rank > self.room.rank:
-            there = f"room for rank {self.room.rank}" if self.room else "no room for any"
-            raise ValueError(f"an eraser of rank {eraser.rank} behind layer {number} of a network with {there}")
+            room = f"room for rank {self.room.rank}" if self.room else "no room for any"
+            raise ValueError(f"an eraser of rank {eraser.rank} behind layer {number} of a network with {room}")
         layer = self.encoder.get_layer(f"erasure_{number}")
         empty = np.zeros((self.config.hidden_size, self.room.rank - eraser.rank))
         layer.mean.assign(eraser.mean)
@@ -200,7 +200,7 @@ class Network:
                 variable.assign(np.zeros(variable.shape))
 
     def state(self) -> dict[str, np.ndarray]:
-        """Give everything that training goes on from: weights, seeds of dropout, moments and step of the optimiser."""
+        """Give everything that training resumes from: weights, seeds of dropout, moments and step of the optimiser."""
         return {
             str(n): np.asarray(v) for n, v in enumerate((*self.trained.variables, *self.trained.optimizer.variables))
         }
@@ -238,9 +238,9 @@ class Network:
             array = weights.get(key)
             array = array.T if transposed and array is not None else array
             if array is None or array.shape != tuple(variable.shape):
-                found = "has no weight" if array is None else f"has another shape, {array.shape}, for"
+                problem = "has no weight" if array is None else f"has another shape, {array.shape}, for"
                 raise NoTaskHeadError(
-                    f"{source} brings no task head of this kind: it {found} {key!r} {tuple(variable.shape)}"
+                    f"{source} brings no task head of this kind: it {problem} {key!r} {tuple(variable.shape)}"
                 )
             variable.assign(array)
 
@@ -263,6 +263,6 @@ class Network:
         if variable.path in names:
             return names[variable.path], False
         if layer in names:
-            known = {"kernel": "weight", "gamma": "weight", "beta": "bias"}.get(kind, kind)
-            return f"{names[layer]}.{known}", kind == "kernel"
+            parameter = {"kernel": "weight", "gamma": "weight", "beta": "bias"}.get(kind, kind)
+            return f"{names[layer]}.{parameter}", kind == "kernel"
         return f"head.{variable.path.replace('/', '.')}", False

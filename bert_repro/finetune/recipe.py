@@ -24,14 +24,14 @@ class Recipe:
             longer, has as many micro-batches, of fewer inputs each. But for rounding and dropout, the step is the same.
         memory: Gigabytes that the training may take, by an estimate that knows the encoder and the longest input.
         learning_rate: The peak, after a linear warm-up over a tenth of the updates.
-        head_learning_rate: The same of the task head, which begins at random: so the encoder can learn at one rate
-            whatever is on top.
+        head_learning_rate: The same for the task head, which starts at random: so the encoder can learn at one rate under
+            every task head.
         seed: Seed of the new layers, of dropout and of the order of items: the same seed gives the same weights on the same machine.
         frozen_layers: Blocks, from the bottom, that stay as they are; with one or more the embeddings do too.
         kept_layers: Blocks, from the bottom, that the encoder consists of; 0 for all.
         reverted_layers: Layers (0 the embeddings) that are reverted to their first weights, one at a time, to score dev
             without their change.
-        evaluations: How many times dev is scored, at equal distances.
+        evaluations: How many times dev is scored, at equal intervals.
         keep_at: Updates after which the checkpoint is kept as well.
         precision: `float32`, or `bfloat16` or `float16` for the products of training; weights, optimiser and scores are in
             float32.
@@ -90,12 +90,12 @@ class Recipe:
 
     @property
     def role(self) -> str:
-        """What its rows are in a table."""
+        """The role of its rows in a table."""
         return "control" if self.control else "score"
 
     @property
     def method(self) -> str:
-        """What its scores are called in a table: those of controls otherwise, so that none is taken for a tuned encoder's."""
+        """The method of its scores in a table: controls have other names, so that none is mistaken for a tuned encoder."""
         return CONTROLS.get(self.control, "fine-tuning")
 
     def fitting(self, config: Config) -> "Recipe":

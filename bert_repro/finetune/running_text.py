@@ -92,13 +92,13 @@ class RunningText(Text[Draw]):
             paragraphs = corpora.paragraphs(self.reference)
             while part := list(islice(paragraphs, PARAGRAPHS)):
                 encoded = _as_text(tokenizer.backend_tokenizer, [text for _, text in part])
-                for (document, _), one in zip(part, encoded, strict=True):
+                for (document, _), encoding in zip(part, encoded, strict=True):
                     if documents and document != documents[-1]:
                         size += file.write(np.array([self.sep], kind).tobytes())
                         ends.append(size // kind().nbytes)
                     if not documents or document != documents[-1]:
                         documents.append(document)
-                    size += file.write(np.array(one.ids, kind).tobytes())
+                    size += file.write(np.array(encoding.ids, kind).tobytes())
             size += file.write(np.array([self.sep], kind).tobytes())
             ends.append(size // kind().nbytes)
         pieces = np.memmap(folder / "pieces", kind, "r")

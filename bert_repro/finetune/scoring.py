@@ -31,7 +31,7 @@ class MisfitError(ValueError):
 
 
 class Scored(NamedTuple):
-    """What is known of a checkpoint as it is."""
+    """The scores of a checkpoint as it is."""
 
     rows: list[dict[str, object]]  # table rows: change of weights, scores with their intervals
     notes: list[str]  # what could not be measured, and why: a sentence each
@@ -51,16 +51,16 @@ def assess(
     head_of: str = "",
     resamples: int = intervals.RESAMPLES,
 ) -> Scored:
-    """Measure all of a checkpoint that needs no training.
+    """Measure everything about a checkpoint that needs no training.
 
     Args:
         model: The checkpoint, see `checkpoints.open`.
         base: The one that it was tuned from: change of weights is measured from there. Empty for none.
         task: What its task head does, a name from TASKS; empty for nothing that is known here.
-        texts: What the task is scored on; layers are put back on the first.
+        texts: What the task is scored on; layers are reverted on the first.
         labels: Names of the outputs of the task head, in their order, where its config does not say them.
-        revert: Whether the task is also scored with the weights of one layer after another as they are in `base`.
-        masked: Running text whose masked words are guessed, where the checkpoint can; empty for none.
+        revert: Whether the task is also scored with one layer after another reverted to its weights in `base`.
+        masked: Running text whose masked words are predicted, where the checkpoint can; empty for none.
         head_of: Another checkpoint whose masked-word head reads this one's states, say its base: with all that is its own, the
             word embeddings that decode included. It reads `masked`, and the task where that is masked words and `masked` is empty.
         resamples: Bootstrap resamples behind the intervals.
@@ -78,13 +78,13 @@ def assess(
     scored.inputs.update(start.digests)
     weights, first = start.weights(), None
     if base:
-        other = checkpoints.open(base)
-        if unlike := differing(start.config, other.config):
+        base_checkpoint = checkpoints.open(base)
+        if unlike := differing(start.config, base_checkpoint.config):
             scored.notes.append(f"No change of weights: {unlike} as in {base}.")
         else:
-            first = other.weights()
+            first = base_checkpoint.weights()
             scored.rows.extend(row | {"method": "weights"} for row in weight_change(start.config, first, weights))
-            scored.inputs["weights of the base"] = other.weights_digest
+            scored.inputs["weights of the base"] = base_checkpoint.weights_digest
     reports = []
     own = head_of if task == "masked_words" and not masked else ""
     asked = [(task, list(texts), "fine-tuning", tuple(labels), own)] * bool(task and texts)
@@ -123,14 +123,14 @@ def ready(
     room: Room | None = None,
     on: "keras.Model | None" = None,
 ) -> Network:
-    """Put the task head that a checkpoint brings on its encoder.
+    """Load a checkpoint's own task head on its encoder.
 
     Args:
         start: The checkpoint.
         weights: What `start.weights()` gives, which takes its time.
         task: A name from TASKS.
         labels: Names of its outputs, in their order; by default those of its config.
-        base: The arrays that layers are put back to, by default its own.
+        base: The arrays that layers are reverted to, by default its own.
         head_of: Another checkpoint, whose task head is taken instead.
         room: What may be erased behind each layer, see `encoder.build`.
         on: An encoder of its shape that is there already, whatever its weights: the task head is put on that.
@@ -210,8 +210,8 @@ def sanity(network: Network, dev: Text, source: str) -> None:
     (accuracy, n), best, order = share(predict), 0.0, names
     for permuted in itertools.permutations(names) if len(names) <= 3 else ():
         network.head.names = list(permuted)
-        if (other := share(replayed())[0]) > best:
-            best, order = other, network.head.names
+        if (share_of_other := share(replayed())[0]) > best:
+            best, order = share_of_other, network.head.names
     network.head.names = names
     doubt = 3 * (chance * (1 - chance) / n) ** 0.5  # three standard errors of a guesser
     if accuracy < max(chance, best - doubt) - doubt:
@@ -223,12 +223,12 @@ def sanity(network: Network, dev: Text, source: str) -> None:
 
 
 def _nameless(labels: Sequence[str]) -> bool:
-    """Tell whether labels are those that transformers gives where nobody named any."""
+    """Return whether labels are the default names of transformers."""
     return all(label == f"LABEL_{number}" for number, label in enumerate(labels))
 
 
 def _partner(reference: str, start: Checkpoint) -> Checkpoint:
-    """Find the checkpoint whose task head another one is read by: of the same shape, and the same pieces."""
+    """Open the checkpoint whose task head reads another one: it must have the same shape and wordpieces."""
     partner = checkpoints.open(reference)
     if unlike := differing(partner.config, start.config):
         raise MisfitError(

@@ -16,7 +16,7 @@ MASKED = 0.15  # of the wordpieces of an input, those that are masked
 
 
 class Task(NamedTuple):
-    """What it takes to tune an encoder on something.
+    """A task: everything needed to tune an encoder on it, and its names and costs.
 
     Attributes:
         title: What it is called in figures.
@@ -25,7 +25,7 @@ class Task(NamedTuple):
         usable: Whether an item is such.
         import_head: Gives the class of its task head.
         max_length: Most wordpieces of an input.
-        too_long: What becomes of an item beyond that: it is `cut`, `left out`, or read through `windows`.
+        too_long: What is done with a longer item: it is `cut`, `left out`, or read through `windows`.
         own: Names of the corpora that are text of its own kind.
         colour: Colour of its models in figures; where empty, one is derived from its name.
         learning: Seconds of one core a wordpiece that the task head learns from.
@@ -33,10 +33,10 @@ class Task(NamedTuple):
         decoded: Share of the wordpieces for which every piece of the vocabulary gets a score.
         running: Whether it reads running text, which is cut without regard to items.
         dropout: Whether training drops features, as the checkpoint's config says.
-        labelled: Whether its task head tells labels apart, which a checkpoint has to name.
+        labelled: Whether its task head predicts labels, which a checkpoint has to name.
         second: What the second side of an item is, in a word; empty where items have one side.
         partial: Whether the second side is all that is read of an item.
-        baseline: What can be said without any encoder, a name from `baselines.BASELINES`; empty for nothing.
+        baseline: Its baseline without any encoder, a name from `baselines.BASELINES`; empty for none.
     """
 
     title: str
@@ -64,7 +64,7 @@ class Task(NamedTuple):
         return self.import_head()
 
     def partially(self) -> "Task":
-        """Give the same task on the second side of every item alone: what it gives away without the first.
+        """Give the same task on the second side of every item alone.
 
         Raises:
             ValueError: Its items have one side.

@@ -41,7 +41,7 @@ class Tuned(NamedTuple):
 def train(model: str, recipe: Recipe, *, save: str = "", resamples: int = intervals.RESAMPLES) -> Tuned:
     """Tune an encoder, with a new task head; the weights that do best on dev are kept.
 
-    A run that was killed goes on from its last evaluation when it is started again with the same arguments.
+    A killed run resumes from its last evaluation when it is started again with the same arguments.
 
     Args:
         model: The checkpoint to start from, see `checkpoints.open`.
@@ -52,7 +52,7 @@ def train(model: str, recipe: Recipe, *, save: str = "", resamples: int = interv
 
     Raises:
         ValueError: Data that the task cannot use, layers that the encoder does not have, a batch that does not fit into
-            memory, or a loss that is no number.
+            memory, or a loss that is not a number.
         OSError: A checkpoint or the state of the run cannot be written.
     """
     if recipe.keep_at and not save:
@@ -134,7 +134,7 @@ def _state(recipe: Recipe, origin: Mapping[str, object], inputs: Mapping[str, st
 
 
 def code() -> str:
-    """Identify the files that a run's code lies in, so that none goes on from what other code began."""
+    """Identify the files of a run's code, so that no run resumes from a state that other code wrote."""
     files = provenance.sources(ROOT / "notebooks" / "finetune.ipynb")
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 

@@ -27,7 +27,7 @@ MiniLM, ten times made codes 5 % longer)."""
 
 
 class Code(NamedTuple):
-    """What the labels of every sentence of training cost, in bits."""
+    """The bits that the labels of every training sentence cost."""
 
     bits: Float[np.ndarray, "layers sentences"]
     uniform: Float[np.ndarray, " sentences"]  # where all labels are taken to be equally likely

@@ -36,11 +36,11 @@ class Batch(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What probes make of the spans of a split: numbers of labels, and what the right ones cost."""
+    """Predictions of probes for the spans of a split: numbers of labels, and the bits of the right ones."""
 
-    hits: Int[np.ndarray, "layers items"]  # labels found and right
-    said: Int[np.ndarray, "layers items"]  # labels found
-    due: Int[np.ndarray, " items"]  # labels there are
+    hits: Int[np.ndarray, "layers items"]  # predicted labels that are gold
+    said: Int[np.ndarray, "layers items"]  # predicted labels
+    due: Int[np.ndarray, " items"]  # gold labels
     bits: Float[np.ndarray, "layers items"]  # 0 for a label that training never saw
     sentence: Int[np.ndarray, " items"]
 
@@ -80,7 +80,7 @@ class Read(NamedTuple):
 
 
 def majority(spans: Labelled, train: Labelled) -> Read:
-    """Read the label that is most frequent in training off every span; of single labels."""
+    """Predict the label that is most frequent in training for every span; of single labels."""
     most = np.bincount(train.gold, minlength=len(train.labels)).argmax()
     one = np.ones((1, len(spans.gold)), int)
     return Read(one * (spans.gold == most), one, one[0], one * np.log2(len(train.labels)), spans.sentence)
@@ -124,8 +124,8 @@ class EdgeProbe:
 
     Args:
         layers: Which stored layers.
-        kind: `linear`; `low-rank`, linear through so few dimensions; `mlp`, through so many hidden units; `bilinear`, of two
-            spans, through the products of so many pairs of dimensions: what the two have in common.
+        kind: `linear`; `low-rank`, linear through `size` dimensions; `mlp`, with `size` hidden units; `bilinear`, of two
+            spans, through the products of `size` pairs of dimensions: what the two have in common.
         size: Size of the rank or hidden layer.
         mixed: Whether a layer's probe reads a learned mix (softmax weights and a scale) of the layers up to it.
         seed: Seed of the initial weights (one stream per layer) and of the order of batches.
@@ -346,7 +346,7 @@ class EdgeProbe:
             yield items, Batch(vectors, averages(local, len(rows)), spans.gold[items])
 
     def read(self, spans: Labelled, states: States) -> Read:
-        """Say what the probes make of every span."""
+        """Score the probes' predictions for every span."""
         layers, active = len(self.layers), np.arange(len(self.layers))
         parts = self._parts(self.parameters)
         hits, said = np.zeros((2, layers, len(spans.gold)), int)

@@ -27,7 +27,7 @@ HALVINGS = 100  # of the interval in which the tilt of a random subspace is look
 
 @dataclass(frozen=True)
 class Labels:
-    """What a treebank says of single words.
+    """The labels of single words in a treebank.
 
     Attributes:
         target: A name from `spans.EDGE_TARGETS`.
@@ -100,7 +100,7 @@ class Moments(NamedTuple):
         return float(np.trace(self.covariance))
 
     def after(self, eraser: "Eraser") -> "Moments":
-        """Give those of the vectors that an eraser leaves."""
+        """Give the moments of the vectors after an eraser."""
         kept = np.eye(len(self.covariance)) - eraser.write @ eraser.read.T
         return Moments(self.shares, eraser(self.means), kept @ self.covariance @ kept.T)
 
@@ -115,7 +115,7 @@ class Sums:
         self.shift: np.ndarray | None = None
 
     def add(self, x: Float[np.ndarray, "words hidden"], gold: Int[np.ndarray, " words"]) -> None:
-        """Add vectors with the numbers of their labels; those with -1 are passed over."""
+        """Add vectors with the numbers of their labels; those with -1 are ignored."""
         x, gold = x[gold >= 0].astype(float), gold[gold >= 0]
         if not len(x):
             return
@@ -128,7 +128,7 @@ class Sums:
 
     @property
     def moments(self) -> Moments:
-        """What the sums say.
+        """The moments that follow from the sums.
 
         A label of which no vector was added has the share 0, and the mean of all.
 
@@ -145,7 +145,7 @@ class Sums:
 
 @dataclass(frozen=True)
 class Eraser:
-    """A projection that takes what some directions say: x becomes x - write (readᵀ (x - mean)).
+    """A projection that removes some directions: x becomes x - write (readᵀ (x - mean)).
 
     Attributes:
         mean: Mean of the vectors that it was made from; erasure does not move it.

@@ -66,7 +66,7 @@ def kept(dev_loss: np.ndarray) -> Losses:
 
 
 def by_phenomenon(splits: Sequence[Split]) -> list[phenomena.Classes]:
-    """Sort the words of what nothing was chosen by, test and any further, by phenomenon."""
+    """Sort the words of the splits that nothing was chosen by, test and any further, by phenomenon."""
     return [phenomena.classes(part.bank, splits[0].bank) for part in splits[2:]]
 
 
@@ -76,7 +76,7 @@ def doubts(splits: Sequence[Split]) -> list[str]:
 
 
 def seldom(splits: Sequence[Split], apart: Sequence[phenomena.Classes]) -> list[str]:
-    """Say which phenomena are not scored apart, as they occur too seldom."""
+    """Name the phenomena that are not scored separately, as they are too rare."""
     return [
         f"{part.about['corpus']}, {part.about['split']}: fewer than {phenomena.LEAST} words of "
         + ", ".join(f"{name} ({count})" for name, count in one.seldom.items())
@@ -86,12 +86,12 @@ def seldom(splits: Sequence[Split], apart: Sequence[phenomena.Classes]) -> list[
 
 
 def dev_losses(measured: Mapping[str, Measured | Labels]) -> Rows:
-    """Give what `tables.artefacts` takes: the dev losses of every probe, by target."""
+    """Give the dev losses of every probe, by target, for `tables.artefacts`."""
     return [{"kind": "dev loss", "key": target, "content": one.dev_loss} for target, one in measured.items()]
 
 
 def baselines(targets: Sequence[str], splits: Sequence[Split], resamples: int) -> Rows:
-    """Score what knows nothing of the encoder, on every split."""
+    """Score the baselines, which need no encoder, on every split."""
     return [
         row | {"target": target, "model": name, "method": name, **split.about}
         for split in splits
@@ -119,7 +119,7 @@ def structural_probes(
 
     Args:
         target: A name from `structural.TARGETS`.
-        splits: Train, dev, test, and any further that nothing was chosen by.
+        splits: Train, dev, test, and any further splits that no choice depends on.
         layers: Numbers of the layers.
         ranks: Ranks of the map; those after the first are a sweep, with the first seed.
         seeds: Each is a probe of its own.
@@ -164,7 +164,7 @@ def structural_probes_along(
     resamples: int,
     label: str,
 ) -> Rows:
-    """Probe encoders on a way: by the probe of the first one, and by one that is trained anew on each.
+    """Probe encoders along a line: by the probe of the first one, and by one trained anew on each.
 
     The first says whether trees still lie in the directions in which they lay; the second, whether they lie in any.
 

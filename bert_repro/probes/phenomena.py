@@ -64,5 +64,5 @@ def _of(bounds: dict[int, str], number: int) -> str:
 
 
 def _ordered(counts: Counter) -> Iterable[str]:
-    """Put relations by how many words they have, the most first, and all else by its name."""
+    """Order relations by their number of words, the most frequent first, and everything else by name."""
     return sorted(counts, key=lambda kind: (kind.partition(":")[0], -counts[kind] if kind[0] == "r" else 0, kind))

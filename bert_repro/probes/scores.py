@@ -32,7 +32,7 @@ class Scores(NamedTuple):
     of: str = ""  # a class of words, where it is of that alone
 
     def rows(self, layers: Sequence[int | None], key: str, resamples: int) -> list[dict[str, object]]:
-        """Give a table row a layer, with its interval by resampling sentences.
+        """Give a table row per layer, with its interval by resampling sentences.
 
         Args:
             layers: Numbers of the layers; None for what has none.
@@ -161,7 +161,7 @@ def _spearman(predicted: Real[np.ndarray, "... words"], gold: Int[np.ndarray, ".
 
 
 def distance_baselines(bank: Treebank) -> dict[str, list[Scores]]:
-    """Score what knows nothing of the encoder: `linear chain`, how far apart two words stand; `random tree`, what a tree drawn
+    """Score baselines without an encoder: `linear chain`, how far apart two words stand; `random tree`, what a tree drawn
     at random has right on average.
     """
     words = np.array([(~punctuation).sum() for punctuation in bank.punctuation], float)
@@ -171,7 +171,7 @@ def distance_baselines(bank: Treebank) -> dict[str, list[Scores]]:
 
 
 def depth_baselines(bank: Treebank) -> dict[str, list[Scores]]:
-    """Score what knows nothing of the encoder: `word position`; `first verb`, the root by part of speech alone (the first verb,
+    """Score baselines without an encoder: `word position`; `first verb`, the root by part of speech alone (the first verb,
     else the first noun, name or adjective, else the first word).
     """
     positions = (np.arange(n, dtype=float)[None] for n in bank.lengths)

@@ -45,7 +45,7 @@ def _relations(sentence: Any) -> Iterator[Edge]:
 
 
 def _arcs(sentence: Any) -> Iterator[Edge]:
-    """Each arc, and another two words of the sentence as far apart, in the same order, without an arc; none has no partner."""
+    """Pair each arc with two other words of the sentence as far apart, in the same order, without an arc."""
     draw = np.random.default_rng(zlib.crc32("\n".join((sentence.id, *sentence.words)).encode()))
     n = len(sentence.words)
     for i, head in enumerate(sentence.heads):
@@ -58,7 +58,8 @@ def _arcs(sentence: Any) -> Iterator[Edge]:
 
 
 def _ends(sentence: Any, seed: int) -> Iterator[Edge]:
-    """Each word with the first and the last of its sentence; which of these is its head is by lot, the word's own."""
+    """Pair each word with the first and the last of its sentence; which of these is its syntactic head is random, per word
+    form."""
     n = len(sentence.words)
     for i, word in enumerate(sentence.words[1:-1], start=1):
         first = lot(word.lower(), seed) < 0.5
@@ -71,7 +72,7 @@ def _directions(sentence: Any) -> Iterator[Edge]:
 
 
 class Target(NamedTuple):
-    """What an edge probe can be asked for.
+    """What an edge probe predicts.
 
     Attributes:
         title: What it is called in figures.
@@ -81,7 +82,8 @@ class Target(NamedTuple):
         metric: What selectivity and the gains of layers are differences of: `accuracy`, or `f1` where spans have several labels.
         kind: Kind of probe, where it needs another than the one that was asked for.
         control: Its control task, which a probe can learn by heart and no encoder can know: `words`, every word has a label
-            by lot; `heads`, every word has the first or the last of its sentence as its head, by lot; empty where there is none.
+            at random; `heads`, every word has the first or the last of its sentence as its head, at random; empty where there
+            is none.
     """
 
     title: str
@@ -105,7 +107,7 @@ EDGE_TARGETS = {
         kind="bilinear", control="heads",
     ),
     "direction": Target("direction", "on which side the head of a word is", _directions),
-    # hardly a span of several words comes twice: a label by lot could not be learned by heart
+    # hardly a span of several words occurs twice: a random label could not be memorised
     "spans": Target("spans", "the labels of an edge-probing file (.jsonl)", lambda sentence: iter(sentence.spans), control=""),
 }  # fmt: skip
 """Targets by name; the notebook's `targets` parameter, studies, their plan, the figures and the tests read this."""
@@ -150,7 +152,7 @@ class Labelled:
 
     @property
     def digest(self) -> str:
-        """Identify what is labelled how, whatever file it came from."""
+        """Identify the labelled spans by content, whatever file they came from."""
         content = hashlib.sha256("\n".join((*self.labels, *self.words)).encode())
         content.update(self.spans.tobytes() + self.gold.tobytes())
         return content.hexdigest()
@@ -223,7 +225,7 @@ def labelled(
 
 
 def lot(word: str, seed: int) -> float:
-    """Draw a number in [0, 1) that hangs on a word alone: all splits and models draw the same."""
+    """Draw a number in [0, 1) that depends on the word alone: it is the same in all splits and models."""
     return zlib.crc32(f"{seed}/{word}".encode()) / 2**32
 
 
@@ -234,7 +236,7 @@ def controls(target: str, given: Sequence[Labelled], banks: Sequence[Treebank], 
         target: A name from EDGE_TARGETS.
         given: Its spans in every split, training first.
         banks: The sentences of every split.
-        seed: Of the lots.
+        seed: Seed of the random labels.
 
     Reference:
         Hewitt and Liang 2019, section 2: single words by their type; heads by the type of the dependent (section 2.2, here
@@ -248,7 +250,7 @@ def controls(target: str, given: Sequence[Labelled], banks: Sequence[Treebank], 
 
 
 def _by_lot(of: Labelled, train: Labelled, seed: int) -> Labelled:
-    """Give every word a label of training by lot, each as often as it occurs there."""
+    """Give every word a random label of training, each as often as it occurs there."""
     drawn = np.array([lot(word, seed) for word in of.words])
     gold = train.gold[(drawn * len(train.gold)).astype(int)]
     return Labelled(of.labels, of.spans, of.sentence, gold, of.words, of.skipped)

@@ -28,7 +28,7 @@ Values = Float[np.ndarray, "layers sentences words ..."]
 
 
 class Target(NamedTuple):
-    """What a structural probe can be asked for.
+    """What a structural probe predicts.
 
     Attributes:
         description: What it is.
@@ -186,7 +186,7 @@ class StructuralProbe:
         """
         if self.rank > train_states.hidden:
             raise ValueError(f"the rank {self.rank} is above the width of the states, {train_states.hidden}")
-        # one number a layer brings vectors to unit mean square: the same initial projection then suits every model
+        # one number per layer brings vectors to unit mean square: the same initial projection then suits every model
         some = train.rows[np.linspace(0, len(train.rows) - 1, min(len(train.rows), 500)).astype(int)]
         self.scale = 1 / np.sqrt((train_states.vectors(np.unique(some), self.layers) ** 2).mean((1, 2)))
         start = np.stack([

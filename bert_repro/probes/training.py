@@ -36,7 +36,7 @@ def fit(
     tolerance: float = 1e-4,
     label: str = "probe",
 ) -> Fit:
-    """Train one probe a layer with Adam, all layers side by side.
+    """Train one probe per layer with Adam, all layers at once.
 
     Args:
         start: Initial parameters, one slice a layer.

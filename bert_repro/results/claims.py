@@ -28,7 +28,7 @@ FREE = {"study", "base", "reference_layer", *tables.NUMBERS}
 REPEATS = ["model", "reference_model", "seed", "probe_seed"]
 """Columns that are averaged over."""
 CASE = [c for c in tables.COLUMNS if c not in {*FREE, *REPEATS, "layer"}]
-"""Columns that tell one case of a selection from another."""
+"""Columns that distinguish the cases of a selection."""
 _Value = str | int | None
 
 
@@ -103,7 +103,7 @@ class Comparison(_Strict):
         return self
 
     def sides(self, defaults: Mapping) -> Iterator[tuple[dict, dict | None]]:
-        """Give what side a selects, and what side b says instead (None: zero), for each contrast of the test."""
+        """Give the selections of side a and side b (None: zero) for each contrast of the test."""
         pairs: list[tuple[dict, dict | None]] = [*pairwise(self.contrast.order)]
         pairs = pairs or [(a, self.contrast.b) for a in self.contrast.a]
         for metric in self.metric:
@@ -125,13 +125,13 @@ class Weakened(_Strict):
     reason: str = Field(min_length=1)
 
     def holds(self, table: pd.DataFrame) -> bool:
-        """Tell whether the encoders of a table were tuned from one of these bases, whoever's copy of it that is."""
+        """Return whether the encoders of a table were tuned from one of these bases, or from a copy of it."""
         names = table["base"].str.extract(r"([^/@]+)(?:@.*)?$", expand=False)  # of a folder or hub id with its revision
         return bool(names.isin(self.bases).any())
 
 
 class Gate(_Strict):
-    """What a study must have reached before anything is said of it: a score, or how far one lies above another.
+    """What a study must have reached before claims are judged on it: a score, or how far one score is above another.
 
     Attributes:
         what: In words, to follow "not tested here, as".

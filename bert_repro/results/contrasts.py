@@ -33,9 +33,9 @@ def compare(
     other_model: str | None = None,
     tolerance: float = TOLERANCE,
 ) -> pd.DataFrame:
-    """Pair the rows of two sets that measure the same thing, and say which agree.
+    """Pair the rows of two sets that measure the same thing, and decide which agree.
 
-    Rows are paired where every column is equal but the names of study and base encoder, which tell the sets apart.
+    Rows are paired where every column is equal except the names of study and base encoder, which distinguish the sets.
 
     Args:
         first: Tidy rows, as `tables.merge` gives them.
@@ -47,7 +47,7 @@ def compare(
 
     Returns:
         Tidy rows with their replicates, those of a pair as the second set has them: `value`, `ci_low` and `ci_high` are of
-        the difference, second less first. Beside them `first` and `second` (both values), `tolerance` (in the metric's own
+        the difference, second minus first. Beside them `first` and `second` (both values), `tolerance` (in the metric's own
         unit) and `finding`, one of `FINDINGS`.
 
     Raises:
@@ -62,35 +62,37 @@ def compare(
         same = [*(column for column in _MEASURED if column not in _OF_MODEL), "along"]
         first, second = _of(first, model, "first"), _of(second, other_model or model, "second")
     first, second = _once(first, same, "first"), _once(second, same, "second")
-    known = first[[*same, "value", "replicates"]].rename(columns={"value": "first", "replicates": "drawn"})
-    found = second.assign(second=second["value"]).merge(known, on=same, how="left")  # pandas takes NA to equal NA here
+    partners = first[[*same, "value", "replicates"]].rename(columns={"value": "first", "replicates": "drawn"})
+    pairs = second.assign(second=second["value"]).merge(
+        partners, on=same, how="left"
+    )  # pandas takes NA to equal NA here
     left = first.assign(first=first["value"]).merge(second[same], on=same, how="left", indicator="side")
     left = left[left["side"] == "left_only"].drop(columns="replicates")
-    found = _less(pd.concat([left, found], ignore_index=True))
-    allowed = tolerance * found[["first", "second"]].abs().max(axis=1).clip(lower=1)
-    low, high = (found[end].fillna(found["value"]) for end in ("ci_low", "ci_high"))
+    pairs = _less(pd.concat([left, pairs], ignore_index=True))
+    allowed = tolerance * pairs[["first", "second"]].abs().max(axis=1).clip(lower=1)
+    low, high = (pairs[end].fillna(pairs["value"]) for end in ("ci_low", "ci_high"))
     cases = {
-        "first only": found["second"].isna(),
-        "second only": found["first"].isna(),
+        "first only": pairs["second"].isna(),
+        "second only": pairs["first"].isna(),
         "agrees": (low >= -allowed) & (high <= allowed),
         "differs": (low > allowed) | (high < -allowed),
     }
     finding = np.select([case.fillna(False).to_numpy(bool) for case in cases.values()], list(cases), "open")
-    found = found.assign(tolerance=allowed, finding=pd.Series(finding, dtype="string"))
-    return found[[*tables.COLUMNS, "replicates", "first", "second", "tolerance", "finding"]]
+    pairs = pairs.assign(tolerance=allowed, finding=pd.Series(finding, dtype="string"))
+    return pairs[[*tables.COLUMNS, "replicates", "first", "second", "tolerance", "finding"]]
 
 
 def _of(table: pd.DataFrame, model: str, which: str) -> pd.DataFrame:
-    """Take the rows of a model; what it was during training stays apart from what it became."""
+    """Take the rows of a model; those of its checkpoints during training stay separate from those of the final one."""
     rows = table[table["model"] == model]
     if rows.empty:
-        known = ", ".join(sorted(table["model"].dropna().unique()))
-        raise ValueError(f"the {which} set has no model {model!r}: it has {known}")
+        models = ", ".join(sorted(table["model"].dropna().unique()))
+        raise ValueError(f"the {which} set has no model {model!r}: it has {models}")
     return rows.assign(along=rows["updates"].mask(rows["updates"] == rows["updates"].max()))
 
 
 def _once(table: pd.DataFrame, same: list[str], which: str) -> pd.DataFrame:
-    """Take once what several tables of a set hold: a baseline, or the base encoder with itself."""
+    """Drop repeated rows that several tables of a set hold: a baseline, or the base encoder with itself."""
     repeated = table[table.duplicated(same, keep=False)].groupby(same, dropna=False)["value"]
     apart = repeated.agg(lambda values: values.max() - values.min())
     if (apart > REPEATED).any():
@@ -119,16 +121,16 @@ def _less(found: pd.DataFrame) -> pd.DataFrame:
 
 def _name(row: pd.Series) -> str:
     """Say in words what a row measures."""
-    known = {column: "" if pd.isna(row[column]) else str(row[column]) for column in _MEASURED}
-    target = "" if known["target"] == known["task"] else known["target"]
+    texts = {column: "" if pd.isna(row[column]) else str(row[column]) for column in _MEASURED}
+    target = "" if texts["target"] == texts["task"] else texts["target"]
     words = [
-        " and ".join(filter(None, [known["model"], known["reference_model"]])),
-        " ".join(filter(None, [known["method"], target, known["metric"]])),
-        known["layer"]
-        and f"layer {known['layer']}" + (known["reference_layer"] and f" with {known['reference_layer']}"),
-        ":".join(filter(None, [known["corpus"], known["split"]])),
-        known["rows"],
-        known["probe_seed"] and f"probe seed {known['probe_seed']}",
+        " and ".join(filter(None, [texts["model"], texts["reference_model"]])),
+        " ".join(filter(None, [texts["method"], target, texts["metric"]])),
+        texts["layer"]
+        and f"layer {texts['layer']}" + (texts["reference_layer"] and f" with {texts['reference_layer']}"),
+        ":".join(filter(None, [texts["corpus"], texts["split"]])),
+        texts["rows"],
+        texts["probe_seed"] and f"probe seed {texts['probe_seed']}",
     ]
     return ", ".join(filter(None, words))
 
@@ -165,17 +167,17 @@ def in_tolerances(found: pd.DataFrame) -> pd.DataFrame:
 
 def judged(sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Judge the claims on each of several sets, by its name: what `verdicts.verdicts` gives, with a column `set`."""
-    made = [
+    frames = [
         verdicts.verdicts(claims.load(), table, table["study"].iloc[0]).assign(set=name) for name, table in sets.items()
     ]
-    return pd.concat(made, ignore_index=True) if made else pd.DataFrame(columns=[*verdicts.COLUMNS, "set"])
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*verdicts.COLUMNS, "set"])
 
 
 def side_by_side(judged: pd.DataFrame) -> str:
-    """Set the verdicts of several sets beside each other, each with its effect: a table in Markdown, a line per claim."""
+    """Write the verdicts of several sets side by side, each with its effect: a table in Markdown, a line per claim."""
     effect = judged["effect"].astype(object).map(" {:+.3f}".format, na_action="ignore")
-    said = judged.assign(said=judged["verdict"] + effect.where(effect.notna(), ""))
-    cells = said.pivot(index="claim", columns="set", values="said").loc[said["claim"].unique(), said["set"].unique()]
+    texts = judged.assign(said=judged["verdict"] + effect.where(effect.notna(), ""))
+    cells = texts.pivot(index="claim", columns="set", values="said").loc[texts["claim"].unique(), texts["set"].unique()]
     rows = [["claim", *cells.columns], ["---"] * (1 + cells.shape[1]), *cells.itertuples()]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -219,7 +221,7 @@ def headline(found: pd.DataFrame, first: str, second: str) -> str:
             f"{', and on '.join(texts)}"
         )
     return (
-        f"{second} less {first}, {pairs:,} pairs of results: {count['agrees']:,} agree, {count['open']:,} are open, "
+        f"{second} minus {first}, {pairs:,} pairs of results: {count['agrees']:,} agree, {count['open']:,} are open, "
         f"{count['differs']:,} differ; {count['first only']:,} more in {first} only, {count['second only']:,} in {second} only"
     )
 

@@ -29,13 +29,13 @@ def beside(table: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Those rows of fine-tuning that measure what some score does, on the same text; `method` says what each is.
     """
-    found = table[(table["notebook"] == "finetune") & table["role"].isin(["control", "baseline"])]
-    found = found[found["method"].isin(CONTROLS.values()) | (found["role"] == "baseline")]
-    return found.merge(tuned[ALIKE].drop_duplicates(), on=ALIKE)[[*tables.COLUMNS, "replicates"]]
+    compared = table[(table["notebook"] == "finetune") & table["role"].isin(["control", "baseline"])]
+    compared = compared[compared["method"].isin(CONTROLS.values()) | (compared["role"] == "baseline")]
+    return compared.merge(tuned[ALIKE].drop_duplicates(), on=ALIKE)[[*tables.COLUMNS, "replicates"]]
 
 
 def as_marks(rows: pd.DataFrame) -> pd.DataFrame:
-    """Make of such rows what figures draw aside and name by `method`."""
+    """Turn such rows into marks that figures draw in grey and name by `method`."""
     return rows.assign(role="baseline", seed=pd.NA).astype(tables.COLUMNS)
 
 
@@ -63,7 +63,7 @@ def from_pre_training(table: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
-    """Set every score beside what it has to be above, for readers.
+    """List every score with the scores that it has to exceed, for readers.
 
     Args:
         table: Merged tables of a study, with replicates.

@@ -48,21 +48,21 @@ def contrasts(
             continue
         differences = {layer: _difference(erased[layer], random[layer], m, weights) for layer in erased}
         between = [differences[layer] for layer in differences if 0 < layer < depth]
-        found = {layer: intervals.mean(one) for layer, one in differences.items()}
+        estimates = {layer: intervals.mean(of_layer) for layer, of_layer in differences.items()}
         about = {"method": DIFFERENCE, "metric": metric, "n": n, "units": weights.shape[1]}
-        rows += [about | {"layer": layer} | _row(found[layer], differences[layer]) for layer in found]
+        rows += [about | {"layer": layer} | _row(estimates[layer], differences[layer]) for layer in estimates]
         if between:
             values, replicates = (
-                np.mean([getattr(one, name) for one in between], 0) for name in ("values", "replicates")
+                np.mean([getattr(of_layer, name) for of_layer in between], 0) for name in ("values", "replicates")
             )
             primary = intervals.Repeats(between[0].seeds, values, replicates)
             rows.append(about | _row(intervals.mean(primary), primary))
         if m == 0:
             tests: dict[str, object] = {"method": DIFFERENCE, "n": n, "units": weights.shape[1]}
-            corrected = intervals.holm([two_sided(one) for one in found.values()])
+            corrected = intervals.holm([two_sided(of_layer) for of_layer in estimates.values()])
             rows += [
                 tests | {"metric": P_HOLM, "layer": layer, "value": p}
-                for layer, p in zip(found, corrected, strict=True)
+                for layer, p in zip(estimates, corrected, strict=True)
             ]
             rows += [tests | {"metric": P, "value": two_sided(intervals.mean(primary))}] if between else []
     return rows
@@ -71,10 +71,10 @@ def contrasts(
 def _difference(erased: Counts, random: Sequence[Counts], metric: int, weights: np.ndarray) -> intervals.Repeats:
     """Subtract each random subspace's score; they are what repeats."""
     value, replicates = intervals.ratio(erased[:, metric, 0], erased[:, metric, 1], weights)
-    drawn = [intervals.ratio(one[:, metric, 0], one[:, metric, 1], weights) for one in random]
-    values = np.array([float(value - other) for other, _ in drawn])
+    drawn = [intervals.ratio(counts[:, metric, 0], counts[:, metric, 1], weights) for counts in random]
+    values = np.array([float(value - random_value) for random_value, _ in drawn])
     return intervals.Repeats(
-        tuple(range(1, len(drawn) + 1)), values, np.stack([replicates - other for _, other in drawn])
+        tuple(range(1, len(drawn) + 1)), values, np.stack([replicates - random_value for _, random_value in drawn])
     )
 
 
@@ -105,16 +105,16 @@ def changes(table: pd.DataFrame) -> pd.DataFrame:
     """
     measured = table[table["notebook"] == "erasure"]
     on = [column for column in tables.MEASURED if column not in ("layer", "target", "probe_seed", "method")]
-    made = [measured[:0]]
+    parts = [measured[:0]]
     for model, rows in measured.groupby("model", sort=False):
         whole = rows[rows["method"].eq(NOTHING) & rows["layer"].isna()]
         after = rows[
             rows["method"].isin([ERASED, RANDOM]) & rows["metric"].eq(whole["metric"].iloc[0] if len(whole) else "")
         ]
         if len(after):
-            made.append(tables.subtract(after, whole, str(model), on))
-    found = pd.concat(made, ignore_index=True).astype(tables.COLUMNS)
-    kept, drawn = found[found["method"] == ERASED], found[found["method"] == RANDOM]
+            parts.append(tables.subtract(after, whole, str(model), on))
+    changed = pd.concat(parts, ignore_index=True).astype(tables.COLUMNS)
+    kept, drawn = changed[changed["method"] == ERASED], changed[changed["method"] == RANDOM]
     return pd.concat([kept, scores.over_probe_seeds(drawn).assign(role="baseline")], ignore_index=True)
 
 

@@ -52,7 +52,7 @@ def ratio(
     """Pool a per-sentence ratio (correct edges over edges, summed cosines over words) and resample it.
 
     Returns:
-        The value on all sentences, and one value a resample (NaN where a resample drew no denominator).
+        The value on all sentences, and one value per resample (NaN where a resample drew no denominator).
     """
     with np.errstate(invalid="ignore"):
         value = np.asarray(numerator.sum(-1) / denominator.sum(-1))
@@ -64,7 +64,7 @@ def row(value: float, replicates: Float[np.ndarray, " resamples"], units: int | 
 
     Args:
         value: The value.
-        replicates: Its replicates, of which NaN are left out of the interval.
+        replicates: Its replicates; NaN are left out of the interval.
         units: How many units were resampled.
 
     Returns:
@@ -104,10 +104,10 @@ def difference(
 
 
 class Repeats(NamedTuple):
-    """One number measured on several trainings: what a seed changes, and what another draw of sentences would change.
+    """One number measured on several trainings: its variation between seeds, and under resampling of sentences.
 
     Attributes:
-        seeds: What tells the trainings apart, each once.
+        seeds: What distinguishes the trainings, each once.
         values: The number, by seed.
         replicates: Replicates of each, on the same resamples.
     """
@@ -214,7 +214,7 @@ def contrast(left: Repeats, right: Repeats, paired: bool) -> Estimate:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Correct p values for their number: those below .05 are found with a chance of error of .05 for all together.
+    """Correct p values for their number: rejecting those below .05 has a family-wise error rate of .05.
 
     Reference:
         Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
@@ -245,7 +245,7 @@ def minus(left: Float[np.ndarray, "*rows resamples"], right: Float[np.ndarray, "
 
 
 def groups(sentence: Int[np.ndarray, " words"], count: int = GROUPS) -> Int[np.ndarray, " words"]:
-    """Deal sentences into groups for a jackknife, one after the other, and say for each word which one it is in."""
+    """Assign sentences to the groups of a jackknife in turn, and give the group of each word."""
     return sentence % min(count, int(sentence[-1]) + 1)
 
 
@@ -254,7 +254,7 @@ def jackknife(
     without: Float[np.ndarray, " groups"],
     weights: Int[np.ndarray, "resamples sentences"],
 ) -> tuple[float, Float[np.ndarray, " resamples"]]:
-    """Make replicates, for what is too dear to be computed on every resample, from values without one group of sentences.
+    """Make replicates from values without one group of sentences, for statistics that are too expensive to resample.
 
     What a group adds to the value, value without it against the mean of such values, is spread over its sentences; a
     replicate adds it up as often as each was drawn. Its spread is the standard error of the delete-a-group jackknife,
@@ -262,8 +262,8 @@ def jackknife(
     `Jackknifed`.
 
     Args:
-        value: On all sentences.
-        without: Without each of the groups, as `groups` deals them.
+        value: The value on all sentences.
+        without: The values without each of the groups, as `groups` assigns them.
         weights: How often each resample drew each sentence.
 
     Returns:

@@ -67,26 +67,26 @@ def rises(table: pd.DataFrame) -> pd.DataFrame:
     at = points(table)
     losses = table[table["metric"].isin(LOSSES) & at.notna()]
     alike = [column for column in tables.COLUMNS if column not in ("layers_changed", *tables.NUMBERS)]
-    found = []
+    rows = []
     for _, line in losses.groupby(alike, dropna=False, sort=False):
         for name in (RISE, BARRIER):
             above = _above(line, at[line.index].to_numpy(), higher=name == BARRIER)
             if len(above):
                 widened = tables.at_once(above, over="layers_changed")
                 largest = widened.loc[[widened["value"].astype(float).idxmax()]]
-                found.append(largest.assign(metric=name + largest["metric"]))
-    return pd.concat([losses[:0], *found]).astype(tables.COLUMNS)
+                rows.append(largest.assign(metric=name + largest["metric"]))
+    return pd.concat([losses[:0], *rows]).astype(tables.COLUMNS)
 
 
 def _above(line: pd.DataFrame, at: np.ndarray, higher: bool) -> pd.DataFrame:
-    """Subtract from each point between the ends what lies on the chord there, or the higher end."""
+    """Subtract from each point between the ends the chord's value there, or the higher end."""
     first, last = (line.iloc[int(end)] for end in (at.argmin(), at.argmax()))
     rows = []
     for (_, row), t in zip(line.iterrows(), at, strict=True):
         if 0 < t < 1:
             share = float(last["value"] > first["value"]) if higher else t
             value = row["value"] - (1 - share) * first["value"] - share * last["value"]
-            replicates = [np.asarray(one["replicates"], float) for one in (row, first, last)]
+            replicates = [np.asarray(row_of["replicates"], float) for row_of in (row, first, last)]
             drawn = replicates[0] - (1 - share) * replicates[1] - share * replicates[2]
             rows.append(row.to_dict() | intervals.row(float(value), drawn, row["units"]))
     return tables.tidy(rows) if rows else line[:0]

@@ -57,7 +57,7 @@ def read(notebook: Path) -> list[Parameter]:
             case _:
                 raise ValueError(
                     f"{notebook}: the parameters cell holds {ast.unparse(line)!r}: "
-                    "expected one `name: type = value  # help` a line, and nothing else"
+                    "expected one `name: type = value  # help` per line, and nothing else"
                 )
     return result
 
@@ -72,20 +72,20 @@ def check(notebook: Path, given: dict[str, object]) -> None:
     Raises:
         ValueError: An unknown name, or a value that does not fit the annotation.
     """
-    known = {parameter.name: parameter for parameter in read(notebook)}
-    _names(notebook, known, given)
+    declared = {parameter.name: parameter for parameter in read(notebook)}
+    _names(notebook, declared, given)
     for name, value in given.items():
         try:
-            expected: TypeAdapter[object] = TypeAdapter(_resolve(ast.parse(known[name].type, mode="eval").body))
+            expected: TypeAdapter[object] = TypeAdapter(_resolve(ast.parse(declared[name].type, mode="eval").body))
             expected.validate_python(value, strict=True)
             # What JSON changes (a tuple, a key that is no text) or lacks (nan) papermill would hand over as something else.
             if json.loads(json.dumps(value, allow_nan=False)) != value:
                 raise ValueError("JSON has no such value")
         except (ValueError, TypeError) as error:
             why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            note = f" ({known[name].help})" if known[name].help else ""
+            note = f" ({declared[name].help})" if declared[name].help else ""
             raise ValueError(
-                f"{notebook}: parameter {name}{note} must be {known[name].type}, "
+                f"{notebook}: parameter {name}{note} must be {declared[name].type}, "
                 f"got {repr(value)[:200]} of type {type(value).__name__}: {why}"
             ) from None
 
@@ -101,27 +101,27 @@ def parse(assignments: list[tuple[str, str]], notebook: Path) -> dict[str, objec
         Names and values, as `run` takes them.
 
     Raises:
-        ValueError: A name that is unknown or comes twice, a text that is not JSON, or a value of another type.
+        ValueError: A name that is unknown or occurs twice, a text that is not JSON, or a value of another type.
     """
-    known = {parameter.name: parameter for parameter in read(notebook)}
-    _names(notebook, known, (name for name, _ in assignments))
+    declared = {parameter.name: parameter for parameter in read(notebook)}
+    _names(notebook, declared, (name for name, _ in assignments))
     values: dict[str, object] = {}
     for name, text in assignments:
         if name in values:
             raise ValueError(f"parameter {name} is given twice: {values[name]!r} and {text!r}; keep one")
         try:
-            values[name] = text if known[name].type == "str" else json.loads(text)
+            values[name] = text if declared[name].type == "str" else json.loads(text)
         except json.JSONDecodeError:
-            example = shlex.quote(json.dumps(known[name].default))
+            example = shlex.quote(json.dumps(declared[name].default))
             raise ValueError(
-                f"{notebook}: cannot read {text!r} as {known[name].type}: write it as in `-p {name} {example}`"
+                f"{notebook}: cannot read {text!r} as {declared[name].type}: write it as in `-p {name} {example}`"
             ) from None
     check(notebook, values)
     return values
 
 
 def take(notebook: Path, namespace: MutableMapping[str, Any]) -> dict[str, Any]:
-    """Give the parameters that a running notebook has, as they were meant; whoever started it need not have checked them.
+    """Give a running notebook's parameters with their declared types; whatever started it may not have checked them.
 
     Papermill's own command line makes numbers of texts, and nothing else: a list or a truth value comes as text.
 
@@ -132,15 +132,19 @@ def take(notebook: Path, namespace: MutableMapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: A parameter that the notebook does not have, or a value of another type.
     """
-    known = read(notebook)
+    declared = read(notebook)
     # what papermill put in: IPython keeps the cells that it ran
     put_in = [cell for cell in namespace.get("In", ()) if cell.startswith("# Parameters\n")]
     assigned = [node for cell in put_in for node in ast.parse(cell).body if isinstance(node, ast.Assign)]
-    _names(notebook, {one.name: one for one in known}, (ast.unparse(node.targets[0]) for node in assigned))
-    given = {one.name: _meant(namespace[one.name], one.type) for one in known}
-    check(notebook, given)
-    namespace.update(given)
-    return given
+    _names(
+        notebook,
+        {parameter.name: parameter for parameter in declared},
+        (ast.unparse(node.targets[0]) for node in assigned),
+    )
+    values = {parameter.name: _meant(namespace[parameter.name], parameter.type) for parameter in declared}
+    check(notebook, values)
+    namespace.update(values)
+    return values
 
 
 def _meant(value: Any, kind: str) -> Any:
@@ -154,7 +158,7 @@ def _meant(value: Any, kind: str) -> Any:
 
 
 def content(notebook: Path) -> dict[str, Any]:
-    """Give what a notebook holds.
+    """Read a notebook's JSON.
 
     Raises:
         ValueError: Not a notebook.

@@ -33,7 +33,7 @@ _VERSIONS = (
 
 
 def manifest(notebook: str, parameters: Mapping[str, object], seconds: float) -> dict[str, object]:
-    """Say what ran, from which code, where and how long."""
+    """Record what ran, from which code, where and how long."""
     return {
         "notebook": notebook,
         "parameters": dict(parameters),
@@ -64,15 +64,15 @@ def sources(notebook: Path, drawing: bool = False) -> list[Path]:
     """
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
-    found: set[Path] = set()
+    paths: set[Path] = set()
     waiting = _imported(code)
     while waiting:
         path = waiting.pop()
         room, *rest = path.relative_to(ROOT / PACKAGE).with_suffix("").parts
-        if path not in found and (drawing or room != "figures" or rest == ["planes"]):  # which are computed
-            found.add(path)
+        if path not in paths and (drawing or room != "figures" or rest == ["planes"]):  # which are computed
+            paths.add(path)
             waiting |= _imported(path.read_text(encoding="utf-8"))
-    return [notebook, *sorted(found)]
+    return [notebook, *sorted(paths)]
 
 
 def _imported(code: str) -> set[Path]:
@@ -93,9 +93,9 @@ def _names(code: str) -> frozenset[str]:
 
 
 def manifests(folder: Path | str) -> dict[str, dict[str, Any]]:
-    """Read what made the tables of a folder: manifests by the names of the runs."""
-    found = sorted(Path(folder).glob("*.manifest.json"))
-    return {path.name.removesuffix(".manifest.json"): json.loads(path.read_text(encoding="utf-8")) for path in found}
+    """Read the manifests of a folder's tables, by the names of the runs."""
+    paths = sorted(Path(folder).glob("*.manifest.json"))
+    return {path.name.removesuffix(".manifest.json"): json.loads(path.read_text(encoding="utf-8")) for path in paths}
 
 
 @cache
@@ -121,7 +121,7 @@ def _version(package: str) -> str | None:
 
 
 def cpu_model() -> str:
-    """Name the processor, as far as the system tells."""
+    """Name the processor, as far as the system reports it."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():
@@ -131,11 +131,11 @@ def cpu_model() -> str:
 
 
 def gpus() -> list[str]:
-    """Name NVIDIA's graphics processors, as far as Linux tells."""
-    told = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    """Name NVIDIA's graphics processors, as far as Linux reports them."""
+    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     return [
         line.split(":", 1)[1].strip()
-        for path in told
+        for path in files
         for line in path.read_text().splitlines()
         if line.startswith("Model")
     ]
@@ -143,7 +143,7 @@ def gpus() -> list[str]:
 
 @cache
 def speed() -> float:
-    """Measure what this process multiplies at the moment, in GFLOP/s of float32: seconds on one machine say little of another."""
+    """Measure the current speed of matrix products in GFLOP/s of float32, as seconds differ between machines."""
     square = np.ones((1024, 1024), np.float32)
     taken = []
     for _ in range(4):  # the first one starts the threads

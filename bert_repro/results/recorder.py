@@ -11,7 +11,7 @@ from bert_repro.results import intervals, parameters, provenance, selection, tab
 
 
 class Recorder:
-    """What a run notebook keeps to be able to say, at its end, what made its table.
+    """Collects during a run what the manifest of its table records.
 
     Args:
         notebook: The notebook's name, e.g. `similarity`.
@@ -32,7 +32,7 @@ class Recorder:
                 raise ValueError(f"{name} is empty: at least one is needed")
 
     def warn(self, warnings: Iterable[str]) -> None:
-        """Say what a reader of the results must know, each once, in the notebook and in the manifest.
+        """Give warnings for readers of the results, each once, in the notebook and in the manifest.
 
         Args:
             warnings: Sentences, such as `corpora.doubts` gives.
@@ -74,11 +74,11 @@ class Recorder:
         table = table.assign(study=str(self.parameters["study"]), notebook=self.notebook).astype(tables.COLUMNS)
         if extra is not None:
             extra = extra.assign(study=str(self.parameters["study"]), notebook=self.notebook).astype(tables.ARTEFACTS)
-        made = provenance.manifest(self.notebook, self.parameters, time.time() - self.started)
+        manifest = provenance.manifest(self.notebook, self.parameters, time.time() - self.started)
         tables.write(
             target,
             table,
-            made | {"inputs": dict(inputs), "warnings": self.warnings} | notes,
+            manifest | {"inputs": dict(inputs), "warnings": self.warnings} | notes,
             extra,
             whole=selection.selected(table),
         )

@@ -34,7 +34,7 @@ SAME = {"glue/mnli": "mnli", "squad/v1.1": "squad", "universal_dependencies/en_e
 
 
 def tunings(table: pd.DataFrame) -> pd.DataFrame:
-    """Give what says how tuned encoders do their tasks, whoever tuned them, and how far their weights moved; no controls."""
+    """Take the rows on how well tuned encoders do their tasks and how far their weights moved; no controls."""
     return table[table["notebook"].isin(TUNINGS) & table["task"].notna() & (table["role"] == "score")]
 
 
@@ -114,19 +114,19 @@ def _mean(group: pd.DataFrame) -> dict[str, object]:
 
 def published(scores: pd.DataFrame) -> pd.DataFrame:
     """Give the rows of PUBLISHED that have task, metric and corpus (if any) in common with some scores, beside these."""
-    known = tables.tidy(PUBLISHED, role="baseline")
-    there = scores[["task", "metric", "corpus", "split"]].drop_duplicates()
-    both = known.drop(columns="split").merge(there, on=["task", "metric"], suffixes=("_known", ""))
+    others = tables.tidy(PUBLISHED, role="baseline")
+    measured = scores[["task", "metric", "corpus", "split"]].drop_duplicates()
+    both = others.drop(columns="split").merge(measured, on=["task", "metric"], suffixes=("_known", ""))
     name = both["corpus"].str.replace(":.*", "", regex=True).replace(SAME)  # chapters name a text with its split
-    return both[both["corpus_known"].isna() | (both["corpus_known"] == name)][known.columns]
+    return both[both["corpus_known"].isna() | (both["corpus_known"] == name)][others.columns]
 
 
 def differences(table: pd.DataFrame) -> pd.DataFrame:
-    """Subtract the score of the wholly tuned encoder from those with layers frozen, cut off or put back.
+    """Subtract the score of the wholly tuned encoder from those with layers frozen, cut off or reverted.
 
     Args:
-        table: Tidy rows of fine-tuning. A layer put back (method `layer reverted`) is compared with the model that it
-            was put back in, another encoder with the wholly tuned one of its task and seed; without such a twin it has
+        table: Tidy rows of fine-tuning. A reverted layer (method `layer reverted`) is compared with the model that it was
+            reverted in, another encoder with the wholly tuned one of its task and seed; without such a twin it has
             no difference.
 
     Returns:
@@ -142,14 +142,14 @@ def differences(table: pd.DataFrame) -> pd.DataFrame:
     twins = tuned[["task", "seed", "model"]].drop_duplicates().rename(columns={"model": "twin"})
     changed = scores[reverted | (scores["layers_changed"] != "all")].merge(twins, on=["task", "seed"], how="left")
     changed["twin"] = changed["twin"].mask(changed["layer"].notna(), changed["model"])
-    # the same was measured, whichever layer was put back, of which `layer` and `method` speak here
+    # the same was measured, whichever layer was reverted, which `layer` and `method` name here
     on = [column for column in tables.MEASURED if column not in ("layer", "method")]
-    made = [
+    parts = [
         tables.subtract(group, tuned[tuned["model"] == twin], str(twin), on).assign(reference_model=twin)
         for twin, group in changed.groupby("twin", sort=False)
         if len(tuned[tuned["model"] == twin])
     ]
-    return pd.concat([scores[:0], *made], ignore_index=True).astype(tables.COLUMNS)
+    return pd.concat([scores[:0], *parts], ignore_index=True).astype(tables.COLUMNS)
 
 
 def by_learning(scores: pd.DataFrame) -> pd.DataFrame:
@@ -191,10 +191,10 @@ def cards(folder: Path | str) -> pd.DataFrame:
 
     What was tuned here is none of them, though its masked words may have been scored as of a checkpoint.
     """
-    told = tables.merge_artefacts(folder, "checkpoint")
-    made = [m["parameters"] for m in provenance.manifests(folder).values() if m["notebook"] == "finetune"]
-    told = told[~told["model"].isin([parameters["name"] for parameters in made])]
-    return pd.DataFrame(told["content"].tolist(), index=told["model"].rename(None)).T
+    given = tables.merge_artefacts(folder, "checkpoint")
+    trained = [m["parameters"] for m in provenance.manifests(folder).values() if m["notebook"] == "finetune"]
+    given = given[~given["model"].isin([parameters["name"] for parameters in trained])]
+    return pd.DataFrame(given["content"].tolist(), index=given["model"].rename(None)).T
 
 
 def training(folder: Path | str) -> pd.DataFrame:
@@ -206,28 +206,28 @@ def training(folder: Path | str) -> pd.DataFrame:
 
 
 class NotMeasuredError(ValueError):
-    """The tables do not hold what is to be set side by side."""
+    """The tables lack something that is to be compared."""
 
 
 def compared(table: pd.DataFrame, models: Sequence[str], base: str = "base") -> pd.DataFrame:
-    """Say of each layer of several tuned encoders what `by_layer` does of one; those that were not probed are left out.
+    """Collect `by_layer` for several tuned encoders; those that were not probed are left out.
 
     Raises:
         NotMeasuredError: There is none of which change and anything else was measured.
     """
-    found, reasons = [], []
+    frames, reasons = [], []
     for model in models:
         try:
-            found.append(by_layer(table, model, base))
+            frames.append(by_layer(table, model, base))
         except NotMeasuredError as error:
             reasons.append(str(error))
-    if not found:
+    if not frames:
         raise NotMeasuredError("; ".join(reasons) or "no model was named")
-    return pd.concat(found, ignore_index=True)
+    return pd.concat(frames, ignore_index=True)
 
 
 def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFrame:
-    """Say of each layer of a tuned encoder how much it changed, and what came of that.
+    """Give for each layer of a tuned encoder how much it changed, and the effect of that.
 
     Args:
         table: Merged tables of a study, with replicates.
@@ -237,47 +237,49 @@ def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFram
     Returns:
         Tidy rows by layer, in [0, 2]. Target `change`: 1 - RSA with the base on the study's first text. Target
         `probe_change`, a probe each: |tuned - base| of UUAS and of edge probes' accuracy, on test. Target `restored_layer`:
-        how much the task's score on dev falls when that layer's first weights are put back.
+        how much the task's score on dev falls when that layer is reverted to its first weights.
 
     Raises:
-        NotMeasuredError: No similarity of the model, or neither probes nor layers put back.
+        NotMeasuredError: No similarity of the model, or neither probes nor reverted layers.
     """
     similar = tables.select(table, notebook="similarity", metric="similarity", role="score", method=MEASURE)
     similar = tables.select(similar, model=model, reference_model=base, rows=None)
     if similar.empty:
         raise NotMeasuredError(f"no {MEASURE} of {model!r} with {base!r} in the tables: run its similarity first")
     similar = tables.on_first_text(similar)
-    found = [_plain(similar, "change", MEASURE, less=1.0)]
+    parts = [_plain(similar, "change", MEASURE, less=1.0)]
     probed = tables.select(table, model=[model, base], split="test", role="score")
     uuas = tables.select(probed, metric="uuas", probe="structural")
     both = uuas.groupby("probe_seed")["model"].nunique()
     uuas = uuas[uuas["probe_seed"] == both[both == 2].index.min()]  # the first seed that both were probed with
     edges = tables.select(probed, notebook="edge_probe", method="single layer", metric="accuracy")
-    for one in (uuas, edges):
-        if one["model"].nunique() == 2:
-            moved = tables.paired(one, base)
+    for scored in (uuas, edges):
+        if scored["model"].nunique() == 2:
+            moved = tables.paired(scored, base)
             for target, rows in moved.groupby("target", sort=False):
-                found.append(_plain(rows, "probe_change", f"UUAS, {target}" if one is uuas else f"accuracy, {target}"))
+                parts.append(
+                    _plain(rows, "probe_change", f"UUAS, {target}" if scored is uuas else f"accuracy, {target}")
+                )
     tuned = tunings(table)
     if (tuned["layer"].notna() & (tuned["method"] == "layer reverted") & (tuned["model"] == model)).any():
         changed = differences(tuned[tuned["model"] == model])
         metric = main(tuned[tuned["model"] == model])["metric"].iloc[0]
         fallen = changed[changed["layer"].notna() & (changed["metric"] == metric)]
-        found.append(_plain(fallen, "restored_layer", str(metric), less=0.0))
-    if len(found) == 1:
-        raise NotMeasuredError(f"neither probes nor layers put back of {model!r} in the tables: run those first")
-    known = similar.iloc[0]
-    same = {c: known[c] for c in ("model", "task", "seed", "updates", "layers_changed", "reference_model")}
-    return tables.tidy(pd.concat(found).to_dict("records"), role="score", **same)
+        parts.append(_plain(fallen, "restored_layer", str(metric), less=0.0))
+    if len(parts) == 1:
+        raise NotMeasuredError(f"neither probes nor reverted layers of {model!r} in the tables: run those first")
+    about = similar.iloc[0]
+    same = {c: about[c] for c in ("model", "task", "seed", "updates", "layers_changed", "reference_model")}
+    return tables.tidy(pd.concat(parts).to_dict("records"), role="score", **same)
 
 
 def _plain(rows: pd.DataFrame, target: str, probe: str, less: float | None = None) -> pd.DataFrame:
     """Take `less - value`, or the value's size, with its replicates and interval."""
-    made = []
+    rows_made = []
     for row in rows.sort_values("layer").itertuples():
-        value, replicates = (np.asarray(one, float) for one in (row.value, row.replicates))
+        value, replicates = (np.asarray(numbers, float) for numbers in (row.value, row.replicates))
         value, replicates = (less - value, less - replicates) if less is not None else (abs(value), abs(replicates))
-        made.append(
+        rows_made.append(
             {
                 "layer": row.layer,
                 "target": target,
@@ -286,7 +288,7 @@ def _plain(rows: pd.DataFrame, target: str, probe: str, less: float | None = Non
                 **intervals.row(float(value), replicates),
             }
         )
-    return pd.DataFrame(made)
+    return pd.DataFrame(rows_made)
 
 
 PERMUTATIONS = 10_000  # at most
@@ -294,7 +296,7 @@ DECIDES = 40  # permutations, below which none could lie in a tail of .025
 
 
 def residual_correlations(layers: pd.DataFrame) -> Iterator[dict[str, object]]:
-    """Correlate change and what came of it, over models and layers, when each layer's mean over models is subtracted.
+    """Correlate change and its effect over models and layers, after subtracting each layer's mean over models.
 
     Change grows with depth in every tuned encoder, and so may anything else that does: their correlation over layers says
     little. Of what is left,
@@ -302,7 +304,7 @@ def residual_correlations(layers: pd.DataFrame) -> Iterator[dict[str, object]]:
         r = sum_ml a_ml b_ml / sqrt(sum_ml a_ml² sum_ml b_ml²),   a_ml = change_ml - mean over models, b likewise,
 
     asks whether a layer that changed more than in other encoders is one whose function changed more than in others. Its
-    interval is r less the middle 95 % of what permuting the models of one side gives; with fewer than five models no outcome
+    interval is r minus the middle 95 % of what permuting the models of one side gives; with fewer than five models no outcome
     could decide, and it is the whole range.
 
     Args:

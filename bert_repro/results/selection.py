@@ -18,8 +18,8 @@ class Rows:
     Attributes:
         positions: Where they stand in the table.
         case: The number of each row's case.
-        cases: What tells each case from others: its filled columns.
-        repeats: What tells each row from others of its case: its columns REPEATS, None where empty.
+        cases: What distinguishes each case: its filled columns.
+        repeats: What distinguishes each row within its case: its columns REPEATS, None where empty.
         layers: The layer of each row, NaN where it has none.
         values: The numbers, of each row `value`, `ci_low` and `ci_high`.
         replicates: Replicates of each row, None where none were kept.
@@ -58,13 +58,13 @@ class Rows:
             if column == "split" and wanted == HELD_OUT:
                 keep &= self._held_out
                 continue
-            numbers, known = self._selected_by[column]
+            numbers, values = self._selected_by[column]
             keep &= np.isin(
                 numbers,
                 [
-                    -1 if value is None else known.index(value)
+                    -1 if value is None else values.index(value)
                     for value in (wanted if isinstance(wanted, list) else [wanted])
-                    if value is None or value in known
+                    if value is None or value in values
                 ],
             )
         return np.flatnonzero(keep)
@@ -77,7 +77,7 @@ def _numbered(column: pd.Series) -> tuple[Int[np.ndarray, " rows"], list]:
 
 
 def selected(table: pd.DataFrame, all_claims: Claims | None = None) -> np.ndarray:
-    """Tell which rows of a table some claim (of the project's own) compares: these keep all of their replicates."""
+    """Mark the rows of a table that some claim (of the project's own) compares: these keep all of their replicates."""
     rows, chosen = Rows(table), np.zeros(len(table), bool)
     all_claims = all_claims or claims.load()
     for test in (test for claim in all_claims.claims for test in claim.tests):
@@ -93,7 +93,7 @@ class MissingError(LookupError):
 
 
 class Side(NamedTuple):
-    case: dict[str, object]  # the filled columns that tell it from others
+    case: dict[str, object]  # the filled columns that distinguish it
     layer: dict[str, str]  # of a summary over layers, which it was
     repeats: intervals.Repeats | None  # None where a row brings an interval alone
     given: intervals.Estimate | None = None

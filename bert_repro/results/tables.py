@@ -100,7 +100,7 @@ def write(
     extra: pd.DataFrame | None = None,
     whole: np.ndarray | None = None,
 ) -> None:
-    """Write a table and what lies beside it; the table itself appears last and only when complete.
+    """Write a table and its companion files; the table itself appears last and only when complete.
 
     Args:
         path: The table's.
@@ -143,7 +143,7 @@ def _store(path: Path, frame: pd.DataFrame, **how: Any) -> None:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """Read what `_store` wrote, its checksums compared."""
+    """Read what `_store` wrote, verifying its checksums."""
     try:
         return parquet.read_table(path, page_checksum_verification=True).to_pandas()
     except (OSError, ValueError) as error:
@@ -186,7 +186,7 @@ def read(path: Path | str) -> pd.DataFrame:
     Raises:
         FileNotFoundError: No table there; the message says how tables are made.
         OSError: A file of it is damaged.
-        ValueError: A former version wrote it.
+        ValueError: An earlier version wrote it.
     """
     path = Path(path)
     if not path.is_file():
@@ -223,13 +223,13 @@ def merge(folder: Path | str, notebook: str | None = None) -> pd.DataFrame:
         FileNotFoundError: There is none.
     """
     paths = [p for p in sorted(Path(folder).glob("*.parquet")) if len(p.suffixes) == 1]
-    if notebook is not None:  # told by the manifests, so that no other table is read
-        made = provenance.manifests(folder)
-        paths = [p for p in paths if made.get(p.stem, {}).get("notebook") == notebook]
+    if notebook is not None:  # known from the manifests, so that no other table is read
+        manifests = provenance.manifests(folder)
+        paths = [p for p in paths if manifests.get(p.stem, {}).get("notebook") == notebook]
     merged = list(map(read, paths))
     if not merged:
-        what = f"tables of {notebook}" if notebook else "tables"
-        raise FileNotFoundError(f"no {what} in {folder}: `make report` makes them")
+        wanted = f"tables of {notebook}" if notebook else "tables"
+        raise FileNotFoundError(f"no {wanted} in {folder}: `make report` makes them")
     return pd.concat(merged, ignore_index=True)
 
 
@@ -247,7 +247,7 @@ def whole_split(table: pd.DataFrame) -> pd.Series:
 
 
 def of_split(table: pd.DataFrame, name: str) -> pd.Series:
-    """Tell which rows are of a split, or of a draw from it."""
+    """Mark the rows of a split, or of a draw from it."""
     return (whole_split(table) == name).fillna(False).astype(bool)
 
 
@@ -256,11 +256,11 @@ def select(table: pd.DataFrame, **equal: object) -> pd.DataFrame:
 
     Args:
         table: Tidy rows, or any frame.
-        equal: By column, what its cells are to be. A list means any of these, None an empty cell; a split stands for what was
-            drawn from it as well, `test` for `test[500]`.
+        equal: By column, the value of its cells. A list means any of these, None an empty cell; a split also stands for draws
+            from it, `test` for `test[500]`.
 
     Returns:
-        Those rows, in their order; none where nothing is like that.
+        Those rows, in their order; an empty frame where none match.
 
     Raises:
         ValueError: An unknown column.
@@ -285,7 +285,7 @@ def texts(table: pd.DataFrame) -> pd.Series:
 
 
 def on_first_text(table: pd.DataFrame) -> pd.DataFrame:
-    """Take the rows that were measured on the text that comes first: in the tables of a study neutral text."""
+    """Take the rows measured on the first text: in the tables of a study, neutral text."""
     return table[table["corpus"].isin(table["corpus"].head(1)) & table["split"].isin(table["split"].head(1))]
 
 
@@ -299,7 +299,7 @@ def paired(table: pd.DataFrame, reference: str, by: str = "model", same: Sequenc
     Args:
         table: Rows with replicates; those of a side differ in what is measured (layer, metric, corpus, split, ...).
         reference: The side that is subtracted.
-        by: The column that tells the sides apart.
+        by: The column that distinguishes the sides.
         same: Columns in which a row must equal what is subtracted from it, beside those that say what is measured.
 
     Returns:
@@ -370,11 +370,11 @@ def at_once(differences: pd.DataFrame, over: str = "layer") -> pd.DataFrame:
 
     Args:
         differences: Rows with replicates.
-        over: The column whose values are looked at together.
+        over: The column whose values are judged together, such as `layer`.
     """
-    known = [c for c in COLUMNS if c not in (over, *NUMBERS)]
+    same = [c for c in COLUMNS if c not in (over, *NUMBERS)]
     result = differences.copy()
-    for _, group in differences.groupby(known, dropna=False, sort=False):
+    for _, group in differences.groupby(same, dropna=False, sort=False):
         replicates = np.stack(list(group["replicates"])).astype(float)
         value, low, high = (group[column].to_numpy(float) for column in ("value", "ci_low", "ci_high"))
         half = (high - low) / 2 * intervals.wider_together(replicates)

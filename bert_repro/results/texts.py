@@ -40,17 +40,17 @@ def apart(table: pd.DataFrame, own: Corpora, neutral: str, alike: Corpora | None
         being the text that was subtracted. Beside these `part`, a key of WHAT; `how`, in whose layout texts were compared, or
         of whose text layouts; and `what`, both in words.
     """
-    made = [pd.DataFrame(columns=[*tables.COLUMNS, "replicates", "part", "how"]).astype(tables.COLUMNS)]
+    parts_made = [pd.DataFrame(columns=[*tables.COLUMNS, "replicates", "part", "how"]).astype(tables.COLUMNS)]
     for task, rows in table.groupby("task", sort=False):
         names = [name for name in rows["corpus"].unique() if scores.SAME.get(name, name) in own.get(str(task), ())]
-        for mine in names[:1]:
-            made += [
+        for own_text in names[:1]:
+            parts_made += [
                 pd.concat([difference, scores.over_seeds(difference)]).assign(part=part, how=how, corpus=text)
-                for part, how, text, difference in _parts(rows, mine, neutral, (alike or {}).get(str(task), ()))
+                for part, how, text, difference in _parts(rows, own_text, neutral, (alike or {}).get(str(task), ()))
             ]
-    found = pd.concat(made, ignore_index=True)
-    return found.assign(
-        what=[WHAT[part].format(how=how) for part, how in zip(found["part"], found["how"], strict=True)]
+    differences = pd.concat(parts_made, ignore_index=True)
+    return differences.assign(
+        what=[WHAT[part].format(how=how) for part, how in zip(differences["part"], differences["how"], strict=True)]
     )
 
 
@@ -58,15 +58,15 @@ def _parts(
     rows: pd.DataFrame, own: str, neutral: str, alike: Sequence[str]
 ) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
     """Give part, how, the text that was subtracted, and the differences, of the encoders of a task."""
-    mine, alone, single = _of(rows, own), _of(rows, neutral), _of(rows, own, "sides apart")
+    own_rows, alone, single = _of(rows, own), _of(rows, neutral), _of(rows, own, "sides apart")
     laid_out = [name for name in rows["corpus"].unique() if parts(name)[1:] == [own]]
-    others = [*sorted(laid_out, key=lambda name: parts(name)[0] != neutral), *alike]
-    sides = [("both", SINGLE, neutral, mine, alone)]
-    sides += [("text", own, parts(name)[0], mine, _of(rows, name)) for name in others]
+    other_texts = [*sorted(laid_out, key=lambda name: parts(name)[0] != neutral), *alike]
+    sides = [("both", SINGLE, neutral, own_rows, alone)]
+    sides += [("text", own, parts(name)[0], own_rows, _of(rows, name)) for name in other_texts]
     sides += [("text", SINGLE, neutral, single, alone)]
     sides += [
         ("layout", neutral, neutral, _of(rows, f"{neutral}~{own}"), alone),
-        ("layout", own, f"{own}, sides apart", mine, single),
+        ("layout", own, f"{own}, sides apart", own_rows, single),
     ]
     for part, how, text, left, right in sides:
         if {*left["model"]} & {*right["model"]}:
@@ -75,8 +75,8 @@ def _parts(
 
 def _of(rows: pd.DataFrame, corpus: str, classes: str | None = None) -> pd.DataFrame:
     """Take the rows of a corpus, of all words or of a class of them; without their split, as every corpus has its own."""
-    found = rows[(rows["corpus"] == corpus) & (rows["rows"].isna() if classes is None else rows["rows"] == classes)]
-    return found[found["split"].isin(found["split"].head(1))].assign(split=pd.NA, rows=pd.NA)
+    of_corpus = rows[(rows["corpus"] == corpus) & (rows["rows"].isna() if classes is None else rows["rows"] == classes)]
+    return of_corpus[of_corpus["split"].isin(of_corpus["split"].head(1))].assign(split=pd.NA, rows=pd.NA)
 
 
 def summed(differences: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -100,12 +100,12 @@ def answer(differences: pd.DataFrame, method: str, spelt: Callable[[str], str] =
     text, both = (rows[rows["part"] == part].drop_duplicates("task") for part in ("text", "both"))
     if text.empty:
         return "Whether a task's own text changed more than other text in the same layout: not measured in this study."
-    said: dict[str, list[str]] = {"more": [], "not measurably more": [], "less": []}
+    phrases: dict[str, list[str]] = {"more": [], "not measurably more": [], "less": []}
     for row in text.itertuples():
         single = f", both in {SINGLE}" if row.how == SINGLE else ""
-        said[_more(row)].append(f"{spelt(str(row.task))} ({_number(row)} beside {row.corpus}{single})")
-    found = "; ".join(f"{more} after tuning on {', '.join(tasks)}" for more, tasks in said.items() if tasks)
-    answered = f"**Beside other text in the same layout, a task's own text changed {found}.**"
+        phrases[_more(row)].append(f"{spelt(str(row.task))} ({_number(row)} beside {row.corpus}{single})")
+    sentence = "; ".join(f"{more} after tuning on {', '.join(tasks)}" for more, tasks in phrases.items() if tasks)
+    answered = f"**Beside other text in the same layout, a task's own text changed {sentence}.**"
     if len(both):
         before = ", ".join(f"{spelt(str(row.task))} {_number(row)}" for row in both.itertuples())
         answered += f" Beside {SINGLE} of neutral text, where layouts differ as well: {before}."
@@ -119,14 +119,14 @@ def listed(differences: pd.DataFrame, method: str, spelt: Callable[[str], str] =
     """Write a line for each task, with a number for each part of WHAT; arguments as in `answer`."""
     lines = []
     for task, rows in summed(differences, method).groupby("task", sort=False):
-        known = rows.drop_duplicates("part").set_index("part")
-        said = [
-            f"{known.loc[part, 'what']} {_number(known.loc[part])} (minus {known.loc[part, 'corpus']})"
-            if part in known.index
+        by_part = rows.drop_duplicates("part").set_index("part")
+        phrases = [
+            f"{by_part.loc[part, 'what']} {_number(by_part.loc[part])} (minus {by_part.loc[part, 'corpus']})"
+            if part in by_part.index
             else f"{what.split(',')[0]}: not measured in this study"
             for part, what in WHAT.items()
         ]
-        lines.append(f"{spelt(str(task))}: {'; '.join(said)}.")
+        lines.append(f"{spelt(str(task))}: {'; '.join(phrases)}.")
     return lines
 
 

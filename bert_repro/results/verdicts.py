@@ -41,7 +41,7 @@ class Pair(NamedTuple):
 
     @property
     def primary(self) -> bool:
-        """Whether it is one of those that decide."""
+        """Whether it decides the claim."""
         return self.test.primary is not None and _fits(self.case, self.test.primary)
 
     @property
@@ -51,7 +51,7 @@ class Pair(NamedTuple):
 
     @property
     def region(self) -> tuple[float, float]:
-        """Where the difference has to lie."""
+        """The region in which the difference has to lie."""
         start, end = (
             edge if np.isinf(edge) else edge * self.test.margin.value for edge in claims.RULES[self.test.rule]
         )
@@ -74,11 +74,11 @@ class Pair(NamedTuple):
     def p(self) -> float:
         """The p value of "the difference lies in the region": small where it lies far outside."""
         borders = [border for border in self.region if np.isfinite(border)]
-        found = [
+        ps = [
             self.estimate.p_below(border) if border == self.region[0] else self.estimate.p_above(border)
             for border in borders
         ]
-        return min(1.0, len(found) * min(found))
+        return min(1.0, len(ps) * min(ps))
 
     @property
     def text(self) -> str:
@@ -107,7 +107,7 @@ def verdicts(all_claims: Claims, table: pd.DataFrame, study: str) -> pd.DataFram
 
 
 def pairs(all_claims: Claims, table: pd.DataFrame, study: str) -> pd.DataFrame:
-    """Show the contrasts behind the verdicts: what was compared with what, under which rule, and what came out.
+    """List the contrasts behind the verdicts: what was compared with what, under which rule, with which outcome.
 
     Returns:
         Columns `PAIRS`, a row per contrast; claims that lack what they need have none. Arguments as of `verdicts`.
@@ -125,8 +125,8 @@ def judge(all_claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataF
         try:
             gates = [name for name, gate in all_claims.gates.items() if gate.tasks or name in claim.gates]
             kept_out = {task: reason for name in reversed(gates) for task, reason in reasons(name).items()}
-            made, missing, lacking = _tested(claim, rows, all_claims.defaults)
-            tested = [pair for pair in made if not _tasks(pair) & set(kept_out)]
+            compared, missing, lacking = _tested(claim, rows, all_claims.defaults)
+            tested = [pair for pair in compared if not _tasks(pair) & set(kept_out)]
             judged.append(
                 _judge(
                     claim,
@@ -201,16 +201,16 @@ def _mean(rows: Rows, where: Mapping) -> float | None:
 
 
 def _tested(claim: Claim, rows: Rows, defaults: Mapping) -> tuple[list[Pair], list[str], list[str]]:
-    """Make all contrasts that a claim asks for; give them, what is missing, and which of its needs are not there at all."""
-    lacking = {what: needed for what, needed in claim.needs.items() if not len(rows.select(needed))}
-    missing = [f"{what} (no rows with {selection.words(needed)})" for what, needed in lacking.items()]
-    made: list[Pair] = []
+    """Make all contrasts of a claim; return them, what is missing, and which of its needs are absent altogether."""
+    lacking = {need: needed for need, needed in claim.needs.items() if not len(rows.select(needed))}
+    missing = [f"{need} (no rows with {selection.words(needed)})" for need, needed in lacking.items()]
+    compared: list[Pair] = []
     for test, side, other in [] if missing else [(t, *sides) for t in claim.tests for sides in t.sides(defaults)]:
         try:
-            made += list(_compare(rows, side, other, test))
+            compared += list(_compare(rows, side, other, test))
         except selection.MissingError as error:
             missing += [] if test.optional else [str(error)]
-    return made, list(dict.fromkeys(missing)), [*lacking]
+    return compared, list(dict.fromkeys(missing)), [*lacking]
 
 
 def _judge(
@@ -232,13 +232,15 @@ def _judge(
     )
     why += [f"Missing: {'; '.join(missing)}."] if missing else []
     why += [f"Kept out: {'; '.join(reasons)}."] if reasons else []
-    said = _numbers(claim, names, primary) if decided else ""
+    numbers = _numbers(claim, names, primary) if decided else ""
     unmeasured = f"no {' and no '.join(lacking)}" if lacking else "not measured what the claim compares"
     unsaid = reasons[0] if reasons else f"this study has {unmeasured}"
-    answer = f"{ANSWERS[verdict]}. {said}" if decided else f"{ANSWERS[verdict]}: {unsaid}."
+    answer = f"{ANSWERS[verdict]}. {numbers}" if decided else f"{ANSWERS[verdict]}: {unsaid}."
     if weakened and verdict in ("supported", "contradicted"):
         note = f"Would be {verdict}, but at most inconclusive on this base: {claim.weakened_on.reason}."
-        answer = f"Undecided: what was measured says {ANSWERS[verdict].lower()}, but {claim.weakened_on.reason}. {said}"
+        answer = (
+            f"Undecided: what was measured says {ANSWERS[verdict].lower()}, but {claim.weakened_on.reason}. {numbers}"
+        )
         why, verdict = [note, *why], "inconclusive"
     effect = (decided.estimate.value, *decided.estimate.interval) if decided else (pd.NA,) * 3
     agree = sum(p.verdict == "supported" for p in others)
@@ -263,9 +265,9 @@ def decide(made: list[Pair]) -> tuple[str, Pair | None]:
         )
     if not primary:
         return "not tested here", None
-    against, found = _against([p for p in made if not p.primary]), {p.verdict for p in primary}
+    against, verdicts_of_primary = _against([p for p in made if not p.primary]), {p.verdict for p in primary}
     order = "contradicted", "inconclusive", "supported"
-    verdict = "contradicted" if against else next(verdict for verdict in order if verdict in found)
+    verdict = "contradicted" if against else next(verdict for verdict in order if verdict in verdicts_of_primary)
     return verdict, min(([p for p in primary if p.verdict == verdict] or against), key=lambda p: p.slack)
 
 
@@ -276,7 +278,7 @@ def _against(others: list[Pair]) -> list[Pair]:
 
 
 def _numbers(claim: Claim, names: Mapping[str, str], primary: list[Pair]) -> str:
-    """Say in one sentence what the primary contrasts came to, and what was asked for."""
+    """Say in one sentence what the primary contrasts were, and what the claim asks for."""
     numbers = [
         f"{number(p.estimate.value, *p.estimate.interval)}" + f" ({names.get(p.task, p.task)})" * bool(p.task)
         for p in primary
@@ -372,7 +374,7 @@ def _seeds(count: int) -> str:
 
 
 def _fits(case: Mapping, where: Mapping) -> bool:
-    """Tell whether a case is among those that a selection names."""
+    """Return whether a case is among those that a selection names."""
     for column, wanted in where.items():
         value = str(case.get(column, "")).partition("[")[0] if column == "split" else case.get(column)
         if value not in (wanted if isinstance(wanted, list) else [wanted]):

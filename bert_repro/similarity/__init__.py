@@ -78,7 +78,7 @@ def named(methods: Sequence[str]) -> dict[str, Measure]:
 
 
 def comparable(methods: Sequence[str], matched: Match) -> list[str]:
-    """Give those of some measures that can compare two encoders: where these differ in width, not what pairs dimensions.
+    """Give the measures that can compare two encoders: where these differ in width, those that pair no dimensions.
 
     Raises:
         ValueError: An unknown measure.
@@ -91,7 +91,7 @@ def remarks(methods: Sequence[str], matched: Match) -> list[str]:
     (reference_blocks, blocks), (reference_width, width) = matched.blocks, matched.widths
     lines = []
     if blocks != reference_blocks:
-        pairs = ", ".join(f"{k} beside {other}" for k, other in zip(matched.layers, matched.beside, strict=True))
+        pairs = ", ".join(f"{k} beside {partner}" for k, partner in zip(matched.layers, matched.beside, strict=True))
         lines.append(
             f"layers: the model has {blocks} blocks, the reference {reference_blocks}, so layer k stands beside layer "
             f"round(k * {reference_blocks} / {blocks}) of the reference: {pairs}"
@@ -119,14 +119,14 @@ def compare(
         layers: The number of each layer, ascending.
         methods: Names from MEASURES.
         resamples: Resamples over sentences.
-        beside: The numbers of the reference's layers, where they are others, see `match`.
+        beside: The numbers of the reference's layers, where they differ, see `match`.
 
     Returns:
         Table rows: corpus, split, rows, layer, method, value, interval, replicates, n (words), with the metric
-        `similarity`; and, from two layers on, two without a layer that sum the curve up: `change`, the area above it over
-        the layers' span, 0 where nothing changed; and `depth`, the layer up to which every one stays above 0.9. A layer in
-        which a class of words has no geometry, as [CLS] with one vector for all in the embeddings, has no rows. Where the
-        numbers in `beside` are others, rows of a layer have them as `reference_layer`.
+        `similarity`; and, from two layers on, two rows without a layer that summarise the curve: `change`, the area above
+        it over the layers' span, 0 where nothing changed; and `depth`, the layer up to which every similarity stays above
+        0.9. A layer in which a class of words has no geometry, as [CLS] with one vector for all in the embeddings, has no
+        rows. Where `beside` has other numbers, rows of a layer have these as `reference_layer`.
 
     Raises:
         ValueError: An unknown measure, or vectors that cannot be compared.
@@ -134,26 +134,26 @@ def compare(
     rows = []
     partner = {} if beside is None or [*beside] == [*layers] else dict(zip(layers, beside, strict=True))
     for whole in samples:
-        sample, there = varied(whole, layers)
+        sample, kept = varied(whole, layers)
         x, y = sample.vectors
         if len(x) != len(y):
             raise ValueError(f"{len(x)} layers cannot be paired with {len(y)}: name as many of each with `layers`")
         check(x, y, sample.sentence)
         pairs = [(layer, len(x) + layer) for layer in range(len(x))]
         for name, results in _measured(sample, [*x, *y], pairs, methods, resamples):
-            found = {layer: result for layer, result in zip(there, results, strict=True) if not np.isnan(result[0])}
-            if len(found) < len(there) and not sample.rows:
+            by_layer = {layer: result for layer, result in zip(kept, results, strict=True) if not np.isnan(result[0])}
+            if len(by_layer) < len(kept) and not sample.rows:
                 raise ValueError(
-                    f"{name} finds no two pairs of words that differ, in layer {min(set(there) - set(found))} of one of the "
+                    f"{name} finds no two pairs of words that differ, in layer {min(set(kept) - set(by_layer))} of one of the "
                     "models: there is no geometry to compare"
                 )
-            for layer, (value, replicates) in found.items():
+            for layer, (value, replicates) in by_layer.items():
                 number = {"layer": layer} | ({"reference_layer": partner[layer]} if partner else {})
                 rows.append(sample.row(name, "similarity", value, replicates) | number)
-            if len(found) > 1:
-                curve = np.array([np.r_[value, replicates] for value, replicates in found.values()])
-                kind = type(next(iter(found.values()))[1])  # of a bootstrap or a jackknife
-                for metric, summed in zip(("change", "depth"), _summaries([*found], curve), strict=True):
+            if len(by_layer) > 1:
+                curve = np.array([np.r_[value, replicates] for value, replicates in by_layer.values()])
+                kind = type(next(iter(by_layer.values()))[1])  # of a bootstrap or a jackknife
+                for metric, summed in zip(("change", "depth"), _summaries([*by_layer], curve), strict=True):
                     rows.append(sample.row(name, metric, summed[0], summed[1:].view(kind)))
     return rows
 
@@ -180,11 +180,11 @@ def along(
         ValueError: As `compare`.
     """
     rows, first = [], None
-    for about, here in samples:
-        first = first or here
-        both = here._replace(vectors=(*first.vectors, *here.vectors))
-        found = compare([both], layers, methods, resamples)
-        rows += [{**row, **about} for row in found if row["metric"] == "similarity"]
+    for about, both_sides in samples:
+        first = first or both_sides
+        both = both_sides._replace(vectors=(*first.vectors, *both_sides.vectors))
+        compared = compare([both], layers, methods, resamples)
+        rows += [{**row, **about} for row in compared if row["metric"] == "similarity"]
     return rows
 
 
@@ -207,7 +207,7 @@ def grid(
     Returns:
         Table rows as of `compare`, with model, layer, reference_model and reference_layer, each pair once. The later model
         of a pair, or within a model the higher layer, is called the model. The metric is `similarity across layers`.
-        Replicates are left out for their number.
+        There are no replicates, as they would be too many.
 
     Raises:
         ValueError: An unknown measure, or vectors that cannot be compared.
@@ -220,10 +220,10 @@ def grid(
     rows = []
     for method, results in _measured(sample, [x for side in sample.vectors for x in side], pairs, methods, resamples):
         for (i, j), (value, replicates) in zip(pairs, results, strict=True):
-            one = dict(
+            about = dict(
                 zip(("reference_model", "reference_layer", "model", "layer"), places[i] + places[j], strict=True)
             )
-            rows.append(sample.row(method, ACROSS, value, replicates) | one | {"replicates": None})
+            rows.append(sample.row(method, ACROSS, value, replicates) | about | {"replicates": None})
     return rows
 
 

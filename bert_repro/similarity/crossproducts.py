@@ -38,7 +38,7 @@ def _products(x: Vectors, y: Vectors, groups: Sentences) -> Iterator[_Products]:
 
 @partial(jackknifed, leaving_out=_products)
 def procrustes(xx: np.ndarray, yy: np.ndarray, xy: np.ndarray) -> float:
-    """How far a rotation brings one representation onto the other: 1 - d² / 2, both centred and scaled to norm 1.
+    """Measure how close a rotation brings one representation to the other: 1 - d² / 2, both centred and scaled to norm 1.
 
     The narrower of two representations is padded with zeros. The similarity lies in [0, 1], 1 for equal geometry.
 

@@ -42,14 +42,14 @@ def geometry(
             means = np.divide(cosines, pairs, out=np.full_like(cosines, np.nan), where=pairs > 0)
             squares = np.add.reduceat(x**2, first)
             largest = squares[:, squares.sum(0).argmax()]
-            found = {
+            metrics = {
                 "norm": word_mean(np.linalg.norm(x, axis=1), sample.sentence, weights),
                 "anisotropy": (means[0], means[1:]),
                 "dominance": intervals.ratio(largest, squares.sum(1), weights),
             }
             rows += [
                 sample.row("mean", name, float(value), replicates) | {"layer": layer}
-                for name, (value, replicates) in found.items()
+                for name, (value, replicates) in metrics.items()
             ]
     return rows
 

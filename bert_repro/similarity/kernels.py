@@ -34,7 +34,7 @@ def as_is(x: Vectors) -> Vectors:
 
 
 def centred(x: Vectors) -> Vectors:
-    """Take the mean vector of the sample away: what all words share, which raises every cosine."""
+    """Subtract the mean vector of the sample, which all words share and which raises every cosine."""
     x = as_is(x)
     return x - x.mean(0, dtype=float).astype(x.dtype)
 
@@ -93,11 +93,11 @@ def rsa(
     number = over_pairs(counts, np.outer(lengths, lengths), lengths)
     sums = [kernel_sum(x, sentence, counts) for x in stack]
     # taken from their mean, as cosines that are all near 1 lose their differences in float32 when they are squared
-    middles = [float(one[0] / number[0]) for one in sums]
+    middles = [float(total[0] / number[0]) for total in sums]
     wanted = [*((i, i) for i in range(len(stack))), *pairs]
     crossed = products(stack, wanted, sentence, counts, middles)
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = [one / number - middle for one, middle in zip(sums, middles, strict=True)]
+        means = [total / number - middle for total, middle in zip(sums, middles, strict=True)]
         squares, cross = crossed[: len(stack)] / number, crossed[len(stack) :] / number
         spreads = [square - mean**2 for square, mean in zip(squares, means, strict=True)]
         varied = [v > 1e-6 * square + 1e-12 for v, square in zip(spreads, squares, strict=True)]  # not mere rounding
@@ -140,7 +140,7 @@ def cka(
             sizes = (1 / n**2, 2 / n)
             norms, first = [np.einsum("wh,wh->w", x, x, dtype=float) for x in stack], places(sentence)[:-1]
             crossed += np.array([counts @ np.add.reduceat(norms[i] * norms[j], first) for i, j in wanted])
-            sums = [one + counts @ np.add.reduceat(norm, first) for one, norm in zip(sums, norms, strict=True)]
+            sums = [total + counts @ np.add.reduceat(norm, first) for total, norm in zip(sums, norms, strict=True)]
         criteria = [
             kl + sizes[0] * sums[i] * sums[j] - sizes[1] * row
             for (i, j), kl, row in zip(wanted, crossed, rows, strict=True)
@@ -162,7 +162,7 @@ def _ranked(x: Vectors) -> _Ranked:
 
 
 def _upper(words: int) -> np.ndarray:
-    """Say which places of a kernel stand for two different words, each two once: `words words`."""
+    """Mark the entries of a kernel for two different words, each pair once: `words words`."""
     return ~np.tri(words, dtype=bool)
 
 
@@ -232,13 +232,13 @@ def paired_cosine(
 
 def word_mean(each: Float[np.ndarray, " words"], sentence: Sentences, weights: Weights) -> Result:
     """Average a number of each word over words, and over those of every resample."""
-    sums, words = (np.add.reduceat(one, places(sentence)[:-1], dtype=float) for one in (each, np.ones(len(each))))
+    sums, words = (np.add.reduceat(values, places(sentence)[:-1], dtype=float) for values in (each, np.ones(len(each))))
     value, replicates = intervals.ratio(sums, words, weights)
     return float(value), replicates
 
 
 def _result(values: np.ndarray) -> Result:
-    """Part the value on the whole sample, which comes first, from its replicates."""
+    """Separate the value on the whole sample, which comes first, from its replicates."""
     return float(values[0]), values[1:]
 
 
@@ -250,10 +250,10 @@ def _mean_square_one(x: np.ndarray) -> np.ndarray:
 def _nearest(x: np.ndarray, count: int) -> np.ndarray:
     """Find the words with the largest cosines to each word: `words count`, in no order."""
     step = rows_at_a_time(4, len(x))
-    found = []
+    neighbours = []
     for start in range(0, len(x), step):
         kernel = x[start : start + step] @ x.T
         own = np.arange(len(kernel))
         kernel[own, start + own] = -np.inf
-        found.append(np.argpartition(kernel, -count, axis=1)[:, -count:])
-    return np.concatenate(found)
+        neighbours.append(np.argpartition(kernel, -count, axis=1)[:, -count:])
+    return np.concatenate(neighbours)

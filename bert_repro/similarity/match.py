@@ -13,7 +13,7 @@ from jaxtyping import Int
 
 @runtime_checkable
 class Shaped(Protocol):
-    """What is read of hidden states here, of which `states.HiddenStates` has more."""
+    """The part of `states.HiddenStates` that is used here."""
 
     layers: int
     hidden: int
@@ -22,7 +22,7 @@ class Shaped(Protocol):
 
 
 class Match(NamedTuple):
-    """Which layers of a model stand beside which of its reference, and how wide both are.
+    """Which layers of a model are compared with which of its reference, and the widths of both.
 
     Attributes:
         layers: Layers of the model, ascending, 0 being the embeddings.
@@ -45,7 +45,7 @@ class Match(NamedTuple):
 
 
 def layer_beside(layer: int, blocks: int, reference_blocks: int) -> int:
-    """Say which layer of a reference with R blocks stands beside layer k of a model with L.
+    """Give the layer of a reference with R blocks that is compared with layer k of a model with L blocks.
 
     It is the one that lies at the same part of the way through the encoder:
 
@@ -66,7 +66,7 @@ def layer_beside(layer: int, blocks: int, reference_blocks: int) -> int:
 
 
 def match(reference: Shaped, model: Shaped, layers: Sequence[int] = ()) -> Match:
-    """Put layers of a model beside those of its reference.
+    """Pair layers of a model with those of its reference.
 
     Args:
         reference: Hidden states of the one that is compared with.
@@ -100,7 +100,7 @@ def common(tables: Sequence[pd.DataFrame]) -> Common:
     """Find the words, and the special tokens, that several stores of one text have in common.
 
     A limit of length cuts off other words where the tokenizer is another one. Special tokens have names of their own in every
-    family, and of pairs there may be more between the sides: they are told apart by where they stand.
+    family, and of pairs there may be more between the sides: they are distinguished by their position.
 
     Args:
         tables: `rows` of each store.
@@ -108,28 +108,29 @@ def common(tables: Sequence[pd.DataFrame]) -> Common:
     Raises:
         ValueError: One place of the text has other words in two stores, which is named, or no word is in all.
     """
-    first, *others = places = [_places(rows) for rows in tables]
-    if all(first.equals(other) for other in others):
+    first, *rest = places = [_places(rows) for rows in tables]
+    if all(first.equals(place) for place in rest):
         for rows in tables[1:]:
             _check_words(tables[0], rows)
         return Common()
-    for other in others:
-        first = first[first.isin(other)]
+    for place in rest:
+        first = first[first.isin(place)]
     kept = [index.get_indexer(first) for index in places]
     aligned = [rows.iloc[at] for rows, at in zip(tables, kept, strict=True)]
     words = int((~aligned[0]["special"]).sum())
     if not words:
-        raise ValueError("the models' states have no word in common: they are not of one text")
+        raise ValueError("the models' states have no word in common: they are states of different texts")
     for rows in aligned[1:]:
         _check_words(aligned[0], rows)
     union = places[0]
-    for other in others:
-        union = union.union(other)
+    for place in rest:
+        union = union.union(place)
     return Common(kept, int((union.get_level_values("word") >= 0).sum()) - words)
 
 
 def _places(rows: pd.DataFrame) -> pd.MultiIndex:
-    """Say where each row stands: sentence, segment and word, of special tokens -1 for the first, from -2 downwards for others.
+    """Give the position of each row: sentence, segment and word; for special tokens -1 for the first, -2 and below for
+    others.
 
     These are counted from the end: that before the second side of a pair stands beside its like whatever stands before it.
     """

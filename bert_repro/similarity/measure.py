@@ -27,12 +27,12 @@ Seconds = Callable[[float, float, float, float], float]
 
 
 class Measure(NamedTuple):
-    """A measure, and what holds of it.
+    """A measure with its title, invariances and cost.
 
     Attributes:
         function: Takes representations, pairs of their positions, the sentence of each word and weights of resamples, as
             `kernels.rsa` does; `jackknifed` makes one.
-        title: What it is called in figures.
+        title: Its name in figures.
         invariant_to: Changes of the first side that leave it as it is: rotation, scale, shift, stretch (a factor for each
             dimension), linear (any invertible map).
         seconds: What it takes on one core, by words, dimensions, representations and pairs of these that are compared:
@@ -41,7 +41,7 @@ class Measure(NamedTuple):
         symmetric: The sides can be exchanged.
         chance: Unrelated representations score 0, however few the words.
         needs_same_width: It pairs the dimensions of the two sides.
-        held: Bytes that stay in memory, a number of each kernel; 0 where kernels are gone through in stripes.
+        held: Bytes per number of a kernel that stay in memory; 0 where kernels are computed in stripes.
     """
 
     function: Callable[..., list[Result]]
@@ -69,7 +69,7 @@ def jackknifed(
 
     Args:
         statistic: Function of two representations of the same words, `words hidden` each, whose widths may differ.
-        prepare: What is done to each representation once, before words are left out.
+        prepare: Function applied to each representation once, before words are left out.
         leaving_out: Gives the statistic's arguments, of two prepared representations and the group of each word: for all
             words, and then without each group of sentences in turn. By default the rows of its words are left out; for
             what can be had sooner than from the words that remain.
@@ -87,7 +87,7 @@ def jackknifed(
         sides, groups = [prepare(x) for x in stack], intervals.groups(sentence)
         results = []
         for i, j in pairs:
-            value, *without = (float(statistic(*given)) for given in arguments(sides[i], sides[j], groups))
+            value, *without = (float(statistic(*arrays)) for arrays in arguments(sides[i], sides[j], groups))
             results.append(intervals.jackknife(value, np.array(without), weights))
         return results
 
@@ -95,7 +95,7 @@ def jackknifed(
 
 
 def kept(groups: Sentences) -> Iterator[np.ndarray]:
-    """Say which words are left, `words`: all of them, and then those without each group."""
+    """Mark the words that are left, `words`: all of them, and then those without each group."""
     yield groups >= 0
     yield from (groups != group for group in range(groups.max() + 1))
 
@@ -113,22 +113,22 @@ DECOMPOSE = 8e-10  # seconds a number of columns cubed
 
 
 def of_kernels(work: float = 1.0) -> Seconds:
-    """Reckon with a kernel for each representation, which takes so many times the work of one of RSA."""
+    """Estimate the cost by a kernel for each representation, which takes so many times the work of one of RSA."""
     return lambda words, hidden, stack, compared: (
         words**2 * (work * stack * hidden * KERNEL + (stack + compared) * PAIR)
     )
 
 
 def of_vectors(work: float = 1.0) -> Seconds:
-    """Reckon with so many steps through the numbers of each representation."""
+    """Estimate the cost by so many steps through the numbers of each representation."""
     return lambda words, hidden, stack, compared: work * words * hidden * stack * VECTOR
 
 
 def of_ranks(words: float, hidden: float, stack: float, compared: float) -> float:
-    """Reckon with ranks of all pairs of words, for each pair of representations and group that is left out."""
+    """Estimate the cost by ranks of all pairs of words, for each pair of representations and group that is left out."""
     return compared * words**2 * RANK
 
 
 def of_decompositions(words: float, hidden: float, stack: float, compared: float) -> float:
-    """Reckon with a decomposition for each pair and group of sentences that is left out."""
+    """Estimate the cost by a decomposition for each pair and group of sentences that is left out."""
     return compared * intervals.GROUPS * hidden**3 * DECOMPOSE

@@ -21,12 +21,12 @@ FUNCTION = ("ADP", "AUX", "CCONJ", "DET", "NUM", "PART", "PRON", "SCONJ")
 SPECIAL = ("[CLS]", "[SEP]")
 CLASSES = {"content": CONTENT, "function": FUNCTION, "punctuation": ("PUNCT",)}
 FREQUENCY = {"once": (1, 1), "sometimes": (2, 9), "often": (10, math.inf)}
-"""How often a text has a word, its case left aside, from and to: classes that any corpus tells apart."""
+"""How often a text has a word, ignoring case, from and to: classes that any corpus has."""
 
 
 @runtime_checkable
 class States(Protocol):
-    """What is read of hidden states, of which `states.HiddenStates` has more."""
+    """The part of `states.HiddenStates` that is used here."""
 
     corpus: str
     split: str
@@ -63,7 +63,7 @@ class Sample(NamedTuple):
     left_out: int = 0
 
     def summary(self) -> str:
-        """Say in a line how many words it has, of how many sentences, and what was left out."""
+        """Summarise in a line how many words it has, from how many sentences, and what was left out."""
         text = f"{self.corpus}: {len(self.sentence)} words of {self.sentence[-1] + 1} sentences or items"
         if not self.left_out:
             return text
@@ -72,7 +72,7 @@ class Sample(NamedTuple):
     def row(
         self, method: str, metric: str, value: float, replicates: Float[np.ndarray, " resamples"]
     ) -> dict[str, object]:
-        """Make a table row of what was measured on it."""
+        """Make a table row of a result on this sample."""
         where = {"corpus": self.corpus, "split": self.split, "rows": self.rows or None}
         return (
             where
@@ -183,10 +183,10 @@ def draw(
     generator = np.random.default_rng(seed)
     order, (first, enough, last) = _order(ordinary, words, generator, part, units)
     if last > len(order) if part == 0 else first + 2 > len(order):
-        what = (
+        wanted = (
             f"{words} words were" if part == 0 else f"a sample that shares no sentence with {part} of {words} words was"
         )
-        raise ValueError(f"{what} asked for, the corpus has {len(ordinary)}: ask for fewer, or take a larger corpus")
+        raise ValueError(f"{wanted} asked for, the corpus has {len(ordinary)}: ask for fewer, or take a larger corpus")
     inside = rows["sentence"].isin(order[first:last])
     if last > enough:
         among, chosen = np.flatnonzero(inside & ~rows["special"]), np.zeros(len(rows), bool)
@@ -213,13 +213,13 @@ def drawn(tables: Mapping[str, Sequence[pd.DataFrame]], words: int, seed: int, u
     Raises:
         ValueError: There are fewer units.
     """
-    found = {}
+    sentences = {}
     for reference, of_models in tables.items():
         shared, _ = common(of_models)
         rows = of_models[0] if shared is None else of_models[0].iloc[shared[0]]
         order, (*_, last) = _order(rows[~rows["special"]], words, np.random.default_rng(seed), 0, units)
-        found[reference] = np.sort(order[:last]).tolist()
-    return found
+        sentences[reference] = np.sort(order[:last]).tolist()
+    return sentences
 
 
 def _order(
@@ -271,7 +271,7 @@ def draw_like(rows: pd.DataFrame, lengths: Int[np.ndarray, " sentences"], seed: 
 
 
 def shuffled(sample: Sample, seed: int) -> Sample:
-    """Pair the words of the first model with other words of the second: what is left is no similarity of words."""
+    """Pair the words of the first model with other words of the second: what remains is not a similarity of words."""
     order = np.random.default_rng(seed).permutation(len(sample.sentence))
     first, *others = sample.vectors
     return sample._replace(vectors=(first, *(x[:, order] for x in others)), rows="shuffled words")
@@ -303,32 +303,32 @@ def _of_class(rows: pd.DataFrame, of: str) -> pd.Series:
         return special & (rows["sentence"].duplicated() == (of == "[SEP]"))
     if of in FREQUENCY:
         forms = rows["form"].str.lower()
-        found = ~special & forms.map(forms[~special].value_counts()).between(*FREQUENCY[of])
+        of_class = ~special & forms.map(forms[~special].value_counts()).between(*FREQUENCY[of])
     else:
-        found = ~special & rows["upos"].isin(CLASSES.get(of, (of,)))
-    if not found.any():
-        known = [
+        of_class = ~special & rows["upos"].isin(CLASSES.get(of, (of,)))
+    if not of_class.any():
+        classes = [
             *sorted(set(rows["form"][special])),
             *CLASSES,
             *FREQUENCY,
             *sorted(set(rows["upos"][~special].dropna()) - {""}),
         ]
         raise ValueError(
-            f"no word of this corpus is of the class {of!r}: expected words or one of {known}; parts of speech are known "
-            "of treebanks alone"
+            f"no word of this corpus is of the class {of!r}: expected words or one of {classes}; only treebanks have "
+            "parts of speech"
         )
-    return found
+    return of_class
 
 
 def check(x: np.ndarray, y: np.ndarray, sentence: np.ndarray) -> None:
     """Make sure that two models' vectors of a sample, `layers words hidden`, can be compared.
 
     Raises:
-        ValueError: They cannot: out of step, too few, not finite, zero or constant.
+        ValueError: They cannot: not matching, too few, not finite, zero or constant.
     """
     if not x.shape[1] == y.shape[1] == len(sentence):
         raise ValueError(
-            f"{x.shape[1]} and {y.shape[1]} words with {len(sentence)} sentence numbers: the two sides are out of step"
+            f"{x.shape[1]} and {y.shape[1]} words with {len(sentence)} sentence numbers: the two sides do not match"
         )
     if x.shape[1] < 4:
         raise ValueError(f"{x.shape[1]} words are too few to compare: at least 4 are needed")

@@ -20,7 +20,7 @@ def rows_at_a_time(kernels: int, words: int) -> int:
 
 
 def with_whole(weights: np.ndarray) -> np.ndarray:
-    """Put the sample itself, each sentence once, before its resamples."""
+    """Prepend the sample itself, each sentence once, to its resamples."""
     return np.vstack([np.ones((1, weights.shape[1])), weights])
 
 
@@ -73,7 +73,8 @@ def kernel_sum(x: np.ndarray, sentence: np.ndarray, counts: np.ndarray) -> np.nd
 def _without_own_copies(
     every_copy: np.ndarray, within: np.ndarray, diagonal: np.ndarray, counts: np.ndarray
 ) -> np.ndarray:
-    """Of a sum over all pairs of drawn copies, leave out those of a sentence, and put back those within each single copy.
+    """From a sum over all pairs of drawn copies, subtract those within a sentence, and add those within each single copy
+    again.
 
     Args:
         every_copy: The sum, `resamples`.

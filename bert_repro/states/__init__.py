@@ -36,7 +36,7 @@ CHOICES = {"pooling": ("mean", "first"), "dtype": ("float16", "float32"), "pairs
 
 @dataclass(frozen=True)
 class Setting:
-    """Everything the states depend on beside weights, tokenizer and corpus."""
+    """Everything that the states depend on besides weights, tokenizer and corpus."""
 
     max_length: int = 512
     pooling: str = "mean"  # or "first": the first piece of a word
@@ -58,10 +58,10 @@ class HiddenStates:
         setting: How they were computed.
         layers: The number of states: blocks + 1.
         hidden: The width of a state.
-        report: What became of the words, an `alignment.Report`.
-        left_out: What the reader of the corpus left out, and how often.
+        report: Counts of words that were cut, unknown or left out, an `alignment.Report`.
+        left_out: Counts of what the reader of the corpus left out, by reason.
         inputs: Checksums of weights, tokenizer and corpus, for manifests.
-        only: The sentences whose vectors there are, by their numbers in `rows`, which has the words of all; None for all.
+        only: Numbers of the sentences that have vectors, as in `rows`, which has the words of all; None for all.
     """
 
     def __init__(self, entry: store.Entry, reference: str, setting: Setting, only: Sequence[int] | None = None):
@@ -159,7 +159,7 @@ class HiddenStates:
             ValueError: A layer that is not there, or no range of sentences.
         """
         if not 0 <= first <= stop < len(self.bounds):
-            raise ValueError(f"sentences {first} to {stop} are no range within 0 and {len(self.bounds) - 1}")
+            raise ValueError(f"sentences {first} to {stop} are not a range within 0 and {len(self.bounds) - 1}")
         low, high = self.bounds[[first, stop]]
         return self.vectors(np.arange(low, high), layers), self.rows[low:high]
 
@@ -170,7 +170,7 @@ def usual(model: str) -> Setting:
 
 
 def get(model: str, corpus: str, setting: Setting | None = None) -> HiddenStates:
-    """Give the states of a corpus under a checkpoint, computed now if nobody did before.
+    """Give the states of a corpus under a checkpoint, computed now if they are not stored.
 
     Args:
         model: A checkpoint reference, see `checkpoints.open`.
@@ -251,7 +251,7 @@ def without_greetings(text: str) -> str:
 def entries(
     checkpoint: Checkpoint, wanted: Sequence[str], setting: Setting, only: Mapping[str, Sequence[int]] | None = None
 ) -> list[store.Entry]:
-    """Find the places of states, and keep them from being removed."""
+    """Find the store's entries of states, and keep them from being evicted."""
     places = []
     for reference in wanted:
         parts = [*digests(checkpoint, reference).values(), repr(setting), FORMAT, SHARD]
@@ -308,7 +308,7 @@ def drop(owner: str, model: str) -> tuple[int, float]:
 
 
 def remove(which: str) -> tuple[int, float]:
-    """Remove entries of the store, and tell how many, and how many megabytes, went.
+    """Remove entries of the store, and return how many, and how many megabytes, were removed.
 
     Args:
         which: A key, or `all`.

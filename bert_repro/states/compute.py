@@ -89,7 +89,7 @@ class _Encoder:
             if not np.isfinite(of_layer).all():
                 raise ValueError(
                     f"layer {layer} of {self.checkpoint.reference} has values that {self.setting.dtype} cannot hold: use dtype float32, "
-                    "or other weights where that is of no help"
+                    "or other weights if that does not help"
                 )
         return vectors, rows, facts
 

@@ -148,7 +148,7 @@ class Entry:
 
     @property
     def about(self) -> dict[str, Any] | None:
-        """What `finish` was told; None where the entry is not complete."""
+        """The facts that `finish` was given; None where the entry is not complete."""
         return _unseal(self.folder / "about.json")
 
     @property
@@ -167,7 +167,7 @@ class Entry:
         return total
 
     def open(self) -> dict[str, Any]:
-        """Give what `finish` was told, all shards being sound, and note that the entry is used.
+        """Give the facts that `finish` was given, after checking all shards, and note that the entry is used.
 
         Raises:
             FileNotFoundError: The entry is not complete.
@@ -193,7 +193,7 @@ class Entry:
         return found | {name: fault for name in sorted(names) if (fault := self._fault(name))}
 
     def mend(self) -> bool:
-        """Drop what is damaged, saying so; tell whether the entry is complete."""
+        """Remove what is damaged, with a warning; return whether the entry is complete."""
         if self.damage():
             with self.lock:
                 for name, fault in self.damage().items():  # as it is now: another process may have mended it
@@ -203,7 +203,7 @@ class Entry:
         return (self.folder / "about.json").is_file()
 
     def remove(self) -> int:
-        """Remove the entry, and tell how many bytes went.
+        """Remove the entry, and return how many bytes were freed.
 
         Raises:
             BlockingIOError: A process reads or writes it.
@@ -219,7 +219,7 @@ class Entry:
                 shutil.rmtree(self.folder)
                 return size
         except (Timeout, BlockingIOError):
-            raise BlockingIOError(f"the states {self.key} are in use: wait for the process that does") from None
+            raise BlockingIOError(f"the states {self.key} are in use: wait until the other process has ended") from None
 
     def _make_room(self, more: int) -> None:
         allowed, own = cap(), self.size + more

@@ -18,12 +18,12 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("notebook", help="its name, e.g. similarity, or a file")
     run.add_argument("output", type=Path, help="the executed notebook to write (.ipynb)")
     run.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    run.add_argument("--title", help="setting shown in the page's heading")
-    run.add_argument("--html", action="store_true", help="leave a single self-contained page beside it")
+    run.add_argument("--title", help="words added to the page's heading")
+    run.add_argument("--html", action="store_true", help="also write one self-contained page next to it")
 
     run.add_argument("--json", default="{}", help="parameters as one JSON object; -p wins")
 
-    again = kinds.add_parser("rerun", help="run again what made a table, with other parameters where some are given")
+    again = kinds.add_parser("rerun", help="repeat the run that made a table, with other parameters where given")
     again.set_defaults(call=commands.rerun)
     again.add_argument("table", type=Path, help="e.g. results/minilm/tables/structural_probe-base")
     again.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
@@ -37,18 +37,16 @@ def parser() -> argparse.ArgumentParser:
         help="a study file; studies/demo.yaml if not given, or studies/checkpoints.yaml with --tuned",
     )
     _add_own(report)
-    report.add_argument(
-        "--jobs", type=int, default=0, help="notebooks side by side; the cores are shared out among them"
-    )
+    report.add_argument("--jobs", type=int, default=0, help="notebooks that run at a time, which share the cores")
 
     report.add_argument("--archive", action="store_true", help="also pack the site into one file")
     report.add_argument("--profile", type=Path, help="run on a cluster, as this folder says, e.g. profiles/slurm")
-    report.add_argument("--gpu", action="store_true", help="on a cluster: a GPU for each job that trains or reads out")
+    report.add_argument("--gpu", action="store_true", help="on a cluster: a GPU for each job that trains or extracts")
     report.add_argument(
         "--parts",
         type=int,
         default=1,
-        help="jobs among which each encoder's reading out is shared; the states of all are then on disk together",
+        help="number of jobs that each encoder's extraction is divided among; the states of all are then on disk together",
     )
     report.add_argument(
         "--keep-states", action="store_true", help="keep the states of tuned models when all runs have read them"
@@ -82,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("what", metavar="STUDY.yaml|NOTEBOOK", help="a study file, or a run notebook, e.g. finetune")
     plan.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     _add_own(plan)
-    plan.add_argument("--jobs", type=int, default=2, help="notebooks side by side, one core each")
+    plan.add_argument("--jobs", type=int, default=2, help="notebooks that run at a time, one core each")
     plan.add_argument(
         "--gpu-tflops",
         type=float,
@@ -91,25 +89,29 @@ def parser() -> argparse.ArgumentParser:
         help="10^12 operations of float32 that a GPU does in a second",
     )
 
-    compare = kinds.add_parser("compare", help="lay two sets of results side by side, or two models of one")
+    compare = kinds.add_parser("compare", help="compare two sets of results, or two models of one")
     compare.set_defaults(call=commands.compare)
     compare.add_argument("first", help="a folder of tables, or a study's name, e.g. minilm")
     compare.add_argument("second", nargs="?", help="the other set; not needed for two models of one")
     compare.add_argument("--model", help="only this model of the first set, e.g. nli-1")
-    compare.add_argument("--other-model", help="its partner in the second set, e.g. nli-2; by default that of its name")
-    compare.add_argument("--tolerance", type=float, help="how much may differ; .02 (two points) if not given")
-    compare.add_argument("--csv", type=Path, metavar="OUT.csv", help="write every pair and every row without one")
+    compare.add_argument(
+        "--other-model", help="its partner in the second set, e.g. nli-2; by default the model of the same name"
+    )
+    compare.add_argument(
+        "--tolerance", type=float, help="largest difference that counts as equal; .02 (two points) if not given"
+    )
+    compare.add_argument(
+        "--csv", type=Path, metavar="OUT.csv", help="write every pair, and every row without a partner"
+    )
 
     quick = kinds.add_parser(
         "compare-checkpoints", help="the quick answer on two checkpoints: similarity and change of weights by layer"
     )
     quick.set_defaults(call=commands.compare_checkpoints)
     quick.add_argument("base", help="an alias, a folder, or a hub id with an optional @revision")
-    quick.add_argument("tuned", help="another one, such as what somebody made of the first")
-    quick.add_argument(
-        "--corpus", help="whose words both read, see `list corpora`; sentences of Wikipedia if not given"
-    )
-    quick.add_argument("--words", type=int, help="how many of them; 2000 if not given")
+    quick.add_argument("tuned", help="another one, such as one that was tuned from the first")
+    quick.add_argument("--corpus", help="text that both read, see `list corpora`; sentences of Wikipedia if not given")
+    quick.add_argument("--words", type=int, help="number of its words; 2000 if not given")
 
     text = kinds.add_parser("text", help="prepare running text for pre-training: cleaned, shuffled, some held out")
     text.set_defaults(call=commands.text)
@@ -121,16 +123,16 @@ def parser() -> argparse.ArgumentParser:
         action="extend",
         default=[],
         metavar="CORPUS",
-        help="take out every paragraph that shares 13 words in a row with one of these, e.g. ewt:dev squad:dev",
+        help="remove every paragraph that shares 13 words in a row with one of these, e.g. ewt:dev squad:dev",
     )
     text.add_argument(
-        "--held-out", type=int, default=0, metavar="N", help="documents to put aside, from each source its part"
+        "--held-out", type=int, default=0, metavar="N", help="documents to hold out, from each source in proportion"
     )
-    text.add_argument("--seed", type=int, default=0, help="of the order of documents, and of those put aside")
+    text.add_argument("--seed", type=int, default=0, help="seed of the order of documents, and of those held out")
 
     vocabulary = kinds.add_parser("vocabulary", help="learn a vocabulary, and write the plan of a new encoder with it")
     vocabulary.set_defaults(call=commands.vocabulary)
-    vocabulary.add_argument("texts", nargs="+", metavar="TEXT", help="as of the command text")
+    vocabulary.add_argument("texts", nargs="+", metavar="TEXT", help="as for the command text")
     vocabulary.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="a new folder; untrained:FOLDER is a model"
     )
@@ -139,13 +141,14 @@ def parser() -> argparse.ArgumentParser:
     ]:  # fmt: skip
         vocabulary.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"{value} if not given")
     vocabulary.add_argument(
-        "--initializer-range", type=float, default=0.02, metavar="X", help="deviation of the first weights"
+        "--initializer-range", type=float, default=0.02, metavar="X", help="standard deviation of the first weights"
     )
     vocabulary.add_argument(
         "--weights",
         type=int,
         metavar="SEED",
-        help="also write first weights: words by counts of their neighbours in the text, the rest by this draw; FOLDER is a model then",
+        help="also write first weights: of words by counts of their neighbours in the text, of the rest at random "
+        "with this seed; FOLDER is then a model",
     )
 
     states = kinds.add_parser("states", help="the store of hidden states").add_subparsers(dest="action", required=True)
@@ -153,12 +156,14 @@ def parser() -> argparse.ArgumentParser:
     compute.set_defaults(call=commands.compute_states)
     compute.add_argument("model")
     compute.add_argument("corpora", nargs="+")
-    compute.add_argument("--max-length", type=int, help="512 if not given, or what the encoder takes")
+    compute.add_argument(
+        "--max-length", type=int, help="most wordpieces of an input; 512 if not given, or as many as the encoder takes"
+    )
     compute.add_argument("--pooling", default="mean")
     compute.add_argument("--dtype", default="float16")
     compute.add_argument("--pairs", default="together")
     compute.add_argument(
-        "--part", default="1/1", metavar="K/N", help="only the K-th of N parts, each by a process of its own"
+        "--part", default="1/1", metavar="K/N", help="only the K-th of N parts, for N processes at a time"
     )
     listed = states.add_parser("ls", help="list what is stored")
     listed.set_defaults(call=commands.list_states)
@@ -178,7 +183,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_own(command: argparse.ArgumentParser) -> None:
-    """Let a command take what a reader brings to a study."""
+    """Add the options for what a reader brings to a study."""
     command.add_argument("--base", default="", help="another base encoder: hub id, folder or alias")
     command.add_argument(
         "--tuned",
@@ -199,7 +204,7 @@ def _add_own(command: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME=LABEL,LABEL",
-        help="of a task head whose config names none, in its order",
+        help="labels of a task head whose config names none, in the order of its outputs",
     )
     command.add_argument(
         "--text", default="", help="neutral text of your own: a .txt file, one line a paragraph, or a corpus"

@@ -12,12 +12,12 @@ from bert_repro.files import OUTSIDE, ROOT
 
 
 class _KeysOnce(yaml.SafeLoader):
-    """Refuses a key that comes twice."""
+    """Refuses a key that occurs twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
         if twice := {key for key in keys if keys.count(key) > 1}:
-            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {', '.join(sorted(twice))} comes twice")
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {', '.join(sorted(twice))} occurs twice")
         return super().construct_mapping(node, deep)
 
 

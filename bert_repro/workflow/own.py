@@ -51,7 +51,7 @@ class Own:
             file: Its name.
 
         Raises:
-            ValueError: Something that is not written as it should be, or a name that comes twice.
+            ValueError: Something that is not written as it should be, or a name that occurs twice.
             FileNotFoundError: A text or treebank that is not there.
         """
         if not dataclasses.replace(self, base="" if self.base == content.get("base") else self.base):
@@ -87,7 +87,7 @@ class Own:
             named = labels.get(model["name"]) or labels.get(called[model["name"]])
             model |= {"labels": named} if named else {}
         if unknown := [name for name in labels if name not in {*called, *called.values()}]:
-            raise ValueError(f"labels of {unknown[0]}, which is no checkpoint given: name one of {[*called]}")
+            raise ValueError(f"labels of {unknown[0]}, which is not a checkpoint given: name one of {[*called]}")
         return models
 
     def _banner(self, file: str, base: str, models: Sequence[Mapping[str, Any]]) -> str:
@@ -133,7 +133,7 @@ def _pair(option: str) -> Any:
             )
             raise ValueError(f"--{option.replace('_', '-')} takes NAME=..., as in {example}, got {text!r}")
         if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
-            raise ValueError(f"a model is called by small letters, digits, - and _, as in mnli-2, got {name!r}")
+            raise ValueError(f"a model's name consists of small letters, digits, - and _, as in mnli-2, got {name!r}")
         return name, rest
 
     return split

@@ -34,17 +34,17 @@ def make(
 ) -> None:
     """Run a study through Snakemake, build its book and say where to open it.
 
-    What is wrong with the study, its data or its base encoder is told before anything runs. A lock that ends with this process
-    and Snakemake's keeps a second run out of the folder, so that nothing needs unlocking after a kill.
+    What is wrong with the study, its data or its base encoder is reported before anything runs. A lock that ends with this
+    process and Snakemake's keeps a second run out of the folder, so that nothing needs unlocking after a kill.
 
     Args:
         study: A study file.
         own: What a reader brings in place of the study's. With it, the study is written to `build/<name>/study.yaml`.
-        jobs: Notebooks side by side; 2, or 1 on one core, or what the profile says, where not given.
+        jobs: Notebooks that run at a time; by default 2, or 1 on one core, or what the profile says.
         archive: Also pack the whole site into one file, `build/<study>/<study>.zip`.
         profile: A folder with Snakemake's options for a cluster, e.g. profiles/slurm; on this machine where not given.
         gpu: On a cluster, ask for a GPU for every job that computes in the encoder.
-        parts: Jobs among which the reading out of each encoder's hidden states is shared.
+        parts: Number of jobs among which the extraction of each encoder's hidden states is divided.
         keep_states: Keep the hidden states of tuned models, which are dropped when the last run that reads them is done.
 
     Raises:

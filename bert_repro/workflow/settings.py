@@ -65,7 +65,7 @@ class FinetuneTask(Strict):
     @model_validator(mode="after")
     def _checkpoints_lie_on_the_way(self) -> "FinetuneTask":
         if self.keep_at and max(self.keep_at) > self.updates:
-            raise ValueError(f"keep_at: {max(self.keep_at)} lies behind the last of {self.updates} updates")
+            raise ValueError(f"keep_at: {max(self.keep_at)} is after the last of {self.updates} updates")
         return self
 
 

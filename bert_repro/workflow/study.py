@@ -83,14 +83,14 @@ class Study(Strict):
         taken = [*UNTUNED, *(f"{task.task}-{seed}" for task in self.tasks for seed in task.seeds)]
         for model in self.models:
             if model.name in taken:
-                raise ValueError(f"two models are called {model.name}: give each a name of its own")
+                raise ValueError(f"two models are called {model.name}: give each a different name")
             taken.append(model.name)
         for model in self.models:
             if model.base not in taken or model.base == model.name:
                 raise ValueError(f"{model.name} comes from {model.base!r}: expected one of {', '.join(taken)}")
         places = [self.base, *(model.checkpoint for model in self.models)]
         if twice := {place for place in places if places.count(place) > 1}:
-            raise ValueError(f"{min(twice)} comes twice: a model compared with itself says nothing")
+            raise ValueError(f"{min(twice)} occurs twice: a model compared with itself says nothing")
         return self
 
     def write(self, path: Path) -> None:

@@ -19,7 +19,7 @@ NEVER = -1e9
 
 
 class TaskHead(Protocol):
-    """What a task puts on top of an encoder.
+    """The layers of a task on top of an encoder, with losses, predictions and counts.
 
     An *example* is one encoder input with its item: the whole item, or a window of one that is too long for the encoder.
     """
@@ -33,7 +33,7 @@ class TaskHead(Protocol):
     extra_inputs: dict[str, Any] = {}
     """Keras inputs beside `token_ids`, `segment_ids` and `mask`."""
     predicted: dict[str, Any]
-    """What `read` looks at; set by `outputs`, and to be had without any gold annotation."""
+    """The outputs that `read` needs; set by `outputs`, and available without any gold annotation."""
     losses: dict[str, keras.losses.Loss]
     """One for every output."""
     chance: float = 0.0
@@ -47,7 +47,7 @@ class TaskHead(Protocol):
         """Take the labels that `labels` gave, or a checkpoint's: in the order of the output layer."""
 
     def attach(self, encoder: keras.Model, config: Config) -> None:  # noqa: B027, most heads share nothing
-        """Take what the head shares with its encoder, before the layers are built."""
+        """Take the layers that the task head shares with its encoder, before its own are built."""
 
     @staticmethod
     def labels(items: Sequence[Any]) -> tuple[str, ...]:
@@ -80,7 +80,7 @@ class TaskHead(Protocol):
         ...
 
     def score(self, item: Any, readings: Sequence[Any]) -> Float[np.ndarray, "metrics 2"]:
-        """Count what is right, and all there is, under each metric.
+        """Count the right ones and the total under each metric.
 
         Args:
             item: The whole item.
@@ -107,18 +107,18 @@ def require(items: Sequence[Any], annotation: str, source: str) -> None:
 
 def distinct(items: Sequence[Any], labels: Iterable[str]) -> tuple[str, ...]:
     """Give the distinct labels of items, sorted, of which there have to be two."""
-    found = tuple(sorted(set(labels)))
-    if len(found) < 2:
+    names = tuple(sorted(set(labels)))
+    if len(names) < 2:
         raise ValueError(
-            f"from item {items[0].id!r} on, every label is {found[0]!r}: at least two labels are needed to learn from"
+            f"from item {items[0].id!r} on, every label is {names[0]!r}: at least two labels are needed to learn from"
         )
-    return found
+    return names
 
 
 def numbers(labels: Sequence[str], names: Sequence[str]) -> Int[np.ndarray, "labels"]:
     """Number labels by their place among the names; -1 for one that training never saw."""
-    known = {name: number for number, name in enumerate(names)}
-    return np.array([known.get(label, -1) for label in labels], np.int32)
+    number_of = {name: number for number, name in enumerate(names)}
+    return np.array([number_of.get(label, -1) for label in labels], np.int32)
 
 
 def word_means(inputs: Sequence[Aligned], length: int) -> Float[np.ndarray, "batch rows wordpieces"]:
@@ -127,8 +127,8 @@ def word_means(inputs: Sequence[Aligned], length: int) -> Float[np.ndarray, "bat
     There are as many rows as wordpieces, the most words there can be: so few shapes occur.
     """
     pooling = np.zeros((len(inputs), length, length), np.float32)
-    for weights, one in zip(pooling, inputs, strict=True):
-        pieces = np.diff(one.starts)  # of each row but [SEP]
+    for weights, aligned in zip(pooling, inputs, strict=True):
+        pieces = np.diff(aligned.starts)  # of each row but [SEP]
         row = np.repeat(np.arange(len(pieces)), pieces)
         weights[row, np.arange(len(row))] = 1 / pieces[row]
     return pooling

@@ -44,7 +44,7 @@ class MaskedWords(TaskHead):
         return ()
 
     def attach(self, encoder: keras.Model, config: Config) -> None:
-        """Take what the head shares with its encoder.
+        """Take the layers that the task head shares with its encoder.
 
         Raises:
             ValueError: A family whose masked-word head is not known here.

@@ -72,7 +72,7 @@ class SpanFinder(TaskHead):
 
     @staticmethod
     def _context(item: Question, aligned: Aligned) -> tuple[Int[np.ndarray, "words"], Int[np.ndarray, "words"]]:
-        """Find the first and the last piece of every word of the context, beside its question or without."""
+        """Find the first and the last piece of every word of the context, with or without its question."""
         row = len(aligned.starts) - 1 - len(item.second)  # of its first word; a separator stands before it, or [CLS]
         tokens = aligned.token_ids[aligned.starts]
         separators = np.flatnonzero(tokens == tokens[-1])

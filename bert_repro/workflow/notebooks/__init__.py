@@ -71,7 +71,7 @@ def run(
         given: Parameters; the others keep their defaults.
         html: Also leave `<stem>.html`, one page that needs no network.
         title: The setting, put behind the notebook's heading: `# Similarity` becomes `# Similarity: <title>`.
-        progress: Show a bar of cells. What cells write to stderr always shows, and is never stored.
+        progress: Whether to show a progress bar of cells. What cells write to stderr is always shown, and never stored.
 
     Raises:
         ValueError: The notebook or a parameter is not as it should be; nothing was run.
@@ -148,7 +148,7 @@ def run(
 
 
 class _WithoutGreetings(io.TextIOBase):
-    """The terminal, less the greetings of TensorFlow."""
+    """The terminal, without the greetings of TensorFlow."""
 
     def write(self, text: str) -> int:
         from bert_repro.states import without_greetings  # NumPy takes its time to start
