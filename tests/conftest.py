@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from beartype import BeartypeConf, beartype
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -15,6 +16,10 @@ QUIET = (
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 USERS_CACHE = os.environ.get("BERT_REPRO_CACHE")
+
+# a busy machine is no fault of an example
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # every array border is checked; Keras reads the signatures of layers, which this would hide, and finetune only handles models
 _PACKAGE = Path(__file__).resolve().parent.parent / "bert_repro"

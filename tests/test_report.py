@@ -140,9 +140,9 @@ def clone(tmp_path_factory):
     while not list(clone.out.glob("tables/[a-z]*.parquet")) and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
     assert running.poll() is None, clone.said()
-    clone.done = {path.stem for path in clone.out.glob("tables/[a-z]*.parquet")}
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
+    clone.done = {path.stem for path in clone.out.glob("tables/[a-z]*.parquet")}
     assert not clone.book.exists()
     clone.report("--parts", "2")
     return clone
