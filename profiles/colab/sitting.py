@@ -42,6 +42,8 @@ def main() -> int:
         for kept, here in places.items():
             mirror(kept, here, remove=False)
         (ROOT / BEGUN).touch()
+    # where a shell began this in the background, it is ignored, and what is started below would ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     end = time.monotonic() + 3600 * given.hours
     with subprocess.Popen(given.command, cwd=ROOT, start_new_session=True) as running:
         try:
