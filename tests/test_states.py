@@ -566,7 +566,7 @@ def test_a_report_drops_what_it_computed_of_a_model_and_nothing_else(own_store, 
     count, megabytes = states.drop("mine", "untrained:tiny")
     assert count == 1 and megabytes == pytest.approx(size["untrained:tiny", "ewt:dev[7]"], abs=0.1)
     assert (
-        f"the states {being_read._entry.key} are in use: wait for the process that does; they stay"
+        f"the states {being_read._entry.key} are in use: wait until the other process has ended; they stay"
         in capsys.readouterr().err
     )
     del being_read
