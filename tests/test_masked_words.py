@@ -305,6 +305,10 @@ def test_pre_training_learns_from_context_and_the_head_comes_back_as_it_was_save
     own = assess(text, base, head_of=base, base=base, revert=True)
     losses = [row["value"] for row in own.rows if row["metric"] == "masked_word_loss"]
     assert np.allclose(losses, scores["masked_word_loss"]["value"], atol=1e-5)
+    # more pre-training goes on with its head: after updates at next to no rate, the loss is what it was
+    further = train(text, model=base, updates=2, learning_rate=1e-9, head_learning_rate=1e-9)
+    (loss,) = further.curve[further.curve["metric"] == "masked_word_loss"]["value"]
+    assert loss == pytest.approx(scores["masked_word_loss"]["value"], abs=1e-4)
 
 
 @pytest.mark.slow

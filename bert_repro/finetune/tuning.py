@@ -17,6 +17,7 @@ from bert_repro import backend, checkpoints
 from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.families import Config
 from bert_repro.files import ROOT, cache_folder, replaced
+from bert_repro.finetune.cards import landmarks
 from bert_repro.finetune.counts import score_rows
 from bert_repro.finetune.loop import learn
 from bert_repro.finetune.network import Network
@@ -40,6 +41,8 @@ class Tuned(NamedTuple):
 
 def train(model: str, recipe: Recipe, *, save: str = "", resamples: int = intervals.RESAMPLES) -> Tuned:
     """Tune an encoder, with a new task head; the weights that do best on dev are kept.
+
+    Pre-training on masked words continues with the head of a checkpoint that brings one.
 
     A killed run resumes from its last evaluation when it is started again with the same arguments.
 
@@ -108,11 +111,14 @@ def train(model: str, recipe: Recipe, *, save: str = "", resamples: int = interv
 
 
 def _new(recipe: Recipe, config: Config, labels: Sequence[str], start: Checkpoint) -> Network:
-    """Put a new task head on the encoder, ready to learn."""
+    """Put a new task head on the encoder, ready to learn; pre-training continues with the head that a checkpoint brings."""
     task = TASKS[recipe.task]
     if not task.dropout:
         config = replace(config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    network = Network(config, start.weights(), task.head(labels), recipe.frozen_layers, recipe.precision)
+    weights = start.weights()
+    network = Network(config, weights, task.head(labels), recipe.frozen_layers, recipe.precision)
+    if task.running and landmarks(start.config)[recipe.task] in weights:
+        network.take_head(weights, start.folder)
     network.compile(recipe.learning_rate, recipe.head_learning_rate, recipe.updates, recipe.parts)
     return network
 
