@@ -68,7 +68,8 @@ def code(notebook, drawing=False):
 
 
 TURNS = {run.name: len(RUNS) - turn for turn, run in enumerate(turns.order([*RUNS.values()]))}
-DROPPED = {name: f"{OUT}/dropped/{name}" for name in turns.served([*RUNS.values()])} if OWNER else {}
+SERVED = turns.served([*RUNS.values()]) if OWNER else {}
+DROPPED = {name: f"{OUT}/dropped/{name}" for name in SERVED}
 
 
 rule all:
@@ -110,7 +111,7 @@ for run in [RUNS[name] for name in DROPPED]:
         name:
             f"drop_{run.name}".replace("-", "_")
         input:
-            [made(name)[1] for name in turns.served([*RUNS.values()])[run.name]],
+            [made(name)[1] for name in SERVED[run.name]],
         output:
             touch(DROPPED[run.name]),
         params:

@@ -7,12 +7,11 @@ nothing is written. netrep, whose distances are of the same family, is on no pac
 it 500.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from sides import OTHERS, OURS, alternate, process, there
+from sides import OTHERS, OURS, alternate, options, process, there
 from table import Row, write
 
 from bert_repro import states
@@ -62,11 +61,7 @@ def compared(path: Path, layers: int, words: int, rounds: int) -> list[Row]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true")
-    parser.add_argument("--model", default="minilm")
-    parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
+    given = options(__doc__)
     if not there(OTHERS, "rsatoolbox"):
         return
     words = 2000 if given.full else 500

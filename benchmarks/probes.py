@@ -7,14 +7,13 @@ read the store, as in a study; the others get arrays in memory. The published si
 `beside/hewitt_manning.py`). `--full` takes all of EWT, and without it a part.
 """
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from beside.linear_probe import parts_of_speech
-from sides import OTHERS, OURS, TORCH, alternate, process, there
+from sides import OTHERS, OURS, TORCH, alternate, options, process, there
 from table import Row, write
 
 from bert_repro import corpora, states
@@ -101,11 +100,7 @@ def linear(model: str, references: tuple[str, ...], layers: int, rounds: int, fo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true")
-    parser.add_argument("--model", default="minilm")
-    parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
+    given = options(__doc__)
     references = FULL if given.full else PART
     layers = states.get_all(given.model, references)[0].layers
     with tempfile.TemporaryDirectory() as folder:

@@ -7,6 +7,7 @@ environments of their own, which the project's does not need:
     python3 -m venv .venv-bench && .venv-bench/bin/pip install rsatoolbox==0.3.2 scikit-learn==1.9.1
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -28,6 +29,15 @@ ONE_THREAD = dict.fromkeys(
     ),
     "1",
 )  # fmt: skip
+
+
+def options(about: str) -> argparse.Namespace:
+    """Read the command line of a benchmark that compares sides: `full`, `model` and `rounds`."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--model", default="minilm")
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
 
 
 class Took(NamedTuple):

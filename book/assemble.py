@@ -213,7 +213,7 @@ class _Pages:
         if "/" not in name:
             run = f"{self.first}/{run}"
         links = exhibits.Links(number, up + address, run, f"{up}notebooks/{{}}.ipynb")
-        return exhibits.drawn(data[_PLOTLY], facts, links)
+        return exhibits.drawn(data[_PLOTLY], facts, links)[0]
 
     def _head(self, notebook: nbformat.NotebookNode, source: Path, name: str, parts: list[Part]) -> str:
         """Put banners and the ways to the notebook below the heading; give the heading."""

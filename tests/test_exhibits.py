@@ -76,7 +76,7 @@ def test_many_runs_are_counted_not_listed(folder):
         }
         (folder / f"similarity-r{seed}-x.manifest.json").write_text(json.dumps(made))
     exhibit = shown(folder, rows("x", pd.NA))
-    page = exhibits.drawn(exhibit.figure.to_dict(), exhibit.facts(), exhibits.Links(run="runs.html#{}"))
+    page, _ = exhibits.drawn(exhibit.figure.to_dict(), exhibit.facts(), exhibits.Links(run="runs.html#{}"))
     assert "9 runs" in page and page.count('<a href="runs.html#similarity-') == 6 and "and 3 more" in page
 
 

@@ -98,14 +98,9 @@ class Exhibit:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, object]:
         facts = self.facts()
-        figure = json.loads(pio.to_json({**self.figure.to_dict(), "config": _CONFIG}, validate=False))
+        page, figure = drawn(self.figure.to_dict(), facts, Links())
         data = self.rows.to_csv(index=False, float_format="%.7g")
-        return {
-            "text/html": drawn(figure, facts, Links()),
-            "text/csv": data,
-            MIME: facts,
-            "application/vnd.plotly.v1+json": figure,
-        }
+        return {"text/html": page, "text/csv": data, MIME: facts, "application/vnd.plotly.v1+json": figure}
 
     def facts(self) -> dict[str, Any]:
         """Collect what is shown below the figure: caption, data, notebooks with their runs and commits, and a run to
@@ -129,16 +124,19 @@ class Exhibit:
         }
 
 
-def drawn(figure: Mapping[str, Any], facts: Mapping[str, Any], links: Links) -> str:
+def drawn(figure: Mapping[str, Any], facts: Mapping[str, Any], links: Links) -> tuple[str, dict[str, Any]]:
     """Draw a figure as HTML, with its caption and what is behind it.
 
     Args:
-        figure: Plotly's dictionary of the figure.
+        figure: As for `as_page`.
         facts: What `Exhibit.facts` gives.
         links: Its number and addresses.
+
+    Returns:
+        As `as_page`.
     """
-    page, _ = as_page(figure, facts["alt"])
-    return render("exhibit", figure=Markup(page), links=links, **facts)
+    page, plain = as_page(figure, facts["alt"])
+    return render("exhibit", figure=Markup(page), links=links, **facts), plain
 
 
 def exhibit(figure: go.Figure, rows: pd.DataFrame, name: str, caption: str, folder: Path | str) -> Exhibit:

@@ -1,6 +1,6 @@
-"""The memory of a training: hides what it is made of; says how many inputs at a time fit.
+"""The memory that a training takes, and how many inputs at a time fit into a stated one.
 
-It refuses less memory than one input takes.
+Less memory than one input takes is an error.
 """
 
 import math

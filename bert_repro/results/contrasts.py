@@ -63,9 +63,8 @@ def compare(
         first, second = _of(first, model, "first"), _of(second, other_model or model, "second")
     first, second = _once(first, same, "first"), _once(second, same, "second")
     partners = first[[*same, "value", "replicates"]].rename(columns={"value": "first", "replicates": "drawn"})
-    pairs = second.assign(second=second["value"]).merge(
-        partners, on=same, how="left"
-    )  # pandas takes NA to equal NA here
+    # pandas takes NA to equal NA here
+    pairs = second.assign(second=second["value"]).merge(partners, on=same, how="left")
     left = first.assign(first=first["value"]).merge(second[same], on=same, how="left", indicator="side")
     left = left[left["side"] == "left_only"].drop(columns="replicates")
     pairs = _less(pd.concat([left, pairs], ignore_index=True))
@@ -119,8 +118,8 @@ def _less(found: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _name(row: pd.Series) -> str:
-    """Say in words what a row measures."""
+def _name(row: pd.Series, text: str) -> str:
+    """Say in words what a row measures, on which text."""
     texts = {column: "" if pd.isna(row[column]) else str(row[column]) for column in _MEASURED}
     target = "" if texts["target"] == texts["task"] else texts["target"]
     words = [
@@ -128,7 +127,7 @@ def _name(row: pd.Series) -> str:
         " ".join(filter(None, [texts["method"], target, texts["metric"]])),
         texts["layer"]
         and f"layer {texts['layer']}" + (texts["reference_layer"] and f" with {texts['reference_layer']}"),
-        ":".join(filter(None, [texts["corpus"], texts["split"]])),
+        text,
         texts["rows"],
         texts["probe_seed"] and f"probe seed {texts['probe_seed']}",
     ]
@@ -156,7 +155,8 @@ def largest(found: pd.DataFrame, most: int = 20) -> pd.DataFrame:
     near = rows[["ci_low", "ci_high"]].abs().min(axis=1).fillna(rows["value"].abs())
     order = (near / rows["tolerance"]).sort_values(ascending=False, kind="stable").index
     rows = rows.loc[order[:most]]
-    return rows.assign(what=[_name(row) for _, row in rows.iterrows()])
+    texts = tables.texts(rows).fillna("")
+    return rows.assign(what=[_name(row, text) for (_, row), text in zip(rows.iterrows(), texts, strict=True)])
 
 
 def in_tolerances(found: pd.DataFrame) -> pd.DataFrame:

@@ -46,10 +46,8 @@ LOOKED_AT = 3  # layers, unless others are named
 ENDS = 4  # times the weights of a line: both ends, the network, word embeddings of a task head with what is being read
 BOOK = 120.0  # seconds: chapters and Jupyter Book
 RUNTIME, NOTEBOOK = 0.55e9, 0.35e9  # bytes: TensorFlow in a process; a process without
-WORD, ITEM = (
-    110,
-    1_500,
-)  # bytes of a corpus in memory, read and cut: a quarter more than MNLI took, a twentieth more than SQuAD
+# bytes of a corpus in memory, read and cut: a quarter more than MNLI took, a twentieth more than SQuAD
+WORD, ITEM = 110, 1_500
 TREES = 500  # bytes a word of a treebank: its annotations, and its distances to the others of its sentence
 RANK = 50  # dimensions that are erased: of relations, some three times as many as of parts of speech
 ROW = 90  # bytes a word of the table that says what the rows of hidden states are

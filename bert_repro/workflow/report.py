@@ -85,7 +85,8 @@ def make(
         "--nolock", "--rerun-incomplete", "--keep-going", "--quiet", *where,
         "--config", f"study={study}", f"threads={threads}", f"parts={parts}", *owner, *(["gpu=1"] if gpu else []),
     ]  # fmt: skip
-    known = {run.name: run.parameters for run in studies.runs(loaded)}
+    runs = studies.runs(loaded)
+    known = {run.name: run.parameters for run in runs}
     with open(ROOT / "build" / ".report.lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -100,12 +101,11 @@ def make(
             if staleness.changed(made, known[name]):
                 (built / "tables" / f"{name}.parquet").unlink(missing_ok=True)
         there = {path.stem for path in (built / "tables").glob("*.parquet")}
-        left = [run for run in studies.runs(loaded) if run.name not in there]
+        left = [run for run in runs if run.name not in there]
         if left and not profile:
             _warn(loaded, {run.name for run in left}, jobs, keep_states)
-        if parts > 1 and any(
-            run.notebook == "hidden_states" for run in left
-        ):  # what fails here the rest goes without, or makes up for
+        if parts > 1 and any(run.notebook == "hidden_states" for run in left):
+            # what fails here the rest goes without, or makes up for
             _run([*snakemake, "read_out", *options], lock.fileno())
         failed = _run([*snakemake, "all", *options], lock.fileno())
     if failed:
@@ -122,7 +122,7 @@ def make(
 
 def _warn(study: studies.Study, names: set[str], jobs: int, keep_states: bool) -> None:
     """Say before the first job where this machine may be too small for the runs of these names."""
-    gpu = room.GPUS.is_dir()
+    gpu = bool(provenance.gpus())
     left = [job for job in plan.jobs(study, costs.GPU * costs.GFLOPS / 1e3 if gpu else 0.0) if job.run.name in names]
     for doubt in room.doubts(left, jobs, gpu, keep_states):
         print(f"Warning: {doubt}", file=sys.stderr, flush=True)
@@ -133,9 +133,8 @@ def _owner(built: Path) -> str:
     built.mkdir(parents=True, exist_ok=True)
     path = built / "owner"
     if not path.is_file():
-        atomically(
-            path, lambda partial: partial.write_text(f"id-{uuid.uuid4().hex}")
-        )  # Snakemake reads digits as a number
+        name = f"id-{uuid.uuid4().hex}"  # Snakemake reads digits as a number
+        atomically(path, lambda partial: partial.write_text(name))
     return path.read_text()
 
 

@@ -1,6 +1,6 @@
 """Room: whether this machine has the memory and the disk that the rest of a study is planned to take, and what would fit.
 
-It refuses nothing, as a plan is an estimate: it warns.
+As a plan is an estimate, nothing here is an error: each doubt is a sentence.
 """
 
 import os
@@ -12,11 +12,8 @@ from bert_repro.files import cache_folder
 from bert_repro.states import store
 from bert_repro.workflow.plan import Job, Schedule, schedule
 
-GPUS = Path("/proc/driver/nvidia/gpus")
-LIMITS = (
-    "/sys/fs/cgroup/memory.max",
-    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-)  # of a container, or of a scheduler's job
+LIMITS = "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"
+"""Where Linux says how much memory a container, or a scheduler's job, may take."""
 
 
 def memory() -> float:

@@ -1,6 +1,6 @@
 """How much there is of a corpus: items, words and wordpieces, from a table where it need not be there, or by counting.
 
-It refuses corpora that it neither knows nor finds.
+A corpus that is neither known nor found is an error.
 """
 
 from typing import NamedTuple

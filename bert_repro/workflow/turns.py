@@ -1,7 +1,4 @@
-"""In which turn runs go, and when the hidden states of a tuned model have served: so that few states are there at a time.
-
-It refuses nothing.
-"""
+"""The order of runs, and when the hidden states of a tuned model are no longer needed: so that few states are there at a time."""
 
 from collections.abc import Sequence
 

@@ -1,11 +1,11 @@
-"""A study in sittings, on machines that are lent for some hours and forget: hides what is kept in a folder that stays.
+"""A study in sittings, on machines that are lent for some hours and forget, with what has to last kept in a folder that stays.
 
 `python profiles/colab/sitting.py --hours 11 FOLDER COMMAND ...`, in a clone, brings back what earlier sittings left in FOLDER,
 runs the command, copies what is new there every few minutes, and stops the command in time for a last copy. Kept are the clone
 as it was at the first sitting, with times, so that nothing counts as changed; what it built; and the state of trainings. The
 environment, weights, data and hidden states are not: they are fetched or computed again where they are needed.
 
-It refuses a folder that is not there. Only Python itself is needed.
+A folder that is not there is an error. Only Python itself is needed.
 """
 
 import argparse
