@@ -299,7 +299,7 @@ def asked(monkeypatch, tmp_path):
 @pytest.mark.parametrize("reference", ["../none", "org/..", "a..b", "/no/such/folder", "a/b/c", "-x"])
 def test_what_is_no_reference_is_refused_before_the_hub_is_asked(reference, asked):
     with pytest.raises(
-        ValueError, match=r"is neither a folder, nor a hub id such as .*nor one of the names \['minilm', 'tiny'\]"
+        ValueError, match=r"is neither a folder, nor a hub id such as .*nor one of the names \['minilm', 'small'"
     ):
         checkpoints.open(reference)
     assert not asked
@@ -323,7 +323,7 @@ def refuse(error):
 def test_what_the_hub_does_not_give_may_be_a_misspelt_name(monkeypatch, error):
     monkeypatch.setattr(hub, "fetch", refuse(error))
     with pytest.raises(
-        type(error), match=rf"{error} \('minlm' is no folder, and none of the names \['minilm', 'tiny'\]"
+        type(error), match=rf"{error} \('minlm' is no folder, and none of the names \['minilm', 'small'"
     ):
         checkpoints.open("minlm")
 

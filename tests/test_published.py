@@ -39,9 +39,9 @@ REFUSED = {
     "xlm-roberta, camembert, distilbert, electra; give a checkpoint of one of these",
     "gated": "bert_repro: model 'org/gated' is gated: accept its terms on the hub, then `hf auth login` or set HF_TOKEN",
     "none": "bert_repro: unknown model 'org/none': not on the hub, or private; correct the name or `hf auth login` "
-    "('org/none' is no folder, and none of the names ['minilm', 'tiny'])",
+    "('org/none' is no folder, and none of the names ['minilm', 'small', 'small-nli', 'small-parsing', 'small-squad', 'tiny'])",
     "private": "bert_repro: unknown model 'org/private': not on the hub, or private; correct the name or `hf auth login` "
-    "('org/private' is no folder, and none of the names ['minilm', 'tiny'])",
+    "('org/private' is no folder, and none of the names ['minilm', 'small', 'small-nli', 'small-parsing', 'small-squad', 'tiny'])",
 }
 """Repositories that cannot be used as they are, and the end of the line that says so."""
 

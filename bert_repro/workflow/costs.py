@@ -20,6 +20,7 @@ from bert_repro.workflow.sizes import Size, running, size
 ENCODERS = {
     "tiny": Config(3058, 32, 2, 2, 64, 512),
     "minilm": Config(30_522, 384, 6, 12, 1536, 512),
+    **dict.fromkeys(checkpoints.SHIPPED, Config(8192, 256, 6, 4, 1024, 512)),
     "bert-base-uncased": Config(30_522, 768, 12, 12, 3072, 512),
 }
 """Shapes of encoders that need not be there to be planned with; any other one does."""
