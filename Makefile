@@ -1,5 +1,5 @@
 # make report|plan|publish|pretrain [STUDY=studies/minilm.yaml DATA=/path/to/data BASE=bert-base-uncased TUNED="mnli=org/name mine=path" JOBS=2 PROFILE=profiles/slurm GPU=1 PARTS=8 KEEP_STATES=1 GPU_TFLOPS=8] · test · staleness · renew · lint · bench [FULL=1] · picture · lab · clean
-STUDY ?= studies/$(if $(TUNED)$(AS_SEEDS),checkpoints,demo).yaml
+STUDY ?= studies/$(if $(TUNED)$(AS_SEEDS),checkpoints,$(if $(BASE),train,demo)).yaml
 UV ?= $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN = $(UV) run --frozen --no-sync
 PYTEST = pytest -n 2 --dist loadfile

@@ -11,6 +11,7 @@ of Papermill over layers would. What takes each layer alone is measured on some 
 
 import argparse
 import contextlib
+import functools
 import io
 import json
 import os
@@ -24,7 +25,6 @@ import nbformat
 from table import Row, seconds, write
 
 from bert_repro import files, states
-from bert_repro.__main__ import main as main_of_package
 from bert_repro.files import ROOT
 from bert_repro.states import compute
 from bert_repro.workflow import notebooks, study
@@ -71,9 +71,10 @@ def outside(run: study.Run, layer: int) -> float:
         return seconds(lambda: subprocess.run(command, check=True, cwd=ROOT, **quiet))
 
 
-def _compute_here(arguments: list[str]) -> None:
+def _compute_here(model: str, missing: list) -> None:
     """Compute states in this process, as `states._compute_apart` has them computed in one of their own."""
-    assert main_of_package(["states", "compute", *arguments]) == 0
+    for wanted, setting, only in missing:
+        compute.compute(model, wanted, setting, only=only)
 
 
 def main() -> None:
@@ -84,14 +85,7 @@ def main() -> None:
     given = parser.parse_args()
     states._compute_apart = _compute_here
     # one process reads an encoder once, whatever it keeps of its states
-    networks, build = {}, compute._Encoder.network.func
-
-    def network(encoder):
-        if encoder.model not in networks:
-            networks[encoder.model] = build(encoder)
-        return networks[encoder.model]
-
-    compute._Encoder.network = property(network)
+    compute._network = functools.cache(compute._network.__wrapped__)
     loaded = study.load(given.study)
     runs = {run.name: run for run in study.runs(loaded, "build/bench")}
     wanted = "states-untrained", "similarity-base-untrained", "structural_probe-untrained", "edge_probe-untrained"

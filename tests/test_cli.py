@@ -27,7 +27,7 @@ from bert_repro.workflow.own import Own
 from bert_repro.workflow.study import load
 from bert_repro.workflow.study import runs as study_runs
 
-DEMO = (ROOT / "studies" / "demo.yaml").read_text()
+TRAIN = (ROOT / "studies" / "train.yaml").read_text()
 
 
 def fails(capsys, *arguments) -> str:
@@ -97,10 +97,10 @@ def test_parameters_are_shown_with_their_help(capsys):
 
 
 def test_a_study_is_shown_with_its_runs(capsys):
-    assert main(["study", str(ROOT / "studies" / "demo.yaml"), "--base", "bert-base-uncased"]) == 0
+    assert main(["study", str(ROOT / "studies" / "train.yaml"), "--base", "bert-base-uncased"]) == 0
     first, *runs = capsys.readouterr().out.splitlines()
-    assert first.startswith("demo_bert_base_uncased: ") and first.endswith("base encoder bert-base-uncased")
-    assert len(runs) == len(study_runs(load(ROOT / "studies" / "demo.yaml"))) > 20
+    assert first.startswith("train_bert_base_uncased: ") and first.endswith("base encoder bert-base-uncased")
+    assert len(runs) == len(study_runs(load(ROOT / "studies" / "train.yaml"))) > 20
     (line,) = [run for run in runs if run.split()[0] == "similarity-base-parsing-1"]
     assert line.endswith("after states-base, states-parsing-1")
 
@@ -125,7 +125,7 @@ def no_snakemake(monkeypatch):
         ({}, ["--jobs", "-1", "--profile", "profiles/slurm"], "--jobs must lie between 1 and the "),
         ({}, ["--profile", "nowhere"], "--profile takes a folder with Snakemake's config.yaml, e.g. profiles/slurm, got nowhere"),
         ({}, ["--profile", "studies"], "--profile takes a folder with Snakemake's config.yaml"),
-        ({"base: minilm": "base: tiny"}, ["--base", "no such model!"], "'no such model!' is neither a folder, nor a hub id"),
+        ({"base: small": "base: tiny"}, ["--base", "no such model!"], "'no such model!' is neither a folder, nor a hub id"),
         ({"mnli:dev[300]": "mnli:test"}, ["--base", "tiny"], "corpus 'mnli' has no split 'test': write one of"),
         ({"wiki[240]": "wikis"}, ["--base", "tiny"], "unknown corpus 'wikis': expected one of"),
         ({"wiki[240]": "mine.conllu"}, ["--base", "tiny"], "no corpus file mine.conllu"),
@@ -135,7 +135,7 @@ def no_snakemake(monkeypatch):
 )  # fmt: skip
 def test_report_refuses_before_it_runs(capsys, tmp_path, monkeypatch, no_snakemake, replace, arguments, expected):
     monkeypatch.delenv("BERT_REPRO_DATA", raising=False)
-    text = DEMO.replace("name: demo", "name: refused")
+    text = TRAIN.replace("name: train", "name: refused")
     for old, new in replace.items():
         assert old in text
         text = text.replace(old, new)
@@ -146,14 +146,14 @@ def test_report_refuses_before_it_runs(capsys, tmp_path, monkeypatch, no_snakema
 
 
 def test_report_names_a_data_folder_that_is_gone(capsys, tmp_path, monkeypatch, no_snakemake):
-    (tmp_path / "study.yaml").write_text(DEMO.replace("wiki[240]", "gum:dev"))
+    (tmp_path / "study.yaml").write_text(TRAIN.replace("wiki[240]", "gum:dev"))
     for folder, expected in ((tmp_path / "gone", "does not exist"), (tmp_path, "should lie at")):
         monkeypatch.setenv("BERT_REPRO_DATA", str(folder))
         assert expected in fails(capsys, "report", tmp_path / "study.yaml", "--base", "tiny")
 
 
 def test_report_can_be_called_from_any_folder(tmp_path, monkeypatch):
-    (tmp_path / "study.yaml").write_text(DEMO)
+    (tmp_path / "study.yaml").write_text(TRAIN)
     base = tmp_path / "mine"
     base.mkdir()
     config = Config(checkpoints.open("tiny").config.vocab_size, 8, 1, 1, 8, 16)
@@ -174,13 +174,13 @@ def test_report_can_be_called_from_any_folder(tmp_path, monkeypatch):
     assert written.name == "study.yaml" and study.load(written).base == str(base)
     shutil.rmtree(written.parent)
     monkeypatch.chdir(ROOT / "studies")
-    report.make(Path("demo.yaml"))
-    assert seen[2:] == ["study=studies/demo.yaml"]
+    report.make(Path("train.yaml"))
+    assert seen[2:] == ["study=studies/train.yaml"]
 
 
 def test_a_table_made_with_other_parameters_is_said_to_be_stale_and_made_again(tmp_path, monkeypatch, request, capsys):
     study = tmp_path / "study.yaml"
-    study.write_text(DEMO.replace("name: demo", "name: other_parameters").replace("base: minilm", "base: tiny"))
+    study.write_text(TRAIN.replace("name: train", "name: other_parameters").replace("base: small", "base: tiny"))
     folder = ROOT / "build" / "other_parameters" / "tables"
     request.addfinalizer(lambda: shutil.rmtree(folder.parent, ignore_errors=True))
     folder.mkdir(parents=True)
@@ -208,11 +208,11 @@ def test_what_a_killed_report_started_keeps_the_next_one_out(tmp_path, monkeypat
         return 0
 
     monkeypatch.setattr(report, "_run", run)
-    report.make(ROOT / "studies" / "demo.yaml", Own(base="tiny"))
+    report.make(ROOT / "studies" / "train.yaml", Own(base="tiny"))
     with pytest.raises(RuntimeError, match="or what it started still is"):
-        report.make(ROOT / "studies" / "demo.yaml", Own(base="tiny"))
+        report.make(ROOT / "studies" / "train.yaml", Own(base="tiny"))
     left[0].communicate(b"\n")
-    report.make(ROOT / "studies" / "demo.yaml", Own(base="tiny"))
+    report.make(ROOT / "studies" / "train.yaml", Own(base="tiny"))
     left[1].communicate(b"\n")
     assert len(left) == 2
 
@@ -229,7 +229,7 @@ from bert_repro.workflow import report
 from bert_repro.__main__ import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background, where it is ignored
 report.ROOT = Path({str(tmp_path)!r})
-raise SystemExit(main(["report", {str(ROOT / "studies" / "demo.yaml")!r}, "--base", "tiny", "--parts", "2"]))
+raise SystemExit(main(["report", {str(ROOT / "studies" / "train.yaml")!r}, "--base", "tiny", "--parts", "2"]))
 """
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", whole], text=True, start_new_session=True, **pipes) as running:
@@ -252,7 +252,7 @@ def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word(command):
 def test_what_was_shared_out_and_failed_leaves_the_rest_its_turn(tmp_path, monkeypatch, capfd):
     (tmp_path / "snakemake.py").write_text("import sys; print(sys.argv[1]); sys.exit(sys.argv[1] == 'read_out')")
     monkeypatch.setattr("bert_repro.workflow.report.ROOT", tmp_path)
-    assert main(["report", str(ROOT / "studies" / "demo.yaml"), "--base", "tiny", "--parts", "2"]) == 0
+    assert main(["report", str(ROOT / "studies" / "train.yaml"), "--base", "tiny", "--parts", "2"]) == 0
     assert capfd.readouterr().out.splitlines()[:2] == ["read_out", "all"]
 
 
@@ -284,7 +284,7 @@ def test_cores_are_this_machines_and_a_cluster_has_its_profile(monkeypatch, argu
     monkeypatch.setattr(report, "_run", run)
     monkeypatch.setattr(fcntl, "flock", lambda *given: None)
     monkeypatch.chdir(ROOT / "profiles")
-    assert main(["report", str(ROOT / "studies" / "demo.yaml"), "--base", "tiny", *arguments]) == 0
+    assert main(["report", str(ROOT / "studies" / "train.yaml"), "--base", "tiny", *arguments]) == 0
     assert {one.format(ROOT) for one in given} <= set(seen) and not set(left) & set(seen)
     assert {"--nolock", "--rerun-incomplete", "--keep-going"} <= set(seen)
 
@@ -307,7 +307,7 @@ def test_a_report_that_fails_names_the_job_that_a_cluster_ended(capsys, monkeypa
     monkeypatch.setattr(fcntl, "flock", lambda *given: None)
     monkeypatch.setattr(report, "failures", lambda folder: failed)
     monkeypatch.chdir(ROOT)
-    line = fails(capsys, "report", "studies/demo.yaml", "--base", "tiny", *where)
+    line = fails(capsys, "report", "studies/train.yaml", "--base", "tiny", *where)
     assert line == f"bert_repro: the report is not complete: {expected} was finished is kept"
 
 
@@ -315,7 +315,7 @@ def test_a_second_report_is_kept_out(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(report, "ROOT", tmp_path)
     (tmp_path / "build").mkdir()
     with filelock.FileLock(tmp_path / "build" / ".report.lock"):
-        line = fails(capsys, "report", ROOT / "studies" / "demo.yaml", "--base", "tiny")
+        line = fails(capsys, "report", ROOT / "studies" / "train.yaml", "--base", "tiny")
     assert (
         line
         == "bert_repro: another report is running in this folder, or what it started still is: wait for it, or work in another clone"
@@ -345,7 +345,7 @@ def test_fetch_tells_where_a_corpus_lies(capsys, corpus, files):
 
 
 def test_fetch_gives_all_that_a_study_reads(capsys):
-    study = ROOT / "studies" / "demo.yaml"
+    study = ROOT / "studies" / "train.yaml"
     assert main(["fetch", str(study), "--base", "tiny"]) == 0
     base, *texts = [Path(line) for line in capsys.readouterr().out.splitlines()]
     assert base == checkpoints.open("tiny").folder

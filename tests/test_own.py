@@ -11,7 +11,7 @@ from bert_repro.results import parameters
 from bert_repro.workflow import notebooks, study
 from bert_repro.workflow.own import MODELS, TEMPLATE, TEXTS, Own, from_here, task_of
 
-DEMO = files.ROOT / "studies" / "demo.yaml"
+TRAIN = files.ROOT / "studies" / "train.yaml"
 TREES = "1\tAh\t_\tINTJ\t_\t_\t0\troot\t_\t_\n2\tyes\t_\tINTJ\t_\t_\t1\tdiscourse\t_\t_\n\n"
 
 
@@ -45,9 +45,9 @@ def test_checkpoints_of_a_reader_take_the_place_of_the_files(tmp_path):
 
 
 def test_nothing_brought_is_the_file_and_a_base_alone_trains_on_it():
-    assert study.load(DEMO, Own()) == study.load(DEMO) == study.load(DEMO, Own(base="minilm"))
-    other = study.load(DEMO, Own(base="org/My-BERT"))
-    assert (other.name, other.base, other.tasks) == ("demo_my_bert", "org/My-BERT", study.load(DEMO).tasks)
+    assert study.load(TRAIN, Own()) == study.load(TRAIN) == study.load(TRAIN, Own(base="small"))
+    other = study.load(TRAIN, Own(base="org/My-BERT"))
+    assert (other.name, other.base, other.tasks) == ("train_my_bert", "org/My-BERT", study.load(TRAIN).tasks)
     assert "another base encoder, My-BERT" in other.banner and not other.models
 
 
@@ -110,7 +110,7 @@ def test_a_model_may_come_from_another_than_the_studys_base(tmp_path):
 
 
 def test_given_models_stand_beside_those_that_are_trained(tmp_path):
-    content = yaml.safe_load(DEMO.read_text()) | {"models": [{"name": "theirs", "checkpoint": "t", "task": "nli"}]}
+    content = yaml.safe_load(TRAIN.read_text()) | {"models": [{"name": "theirs", "checkpoint": "t", "task": "nli"}]}
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(content))
     names = [run.name for run in study.runs(study.load(path))]

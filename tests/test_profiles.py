@@ -45,7 +45,7 @@ with SnakemakeApi() as api:
 
 def rules(**config) -> dict[str, list[str]]:
     """Name the rules of the demo study, and what each asks for."""
-    given = json.dumps({"study": "studies/demo.yaml", "base": "tiny", **config})
+    given = json.dumps({"study": "studies/train.yaml", "base": "tiny", **config})
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", RULES, given], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300

@@ -38,7 +38,7 @@ def network_of_the_shape(encoder):
     """Give the network of an earlier checkpoint of this shape, with the weights of this one."""
     config, weights = encoder.checkpoint.config, encoder.checkpoint.weights()
     if config not in NETWORKS:
-        NETWORKS[config] = NEW_NETWORK.func(encoder)
+        NETWORKS[config] = NEW_NETWORK.fget(encoder)
     variables = {variable.path: variable for variable in NETWORKS[config].weights}
     for weight in weight_table(config):
         variables[weight.variable].assign(weights[weight.key].T if weight.transposed else weights[weight.key])
@@ -49,7 +49,11 @@ def network_of_the_shape(encoder):
 def in_this_process(monkeypatch):
     """Compute hidden states without a process and a network for each checkpoint, which take seconds to start."""
     monkeypatch.setattr(compute._Encoder, "network", property(network_of_the_shape))
-    monkeypatch.setattr(states, "_compute_apart", compute.compute)
+    monkeypatch.setattr(
+        states,
+        "_compute_apart",
+        lambda model, missing: [compute.compute(model, wanted, how, only=only) for wanted, how, only in missing],
+    )
 
 
 def written(folder, weights=None, config=None, **described):

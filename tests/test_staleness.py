@@ -124,7 +124,7 @@ def stale(project):
 
 
 def asked(monkeypatch, **parameters):
-    run = staleness.runs(staleness.load(ROOT / "studies" / "demo.yaml"))[0]
+    run = staleness.runs(staleness.load(ROOT / "studies" / "train.yaml"))[0]
     mine = run._replace(name="similarity-base-nli-1", parameters={"words": 50, "corpora": ["wiki"]} | parameters)
     monkeypatch.setattr(staleness, "runs", lambda study: [mine])
 

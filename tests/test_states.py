@@ -54,7 +54,7 @@ NEW_NETWORK, NETWORKS = compute._Encoder.__dict__["network"], {}
 def shared_network(encoder):
     weights = encoder.checkpoint.weights_digest
     if weights not in NETWORKS:
-        NETWORKS[weights] = NEW_NETWORK.func(encoder)
+        NETWORKS[weights] = NEW_NETWORK.fget(encoder)
     return NETWORKS[weights]
 
 
@@ -64,9 +64,10 @@ def apart(monkeypatch):
     asked = []
     monkeypatch.setattr(compute._Encoder, "network", property(shared_network))
 
-    def here(model, wanted, setting, only):
-        asked.append(wanted)
-        compute.compute(model, wanted, setting, only=only)
+    def here(model, missing):
+        for wanted, setting, only in missing:
+            asked.append(wanted)
+            compute.compute(model, wanted, setting, only=only)
 
     monkeypatch.setattr(states, "_compute_apart", here)
     return asked
@@ -540,7 +541,7 @@ def test_what_is_stored_is_listed_verified_and_removed(own_store, apart, capsys)
 
 
 def test_the_states_of_a_study_are_removed_together(own_store, apart, tmp_path):
-    content = yaml.safe_load((files.ROOT / "studies" / "demo.yaml").read_text()) | {"base": "tiny"}
+    content = yaml.safe_load((files.ROOT / "studies" / "train.yaml").read_text()) | {"base": "tiny"}
     content["similarity"]["corpora"] = ["wiki[5]"]
     (tmp_path / "mine.yaml").write_text(yaml.dump(content))
     for model, corpus in (("tiny", "wiki[5]"), ("untrained:tiny", "wiki[5]"), ("tiny", "wiki[6]")):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bert_repro import files
+from bert_repro import checkpoints, corpora, files
 from bert_repro.results import parameters
 from bert_repro.workflow import names, notebooks, study
 from bert_repro.workflow.own import Own
@@ -41,6 +41,19 @@ def runs(request):
 
 def test_there_are_studies():
     assert {"demo", "minilm"} <= {path.stem for path in STUDIES}
+
+
+def test_the_first_report_fetches_nothing_and_trains_once(monkeypatch):
+    monkeypatch.delenv("BERT_REPRO_DATA", raising=False)
+    demo = study.load(files.ROOT / "studies" / "demo.yaml")
+    assert {demo.base, *(model.checkpoint for model in demo.models)} == set(checkpoints.SHIPPED)
+    assert all(corpora.locate(text).path.is_relative_to(files.ROOT / "data") for text in demo.corpora())
+    assert [run.name for run in study.runs(demo) if run.notebook == "finetune"] == ["finetune-tagging-1"]
+    compared = {
+        run.name for run in study.runs(demo) if run.notebook == "similarity" and run.parameters["role"] == "floor"
+    }
+    given = {"similarity-nli-squad", "similarity-nli-parsing", "similarity-squad-parsing"}
+    assert compared == given | {"similarity-base-untrained"}
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -546,7 +559,7 @@ def test_an_added_data_folder_must_exist(monkeypatch, tmp_path):
 @pytest.mark.parametrize("reference", ["mnli:dev[1]", "glue/mnli:matched[1]", "gum:dev[1]", "squadshifts-reddit[1]"])
 def test_examples_that_may_not_be_shown_are_refused(tmp_path, reference):
     path = tmp_path / "study.yaml"
-    content = (files.ROOT / "studies" / "demo.yaml").read_text()
+    content = (files.ROOT / "studies" / "train.yaml").read_text()
     path.write_text(content.replace('["ewt:test[1]", "squad:dev[1]"]', f'["ewt:test[1]", "{reference}"]'))
     name = reference.partition(":")[0].partition("[")[0]
     with pytest.raises(
@@ -559,7 +572,7 @@ def test_examples_that_may_not_be_shown_are_refused(tmp_path, reference):
 
 def test_a_study_is_loaded_without_tensorflow():
     code = "import sys; from bert_repro.workflow import study; study.load(sys.argv[1]); print({'keras', 'plotly'} & {*sys.modules})"
-    command = [sys.executable, "-c", code, files.ROOT / "studies" / "demo.yaml"]
+    command = [sys.executable, "-c", code, files.ROOT / "studies" / "train.yaml"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "set()\n"
 
 

@@ -67,9 +67,10 @@ def _read_conllu(path: Path, where: Mapping[str, str], left_out: dict[str, int])
     document = ""
     for number, line in lines(path):
         if line.strip():
-            if match := re.fullmatch(r"#\s*newdoc(?:\s+id\s*=\s*(.*?))?\s*", line):
-                document = match[1] or f"line-{number}"
-            if not line.startswith("#") and line.count("\t") != 9:
+            if line.startswith("#"):
+                if match := _NEW_DOCUMENT.fullmatch(line):
+                    document = match[1] or f"line-{number}"
+            elif line.count("\t") != 9:
                 columns = line.count("\t") + 1
                 raise ValueError(
                     f"{path}:{number}: a CoNLL-U line has 10 tab-separated columns, this one has {columns}: {line[:60]!r}"
@@ -93,6 +94,7 @@ _FIELDS = conllu.parser.DEFAULT_FIELDS[:8]
 _KEEP = dict.fromkeys(_FIELDS, lambda cells, i: cells[i])
 _NO_WORD = {"-": "multiword ranges", ".": "empty nodes"}
 _ASIDE = re.compile(r"\d+([-.])\d+\t")
+_NEW_DOCUMENT = re.compile(r"#\s*newdoc(?:\s+id\s*=\s*(.*?))?\s*")
 _OF_SENTENCE = re.compile(r"#\s*(sent_id|text)\s*=")
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -181,7 +181,11 @@ def get(model: str, corpus: str, setting: Setting | None = None) -> HiddenStates
 
 
 def get_all(
-    model: str, wanted: Sequence[str], setting: Setting | None = None, only: Mapping[str, Sequence[int]] | None = None
+    model: str,
+    wanted: Sequence[str],
+    setting: Setting | None = None,
+    only: Mapping[str, Sequence[int]] | None = None,
+    apart: Sequence[str] = (),
 ) -> list[HiddenStates]:
     """Give the states of several corpora; those missing or damaged are computed by one process.
 
@@ -191,14 +195,21 @@ def get_all(
         setting: As for `get`.
         only: For some of these corpora, the sentences that vectors are computed for, by their numbers, ascending: those that
             will be looked at. The words of all are counted, and listed in `rows`.
+        apart: Corpora of pairs, each side of which is to be an input of its own: their states come last.
     """
-    setting, only = setting or usual(model), only or {}
-    places = entries(checkpoints.open(model), wanted, setting, only)
-    missing = [reference for reference, entry in zip(wanted, places, strict=True) if not entry.mend()]
+    setting, checkpoint = setting or usual(model), checkpoints.open(model)
+    found, missing = [], []
+    for corpora, how, drawn in ((wanted, setting, only or {}), (apart, replace(setting, pairs="apart"), {})):
+        places = entries(checkpoint, corpora, how, drawn)
+        lacking = [reference for reference, entry in zip(corpora, places, strict=True) if not entry.mend()]
+        if lacking:
+            missing.append((lacking, how, {one: drawn[one] for one in lacking if one in drawn}))
+        found += [
+            (entry, reference, how, drawn.get(reference)) for entry, reference in zip(places, corpora, strict=True)
+        ]
     if missing:
-        _compute_apart(model, missing, setting, only={one: only[one] for one in missing if one in only})
-    pairs = zip(places, wanted, strict=True)
-    return [HiddenStates(entry, reference, setting, only.get(reference)) for entry, reference in pairs]
+        _compute_apart(model, missing)
+    return [HiddenStates(*one) for one in found]
 
 
 def words(models: Sequence[str], wanted: Sequence[str]) -> dict[str, list[pd.DataFrame]]:
@@ -225,9 +236,14 @@ def _words(checkpoint: Checkpoint, reference: str) -> pd.DataFrame:
     return pd.read_parquet(made_once(cache_folder() / "words" / key, write) / "rows.parquet")
 
 
-def _compute_apart(model: str, wanted: Sequence[str], setting: Setting, only: Mapping[str, Sequence[int]]) -> None:
-    """Have `compute` run in a process of its own, its progress passed on, so that the reader stays free of TensorFlow."""
-    arguments = json.dumps([model, wanted, asdict(setting), only])
+def _compute_apart(model: str, missing: "Sequence[tuple[Sequence[str], Setting, Mapping[str, Sequence[int]]]]") -> None:
+    """Have `compute` run in a process of its own, its progress passed on, so that the reader stays free of TensorFlow.
+
+    Args:
+        model: A checkpoint reference.
+        missing: Corpora, with the setting and the draws that all of them are computed by.
+    """
+    arguments = json.dumps([model, [(wanted, asdict(setting), only) for wanted, setting, only in missing]])
     command = [sys.executable, "-m", "bert_repro.states.compute", arguments]
     quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     with (

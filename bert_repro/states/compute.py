@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from functools import cached_property
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -66,11 +66,9 @@ class _Encoder:
         if not 4 <= setting.max_length <= most:
             raise ValueError(f"max_length must lie between 4 and {most} for {model}, got {setting.max_length}")
 
-    @cached_property
+    @property
     def network(self) -> Any:
-        from bert_repro import encoder
-
-        return encoder.compiled(encoder.build(self.checkpoint.config, self.checkpoint.check()))
+        return _network(self.checkpoint.reference, self.checkpoint.weights_digest)
 
     def encode(
         self, items: list[Any], position: int, only: Sequence[int] | None
@@ -92,6 +90,15 @@ class _Encoder:
                     "or other weights if that does not help"
                 )
         return vectors, rows, facts
+
+
+@lru_cache(maxsize=1)
+def _network(model: str, weights: str) -> Any:
+    """Build an encoder, which takes seconds: once for all settings of the same weights."""
+    from bert_repro import encoder
+
+    checkpoint = checkpoints.open(model)
+    return encoder.compiled(encoder.build(checkpoint.config, checkpoint.check()))
 
 
 def _complete(
@@ -146,9 +153,10 @@ def _shards(reference: str, setting: states.Setting) -> Iterator[list[Any]]:
 
 
 if __name__ == "__main__":  # the process that `states.get` starts: progress goes to stderr, what went wrong to stdout
-    given_model, given_corpora, given_setting, given_only = json.loads(sys.argv[1])
+    given_model, missing = json.loads(sys.argv[1])
     try:
-        compute(given_model, given_corpora, states.Setting(**given_setting), only=given_only)
+        for given_corpora, given_setting, given_only in missing:
+            compute(given_model, given_corpora, states.Setting(**given_setting), only=given_only)
     except (ValueError, OSError, RuntimeError) as error:
         print(" ".join(str(error).split()))
         sys.exit(1)

@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         "study",
         type=Path,
         nargs="?",
-        help="a study file; studies/demo.yaml if not given, or studies/checkpoints.yaml with --tuned",
+        help="a study file; studies/demo.yaml if not given, studies/checkpoints.yaml with --tuned, studies/train.yaml with --base alone",
     )
     _add_own(report)
     report.add_argument("--jobs", type=int, default=0, help="notebooks that run at a time, which share the cores")

@@ -50,7 +50,7 @@ def report(arguments: argparse.Namespace) -> None:
     from bert_repro.workflow import report
 
     own = _own(arguments)
-    usual = "checkpoints" if own.tuned or own.as_seeds else "demo"
+    usual = "checkpoints" if own.tuned or own.as_seeds else "train" if own.base else "demo"
     study = arguments.study or ROOT / "studies" / f"{usual}.yaml"
     where = arguments.profile, arguments.gpu, arguments.parts, arguments.keep_states
     report.make(study, own, arguments.jobs, arguments.archive, *where)

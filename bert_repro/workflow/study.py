@@ -313,16 +313,19 @@ class _Steps:
             yield self.run(f"states-{name}", "hidden_states", name, self.made_by(name), setting)
 
     def comparisons(self) -> Iterator[Run]:
-        """Compare every model with its base; and, for scale, two seeds of each tuning, and given models with every other."""
+        """Compare every model with its base; and, for scale, two seeds of each tuning, and given models with one another, and
+        with those that are tuned here on the same task.
+        """
         for name in self.tuned:
             yield self.comparison(name, self.given[name].base if name in self.given else "base", "score")
         yield self.comparison("untrained", "base", "floor")
         for task in self.study.tasks:
             if len(task.seeds) > 1:
                 yield self.comparison(f"{task.task}-{task.seeds[1]}", f"{task.task}-{task.seeds[0]}", "floor")
-        others = [name for name in self.first_seeds if name not in self.given]
+        others = list[str]()
         for name, model in self.given.items():
-            for other in ["base", *others]:
+            alike = [f"{task.task}-{task.seeds[0]}" for task in self.study.tasks if task.task == model.tuned["task"]]
+            for other in ["base", *alike, *others]:
                 if model.base != other and not (other in self.given and self.given[other].base == name):
                     yield self.comparison(name, other, "floor")
             others.append(name)
