@@ -199,14 +199,12 @@ def get_all(
     """
     setting, checkpoint = setting or usual(model), checkpoints.open(model)
     found, missing = [], []
-    for corpora, how, drawn in ((wanted, setting, only or {}), (apart, replace(setting, pairs="apart"), {})):
-        places = entries(checkpoint, corpora, how, drawn)
-        lacking = [reference for reference, entry in zip(corpora, places, strict=True) if not entry.mend()]
+    for texts, how, drawn in ((wanted, setting, only or {}), (apart, replace(setting, pairs="apart"), {})):
+        places = entries(checkpoint, texts, how, drawn)
+        lacking = [reference for reference, entry in zip(texts, places, strict=True) if not entry.mend()]
         if lacking:
             missing.append((lacking, how, {one: drawn[one] for one in lacking if one in drawn}))
-        found += [
-            (entry, reference, how, drawn.get(reference)) for entry, reference in zip(places, corpora, strict=True)
-        ]
+        found += [(entry, reference, how, drawn.get(reference)) for entry, reference in zip(places, texts, strict=True)]
     if missing:
         _compute_apart(model, missing)
     return [HiddenStates(*one) for one in found]
