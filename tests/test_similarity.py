@@ -117,14 +117,14 @@ def test_symmetry_is_as_declared(name):
         assert abs(one - other) > 0.005
 
 
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("name", EVERY)
 def test_unrelated_representations_score_zero_where_that_is_declared(name):
     """200 words of 100 dimensions: fewer than a biased measure needs."""
     value, replicates = measured(name, vectors(200, 100, seed=7), vectors(200, 100, seed=8))
     by_chance = {"neighbours": 10 / 199}.get(name, 0)
-    if MEASURES[name].chance:
+    if EVERY[name].chance:
         assert abs(value - by_chance) < 0.03
-        assert np.abs(replicates - by_chance).max() < 0.06
+        assert np.abs(replicates - by_chance).max() < 0.12  # of 20 sentences; a jackknife's swing widest
     else:
         assert value > 0.25
 
