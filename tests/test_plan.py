@@ -391,7 +391,7 @@ def test_the_command_prints_the_plan(capsys):
     assert __main__.main(["plan", "studies/demo.yaml", "--jobs", "1"]) == 0
     said = capsys.readouterr().out
     assert said.rstrip("\n") == plan.show(study.load(ROOT / "studies" / "demo.yaml"), 1)
-    assert "similarity-base-{nli-1, squad-1, parsing-1}" in said and "with 1 side by side" in said
+    assert "similarity-base-{tagging-1, nli, squad, parsing}" in said and "with 1 side by side" in said
     assert __main__.main(["plan", "studies/demo.yaml", "--gpu-tflops", "8"]) == 0
     said = capsys.readouterr().out
     assert said.rstrip("\n") == plan.show(study.load(ROOT / "studies" / "demo.yaml"), 2, 8.0)
