@@ -34,7 +34,7 @@ class Tokenizer(Protocol):
     sep_token_id: int | None
     mask_token_id: int | None
 
-    def __call__(self, *sides: Any, **how: Any) -> Any: ...
+    def __call__(self, *sides: Any, **options: Any) -> Any: ...
     def __len__(self) -> int: ...
     def get_vocab(self) -> dict[str, int]: ...
     def convert_ids_to_tokens(self, ids: int) -> str: ...
@@ -197,10 +197,10 @@ def _pieces(tokenizer: Tokenizer, sides: Sequence[Sequence[str]]) -> list[np.nda
     """Count the pieces of every word, at least 1: a word that yields none is read as unknown."""
     counts: list[np.ndarray] = []
     for start in range(0, len(sides), TOGETHER):
-        some = [list(side) for side in sides[start : start + TOGETHER]]
-        encodings = tokenizer(some, is_split_into_words=True, add_special_tokens=False).encodings
+        batch = [list(side) for side in sides[start : start + TOGETHER]]
+        encodings = tokenizer(batch, is_split_into_words=True, add_special_tokens=False).encodings
         counts += [
-            np.bincount(encoding.word_ids, minlength=len(side)) for encoding, side in zip(encodings, some, strict=True)
+            np.bincount(encoding.word_ids, minlength=len(side)) for encoding, side in zip(encodings, batch, strict=True)
         ]
     return [np.maximum(count, 1) for count in counts]
 

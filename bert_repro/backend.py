@@ -98,23 +98,23 @@ def predictor(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], dict[s
     if NAME == "tensorflow":
         # one graph for all shapes: Keras makes one of its own for the first, so rounding would depend on which came first
         shapes = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs}
-        run = tf.function(lambda given: model(given, training=False), [shapes])
+        run = tf.function(lambda arrays: model(arrays, training=False), [shapes])
     elif NAME == "jax":
-        pure = jax.jit(lambda learned, other, given: model.stateless_call(learned, other, given, training=False)[0])
+        pure = jax.jit(lambda learned, fixed, arrays: model.stateless_call(learned, fixed, arrays, training=False)[0])
 
-        def run(given: Mapping[str, np.ndarray]) -> Any:
+        def run(arrays: Mapping[str, np.ndarray]) -> Any:
             return pure(
-                [v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables], given
+                [v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables], arrays
             )
     else:
 
-        def run(given: Mapping[str, np.ndarray]) -> Any:
+        def run(arrays: Mapping[str, np.ndarray]) -> Any:
             with torch.no_grad():
-                return model(given, training=False)
+                return model(arrays, training=False)
 
-    def predict(given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def predict(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         # of a network whose products are in bfloat16, so are some of these: NumPy has no such type
-        outputs = run(given)
+        outputs = run(arrays)
         return {name: keras.ops.convert_to_numpy(keras.ops.cast(x, "float32")) for name, x in outputs.items()}
 
     return predict
@@ -136,7 +136,7 @@ def learner(model: keras.Model) -> tuple[Gradients, Callable[[list[Any]], None]]
         return sum(shares[name] * loss(targets[name], outputs[name]) for name, loss in model.loss.items())
 
     if NAME == "tensorflow":
-        shapes = {one.name: tf.TensorSpec(one.shape, one.dtype) for one in model.inputs}
+        shapes = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs}
         targets = {name: tf.TensorSpec(output.shape[:-1], "int32") for name, output in model.output.items()}
         number = tf.TensorSpec((), "float32")
 
@@ -147,28 +147,28 @@ def learner(model: keras.Model) -> tuple[Gradients, Callable[[list[Any]], None]]
                 scaled = loss * scale
             # of embeddings it lists rows, one for each time that a row was read: squared one by one, their norm and the
             # optimiser's second moment would not be the gradient's
-            return loss, [tf.convert_to_tensor(found) for found in tape.gradient(scaled, model.trainable_weights)]
+            return loss, [tf.convert_to_tensor(rows) for rows in tape.gradient(scaled, model.trainable_weights)]
 
-        apply = tf.function(lambda found: model.optimizer.apply(found, model.trainable_weights))
+        apply = tf.function(lambda derivatives: model.optimizer.apply(derivatives, model.trainable_weights))
     elif NAME == "jax":
 
-        def scaled_loss(learned: list, other: list, inputs: Any, targets: Any, shares: Any, scale: Any) -> Any:
-            outputs, other = model.stateless_call(learned, other, inputs, training=True)
+        def scaled_loss(learned: list, fixed: list, inputs: Any, targets: Any, shares: Any, scale: Any) -> Any:
+            outputs, fixed = model.stateless_call(learned, fixed, inputs, training=True)
             loss = loss_of(outputs, targets, shares)
-            return loss * scale, (loss, other)
+            return loss * scale, (loss, fixed)
 
         derived = jax.jit(jax.grad(scaled_loss, has_aux=True), donate_argnums=1)
         stepped = jax.jit(model.optimizer.stateless_apply, donate_argnums=(0, 1, 2))
 
         def gradients(*batch: Any) -> Any:
-            learned, other = model.trainable_variables, model.non_trainable_variables
-            found, (loss, values) = derived([v.value for v in learned], [v.value for v in other], *batch)
-            _assign(other, values)
-            return loss, found
+            learned, fixed = model.trainable_variables, model.non_trainable_variables
+            derivatives, (loss, values) = derived([v.value for v in learned], [v.value for v in fixed], *batch)
+            _assign(fixed, values)
+            return loss, derivatives
 
-        def apply(found: list[Any]) -> None:
+        def apply(derivatives: list[Any]) -> None:
             learned, optimiser = model.trainable_variables, model.optimizer.variables
-            values = stepped([v.value for v in optimiser], found, [v.value for v in learned])
+            values = stepped([v.value for v in optimiser], derivatives, [v.value for v in learned])
             for variables, now in zip((learned, optimiser), values, strict=True):
                 _assign(variables, now)
     else:
@@ -177,9 +177,9 @@ def learner(model: keras.Model) -> tuple[Gradients, Callable[[list[Any]], None]]
             loss = loss_of(model(inputs, training=True), targets, shares)
             return loss.detach(), [*torch.autograd.grad(loss * scale, [v.value for v in model.trainable_weights])]
 
-        def apply(found: list[Any]) -> None:
+        def apply(derivatives: list[Any]) -> None:
             with torch.no_grad():
-                model.optimizer.apply(found, model.trainable_weights)
+                model.optimizer.apply(derivatives, model.trainable_weights)
 
     return gradients, apply
 

@@ -25,7 +25,7 @@ _BY_NAME = {
     "gelu_tanh": lambda x: keras.activations.gelu(x, approximate=True),
     "quick_gelu": lambda x: x * ops.sigmoid(1.702 * x),
 } | {name: getattr(keras.activations, name) for name in ("relu", "silu", "mish", "tanh", "sigmoid", "linear")}
-ACTIVATIONS = {theirs: _BY_NAME[ours] for theirs, ours in families.ACTIVATIONS.items()}
+ACTIVATIONS = {name: _BY_NAME[activation] for name, activation in families.ACTIVATIONS.items()}
 BATCH = 1536  # wordpieces, padding included: few enough for the caches, many enough for the cores
 
 
@@ -114,8 +114,8 @@ class Erasure(layers.Layer):
         words = mask
         for token in self.special:
             words = words * ops.cast(token_ids != token, words.dtype)
-        taken = ops.matmul(ops.matmul(x - self.mean, self.read), ops.transpose(self.write))
-        return x - ops.cast(words, x.dtype)[..., None] * taken
+        projection = ops.matmul(ops.matmul(x - self.mean, self.read), ops.transpose(self.write))
+        return x - ops.cast(words, x.dtype)[..., None] * projection
 
 
 def build(
@@ -145,14 +145,14 @@ def build(
         raise ValueError(f"activation {config.hidden_act!r} is not supported: expected one of {sorted(ACTIVATIONS)}")
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in ("token_ids", "segment_ids", "mask")}
 
-    def left(state: Any, k: int) -> Any:
+    def after_erasing(state: Any, k: int) -> Any:
         return Erasure(config, room, name=f"erasure_{k}")(state, inputs["token_ids"], inputs["mask"]) if room else state
 
-    states = [left(Embeddings(config, name="embeddings")(inputs["token_ids"], inputs["segment_ids"]), 0)]
+    states = [after_erasing(Embeddings(config, name="embeddings")(inputs["token_ids"], inputs["segment_ids"]), 0)]
     looked = []
     for k in range(1, config.num_hidden_layers + 1):
         state, probabilities = Block(config, name=f"block_{k}")(states[-1], inputs["mask"])
-        states.append(left(state, k))
+        states.append(after_erasing(state, k))
         looked.append(probabilities)
     model = keras.Model(inputs, [*states, *looked] if attention else states, name="encoder")
     if weights is not None:
@@ -179,7 +179,7 @@ def check(inputs: Sequence[Aligned], config: Config) -> None:
     # RoBERTa's family reads all as of the first segment
     tables = {"token_ids": config.vocab_size} | ({} if config.first_position else {"segment_ids": config.segments})
     for name, rows in tables.items():
-        highest = max((int(getattr(one, name).max()) for one in inputs), default=0)
+        highest = max((int(getattr(aligned, name).max()) for aligned in inputs), default=0)
         if rows and highest >= rows:
             raise ValueError(
                 f"the tokenizer gives {name} up to {highest}, the encoder has embeddings for 0 to {rows - 1}: "
@@ -192,8 +192,8 @@ def compiled(network: keras.Model) -> keras.Model:
     first."""
     network.compile(jit_compile=False)
     for size in (2, 3):  # shapes of no input: a graph kept for the first one met would give that other last bits
-        ones = np.ones((size, size), np.int32)
-        network.predict_on_batch({"token_ids": ones, "segment_ids": ones * 0, "mask": ones})
+        square = np.ones((size, size), np.int32)
+        network.predict_on_batch({"token_ids": square, "segment_ids": square * 0, "mask": square})
     return network
 
 
@@ -264,9 +264,9 @@ def _plan(inputs: Sequence[Aligned]) -> Iterator[list[int]]:
 
 def _run(network: keras.Model, batch: Sequence[Aligned], limit: int) -> Sequence[np.ndarray]:
     """Give the states of every layer, `sentences wordpieces hidden`; empty sentences follow, so that few shapes occur."""
-    nothing = [np.zeros(0, np.int32)] * (backend.bucket(len(batch)) - len(batch))
-    token_ids, mask = pad([*(aligned.token_ids for aligned in batch), *nothing], limit)
-    segment_ids, _ = pad([*(aligned.segment_ids for aligned in batch), *nothing], limit)
+    padding = [np.zeros(0, np.int32)] * (backend.bucket(len(batch)) - len(batch))
+    token_ids, mask = pad([*(aligned.token_ids for aligned in batch), *padding], limit)
+    segment_ids, _ = pad([*(aligned.segment_ids for aligned in batch), *padding], limit)
     states = network.predict_on_batch({"token_ids": token_ids, "segment_ids": segment_ids, "mask": mask})
     return states if isinstance(states, list) else [states]  # Keras unpacks a list of one
 

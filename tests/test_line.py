@@ -301,7 +301,7 @@ def test_the_loss_of_a_task_is_that_of_training_on_all_items_in_one_batch(start,
     opened = checkpoints.open(make(start.weights, task))
     network = walking.ready(opened, opened.weights(), task)
     (text,) = texts_of(finetune.TASKS[task], [DATA[task]], opened)
-    counts, nats = walking.losses(network, text, walking.everything(network))
+    counts, nats = walking.losses(network, text, walking.whole_output(network))
     assert np.array_equal(counts, network.score(text))
     inputs, targets = text.arrays(network.head, np.arange(len(text.inputs)))
     outputs = network.trained(inputs, training=False)

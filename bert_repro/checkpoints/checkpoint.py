@@ -246,9 +246,8 @@ class Checkpoint:
         return tokenizer
 
     def _read_tokenizer(self) -> Any:
-        os.environ.setdefault(
-            "TRANSFORMERS_VERBOSITY", "error"
-        )  # it would say that PyTorch is missing, which is as meant
+        # it would say that PyTorch is missing, which is as meant
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         from transformers import AutoConfig, AutoTokenizer, BertTokenizer  # seconds to import
 
         folder, files = self.folder, self.tokenizer_files
@@ -334,7 +333,7 @@ class Checkpoint:
         if len(too_large) > len(pieces) / 20:  # a few that were added, and are not used, do no harm
             beyond |= too_large
         if beyond:
-            name, number = min(beyond.items(), key=lambda one: one[1])
+            name, number = min(beyond.items(), key=lambda item: item[1])
             raise ValueError(
                 f"{self.reference}: its tokenizer has {name} as number {number}, its weights have embeddings for 0 to "
                 f"{config.vocab_size - 1}: they do not belong together; take both from one checkpoint"

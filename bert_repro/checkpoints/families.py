@@ -246,15 +246,15 @@ def weight_table(config: Config) -> list[Weight]:
     rows = {"word": config.vocab_size, "position": config.max_position_embeddings, "token_type": config.segments}
     for name, count in rows.items():
         if count:
-            ours = f"embeddings/{name.replace('token_type', 'segment')}/embeddings"
-            table.append(Weight(ours, f"embeddings.{name}_embeddings.weight", False, (count, narrow)))
+            embedding = f"embeddings/{name.replace('token_type', 'segment')}/embeddings"
+            table.append(Weight(embedding, f"embeddings.{name}_embeddings.weight", False, (count, narrow)))
     norm("embeddings/norm", "embeddings.LayerNorm", narrow)
     if narrow != hidden:
         dense("embeddings/projection", "embeddings_project", narrow, hidden)
     parts = _PARTS | dict(kind.parts)
     for k in range(config.num_hidden_layers):
-        for part, theirs in parts.items():
-            variable, key = f"block_{k + 1}/{part}", f"{kind.blocks}.{k}.{theirs}"
+        for part, module in parts.items():
+            variable, key = f"block_{k + 1}/{part}", f"{kind.blocks}.{k}.{module}"
             if part.endswith("norm"):
                 norm(variable, key, hidden)
             else:
@@ -336,7 +336,7 @@ SHAPE = (
 def differing(config: Config, other: Config) -> str:
     """Say in which part of SHAPE an encoder differs from another, as in `hidden_size is 384, not 768`; nothing if in none."""
     values = ((name, getattr(config, name), getattr(other, name)) for name in SHAPE)
-    return next((f"{name} is {ours}, not {theirs}" for name, ours, theirs in values if ours != theirs), "")
+    return next((f"{name} is {value}, not {reference}" for name, value, reference in values if value != reference), "")
 
 
 def weight_change(

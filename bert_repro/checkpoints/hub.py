@@ -101,13 +101,13 @@ def _get(name: str, revision: str | None) -> tuple[Path, About]:
     else:
         names, licence = [file.rfilename for file in listed.siblings or []], _licence(listed)
         # of an adapter nothing but what says whose it is
-        first, *others = [formats.ADAPTER] if formats.is_adapter(names) else _wanted(name, names)
+        first, *files = [formats.ADAPTER] if formats.is_adapter(names) else _wanted(name, names)
         try:
             # the first by the name of the revision, so that the cache notes its commit; the others from that commit
             folder = Path(hf_hub_download(name, first, revision=revision)).parent
             _check_first(name, folder / first)
-            for other in others:
-                hf_hub_download(name, other, revision=folder.name)
+            for file in files:
+                hf_hub_download(name, file, revision=folder.name)
         except (HTTPError, OSError, RuntimeError) as error:  # the last from hf_xet, whatever went wrong
             raise _failure(name, revision, error) from None
     _verify(folder, _wanted(name, [path.name for path in folder.iterdir() if path.is_file()]))

@@ -75,8 +75,8 @@ def counts(paragraphs: Iterable[str], tokenizer: Tokenizer, size: int) -> "csr_m
     from scipy.sparse import csr_matrix
 
     counted = csr_matrix((size, size), dtype=np.float64)
-    left = iter(paragraphs)
-    while batch := list(islice(left, PARAGRAPHS)):
+    stream = iter(paragraphs)
+    while batch := list(islice(stream, PARAGRAPHS)):
         encoded = tokenizer.backend_tokenizer.encode_batch(batch, add_special_tokens=False)
         # paragraphs one after another, with a gap that nothing is counted across
         ids = np.concatenate([np.r_[encoding.ids, [-1] * WINDOW] for encoding in encoded]).astype(np.int64)

@@ -74,8 +74,8 @@ def learn(texts: Iterable[str], size: int) -> list[str]:
     for paragraph in _paragraphs(texts):
         characters.update(tokenizer.normalizer.normalize_str(paragraph))
     ranked = sorted((c for c in characters if not c.isspace()), key=lambda c: (-characters[c], c))
-    others = [letter for letter in ranked if letter not in ASCII]
-    letters = sorted({*ASCII, *others[: ALPHABET - len(ASCII)]})
+    non_ascii = [letter for letter in ranked if letter not in ASCII]
+    letters = sorted({*ASCII, *non_ascii[: ALPHABET - len(ASCII)]})
     # the trainer would number what goes on inside words as it meets it, in no fixed order, and break ties by these numbers;
     # what it is given as special tokens keeps its place
     pieces += letters + [f"##{letter}" for letter in letters if not _punctuation(letter)]

@@ -113,11 +113,11 @@ def _kept(records: Iterator[readers.Record], left_out: dict[str, int]) -> Iterat
 def _laid_out(reference: Reference, left_out: dict[str, int]) -> Iterator[Any]:
     """Read text in the layout of another corpus; what is left out of either is counted."""
     pattern, text, notes = load(str(reference.layout)), reference.text, dict[str, int]()
-    read: list[Stream] = []
+    streams: list[Stream] = []
 
     def again(part: Reference) -> Stream:
-        read.append(stream(str(part)))
-        return read[-1]
+        streams.append(stream(str(part)))
+        return streams[-1]
 
     if isinstance(pattern.items[0], Question):
         together = _drawn(text, lambda: (part for _, part in itertools.groupby(again(text.whole), layout.together)))
@@ -125,7 +125,7 @@ def _laid_out(reference: Reference, left_out: dict[str, int]) -> Iterator[Any]:
         items = layout.in_questions(str(reference), pattern.items, running, notes)
     else:
         items = layout.in_items(str(reference), pattern.items, [*layout.sentences(again(text))], notes)
-    for counts in (pattern.left_out, read[-1].left_out, notes):
+    for counts in (pattern.left_out, streams[-1].left_out, notes):
         for reason, count in counts.items():
             left_out[reason] = left_out.get(reason, 0) + count
     yield from items
@@ -139,12 +139,12 @@ def _drawn(reference: Reference, documents: Callable[[], Iterator[Any]]) -> Iter
     return (document for number, document in enumerate(documents()) if number in chosen)
 
 
-def _chosen(reference: str, drawn: int, there: int, what: str) -> set[int]:
+def _chosen(reference: str, drawn: int, total: int, kind: str) -> set[int]:
     count = abs(drawn)
-    if not 0 < count <= there or drawn == -there:
-        raise ValueError(f"{reference} asks for {count} {what}, the corpus has {there}")
-    chosen = set(np.random.default_rng(0).choice(there, count, replace=False).tolist())
-    return chosen if drawn > 0 else set(range(there)) - chosen
+    if not 0 < count <= total or drawn == -total:
+        raise ValueError(f"{reference} asks for {count} {kind}, the corpus has {total}")
+    chosen = set(np.random.default_rng(0).choice(total, count, replace=False).tolist())
+    return chosen if drawn > 0 else set(range(total)) - chosen
 
 
 def paragraphs(reference: str) -> Iterator[tuple[str, str]]:
@@ -217,8 +217,8 @@ def undrawn(reference: str) -> str:
 
 def load(reference: str) -> Corpus:
     """Read a corpus whole; reference and errors as in `stream`."""
-    read = stream(reference)
-    return Corpus(read.name, read.split, tuple(_sharing(read)), read.left_out)
+    items = stream(reference)
+    return Corpus(items.name, items.split, tuple(_sharing(items)), items.left_out)
 
 
 def _sharing(items: Iterable[Any]) -> Iterator[Any]:
@@ -237,8 +237,8 @@ def census(reference: str) -> Census:
     if key not in _CENSUSES:
 
         def take() -> Census:
-            read = stream(reference)
-            return counted.take(read, read.left_out)
+            items = stream(reference)
+            return counted.take(items, items.left_out)
 
         content = _content(place)
         _CENSUSES[key] = counted.kept(content, take) if content else take()
@@ -247,10 +247,10 @@ def census(reference: str) -> Census:
 
 def _content(place: Located) -> tuple | None:
     """Identify what is read from a place; None for a prepared dataset, which is not identified."""
-    other = _content(place.layout) if place.layout else ()
-    if other is None or not place.path.is_file():
+    pattern = _content(place.layout) if place.layout else ()
+    if pattern is None or not place.path.is_file():
         return None
-    return sha256(place.path), place.path.name, place.name, place.split, place.drawn, *other
+    return sha256(place.path), place.path.name, place.name, place.split, place.drawn, *pattern
 
 
 def _items(reference: str) -> int:

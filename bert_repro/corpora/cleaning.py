@@ -69,9 +69,8 @@ def _texts(reference: str) -> Iterator[str]:
             yield from (" ".join(side) for item in (first, *more) for side in (item.first, item.second))
         else:
             text = " ".join(word for item in (first, *more) for word in item.words)
-            yield re.sub(
-                r" (?=n['’]t\b)", "", text
-            )  # which treebanks cut off: words of its own, `don` and `t`, as elsewhere
+            # which treebanks cut off: words of its own, `don` and `t`, as elsewhere
+            yield re.sub(r" (?=n['’]t\b)", "", text)
 
 
 def _words(text: str) -> list[str]:
@@ -208,5 +207,5 @@ def _shares(documents: Mapping[str, int], count: int) -> dict[str, int]:
     if not 0 <= count < total:
         raise ValueError(f"cannot hold out {count} of the {total} documents that are left: one must remain to train on")
     shares = {source: count * number // total for source, number in documents.items()}
-    rest = sorted(documents, key=lambda source: -(count * documents[source] % total))[: count - sum(shares.values())]
-    return {source: share + (source in rest) for source, share in shares.items()}
+    extra = sorted(documents, key=lambda source: -(count * documents[source] % total))[: count - sum(shares.values())]
+    return {source: share + (source in extra) for source, share in shares.items()}

@@ -56,8 +56,8 @@ def take(items: Iterable[Any], left_out: Mapping[str, int]) -> Census:
         keys.append(int.from_bytes(hashlib.blake2b(repr(sides).encode(), digest_size=8).digest()))
         special += sum(word in SPECIAL for side in sides for word in side)
         inside += isinstance(item, Question) and not _in_words(item)
-    found = content.hexdigest(), number, words, dict(left_out), withheld, special, inside
-    return Census(*found, np.array(keys, np.uint64))
+    counts = content.hexdigest(), number, words, dict(left_out), withheld, special, inside
+    return Census(*counts, np.array(keys, np.uint64))
 
 
 def kept(what: object, make: Callable[[], Census]) -> Census:
@@ -69,9 +69,9 @@ def kept(what: object, make: Callable[[], Census]) -> Census:
     """
 
     def write(folder: Path) -> None:
-        taken = make()
-        np.save(folder / "keys.npy", taken.keys)
-        (folder / "census.json").write_text(json.dumps(taken._replace(keys=None)._asdict()), encoding="utf-8")  # type: ignore[arg-type]
+        census = make()
+        np.save(folder / "keys.npy", census.keys)
+        (folder / "census.json").write_text(json.dumps(census._replace(keys=None)._asdict()), encoding="utf-8")  # type: ignore[arg-type]
 
     key = hashlib.sha256(f"{what} {_code()}".encode()).hexdigest()[:16]
     folder = made_once(cache_folder() / "censuses" / key, write)

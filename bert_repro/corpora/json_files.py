@@ -99,10 +99,10 @@ def _labelled(target: Mapping[str, Any]) -> Labelled:
     return Labelled(_span(target["span1"]), None if second is None else _span(second), tuple(map(str, labels)))
 
 
-def _span(given: Any) -> tuple[int, int]:
-    start, end = given
+def _span(value: Any) -> tuple[int, int]:
+    start, end = value
     if not _whole(start) or not _whole(end):
-        raise ValueError(f"a span is two whole numbers, got {given!r}")
+        raise ValueError(f"a span is two whole numbers, got {value!r}")
     return start, end
 
 
@@ -110,35 +110,35 @@ def _questions(path: Path, whole: Any) -> Iterator[Record]:
     try:
         for article in whole["data"]:
             for paragraph in article["paragraphs"]:
-                for asked in paragraph["qas"]:
-                    if asked.get("is_impossible") is True:
+                for question in paragraph["qas"]:
+                    if question.get("is_impossible") is True:
                         yield "questions without an answer"
                     else:
-                        yield partial(_asked, path, paragraph["context"], asked)
+                        yield partial(_question, path, paragraph["context"], question)
     except _WRONG as error:
         raise _no_questions(path, error) from None
 
 
-def _asked(path: Path, context: Any, asked: Mapping[str, Any]) -> Question:
+def _question(path: Path, context: Any, question: Mapping[str, Any]) -> Question:
     try:
-        _encodable([context, asked])
-        answers = [(_text(answer["text"]), answer["answer_start"]) for answer in asked["answers"]]
+        _encodable([context, question])
+        answers = [(_text(answer["text"]), answer["answer_start"]) for answer in question["answers"]]
         if not all(_whole(start) for _, start in answers):
             raise ValueError(f"answer_start is a whole number, got {[start for _, start in answers]}")
-        name, text, context = str(asked["id"]), _text(asked["question"]), _text(context)
+        name, text, context = str(question["id"]), _text(question["question"]), _text(context)
     except _WRONG as error:
         raise _no_questions(path, error) from None
     return makers.question(str(path), name, text, context, answers)
 
 
-def _text(given: Any) -> str:
-    if not isinstance(given, str):
-        raise ValueError(f"expected a text, got {given!r}")
-    return given
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected a text, got {value!r}")
+    return value
 
 
-def _whole(given: Any) -> bool:
-    return isinstance(given, int) and not isinstance(given, bool)
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _encodable(record: Any) -> None:

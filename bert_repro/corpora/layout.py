@@ -56,19 +56,19 @@ def in_items(
     """
     paired = isinstance(pattern[0], Pair)
     replaced = [words for item in pattern for words in ((item.first, item.second) if paired else (item.words,))]
-    own, wanted = {*replaced}, [*map(len, replaced)]
+    own, lengths = {*replaced}, [*map(len, replaced)]
     pool = [sentence for sentence in pool if sentence.words not in own]
-    if len(pool) < len(wanted):
+    if len(pool) < len(lengths):
         raise ValueError(
-            f"{reference}: {len(wanted)} different sentences are needed, the text has {len(pool)}: take a larger text, or draw less "
+            f"{reference}: {len(lengths)} different sentences are needed, the text has {len(pool)}: take a larger text, or draw less "
             "from what gives the layout, as in wiki~mnli:dev[60]"
         )
-    chosen = _nearest(wanted, pool)
-    off = sum(abs(length - len(sentence.words)) for length, sentence in zip(wanted, chosen, strict=True))
-    if off > OFF * sum(wanted):
+    chosen = _nearest(lengths, pool)
+    off = sum(abs(length - len(sentence.words)) for length, sentence in zip(lengths, chosen, strict=True))
+    if off > OFF * sum(lengths):
         raise ValueError(
-            f"{reference}: {len(pool)} sentences do not have the lengths of {len(wanted)} others: they would be off by {off} of "
-            f"{sum(wanted)} words; take a larger text, one of such lengths, or draw less from what gives the layout"
+            f"{reference}: {len(pool)} sentences do not have the lengths of {len(lengths)} others: they would be off by {off} of "
+            f"{sum(lengths)} words; take a larger text, one of such lengths, or draw less from what gives the layout"
         )
     left_out["words by which sentences are longer or shorter"] = off
     if not paired:
@@ -77,20 +77,20 @@ def in_items(
     return (Pair(item.id, first.words, second.words) for item, first, second in sides_of_items)
 
 
-def _nearest(wanted: Sequence[int], pool: Sequence[Sentence]) -> list[Sentence]:
+def _nearest(lengths: Sequence[int], pool: Sequence[Sentence]) -> list[Sentence]:
     """Choose a sentence for each length, the longest first: there are fewest of those."""
     by_length: dict[int, list[Sentence]] = {}
     for place in np.random.default_rng(SEED).permutation(len(pool)):
         by_length.setdefault(len(pool[place].words), []).append(pool[place])
     lengths_left = sorted(by_length)
     chosen: dict[int, Sentence] = {}
-    for place in sorted(range(len(wanted)), key=lambda place: -wanted[place]):
-        above = bisect.bisect_left(lengths_left, wanted[place])
-        length = min(lengths_left[max(above - 1, 0) : above + 1], key=lambda length: abs(length - wanted[place]))
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        above = bisect.bisect_left(lengths_left, lengths[place])
+        length = min(lengths_left[max(above - 1, 0) : above + 1], key=lambda length: abs(length - lengths[place]))
         chosen[place] = by_length[length].pop()
         if not by_length[length]:
             lengths_left.remove(length)
-    return [chosen[place] for place in range(len(wanted))]
+    return [chosen[place] for place in range(len(lengths))]
 
 
 class _Passage(NamedTuple):
@@ -175,22 +175,22 @@ def in_questions(
     Raises:
         ValueError: Passages would lack more than OFF of their words.
     """
-    wanted = {question.context: len(question.second) for question in pattern}
-    passages_left = [*{text.text: text for text in texts if text.text not in wanted}.values()]
+    lengths = {question.context: len(question.second) for question in pattern}
+    passages_left = [*{text.text: text for text in texts if text.text not in lengths}.values()]
     pool = [passages_left[place] for place in np.random.default_rng(SEED).permutation(len(passages_left))]
     words_there = sum(text.left for text in pool)
     passages: dict[str, _Passage] = {}
-    for context in sorted(wanted, key=lambda context: -wanted[context]):
-        enough = [text for text in pool if text.left >= wanted[context]]
+    for context in sorted(lengths, key=lambda context: -lengths[context]):
+        enough = [text for text in pool if text.left >= lengths[context]]
         if enough:
-            text = min(enough, key=lambda text: text.lost(wanted[context]))
+            text = min(enough, key=lambda text: text.lost(lengths[context]))
         elif not (text := max(pool, key=lambda text: text.left, default=None)) or not text.left:
             break
-        passages[context] = text.take(wanted[context])
-    lacking = sum(wanted.values()) - sum(len(passage.words) for passage in passages.values())
-    if len(passages) < len(wanted) or lacking > OFF * sum(wanted.values()):
+        passages[context] = text.take(lengths[context])
+    lacking = sum(lengths.values()) - sum(len(passage.words) for passage in passages.values())
+    if len(passages) < len(lengths) or lacking > OFF * sum(lengths.values()):
         raise ValueError(
-            f"{reference}: {len(wanted)} passages of {sum(wanted.values())} words are needed, and {len(pool)} texts of {words_there} words are "
+            f"{reference}: {len(lengths)} passages of {sum(lengths.values())} words are needed, and {len(pool)} texts of {words_there} words are "
             f"too few or too short for them: {lacking} words would be missing; take a larger text, or draw less from what "
             "gives the layout, as in wiki~squad:dev[60]"
         )

@@ -96,9 +96,9 @@ def sentence(
     """
     if not tokens:
         raise ValueError(f"{place}: a sentence without words")
-    for where, token in zip(places, tokens, strict=True):
+    for location, token in zip(places, tokens, strict=True):
         if not re.fullmatch(r"[0-9]+", token["head"]) or int(token["head"]) > len(tokens):
-            raise ValueError(f"{where}: head {token['head']!r} is not between 0 and {len(tokens)}")
+            raise ValueError(f"{location}: head {token['head']!r} is not between 0 and {len(tokens)}")
     heads = tuple(int(token["head"]) for token in tokens)
     problem = _not_a_tree(heads)
     if problem:

@@ -131,8 +131,8 @@ def fetch(reference: str) -> list[Path]:
         ValueError: See `locate`.
         OSError: It is not there and cannot be fetched.
     """
-    if len(both := parts(reference)) > 1:
-        return list(dict.fromkeys(path for part in both for path in fetch(part)))
+    if len(sides := parts(reference)) > 1:
+        return list(dict.fromkeys(path for part in sides for path in fetch(part)))
     name = named(reference)
     source = CORPORA.get(name)
     if source and source.home == "tfds":

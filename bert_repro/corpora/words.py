@@ -13,9 +13,8 @@ from icu4py.breakers import SentenceBreaker, WordBreaker
 
 _LOCALE = "und"  # rules for no language in particular; dictionaries go by script
 _WORD = re.compile(r"\w+|[^\w\s\x00-\x1f\x7f]")
-_END = re.compile(
-    r"(?<=[.!?])(?P<closed>[»›]?)\s+(?=(?:[\"'(„¿¡]|«\s?)?[^\W\d_])"
-)  # others than » are taken for either end
+# others than » are taken for either end
+_END = re.compile(r"(?<=[.!?])(?P<closed>[»›]?)\s+(?=(?:[\"'(„¿¡]|«\s?)?[^\W\d_])")
 _OPENING, _CLOSING = ("Ps", "Pi"), ("Pe", "Pf", "Pi")
 
 
@@ -34,8 +33,8 @@ def words(text: str) -> tuple[str, ...]:
     Reference:
         Unicode Standard Annex #29, section 4.
     """
-    found = _WORD.findall(text) if text.isascii() else (text[a:b] for a, b in _by_unicode(text))
-    return tuple(map(sys.intern, found))  # a word that comes again takes no memory of its own
+    matches = _WORD.findall(text) if text.isascii() else (text[a:b] for a, b in _by_unicode(text))
+    return tuple(map(sys.intern, matches))  # a word that comes again takes no memory of its own
 
 
 def there_are(text: str) -> bool:

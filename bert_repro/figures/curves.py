@@ -212,10 +212,10 @@ def _lines(table: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict]]:
 
 
 def _line(rows: pd.DataFrame, style: dict, x: str, in_legend: bool) -> dict:
-    where = f"{_AXES[x].place.format('%{x}')}: "
+    place = f"{_AXES[x].place.format('%{x}')}: "
     return scatter(
         x=numbers(rows[x]), y=numbers(rows["value"]), mode="lines+markers", showlegend=in_legend,
-        **hover(rows, where, "y"), **style,
+        **hover(rows, place, "y"), **style,
     )  # fmt: skip
 
 
@@ -248,8 +248,8 @@ def _refuse_two_values(table: pd.DataFrame, x: str) -> None:
     _, first = next(iter(twice.groupby([*_LINE, x], sort=False, dropna=False)))
     first = first.drop(columns="replicates", errors="ignore")
     differ = [c for c in first.columns if c not in tables.NUMBERS and first[c].nunique(dropna=False) > 1]
-    where = _AXES[x].preposition + _AXES[x].place.format(first[x].iloc[0])
+    place = _AXES[x].preposition + _AXES[x].place.format(first[x].iloc[0])
     raise ValueError(
-        f"{len(first)} values {where} for {html.escape(label(first.iloc[0]))!r}: the rows differ in {differ}; "
+        f"{len(first)} values {place} for {html.escape(label(first.iloc[0]))!r}: the rows differ in {differ}; "
         f"filter the table to one of each, or give one of these columns as `facet`"
     )

@@ -68,17 +68,17 @@ def dots(
     spelt = [[_folded(name) for name in rows[by].unique()] for rows in parts]
     lines = [max(name.count("<br>") + 1 for name in names) for names in spelt]
     heights = [
-        max(DOT * (many + 2), DOT * 4, LINE * (height + 0.5)) * len(names)
-        for many, height, names in zip(most, lines, spelt, strict=True)
+        max(DOT * (count + 2), DOT * 4, LINE * (height + 0.5)) * len(names)
+        for count, height, names in zip(most, lines, spelt, strict=True)
     ]
     figure = stacked(heights, None if facet is None else [rows[facet].iloc[0] for rows in parts])
     legend: dict[str, dict] = {}
     traces: dict[int, list[dict]] = {}
-    for at, (rows, many, names) in enumerate(zip(parts, most, spelt, strict=True), start=1):
+    for at, (rows, count, names) in enumerate(zip(parts, most, spelt, strict=True), start=1):
         categories = list(rows[by].unique())
         rows = rows.assign(place=rows[by].map(categories.index).astype(float))
         dot = rows.groupby("place")["place"]  # the dots of a category lie one below the other
-        rows["place"] += (dot.cumcount() - (dot.transform("size") - 1) / 2) / (many + 2)
+        rows["place"] += (dot.cumcount() - (dot.transform("size") - 1) / 2) / (count + 2)
         for _, group in rows.groupby([each] if each else ["role", "task", "seed", "method"], sort=False, dropna=False):
             row = group.iloc[0]
             name, marker = _of_set(row[each], table[each]) if each else _dot(row, len(legend))

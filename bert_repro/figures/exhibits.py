@@ -59,14 +59,14 @@ def as_page(figure: Mapping[str, Any], alt: str = "") -> tuple[str, dict[str, An
     # to_json escapes <, > and /, so no text inside the figure can end the script
     text = pio.to_json({**figure, "config": _CONFIG}, validate=False)
     plain = json.loads(text)
-    ours = plain["layout"].get("meta") == OURS  # a reader's own figures have no still picture
+    own = plain["layout"].get("meta") == OURS  # a reader's own figures have no still picture
     page = render(
         "figure",
         height=plain["layout"].get("height", 450),
         alt=alt,
         json=Markup(text),
         slider=bool(plain["layout"].get("sliders")),
-        still=Markup(still(plain)) if ours else "",
+        still=Markup(still(plain)) if own else "",
     )
     return page, plain
 

@@ -25,11 +25,11 @@ _Shown = Exhibit | Markdown | None
 def _drawing(draw: Callable[..., go.Figure]) -> Callable[..., _Shown]:
     """Make of a function that draws a method that shows: the exhibit, or a note where one of its tables has no rows."""
 
-    def show(self: "Picture", rows: object, *more: object, data: pd.DataFrame | None = None, **how: object) -> _Shown:
+    def show(self: "Picture", rows: object, *more: object, data: pd.DataFrame | None = None, **keys: object) -> _Shown:
         if any(isinstance(argument, pd.DataFrame) and argument.empty for argument in (rows, *more, data)):
             return self.gallery.nothing(self.missing)
         held = rows if data is None else data
-        return exhibit(draw(rows, *more, **how), held, self.name, self.caption, self.gallery.folder)
+        return exhibit(draw(rows, *more, **keys), held, self.name, self.caption, self.gallery.folder)
 
     show.__doc__ = draw.__doc__
     return show

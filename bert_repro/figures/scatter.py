@@ -43,14 +43,14 @@ def against(
     if across.empty or up.empty:
         raise ValueError(EMPTY)
     sides = across[["model", "layer", "value", "ci_low", "ci_high"]]
-    both = up.merge(sides, on=["model", "layer"], suffixes=("", "_across"))
-    if both.empty:
+    merged = up.merge(sides, on=["model", "layer"], suffixes=("", "_across"))
+    if merged.empty:
         raise ValueError("the two sides have no layer of a model in common: they are of other models")
-    panels = list(both[facet].unique())
+    panels = list(merged[facet].unique())
     figure = stacked([PANEL_HEIGHT] * len(panels), panels)
     shown: set[str] = set()
     for at, panel in enumerate(panels, start=1):
-        for _, rows in both[both[facet] == panel].groupby("model", sort=False):
+        for _, rows in merged[merged[facet] == panel].groupby("model", sort=False):
             rows = rows.sort_values("layer")
             row = rows.iloc[0]
             name, paint, turn = html.escape(label(row)), colour(kind(row["model"], row["task"])), turn_of(row["seed"])

@@ -81,7 +81,7 @@ def _section(claim: claims.Claim, judged: Any, pairs: pd.DataFrame) -> str:
     margins = {(test.margin.value, test.margin.unit, test.margin.why): (test.rule, test.margin) for test in claim.tests}
     parts = [measured.split(", ") for measured in pairs["measured"]]
     # what all pairs have in common is said once
-    common = [part for part in parts[0] if all(part in other for other in parts)] if len(parts) > 1 else []
+    common = [part for part in parts[0] if all(part in own for own in parts)] if len(parts) > 1 else []
     rows = [
         row | {"measured": ", ".join(part for part in own if part not in common), "number": _number(pd.Series(row))}
         for row, own in zip(pairs.to_dict("records"), parts, strict=True)
@@ -126,9 +126,9 @@ def picture(pairs: pd.DataFrame) -> str:
         return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
 
     count = int(pairs["primary"].sum())
-    others = len(pairs) - count
+    secondary = len(pairs) - count
     tall = 20 + TALL * count
-    bottom = tall + (8 + LOW * others if others else 0)
+    bottom = tall + (8 + LOW * secondary if secondary else 0)
     dots = [
         {
             "primary": row.primary,

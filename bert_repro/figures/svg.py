@@ -62,8 +62,8 @@ def still(figure: go.Figure | dict) -> str:
     for at, (across, up) in enumerate(zip(_axes(picture, "x"), _axes(picture, "y"), strict=True), 1):
         drawn.extend(_panel(picture, at, across, up, box))
     for note in picture.layout.annotations:
-        where = box[1] + (1 - note.y) * (box[3] - box[1]) - 6
-        drawn.append(_texts(_lines(note.text), box[0], where, 14, "start", "font-weight='bold'"))
+        y = box[1] + (1 - note.y) * (box[3] - box[1]) - 6
+        drawn.append(_texts(_lines(note.text), box[0], y, 14, "start", "font-weight='bold'"))
     drawn.append(f"<g transform='translate(8,{height - _ROW * rows})'>{legend}</g>")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
@@ -114,16 +114,16 @@ def _name(letter: str, at: int) -> str:
 def _range(figure: _Plain, letter: str, at: int) -> tuple[float, float]:
     """Give an axis's ends: as set, or those of all data on it and on the axes that it matches, with room around."""
     axes = {_name(letter, n): axis for n, axis in enumerate(_axes(figure, letter), 1)}
-    mine = axes[_name(letter, at)]
-    if mine.range:
-        return mine.range[0], mine.range[1]
-    group = mine.matches or _name(letter, at)
+    axis = axes[_name(letter, at)]
+    if axis.range:
+        return axis.range[0], axis.range[1]
+    group = axis.matches or _name(letter, at)
     shared = {name for name, axis in axes.items() if group in (name, axis.matches)}
     values = [v for t in figure.data if (t.get(f"{letter}axis") or letter) in shared for v in _extent(t, letter)]
     low, high = min(values, default=0), max(values, default=1)
     room = 0.5 if figure.data[0].type == "heatmap" else (high - low or 1) * 0.06
-    low = 0 - room if mine.rangemode == "tozero" else low - room
-    return (high + room, low) if mine.autorange == "reversed" else (low, high + room)
+    low = 0 - room if axis.rangemode == "tozero" else low - room
+    return (high + room, low) if axis.autorange == "reversed" else (low, high + room)
 
 
 def _extent(trace: Any, letter: str) -> Iterator[float]:

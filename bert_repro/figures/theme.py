@@ -80,12 +80,12 @@ def colour(name: str, beside: Iterable[str] = ()) -> str:
         beside: All kinds of the same figure: they share no spare colour while there are enough.
     """
     colours = COLOURS | {task: entry.colour for task, entry in TASKS.items() if entry.colour}
-    taken: dict[str, str] = {}
-    for other in sorted({*beside, name} - {*colours, *SAME}):
-        first = hashlib.sha256(other.encode()).digest()[0]
+    assigned: dict[str, str] = {}
+    for kind_name in sorted({*beside, name} - {*colours, *SAME}):
+        first = hashlib.sha256(kind_name.encode()).digest()[0]
         turns = [_SPARE[(first + n) % len(_SPARE)] for n in range(len(_SPARE))]
-        taken[other] = next((spare for spare in turns if spare not in taken.values()), turns[0])
-    return taken.get(name) or colours[SAME.get(name, name)]
+        assigned[kind_name] = next((spare for spare in turns if spare not in assigned.values()), turns[0])
+    return assigned.get(name) or colours[SAME.get(name, name)]
 
 
 def label(row: pd.Series) -> str:

@@ -53,8 +53,8 @@ def words_through_layers(
     if not pictures:
         raise ValueError(EMPTY)
     first, layers = pictures[0], pictures[0]["layers"]
-    for name, other in zip(names, pictures, strict=True):
-        if (other["words"], other["layers"]) != (first["words"], layers):
+    for name, picture in zip(names, pictures, strict=True):
+        if (picture["words"], picture["layers"]) != (first["words"], layers):
             raise ValueError(f"{name} shows other words or layers than {names[0]}: expected one example for all panels")
     figure = stacked([_PANEL] * len(pictures), list(names))
     moves: list[list[dict]] = []  # of every trace, where it is in each layer
@@ -71,8 +71,8 @@ def words_through_layers(
     low, high = extent.min(0) - _GUTTER, extent.max(0) + _GUTTER
     figure.update_xaxes(visible=False, range=[low[0], high[0]])
     figure.update_yaxes(visible=False, range=[low[1], high[1]])
-    asked = [word for word, kind in zip(first["words"], first["classes"], strict=True) if kind == "question"]
-    finish(figure, _PANEL * len(pictures), title or _CLOSING.sub("", " ".join(asked or first["words"])))
+    question = [word for word, kind in zip(first["words"], first["classes"], strict=True) if kind == "question"]
+    finish(figure, _PANEL * len(pictures), title or _CLOSING.sub("", " ".join(question or first["words"])))
     room = {"margin_t": figure.layout.margin.t + _SLIDER, "height": figure.layout.height + _SLIDER}
     return figure.update_layout(sliders=[_slider(layers)], margin_l=10, **room)
 
@@ -150,10 +150,10 @@ def _lines(places: np.ndarray, edges: list[list[int]]) -> dict[str, list]:
 
 
 def _slider(layers: Sequence[int]) -> dict:
-    how = {"mode": "immediate", "frame": {"duration": _MOVE["duration"], "redraw": False}, "transition": _MOVE}
+    options = {"mode": "immediate", "frame": {"duration": _MOVE["duration"], "redraw": False}, "transition": _MOVE}
     return {
         "active": len(layers) - 1, "x": 0, "len": 1, "y": 1, "yanchor": "bottom", "pad": {"l": 10, "r": 10, "t": 0, "b": 34},
         "currentvalue": {"prefix": "layer ", "font": {"size": 14, "color": INK}}, "font": {"size": 12, "color": INK},
         "bgcolor": "#DDDDDD", "bordercolor": INK, "tickcolor": INK, "ticklen": 4,
-        "steps": [{"label": str(n), "method": "animate", "args": [[str(n)], how]} for n in layers],
+        "steps": [{"label": str(n), "method": "animate", "args": [[str(n)], options]} for n in layers],
     }  # fmt: skip

@@ -71,7 +71,7 @@ def rows(
 
 def most_frequent(names: Iterable[str]) -> str:
     """Give the most frequent name, the first in the alphabet among equals; an empty one if there is none."""
-    return min(Counter(names).items(), key=lambda one: (-one[1], one[0]), default=("", 0))[0]
+    return min(Counter(names).items(), key=lambda item: (-item[1], item[0]), default=("", 0))[0]
 
 
 # ---- pairs
@@ -103,9 +103,9 @@ def overlap_answer(question: Question) -> str:
         spans of the passage; as there, an answer's own words do not count. Theirs are constituents of a parser.
     """
     words = [word.lower() for word in question.second]
-    asked, often = {word.lower() for word in question.first if _spelt(word)}, Counter(words)
-    weights = np.array([np.log1p(1 / often[word]) if word in asked else 0.0 for word in words])
-    free = np.array([_spelt(word) and word not in asked for word in words])
+    clues, often = {word.lower() for word in question.first if _spelt(word)}, Counter(words)
+    weights = np.array([np.log1p(1 / often[word]) if word in clues else 0.0 for word in words])
+    free = np.array([_spelt(word) and word not in clues for word in words])
     first, last = runs(free)
     if not len(first):
         return ""
@@ -149,14 +149,14 @@ def chain_of_words(train: Sequence[Sentence], items: Sequence[Sentence]) -> Floa
 
     arcs_by_direction = {backward: right(backward) for backward in (True, False)}
     backward = len(arcs_by_direction[True]) >= len(arcs_by_direction[False])
-    root, other = (
+    root, relation = (
         most_frequent(name for head, name in arcs_by_direction[backward] if bool(head) == inner)
         for inner in (False, True)
     )
     counted = []
     for sentence in items:
         heads = chain(len(sentence.words), backward)
-        counted.append(counts.tree(sentence, heads, [other if head else root for head in heads]))
+        counted.append(counts.tree(sentence, heads, [relation if head else root for head in heads]))
     return np.array(counted)
 
 

@@ -85,21 +85,21 @@ class Examples(Text[np.ndarray]):
             windows = alignment.windows(tokenizer, self.items, self.limit, STRIDE)
             parts = [
                 (n, dataclasses.replace(item, second=item.second[start:end], offsets=item.offsets[start:end]))
-                for (n, item), some in zip(parts, windows, strict=True)
-                for start, end in some
+                for (n, item), spans in zip(parts, windows, strict=True)
+                for start, end in spans
             ]
         # where no window fits, the items themselves are tried, and found to be too long
-        read = [part for _, part in parts] or list(self.items)
+        texts = [part for _, part in parts] or list(self.items)
         if task.partial:  # in windows, and so in batches, as large as beside the first side
-            read = [corpora.sides(part)[1] for part in read]
-        inputs, places, cut = alignment.inputs(tokenizer, read, self.limit)
+            texts = [corpora.sides(part)[1] for part in texts]
+        inputs, places, cut = alignment.inputs(tokenizer, texts, self.limit)
         fits = np.flatnonzero((cut == 0) | (task.too_long == "cut"))
         if not len(fits):
             raise ValueError(f"no item of {reference} fits into {self.limit} wordpieces")
         self.inputs = [inputs[i] for i in fits]
         kept = [parts[place] for place in places[fits]]
         self.owners, self.parts = [owner for owner, _ in kept], [part for _, part in kept]
-        self.lengths = np.array([len(one.token_ids) for one in self.inputs])
+        self.lengths = np.array([len(aligned.token_ids) for aligned in self.inputs])
         self.report = {
             "corpus": reference,
             "items": len(self.items),
@@ -110,8 +110,8 @@ class Examples(Text[np.ndarray]):
 
     def arrays(self, head: TaskHead, drawn: np.ndarray) -> tuple[dict, dict]:
         inputs = [self.inputs[i] for i in drawn]
-        token_ids, mask = encoder.pad([one.token_ids for one in inputs], self.limit)
-        segment_ids, _ = encoder.pad([one.segment_ids for one in inputs], self.limit)
+        token_ids, mask = encoder.pad([aligned.token_ids for aligned in inputs], self.limit)
+        segment_ids, _ = encoder.pad([aligned.segment_ids for aligned in inputs], self.limit)
         extra, targets = head.arrays([self.parts[i] for i in drawn], inputs, token_ids.shape[1])
         return {"token_ids": token_ids, "segment_ids": segment_ids, "mask": mask} | extra, targets
 
@@ -136,21 +136,21 @@ class Examples(Text[np.ndarray]):
         """Count as every text does; tell `heard`, if anybody hears, of each input: its item's number, targets and outputs."""
         items = len(self.items) if items is None else min(items, len(self.items))
         readings: list[list] = [[] for _ in range(items)]
-        wanted = np.array(self.owners) < items
+        counted = np.array(self.owners) < items
         for chosen in self.by_length():
-            chosen = chosen[wanted[chosen]]
+            chosen = chosen[counted[chosen]]
             if not len(chosen):
                 continue
             filled = np.resize(chosen, backend.bucket(len(chosen)))  # few shapes occur; what is read twice counts once
             inputs, targets = self.arrays(head, filled)
             outputs = predict(inputs)
             for place, i in enumerate(chosen):
-                mine = {name: array[place] for name, array in outputs.items()}
-                readings[self.owners[i]].append(head.read(self.parts[i], self.inputs[i], mine))
+                rows = {name: array[place] for name, array in outputs.items()}
+                readings[self.owners[i]].append(head.read(self.parts[i], self.inputs[i], rows))
                 if heard:
-                    heard(self.owners[i], {name: array[place] for name, array in targets.items()}, mine)
+                    heard(self.owners[i], {name: array[place] for name, array in targets.items()}, rows)
         scored = zip(self.items[:items], readings, strict=True)
-        return np.array([head.score(item, some) for item, some in scored], float)
+        return np.array([head.score(item, reading) for item, reading in scored], float)
 
     def by_length(self, pieces: int = 8192) -> Iterator[np.ndarray]:
         """Give every input once, the longest first, in batches of about so many wordpieces."""

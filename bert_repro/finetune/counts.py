@@ -41,8 +41,8 @@ def pair(item: Pair, label: str) -> Float[np.ndarray, "metrics 2"]:
 
 def question(item: Question, answers: Sequence[str]) -> Float[np.ndarray, "metrics 2"]:
     """Count the best of some answers against the best of all references, under QUESTIONS; none is wrong."""
-    both = [(text, reference) for text in answers for reference, _ in item.answers]
-    return np.array([[max((same(*two) for two in both), default=0.0), 1] for same in (f1, exact_match)])
+    pairs = [(text, reference) for text in answers for reference, _ in item.answers]
+    return np.array([[max((metric(*two) for two in pairs), default=0.0), 1] for metric in (f1, exact_match)])
 
 
 def tree(item: Sentence, heads: Sequence[int] | np.ndarray, relations: Sequence[str]) -> Float[np.ndarray, "metrics 2"]:
@@ -54,7 +54,7 @@ def tree(item: Sentence, heads: Sequence[int] | np.ndarray, relations: Sequence[
     labelled = right & np.equal(relations, item.relations)
     words = np.array([tag.lower() != "punct" for tag in item.upos or item.relations])
     return np.array(
-        [[sum(some & counted), sum(counted)] for counted in (words | True, words) for some in (labelled, right)],
+        [[sum(hits & counted), sum(counted)] for counted in (words | True, words) for hits in (labelled, right)],
         float,
     )
 
@@ -95,10 +95,10 @@ def score_rows(metrics: Sequence[str], counts: np.ndarray, scored: Scored, resam
         resamples: Bootstrap resamples behind the intervals.
     """
     weights = intervals.draws(scored.digest, len(counts), resamples)
-    where = corpora.columns(scored.reference)
+    columns = corpora.columns(scored.reference)
     rows: list[dict[str, object]] = []
     for m, name in enumerate(metrics):
         if n := int(counts[:, m, 1].sum()):
             value, replicates = intervals.ratio(counts[:, m, 0], counts[:, m, 1], weights)
-            rows.append(where | {"metric": name, "n": n} | intervals.row(float(value), replicates, len(counts)))
+            rows.append(columns | {"metric": name, "n": n} | intervals.row(float(value), replicates, len(counts)))
     return rows

@@ -97,9 +97,9 @@ def erase(
     if draws < 1 or not targets:
         raise ValueError(f"at least one target and one random subspace are needed, got {list(targets)} and {draws}")
     fitted = _Annotated(treebank, start, dict.fromkeys(targets, ()))
-    elsewhere = _Annotated(held_out, start, {target: one.names for target, one in fitted.labels.items()})
+    elsewhere = _Annotated(held_out, start, {target: annotation.names for target, annotation in fitted.labels.items()})
     special = start.tokenizer.cls_token_id, start.tokenizer.sep_token_id
-    most = max(len(one.names) for one in fitted.labels.values()) - 1
+    most = max(len(annotation.names) for annotation in fitted.labels.values()) - 1
     room = Room(min(most, start.config.hidden_size), tuple(token for token in special if token is not None))
     recipe = (
         Recipe(task, train, text, updates=updates, frozen_layers=depth, evaluations=1, seed=seed) if updates else None
@@ -111,11 +111,11 @@ def erase(
     rows = _scores(network, scored, erasers, resamples) + [*_left(elsewhere, network, erasers, resamples)]
     about = corpora.columns(treebank)
     for (layer, target), several in erasers.items():
-        for draw, one in enumerate(several):
-            same = about | {"layer": layer, "target": target, "n": fitted.pieces[target]} | _by(draw)
+        for draw, eraser in enumerate(several):
+            case = about | {"layer": layer, "target": target, "n": fitted.pieces[target]} | _by(draw)
             rows += [
-                same | {"metric": "rank", "value": one.rank},
-                same | {"metric": "removed_variance", "value": one.share},
+                case | {"metric": "rank", "value": eraser.rank},
+                case | {"metric": "removed_variance", "value": eraser.share},
             ]
     inputs |= {treebank: fitted.digest, held_out: elsewhere.digest, text: scored.digest}
     return Erased(rows, fitted.report(), fitted.notes(), inputs, record)
@@ -158,12 +158,12 @@ class _Annotated:
         for numbers, states in encoder.run(network.encoder, [self.inputs[i] for i in chosen]):
             batch, length = [chosen[n] for n in numbers], states[0].shape[1]
             starts = [self.inputs[i].starts for i in batch]
-            places = np.concatenate([np.arange(one[1], one[-1]) + n * length for n, one in enumerate(starts)])
+            places = np.concatenate([np.arange(bounds[1], bounds[-1]) + n * length for n, bounds in enumerate(starts)])
             gold = [self._gold(i) for i in batch]
-            sentence = np.repeat(self.sentences[batch], [one[-1] - one[1] for one in starts])
+            sentence = np.repeat(self.sentences[batch], [bounds[-1] - bounds[1] for bounds in starts])
             yield (
                 [np.reshape(of_layer, (-1, of_layer.shape[-1]))[places] for of_layer in states],
-                {target: np.concatenate([one[target] for one in gold]) for target in self.labels},
+                {target: np.concatenate([labels[target] for labels in gold]) for target in self.labels},
                 sentence,
             )
 
@@ -236,7 +236,7 @@ def _erasers(bank: _Annotated, network: Network, layers: Sequence[int], draws: i
 
 def _scores(network: Network, scored: Text, erasers: Erasers, resamples: int) -> Rows:
     """Score the task with nothing erased, then with each eraser in its layer; subtract random ones' scores from labels'."""
-    metrics, where = network.head.metrics, corpora.columns(scored.reference)
+    metrics, columns = network.head.metrics, corpora.columns(scored.reference)
     rows = [row | {"method": NOTHING} for row in score_rows(metrics, network.score(scored), scored, resamples)]
     counts: dict[str, dict[int, list[np.ndarray]]] = {target: {} for _, target in erasers}
     with tqdm(total=sum(map(len, erasers.values())), desc="erasing", unit=" scores", mininterval=1) as bar:
@@ -253,10 +253,10 @@ def _scores(network: Network, scored: Text, erasers: Erasers, resamples: int) ->
     for target, by_layer in counts.items():
         erased, random = (
             {k: first for k, (first, *_) in by_layer.items()},
-            {k: rest for k, (_, *rest) in by_layer.items()},
+            {k: draws for k, (_, *draws) in by_layer.items()},
         )
         compared = erasures.contrasts(metrics, erased, random, weights, network.config.num_hidden_layers)
-        rows += [where | {"target": target} | row for row in compared]
+        rows += [columns | {"target": target} | row for row in compared]
     return rows
 
 
@@ -276,26 +276,26 @@ def _left(bank: _Annotated, network: Network, erasers: Erasers, resamples: int) 
         for method, eraser in (by | {ERASED: first, RANDOM: second}).items()
     }
     classifiers = {
-        (k, target, method): discriminant(moments[k, target].after(one)) for (k, target, method), one in cases.items()
+        (k, target, method): discriminant(moments[k, target].after(e)) for (k, target, method), e in cases.items()
     }
     most = {target: int(of_layer.shares.argmax()) for (_, target), of_layer in moments.items()}
     right = {case: np.zeros(bank.count) for case in cases} | {
         (-1, target, MAJORITY): np.zeros(bank.count) for target in most
     }
-    there = {target: np.zeros(bank.count) for target in most}  # wordpieces with a label, of each sentence
+    labelled = {target: np.zeros(bank.count) for target in most}  # wordpieces with a label, of each sentence
     for states, gold, sentence in bank.states(network, tested):
         for target, numbers in gold.items():
-            np.add.at(there[target], sentence, numbers >= 0)
+            np.add.at(labelled[target], sentence, numbers >= 0)
             np.add.at(right[-1, target, MAJORITY], sentence, numbers == most[target])
         for (layer, target, method), eraser in cases.items():
             named = classifiers[layer, target, method](eraser(states[layer]))
             np.add.at(right[layer, target, method], sentence, named == gold[target])
-    where = corpora.columns(bank.reference) | {"metric": "label_accuracy"}
+    columns = corpora.columns(bank.reference) | {"metric": "label_accuracy"}
     roles: dict[str, dict[str, object]] = {RANDOM: {"role": "control", "probe_seed": 1}, MAJORITY: {"role": "baseline"}}
     for (layer, target, method), count in right.items():
-        some = there[target] > 0
-        weights = intervals.draws(bank.digest, int(some.sum()), resamples)
-        value, replicates = intervals.ratio(count[some], there[target][some], weights)
-        about = where | {"target": target, "method": method, "n": int(there[target].sum())} | roles.get(method, {})
+        mask = labelled[target] > 0
+        weights = intervals.draws(bank.digest, int(mask.sum()), resamples)
+        value, replicates = intervals.ratio(count[mask], labelled[target][mask], weights)
+        about = columns | {"target": target, "method": method, "n": int(labelled[target].sum())} | roles.get(method, {})
         about |= {} if method == MAJORITY else {"layer": layer}
-        yield about | intervals.row(float(value), replicates, int(some.sum()))
+        yield about | intervals.row(float(value), replicates, int(mask.sum()))

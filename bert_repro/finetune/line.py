@@ -122,26 +122,26 @@ class Line:
         """
         if not (task and texts):
             return []
-        whose, weights = (self.base, self._weights[0]) if of_base else (self.tuned, self._weights[1])
+        owner, weights = (self.base, self._weights[0]) if of_base else (self.tuned, self._weights[1])
         kind = named(task)
         try:
-            network = ready(whose, weights, task, labels, on=self.encoder)
+            network = ready(owner, weights, task, labels, on=self.encoder)
         except NoTaskHeadError as error:
             self.notes.append(f"Not scored on {kind.description} along the line: {error}.")
             return []
-        read = texts_of(kind, texts, self.tuned)
+        examples = texts_of(kind, texts, self.tuned)
         self.go(1.0)
-        sanity(network, read[0], whose.reference)
-        predict = network.predict if kind.running else everything(network)
+        sanity(network, examples[0], owner.reference)
+        predict = network.predict if kind.running else whole_output(network)
         about = {"method": lines.OF_BASE if of_base else lines.OF_TUNED, "target": task}
         rows = []
         for point in self.walk(points, kind.description):
-            for text in read:
+            for text in examples:
                 counts, nats = losses(network, text, predict)
                 scored = score_rows(network.head.metrics, counts, text, resamples)
                 scored += [] if of_base else [loss_row(nats, text, resamples)]
                 rows += [row | about | {"layers_changed": lines.place(point)} for row in scored]
-        self.inputs.update({text.reference: text.digest for text in read})
+        self.inputs.update({text.reference: text.digest for text in examples})
         return rows
 
     def states(self, reference: str, layers: Sequence[int]) -> LiveStates:
@@ -176,7 +176,7 @@ def mixed(first: np.ndarray, last: np.ndarray, point: float) -> np.ndarray:
     return result.reshape(first.shape)
 
 
-def everything(network: Network) -> Predictor:
+def whole_output(network: Network) -> Predictor:
     """Compile a network's whole output: what its losses see, and what its task head reads."""
     inputs = {tensor.name: tensor for tensor in network.trained.inputs}
     return backend.predictor(keras.Model(inputs, network.head.predicted | network.trained.output))
@@ -205,8 +205,8 @@ def losses(
         for number, name in enumerate(network.head.losses):
             gold = np.asarray(targets[name])
             real = gold >= 0
-            each = cross_entropy(outputs[name][real], gold[real])
-            nats[item, number] += each.sum(), each.size
+            values = cross_entropy(outputs[name][real], gold[real])
+            nats[item, number] += values.sum(), values.size
 
     return text.counts(network.head, predict, heard=hear), nats
 

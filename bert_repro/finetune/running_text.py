@@ -174,9 +174,8 @@ class RunningText(Text[Draw]):
         size = max(1, 8192 // self.short)
         for number in range(0, len(starts), size):
             batch = starts[number : number + size]
-            filled = (
-                np.resize(batch, size) if len(starts) > size else batch
-            )  # one shape; what is read twice counts once
+            # one shape; what is read twice counts once
+            filled = np.resize(batch, size) if len(starts) > size else batch
             inputs, _ = self.arrays(head, Draw(filled, self.short, number, segments=False))
             outputs = predict(inputs)
             real = inputs["gold"][: len(batch)] >= 0

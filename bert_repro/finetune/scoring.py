@@ -87,28 +87,28 @@ def assess(
             scored.inputs["weights of the base"] = base_checkpoint.weights_digest
     reports = []
     own = head_of if task == "masked_words" and not masked else ""
-    asked = [(task, list(texts), "fine-tuning", tuple(labels), own)] * bool(task and texts)
-    asked += [("masked_words", [masked], "masked words", (), head_of)] * bool(masked)
-    for name, wanted, method, named_so, whose in asked:
+    requests = [(task, list(texts), "fine-tuning", tuple(labels), own)] * bool(task and texts)
+    requests += [("masked_words", [masked], "masked words", (), head_of)] * bool(masked)
+    for name, references, method, named_so, head_owner in requests:
         try:
-            network = ready(start, weights, name, named_so, base=first, head_of=whose)
+            network = ready(start, weights, name, named_so, base=first, head_of=head_owner)
         except (NoTaskHeadError, MisfitError) as error:
             scored.notes.append(f"Not scored on {TASKS[name].description}: {error}.")
             continue
-        read = texts_of(TASKS[name], wanted, start)
-        sanity(network, read[0], model)
+        data = texts_of(TASKS[name], references, start)
+        sanity(network, data[0], model)
         layers = (
             range(start.config.num_hidden_layers + 1)
             if revert and first is not None and method == "fine-tuning"
             else ()
         )
-        rows = [row for text in read for row in score_rows(network.head.metrics, network.score(text), text, resamples)]
-        rows += without(layers, network, read[0], resamples)
+        rows = [row for text in data for row in score_rows(network.head.metrics, network.score(text), text, resamples)]
+        rows += without(layers, network, data[0], resamples)
         scored.rows.extend({"method": method, "target": name} | row for row in rows)
-        scored.inputs.update({text.reference: text.digest for text in read})
-        if whose:
-            scored.inputs["weights of the masked-word head"] = checkpoints.open(whose).weights_digest
-        reports += [text.report for text in read]
+        scored.inputs.update({text.reference: text.digest for text in data})
+        if head_owner:
+            scored.inputs["weights of the masked-word head"] = checkpoints.open(head_owner).weights_digest
+        reports += [text.report for text in data]
     return scored._replace(items=pd.DataFrame(reports))
 
 
@@ -142,9 +142,9 @@ def ready(
     """
     kind = named(task)
     source = _partner(head_of, start) if head_of else start
-    theirs = source.weights() if head_of else weights
+    head_weights = source.weights() if head_of else weights
     landmark = landmarks(source.config).get(task)
-    if landmark and landmark not in theirs:
+    if landmark and landmark not in head_weights:
         raise NoTaskHeadError(f"{source.reference} brings no task head of this kind: it has no weight {landmark!r}")
     names = tuple(labels) or source.labels
     if kind.labelled and (not names or _nameless(names)):
@@ -155,7 +155,7 @@ def ready(
     head = kind.head(names)
     head.tied = source is start and on is None
     network = Network(start.config, weights, head, base=base, room=room, on=on)
-    network.take_head(theirs, source.folder)
+    network.take_head(head_weights, source.folder)
     return network
 
 
@@ -165,8 +165,8 @@ def texts_of(task: Task, references: Sequence[str], start: Checkpoint) -> list[T
     Raises:
         ValueError: One that the task cannot use, or pieces that the encoder does not know.
     """
-    read: type[Text] = RunningText if task.running else Examples
-    texts = [read(task, reference, start.tokenizer, start.config.max_length) for reference in references]
+    reader: type[Text] = RunningText if task.running else Examples
+    texts = [reader(task, reference, start.tokenizer, start.config.max_length) for reference in references]
     for text in texts:
         text.check(start.config)
     return texts

@@ -47,10 +47,10 @@ class Code(NamedTuple):
         value, drawn = intervals.ratio(np.broadcast_to(self.uniform, self.bits.shape), self.bits, weights)
         total, totals = self.bits.sum(1) / 1000, self.bits @ weights.T / 1000
         rows: list[dict[str, object]] = []
-        for metric, one, several in (("kbits", total, totals), ("compression", value, drawn)):
+        for metric, estimate, replicates in (("kbits", total, totals), ("compression", value, drawn)):
             about: dict[str, object] = {"metric": metric, "n": items}
             rows += [
-                about | {"layer": n} | intervals.row(one[i], several[i], len(self.uniform))
+                about | {"layer": n} | intervals.row(estimate[i], replicates[i], len(self.uniform))
                 for i, n in enumerate(layers)
             ]
         return rows
@@ -86,22 +86,22 @@ def online_code(
         raise ValueError(f"{sentences} sentence with labels cannot be split into blocks: at least two are needed")
     ends = sorted({max(1, int(np.ceil(sentences * percent / 100))) for percent in BLOCKS})
     order = np.random.default_rng([probe.seed, 0]).permutation(sentences)
-    each = np.full(len(train.gold), float(len(train.labels)) if train.several else np.log2(len(train.labels)))
-    uniform = by_sentence(each, train.sentence)
+    cost = np.full(len(train.gold), float(len(train.labels)) if train.several else np.log2(len(train.labels)))
+    uniform = by_sentence(cost, train.sentence)
     bits = np.tile(uniform, (len(probe.layers), 1))  # of the first block
     unfinished = []
     for start, end in zip(ends, ends[1:], strict=False):
-        known, told = train.of(np.sort(order[:start])), f"{label}, {start} sentences"
-        fitted = probe.fit(known, train_states, dev, dev_states, label=told, **PLATEAU)
+        known, title = train.of(np.sort(order[:start])), f"{label}, {start} sentences"
+        fitted = probe.fit(known, train_states, dev, dev_states, label=title, **PLATEAU)
         if len(fitted.dev_loss) == PLATEAU["epochs"]:
             unfinished.append(str(start))
         block = np.sort(order[start:end])
         sent = train.of(block)
-        read = probe.read(sent, train_states)
-        bits[:, block] = by_sentence(read.bits, read.sentence)
+        reading = probe.read(sent, train_states)
+        bits[:, block] = by_sentence(reading.bits, reading.sentence)
     if unfinished:
-        told = f"{label}: after {', '.join(unfinished)} sentences dev still gained in epoch {PLATEAU['epochs']}"
-        warnings.warn(f"{told}: this code is longer than it need be", stacklevel=2)
+        title = f"{label}: after {', '.join(unfinished)} sentences dev still gained in epoch {PLATEAU['epochs']}"
+        warnings.warn(f"{title}: this code is longer than it need be", stacklevel=2)
     return Code(bits, uniform)
 
 

@@ -69,8 +69,8 @@ class Read(NamedTuple):
             counts["f1"] = 2 * self.hits * chosen, (self.said + self.due) * chosen
         weights = intervals.draws(key, int(self.sentence[-1]) + 1, resamples)
         rows: list[dict[str, object]] = []
-        for metric, (found, of) in counts.items():
-            value, drawn = intervals.ratio(by_sentence(found, self.sentence), by_sentence(of, self.sentence), weights)
+        for metric, (hits, of) in counts.items():
+            value, drawn = intervals.ratio(by_sentence(hits, self.sentence), by_sentence(of, self.sentence), weights)
             about: dict[str, object] = {"metric": metric, "n": int(chosen.sum())}
             rows += [
                 about | ({} if n is None else {"layer": n}) | intervals.row(value[i], drawn[i], weights.shape[1])
@@ -82,8 +82,8 @@ class Read(NamedTuple):
 def majority(spans: Labelled, train: Labelled) -> Read:
     """Predict the label that is most frequent in training for every span; of single labels."""
     most = np.bincount(train.gold, minlength=len(train.labels)).argmax()
-    one = np.ones((1, len(spans.gold)), int)
-    return Read(one * (spans.gold == most), one, one[0], one * np.log2(len(train.labels)), spans.sentence)
+    count = np.ones((1, len(spans.gold)), int)
+    return Read(count * (spans.gold == most), count, count[0], count * np.log2(len(train.labels)), spans.sentence)
 
 
 def by_sentence(numbers: np.ndarray, sentence: Int[np.ndarray, " items"]) -> Float[np.ndarray, "*layers sentences"]:
@@ -221,7 +221,7 @@ class EdgeProbe:
             Each active layer's loss, and its gradient if wanted.
         """
         parts = self._parts(parameters)
-        words, read, hidden, logits = self._forward(parts, batch, active)
+        words, span_vectors, hidden, logits = self._forward(parts, batch, active)
         losses, d_logits = cross_entropy(logits, batch.gold, gradient)
         if d_logits is None:
             return losses, None
@@ -237,7 +237,7 @@ class EdgeProbe:
             d_parts["shift"][:] = d_hidden.sum(1)
         d_spans = [d_hidden] * self.spans
         if self.kind == "bilinear":
-            d_spans = [d_hidden * other for other in reversed(read)]
+            d_spans = [d_hidden * vectors for vectors in reversed(span_vectors)]
             d_parts["shift"][:] = np.stack([d_span.sum(1) for d_span in d_spans], 1)
         d_words: Any = 0
         readings = map(self._readings, (parts, d_parts))
@@ -262,20 +262,20 @@ class EdgeProbe:
         if self.mixed:
             mixed = self._shares(parts, active) @ batch.vectors.reshape(len(batch.vectors), -1)
             words = parts["gamma"][..., None] * mixed.reshape(-1, *batch.vectors.shape[1:])
-        read = [
+        span_vectors = [
             np.stack([average @ of_probe for of_probe in words @ reading])
             for average, reading in zip(batch.averages, self._readings(parts), strict=True)
         ]
         if self.kind == "bilinear":
-            read = [of_span + parts["shift"][:, j, None] for j, of_span in enumerate(read)]
-            hidden = read[0] * read[1]
+            span_vectors = [of_span + parts["shift"][:, j, None] for j, of_span in enumerate(span_vectors)]
+            hidden = span_vectors[0] * span_vectors[1]
         else:
-            hidden = sum(read[1:], read[0])
+            hidden = sum(span_vectors[1:], span_vectors[0])
         if self.kind == "linear":
-            return words, read, hidden, hidden + parts["bias"][:, None]
+            return words, span_vectors, hidden, hidden + parts["bias"][:, None]
         if self.kind == "mlp":
             hidden = np.maximum(hidden + parts["shift"][:, None], 0)
-        return words, read, hidden, hidden @ parts["last"] + parts["bias"][:, None]
+        return words, span_vectors, hidden, hidden @ parts["last"] + parts["bias"][:, None]
 
     def _readings(self, parts: dict[str, np.ndarray]) -> Float[np.ndarray, "spans active hidden outputs"]:
         """Give B_j for the spans j of an item, as a view."""
@@ -308,10 +308,10 @@ class EdgeProbe:
             raise ValueError(f"a bilinear probe reads two spans, and these labels are of {spans}: use low-rank")
         if self.kind == "low-rank" and self.size > width * spans:
             raise ValueError(f"the rank {self.size} is above the width of the states, {width * spans}")
-        some = np.unique(
+        sample = np.unique(
             train.spans[np.linspace(0, len(train.spans) - 1, min(len(train.spans), 500)).astype(int), 0, 0]
         )
-        scale = 1 / np.sqrt((train_states.vectors(some, self.layers) ** 2).mean((1, 2)))
+        scale = 1 / np.sqrt((train_states.vectors(sample, self.layers) ** 2).mean((1, 2)))
         passes = math.ceil(updates / math.ceil((int(train.sentence[-1]) + 1) / self.batch_size))
 
         def batches(epoch: int) -> Iterator[Batch]:
@@ -337,12 +337,12 @@ class EdgeProbe:
         for first in range(0, sentences, self.batch_size):
             chosen = np.sort(order[first : first + self.batch_size])
             items = np.concatenate([np.arange(bounds[s], bounds[s + 1]) for s in chosen])
-            mine = spans.spans[items]
-            rows = np.unique(np.concatenate([np.arange(start, end) for start, end in mine.reshape(-1, 2)]))
+            extents = spans.spans[items]
+            rows = np.unique(np.concatenate([np.arange(start, end) for start, end in extents.reshape(-1, 2)]))
             vectors = states.vectors(rows, self.layers)
             vectors *= self.scale[:, None, None]
-            starts = np.searchsorted(rows, mine[..., 0])
-            local = np.stack([starts, starts + mine[..., 1] - mine[..., 0]], -1)
+            starts = np.searchsorted(rows, extents[..., 0])
+            local = np.stack([starts, starts + extents[..., 1] - extents[..., 0]], -1)
             yield items, Batch(vectors, averages(local, len(rows)), spans.gold[items])
 
     def read(self, spans: Labelled, states: States) -> Read:
@@ -354,8 +354,8 @@ class EdgeProbe:
         for items, batch in self._batches(spans, states, None):
             logits = self._forward(parts, batch, active)[-1]
             if spans.several:
-                found = logits > 0
-                hits[:, items], said[:, items] = (found & batch.gold).sum(-1), found.sum(-1)
+                predicted = logits > 0
+                hits[:, items], said[:, items] = (predicted & batch.gold).sum(-1), predicted.sum(-1)
                 cost = -np.where(batch.gold, log_expit(logits), log_expit(-logits)).sum(-1)
             else:
                 hits[:, items], said[:, items] = logits.argmax(-1) == batch.gold, 1

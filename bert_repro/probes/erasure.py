@@ -54,7 +54,7 @@ def labels_of(target: str, sentences: Sequence[Any], names: Sequence[str] = ()) 
         ValueError: An unknown target, one that labels longer spans or a word twice, or fewer than two labels.
     """
     about = spans.named(target)
-    given: list[list[str | None]] = []
+    annotation: list[list[str | None]] = []
     for sentence in sentences:
         words: list[str | None] = [None] * len(sentence.words)
         for (start, end), _, labels in about.gold(sentence):
@@ -64,16 +64,16 @@ def labels_of(target: str, sentences: Sequence[Any], names: Sequence[str] = ()) 
                     f"{sentence.id!r}: such as upos, relation or xpos can be erased"
                 )
             words[start] = labels[0]
-        given.append(words)
-    counts = Counter(label for words in given for label in words if label is not None)
+        annotation.append(words)
+    counts = Counter(label for words in annotation for label in words if label is not None)
     known = tuple(names) or tuple(sorted(label for label, count in counts.items() if count >= LEAST))
     if len(known) < 2:
         raise ValueError(
             f"target {target!r} ({about.description}): {len(known)} labels that {LEAST} words or more have, of {len(counts)} in "
-            f"{len(given)} sentences: at least two are needed, of a treebank with this annotation or of a longer one"
+            f"{len(annotation)} sentences: at least two are needed, of a treebank with this annotation or of a longer one"
         )
     place = {label: number for number, label in enumerate(known)}
-    gold = [np.array([-1 if label is None else place.get(label, -1) for label in words], int) for words in given]
+    gold = [np.array([-1 if label is None else place.get(label, -1) for label in words], int) for words in annotation]
     return Labels(target, known, gold, {label: n for label, n in sorted(counts.items()) if label not in place})
 
 
@@ -184,8 +184,8 @@ class _Whitened(NamedTuple):
     @classmethod
     def of(cls, moments: Moments) -> "_Whitened":
         variances, directions = np.linalg.eigh(moments.covariance)
-        some = variances > NOTHING * max(variances[-1], 0)
-        return cls(moments, variances[some], directions[:, some])
+        mask = variances > NOTHING * max(variances[-1], 0)
+        return cls(moments, variances[mask], directions[:, mask])
 
     def eraser(self, u: Float[np.ndarray, "directions rank"]) -> Eraser:
         """Take the span of some orthonormal columns out of the white vectors, and say what that does to the vectors."""
@@ -246,8 +246,8 @@ def random_erasers(moments: Moments, rank: int, share: float, seeds: Sequence[Se
     white = _Whitened.of(moments)
     _possible(rank, len(white.variances))
     least, most = white.variances[:rank].sum(), white.variances[::-1][:rank].sum()
-    wanted = share * moments.variance
-    if not least * (1 - 1e-9) <= wanted <= most * (1 + 1e-9):
+    variance = share * moments.variance
+    if not least * (1 - 1e-9) <= variance <= most * (1 + 1e-9):
         raise ValueError(
             f"no subspace of rank {rank} takes {share:.3g} of the variance: expected between {least / moments.variance:.3g} and "
             f"{most / moments.variance:.3g}"
@@ -256,13 +256,13 @@ def random_erasers(moments: Moments, rank: int, share: float, seeds: Sequence[Se
         g = np.random.default_rng(list(seed)).normal(size=(len(white.variances), rank))
         low = high = 0.0
         step = 1.0
-        while white.removed(_tilted(white.variances, g, low)) > wanted and step < 1e9:
+        while white.removed(_tilted(white.variances, g, low)) > variance and step < 1e9:
             low, step = low - step, 2 * step
-        while white.removed(_tilted(white.variances, g, high)) < wanted and step < 1e9:
+        while white.removed(_tilted(white.variances, g, high)) < variance and step < 1e9:
             high, step = high + step, 2 * step
         for _ in range(HALVINGS):
             middle = (low + high) / 2
-            below = white.removed(_tilted(white.variances, g, middle)) < wanted
+            below = white.removed(_tilted(white.variances, g, middle)) < variance
             low, high = (middle, high) if below else (low, middle)
         yield white.eraser(_tilted(white.variances, g, high))
 
@@ -280,10 +280,10 @@ def _tilted(
     return u
 
 
-def _possible(rank: int, there: int) -> None:
-    if rank >= there:
+def _possible(rank: int, dimensions: int) -> None:
+    if rank >= dimensions:
         raise ValueError(
-            f"erasing {rank} dimensions leaves nothing of vectors that vary in {there}: take fewer labels, or a wider encoder"
+            f"erasing {rank} dimensions leaves nothing of vectors that vary in {dimensions}: take fewer labels, or a wider encoder"
         )
 
 

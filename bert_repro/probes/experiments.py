@@ -38,10 +38,10 @@ def split(texts: Sequence[Any], stored: Sequence[Stored], **options: Any) -> lis
     uses = ("train", "dev", "test", *["further"] * len(texts[3:]))
     return [
         Split(
-            treebank(text.items, one.rows, **options), one, one.inputs["corpus"],
+            treebank(text.items, entry.rows, **options), entry, entry.inputs["corpus"],
             {"corpus": text.name, "split": used + "".join(text.split.partition("[")[1:])},  # by its use, with its draw
         )
-        for text, one, used in zip(texts, stored, uses, strict=True)
+        for text, entry, used in zip(texts, stored, uses, strict=True)
     ]  # fmt: skip
 
 
@@ -72,22 +72,22 @@ def by_phenomenon(splits: Sequence[Split]) -> list[phenomena.Classes]:
 
 def doubts(splits: Sequence[Split]) -> list[str]:
     """Say where the rule for punctuation does not fit a treebank, see `Treebank.doubts`."""
-    return [f"{part.about['corpus']}, {part.about['split']}: {told}" for part in splits for told in part.bank.doubts]
+    return [f"{part.about['corpus']}, {part.about['split']}: {doubt}" for part in splits for doubt in part.bank.doubts]
 
 
 def seldom(splits: Sequence[Split], apart: Sequence[phenomena.Classes]) -> list[str]:
     """Name the phenomena that are not scored separately, as they are too rare."""
     return [
         f"{part.about['corpus']}, {part.about['split']}: fewer than {phenomena.LEAST} words of "
-        + ", ".join(f"{name} ({count})" for name, count in one.seldom.items())
-        for part, one in zip(splits[2:], apart, strict=bool(apart))
-        if one.seldom
+        + ", ".join(f"{name} ({count})" for name, count in classes.seldom.items())
+        for part, classes in zip(splits[2:], apart, strict=bool(apart))
+        if classes.seldom
     ]
 
 
 def dev_losses(measured: Mapping[str, Measured | Labels]) -> Rows:
     """Give the dev losses of every probe, by target, for `tables.artefacts`."""
-    return [{"kind": "dev loss", "key": target, "content": one.dev_loss} for target, one in measured.items()]
+    return [{"kind": "dev loss", "key": target, "content": result.dev_loss} for target, result in measured.items()]
 
 
 def baselines(targets: Sequence[str], splits: Sequence[Split], resamples: int) -> Rows:
@@ -97,8 +97,8 @@ def baselines(targets: Sequence[str], splits: Sequence[Split], resamples: int) -
         for split in splits
         for target in targets
         for name, scores in structural.named(target).baselines(split.bank).items()
-        for one in scores
-        for row in one.rows([None], split.key, resamples)
+        for score in scores
+        for row in score.rows([None], split.key, resamples)
     ]
 
 
@@ -140,12 +140,12 @@ def structural_probes(
         kind = "structural" if rank == ranks[0] else "structural, rank sweep"
         about = {"target": target, "probe": kind, "probe_seed": seed, "method": f"rank {rank}"}
         begun = (rank, seed) == (ranks[0], seeds[0])
-        masks = [one.masks for one in apart] if begun and probe.target.axes == 2 else []
+        masks = [classes.masks for classes in apart] if begun and probe.target.axes == 2 else []
         for part, classes in itertools.zip_longest((dev, test, *further), [{}, *masks]):
             of = {"classes": classes} if classes else {}
-            for one in probe.target.score(part.bank, probe.predict(part.bank, part.states), **of):
-                kind_of = {"probe": f"{kind}, {APART}"} if one.of else {}
-                rows += [row | about | kind_of | part.about for row in one.rows(layers, part.key, resamples)]
+            for score in probe.target.score(part.bank, probe.predict(part.bank, part.states), **of):
+                kind_of = {"probe": f"{kind}, {APART}"} if score.of else {}
+                rows += [row | about | kind_of | part.about for row in score.rows(layers, part.key, resamples)]
         losses[f"rank {rank}, seed {seed}"] = kept(fitted.dev_loss)
         if begun:
             trees = list(probe_scores.trees(few, probe.project(few, test.states))) if probe.target.axes == 2 else []
@@ -183,13 +183,13 @@ def structural_probes_along(
         Table rows of test by encoder; `probe` is `lines.FIRST` or `lines.ANEW`. Of the first encoder both are of one probe.
     """
     first, rows = None, []
-    for about, found in way:
-        train, dev, test = (part._replace(states=mine) for part, mine in zip(splits, found, strict=True))
+    for about, encoded in way:
+        train, dev, test = (part._replace(states=states) for part, states in zip(splits, encoded, strict=True))
         anew = structural.StructuralProbe(target, layers, rank, seed, epochs=epochs)
         anew.fit(train.bank, train.states, dev.bank, dev.states, label=label)
         first = first or anew
         for name, probe in ((lines.FIRST, first), (lines.ANEW, anew)):
-            here = {
+            columns = {
                 "target": target,
                 "probe": name,
                 "probe_seed": seed,
@@ -197,8 +197,8 @@ def structural_probes_along(
                 **test.about,
                 **about,
             }
-            for one in probe.target.score(test.bank, probe.predict(test.bank, test.states)):
-                rows += [row | here for row in one.rows(layers, test.key, resamples)]
+            for score in probe.target.score(test.bank, probe.predict(test.bank, test.states)):
+                rows += [row | columns for row in score.rows(layers, test.key, resamples)]
     return rows
 
 
@@ -213,9 +213,9 @@ def majority(target: str, given: Sequence[spans.Labelled], splits: Sequence[Spli
     about = {"target": target, "model": "majority", "method": "majority"}
     return [
         row | about | split.about
-        for one, split in zip(given[1:], splits[1:], strict=True)
-        if not one.several
-        for row in edge.majority(one, given[0]).rows([None], False, split.key, resamples)
+        for part, split in zip(given[1:], splits[1:], strict=True)
+        if not part.several
+        for row in edge.majority(part, given[0]).rows([None], False, split.key, resamples)
     ]
 
 
@@ -246,11 +246,11 @@ def edge_probes(
         apart: What `by_phenomenon` gives: labels of words are also scored by that.
         options: Options of `edge.EdgeProbe`; the target may ask for another kind.
     """
-    asked = spans.named(target)
-    options = options | ({"kind": asked.kind} if asked.kind else {})
+    definition = spans.named(target)
+    options = options | ({"kind": definition.kind} if definition.kind else {})
     about = {"target": target, "probe": options.get("kind", "linear")}
     by_lot = spans.controls(target, given, [split.bank for split in splits], options.get("seed", 1))
-    metric, rows = asked.metric, []
+    metric, rows = definition.metric, []
     losses: dict[str, Losses] = {}
 
     def scored(
@@ -259,62 +259,62 @@ def edge_probes(
         probe = edge.EdgeProbe(layers, mixed=mix, **options)
         fitted = probe.fit(labels[0], splits[0].states, labels[1], splits[1].states, label=label)
         losses[method] = kept(fitted.dev_loss)
-        reads = [probe.read(one, split.states) for one, split in zip(labels[1:], splits[1:], strict=True)]
+        reads = [probe.read(labelled, split.states) for labelled, split in zip(labels[1:], splits[1:], strict=True)]
         tested = zip(reads, labels[1:], splits[1:], strict=True)
-        return probe, reads, [read.rows(layers, one.several, s.key, resamples) for read, one, s in tested]
+        return probe, reads, [reading.rows(layers, part.several, s.key, resamples) for reading, part, s in tested]
 
     _, reads, single = scored("single layer", given)
-    classed = apart if asked.control == "words" else ()
-    for read, one, split, classes in zip(reads[1:], given[2:], splits[2:], classed, strict=bool(classed)):
-        here = about | split.about | {"method": f"single layer, {APART}"}
+    classed = apart if definition.control == "words" else ()
+    for reading, labelled, split, classes in zip(reads[1:], given[2:], splits[2:], classed, strict=bool(classed)):
+        columns = about | split.about | {"method": f"single layer, {APART}"}
         for name, mask in classes.masks.items():
-            chosen = mask[one.spans[:, 0, 0]]
+            chosen = mask[labelled.spans[:, 0, 0]]
             rows += [
-                row | here | {"rows": name}
-                for row in read.rows(layers, False, split.key, resamples, chosen)
+                row | columns | {"rows": name}
+                for row in reading.rows(layers, False, split.key, resamples, chosen)
                 if chosen.any()
             ]
     lots = scored("control task", by_lot)[-1] if by_lot else [[] for _ in single]
-    for real, other, split in zip(single, lots, splits[1:], strict=True):
-        here = about | split.about
-        rows += [row | here | {"method": "single layer"} for row in real]
-        rows += [row | here | {"method": "control task", "role": "control"} for row in other]
+    for real, control, split in zip(single, lots, splits[1:], strict=True):
+        columns = about | split.about
+        rows += [row | columns | {"method": "single layer"} for row in real]
+        rows += [row | columns | {"method": "control task", "role": "control"} for row in control]
         rows += [
             a
             | {"metric": "selectivity"}
-            | here
+            | columns
             | {"method": "single layer"}
             | intervals.row(a["value"] - b["value"], a["replicates"] - b["replicates"], a["units"])
-            for a, b in zip(real, other, strict=False)
+            for a, b in zip(real, control, strict=False)
             if a["metric"] == metric
         ]
     if mixed:
-        probe, _, found = scored(MIX, given, mix=True)
-        for some, split in zip(found, splits[1:], strict=True):
-            here = about | {"method": MIX, **split.about}
-            scores = [row for row in some if row["metric"] == metric]
-            rows += [row | here for row in some]
+        probe, _, mixes = scored(MIX, given, mix=True)
+        for mix, split in zip(mixes, splits[1:], strict=True):
+            columns = about | {"method": MIX, **split.about}
+            scores = [row for row in mix if row["metric"] == metric]
+            rows += [row | columns for row in mix]
             value = description_length.expected_layer(np.array([row["value"] for row in scores]), layers)
             drawn = description_length.expected_layer(np.stack([row["replicates"] for row in scores], -1), layers)
             if np.isfinite(value):  # else no layer adds to the first, and there is none to expect
                 expected = {"metric": "expected layer", "n": scores[0]["n"]} | intervals.row(
                     float(value), drawn, scores[0]["units"]
                 )
-                rows.append(expected | here)
-        weights, here = probe.mix[-1], about | {"method": MIX}
+                rows.append(expected | columns)
+        weights, columns = probe.mix[-1], about | {"method": MIX}
         rows += [
-            {"metric": "mixing weight", "layer": n, "value": float(w)} | here
+            {"metric": "mixing weight", "layer": n, "value": float(w)} | columns
             for n, w in zip(layers, weights, strict=True)
         ]
         rows.append(
             {"metric": "centre of gravity", "value": float(description_length.centre_of_gravity(weights, layers))}
-            | here
+            | columns
         )
     codes = {"online code": given} | ({"control task": by_lot} if by_lot else {})
     for method, used in codes.items() if coded else ():
         probe = edge.EdgeProbe(layers, **options)
         sent = description_length.online_code(probe, used[0], splits[0].states, used[1], splits[1].states, label=label)
-        here = about | {"method": method, **splits[0].about}
-        here |= {"role": "control"} if method == "control task" else {}
-        rows += [row | here for row in sent.rows(layers, len(used[0].gold), splits[0].key, resamples)]
+        columns = about | {"method": method, **splits[0].about}
+        columns |= {"role": "control"} if method == "control task" else {}
+        rows += [row | columns for row in sent.rows(layers, len(used[0].gold), splits[0].key, resamples)]
     return Labels(rows, losses)

@@ -40,10 +40,10 @@ def classes(bank: Treebank, train: Treebank) -> Classes:
         bank: The part.
         train: What probes learn from.
     """
-    known = Counter(word.lower() for one in train.sentences for word in one.words)
+    known = Counter(word.lower() for sentence in train.sentences for word in sentence.words)
     rows, named = [], []
-    for start, one in zip(bank.rows.tolist(), bank.sentences, strict=True):
-        for i, (word, head, relation) in enumerate(zip(one.words, one.heads, one.relations, strict=True)):
+    for start, item in zip(bank.rows.tolist(), bank.sentences, strict=True):
+        for i, (word, head, relation) in enumerate(zip(item.words, item.heads, item.relations, strict=True)):
             kinds = [f"frequency: {_of(TIMES, known[word.lower()])}"]
             if head:
                 kinds.append(f"relation: {relation.partition(':')[0]}")

@@ -92,17 +92,17 @@ def score_distances(
     for n, (gold, punctuation, predicted) in enumerate(zip(bank.distances, bank.punctuation, predictions, strict=True)):
         kept = np.flatnonzero(~punctuation)
         expected = sorted(spanning_tree(gold[np.ix_(kept, kept)]))
-        decoded = [spanning_tree(one[np.ix_(kept, kept)]) for one in predicted]
-        found = np.array([[edge in tree for edge in expected] for tree in decoded], float).reshape(len(decoded), -1)
+        decoded = [spanning_tree(matrix[np.ix_(kept, kept)]) for matrix in predicted]
+        matched = np.array([[edge in tree for edge in expected] for tree in decoded], float).reshape(len(decoded), -1)
         edges.append(len(expected))
-        right.append(found.sum(1))
+        right.append(matched.sum(1))
         spearman.append(_spearman(predicted, gold).sum(-1))
         if classes:
             at, arcs = _dependents(bank.sentences[n].heads, kept, expected)
             for number, (name, mask) in enumerate(classes.items()):
-                mine = arcs & mask[bank.rows[n] + at]
-                counts[number, n] = mine.sum()
-                hits[name].append(found @ mine)
+                members = arcs & mask[bank.rows[n] + at]
+                counts[number, n] = members.sum()
+                hits[name].append(matched @ members)
     return [
         Scores("uuas", np.array(right, float).T, np.array(edges, float)),
         Scores("dspr", np.array(spearman).T, bank.lengths.astype(float), bank.lengths),
@@ -153,11 +153,11 @@ def spanning_tree(distances: Float[np.ndarray, "words words"] | Int[np.ndarray, 
 
 
 def _spearman(predicted: Real[np.ndarray, "... words"], gold: Int[np.ndarray, "... words"]) -> np.ndarray:
-    one, other = rankdata(predicted, axis=-1), rankdata(gold, axis=-1)
-    one, other = one - one.mean(-1, keepdims=True), other - other.mean(-1, keepdims=True)
-    scale = np.sqrt((one**2).sum(-1) * (other**2).sum(-1))
+    x, y = rankdata(predicted, axis=-1), rankdata(gold, axis=-1)
+    x, y = x - x.mean(-1, keepdims=True), y - y.mean(-1, keepdims=True)
+    scale = np.sqrt((x**2).sum(-1) * (y**2).sum(-1))
     # constant predictions rank nothing: they count as no correlation
-    return np.divide((one * other).sum(-1), scale, out=np.zeros_like(scale), where=scale > 0)
+    return np.divide((x * y).sum(-1), scale, out=np.zeros_like(scale), where=scale > 0)
 
 
 def distance_baselines(bank: Treebank) -> dict[str, list[Scores]]:
@@ -207,13 +207,13 @@ def trees(bank: Treebank, projected: Iterable[Float[np.ndarray, "layers words ra
         places = np.zeros((*z.shape[:2], 2))
         places[..., : size.shape[-1]] = (left * size[:, None])[..., :2]
         squares = ((z[:, :, None] - z[:, None]) ** 2).sum(-1)
-        edges = [spanning_tree(one[np.ix_(kept, kept)]) for one in squares]
+        edges = [spanning_tree(matrix[np.ix_(kept, kept)]) for matrix in squares]
         yield {
             "id": sentence.id,
             "words": list(sentence.words),
             "heads": list(sentence.heads),
             "punctuation": punctuation.tolist(),
-            "edges": [sorted((int(kept[i]), int(kept[j])) for i, j in some) for some in edges],
+            "edges": [sorted((int(kept[i]), int(kept[j])) for i, j in tree) for tree in edges],
             "places": np.round(places, 3).tolist(),
         }
 
@@ -239,8 +239,8 @@ def earlier_metric(tree: Mapping[str, Any], layer: int) -> list[dict[str, object
             {
                 "sentence": tree["id"],
                 "compared with": name,
-                "earlier notebook": np.nanmean(spearmanr(predicted, given)[0][: len(gold), : len(gold)]),
-                "DSpr.": _spearman(predicted, given).mean(),
+                "earlier notebook": np.nanmean(spearmanr(predicted, distances)[0][: len(gold), : len(gold)]),
+                "DSpr.": _spearman(predicted, distances).mean(),
             }
-            for name, given in (("the gold tree", gold), ("noise", noise))
+            for name, distances in (("the gold tree", gold), ("noise", noise))
         ]

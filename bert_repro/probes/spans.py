@@ -50,11 +50,11 @@ def _arcs(sentence: Any) -> Iterator[Edge]:
     n = len(sentence.words)
     for i, head in enumerate(sentence.heads):
         far = head - 1 - i
-        others = [j for j in range(max(0, -far), min(n, n - far)) if sentence.heads[j] - 1 != j + far]
-        if head and others:
-            other = others[draw.integers(len(others))]
+        candidates = [j for j in range(max(0, -far), min(n, n - far)) if sentence.heads[j] - 1 != j + far]
+        if head and candidates:
+            candidate = candidates[draw.integers(len(candidates))]
             yield (i, i + 1), (head - 1, head), ("arc",)
-            yield (other, other + 1), (other + far, other + far + 1), ("none",)
+            yield (candidate, candidate + 1), (candidate + far, candidate + far + 1), ("none",)
 
 
 def _ends(sentence: Any, seed: int) -> Iterator[Edge]:
@@ -159,10 +159,10 @@ class Labelled:
 
     def of(self, chosen: np.ndarray) -> "Labelled":
         """Give the spans of some sentences (numbers, ascending), numbered anew."""
-        mine = np.flatnonzero(np.isin(self.sentence, chosen))
-        renumbered = np.searchsorted(chosen, self.sentence[mine])
-        words = [self.words[i] for i in mine]
-        return Labelled(self.labels, self.spans[mine], renumbered, self.gold[mine], words, self.skipped)
+        items = np.flatnonzero(np.isin(self.sentence, chosen))
+        renumbered = np.searchsorted(chosen, self.sentence[items])
+        words = [self.words[i] for i in items]
+        return Labelled(self.labels, self.spans[items], renumbered, self.gold[items], words, self.skipped)
 
 
 def labelled(
@@ -187,38 +187,38 @@ def labelled(
             and of two, or with several labels of a span where training has one.
     """
     gold_of, description = read or named(target).gold, named(target).description
-    found = [
+    edges = [
         (number, start, edge)
-        for number, (one, start) in enumerate(zip(bank.sentences, bank.rows, strict=True))
-        for edge in gold_of(one)
+        for number, (sentence, start) in enumerate(zip(bank.sentences, bank.rows, strict=True))
+        for edge in gold_of(sentence)
     ]
-    known = tuple(labels) or tuple(sorted({label for *_, edge in found for label in edge[2]}))
-    if len(known) < 2 or not found:
+    known = tuple(labels) or tuple(sorted({label for *_, edge in edges for label in edge[2]}))
+    if len(known) < 2 or not edges:
         raise ValueError(
-            f"target {target!r} ({description}): {len(known)} labels in {len(found)} spans, at least two are needed"
+            f"target {target!r} ({description}): {len(known)} labels in {len(edges)} spans, at least two are needed"
         )
-    alone = [bank.sentences[number].id for number, _, edge in found if edge[1] is None]
-    if 0 < len(alone) < len(found):
+    alone = [bank.sentences[number].id for number, _, edge in edges if edge[1] is None]
+    if 0 < len(alone) < len(edges):
         raise ValueError(f"target {target!r}: sentence {alone[0]!r} labels one span, where other targets label two")
     place = {label: n for n, label in enumerate(known)}
     if several is None:
-        several = any(len(edge[2]) > 1 for *_, edge in found)
-    without = [] if several else [one for one in found if not one[-1][2]]
-    found = found if several else [one for one in found if one[-1][2]]
-    if not several and (more := [bank.sentences[number].id for number, _, edge in found if len(edge[2]) > 1]):
+        several = any(len(edge[2]) > 1 for *_, edge in edges)
+    without = [] if several else [entry for entry in edges if not entry[-1][2]]
+    edges = edges if several else [entry for entry in edges if entry[-1][2]]
+    if not several and (more := [bank.sentences[number].id for number, _, edge in edges if len(edge[2]) > 1]):
         raise ValueError(
             f"target {target!r}: a span of sentence {more[0]!r} has several labels, in training each has one"
         )
     if several:
-        gold = np.zeros((len(found), len(known)), bool)
-        for row, (*_, edge) in zip(gold, found, strict=True):
+        gold = np.zeros((len(edges), len(known)), bool)
+        for row, (*_, edge) in zip(gold, edges, strict=True):
             row[[place[label] for label in edge[2] if label in place]] = True
     else:
-        gold = np.array([place.get(edge[2][0], -1) for *_, edge in found])
-    unknown = sum(label not in place for *_, edge in found for label in edge[2])
-    spans = np.array([[start + np.array(span) for span in edge[:2] if span] for _, start, edge in found])
-    numbers = np.unique([number for number, *_ in found], return_inverse=True)[1]
-    words = [" ".join(bank.sentences[number].words[slice(*edge[0])]).lower() for number, _, edge in found]
+        gold = np.array([place.get(edge[2][0], -1) for *_, edge in edges])
+    unknown = sum(label not in place for *_, edge in edges for label in edge[2])
+    spans = np.array([[start + np.array(span) for span in edge[:2] if span] for _, start, edge in edges])
+    numbers = np.unique([number for number, *_ in edges], return_inverse=True)[1]
+    words = [" ".join(bank.sentences[number].words[slice(*edge[0])]).lower() for number, _, edge in edges]
     skipped = bank.skipped | {"labels that training never saw": unknown}
     skipped |= {"spans without a label": len(without)} if without else {}
     return Labelled(known, spans, numbers, gold, words, skipped)
@@ -246,7 +246,7 @@ def controls(target: str, given: Sequence[Labelled], banks: Sequence[Treebank], 
     if kind == "heads":
         by_lot = functools.partial(_ends, seed=seed)
         return [labelled(target, bank, given[0].labels, by_lot) for bank in banks]
-    return [_by_lot(one, given[0], seed) for one in given] if kind else []
+    return [_by_lot(split, given[0], seed) for split in given] if kind else []
 
 
 def _by_lot(of: Labelled, train: Labelled, seed: int) -> Labelled:

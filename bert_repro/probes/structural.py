@@ -187,13 +187,13 @@ class StructuralProbe:
         if self.rank > train_states.hidden:
             raise ValueError(f"the rank {self.rank} is above the width of the states, {train_states.hidden}")
         # one number per layer brings vectors to unit mean square: the same initial projection then suits every model
-        some = train.rows[np.linspace(0, len(train.rows) - 1, min(len(train.rows), 500)).astype(int)]
-        self.scale = 1 / np.sqrt((train_states.vectors(np.unique(some), self.layers) ** 2).mean((1, 2)))
+        sample = train.rows[np.linspace(0, len(train.rows) - 1, min(len(train.rows), 500)).astype(int)]
+        self.scale = 1 / np.sqrt((train_states.vectors(np.unique(sample), self.layers) ** 2).mean((1, 2)))
         start = np.stack([
             np.random.default_rng([self.seed, layer]).uniform(-0.05, 0.05, (train_states.hidden, self.rank)) for layer in self.layers
         ]).astype(np.float32)  # fmt: skip
         result = fit(
-            start, lambda *given: loss(self.target, *given),
+            start, lambda *arguments: loss(self.target, *arguments),
             lambda epoch: self._batches(train, train_states, np.random.default_rng([self.seed, epoch])),
             lambda: self._batches(dev, dev_states, None),
             epochs=self.epochs, label=label or self.label,
@@ -217,11 +217,11 @@ class StructuralProbe:
         gold, scale = np.zeros((2, len(chosen), *[words] * self.target.axes), np.float32)
         order = np.argsort(bank.rows[chosen])
         rows = np.concatenate([bank.rows[i] + np.arange(bank.lengths[i]) for i in chosen[order]])
-        read = states.vectors(rows, self.layers) * self.scale[:, None, None]
+        scaled = states.vectors(rows, self.layers) * self.scale[:, None, None]
         at = 0
         for place in order:
             n = int(lengths[place])
-            vectors[:, place, :n] = read[:, at : at + n]
+            vectors[:, place, :n] = scaled[:, at : at + n]
             real = (place, *[slice(n)] * self.target.axes)
             gold[real], scale[real] = known[chosen[place]], 1 / n**self.target.axes
             at += n

@@ -72,14 +72,14 @@ class Treebank:
     def doubts(self) -> list[str]:
         """Say in a sentence that a rule for punctuation does not fit the treebank, with counts; nothing where it does."""
         marks = [
-            [all(category(character)[0] == "P" for character in word) for word in one.words] for one in self.sentences
+            [all(category(character)[0] == "P" for character in word) for word in item.words] for item in self.sentences
         ]
-        written, found = np.concatenate(marks), np.concatenate(self.punctuation)
-        if self.rule == "none" or (written & found).sum() >= FITS * written.sum():
+        written, flagged = np.concatenate(marks), np.concatenate(self.punctuation)
+        if self.rule == "none" or (written & flagged).sum() >= FITS * written.sum():
             return []
         return [
-            f"The rule punctuation={self.rule} finds {(written & found).sum()} of the {written.sum()} words that are punctuation marks in this "
-            f"treebank of {len(found)} words: the others count in UUAS and root; another rule may fit, one of {', '.join(PUNCTUATION)}."
+            f"The rule punctuation={self.rule} finds {(written & flagged).sum()} of the {written.sum()} words that are punctuation marks in this "
+            f"treebank of {len(flagged)} words: the others count in UUAS and root; another rule may fit, one of {', '.join(PUNCTUATION)}."
         ]
 
     def of(self, chosen: Sequence[int]) -> "Treebank":
@@ -91,15 +91,15 @@ class Treebank:
 
     @cached_property
     def distances(self) -> list[np.ndarray]:
-        return [tree_distances(one.heads) for one in self.sentences]
+        return [tree_distances(sentence.heads) for sentence in self.sentences]
 
     @cached_property
     def depths(self) -> list[np.ndarray]:
-        return [tree_depths(one.heads) for one in self.sentences]
+        return [tree_depths(sentence.heads) for sentence in self.sentences]
 
     @cached_property
     def lengths(self) -> Int[np.ndarray, " sentences"]:
-        return np.array([len(one.words) for one in self.sentences], int)
+        return np.array([len(sentence.words) for sentence in self.sentences], int)
 
 
 def treebank(sentences: Sequence, rows, *, punctuation: str = "upos", least: int = 2) -> Treebank:
@@ -120,28 +120,28 @@ def treebank(sentences: Sequence, rows, *, punctuation: str = "upos", least: int
     words = rows.index[~rows["special"]].to_numpy()
     sentence = rows["sentence"].to_numpy()[words]
     first = np.flatnonzero(np.r_[True, sentence[1:] != sentence[:-1]]) if len(words) else np.empty(0, int)
-    found = dict(zip(sentence[first], zip(words[first], np.diff(np.r_[first, len(words)]), strict=True), strict=True))
+    places = dict(zip(sentence[first], zip(words[first], np.diff(np.r_[first, len(words)]), strict=True), strict=True))
     skipped = {"of one word": 0, "cut at or beyond the length limit": 0}
     kept, starts, masks = [], [], []
     forms = rows["form"].to_numpy()
-    for number, one in enumerate(sentences):
-        start, count = found.pop(number, (0, 0))
-        pairs = zip(forms[start : start + count], one.words, strict=False)
-        if count > len(one.words) or any(form not in (word, "[UNK]", "<unk>") for form, word in pairs):
+    for number, item in enumerate(sentences):
+        start, count = places.pop(number, (0, 0))
+        pairs = zip(forms[start : start + count], item.words, strict=False)
+        if count > len(item.words) or any(form not in (word, "[UNK]", "<unk>") for form, word in pairs):
             raise ValueError(
-                f"sentence {one.id!r} of the treebank is not what the states were made of: was the treebank changed?"
+                f"sentence {item.id!r} of the treebank is not what the states were made of: was the treebank changed?"
             )
-        if count < len(one.words):
+        if count < len(item.words):
             skipped["cut at or beyond the length limit"] += 1
             continue
         if count < least:
             skipped["of one word"] += 1
             continue
-        kept.append(one)
+        kept.append(item)
         starts.append(start)
-        masks.append(np.array([tag in marks for tag in (one.xpos if punctuation == "xpos" else one.upos)], bool))
-    if found:
-        raise ValueError(f"the states hold {len(found)} sentences more than the treebank: was the treebank changed?")
+        masks.append(np.array([tag in marks for tag in (item.xpos if punctuation == "xpos" else item.upos)], bool))
+    if places:
+        raise ValueError(f"the states hold {len(places)} sentences more than the treebank: was the treebank changed?")
     if not kept:
         raise ValueError(f"no sentence can be probed: {skipped}")
     return Treebank(kept, np.array(starts), masks, skipped, punctuation)

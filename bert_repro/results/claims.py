@@ -218,10 +218,10 @@ def load(path: Path | str = PATH) -> Claims:
         return Claims.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = [str(part) for part in first["loc"]]
-        if where[:1] == ["claims"] and len(where) > 1:
-            claim = content["claims"][int(where[1])]
-            where = [f"claim {claim['id'] if isinstance(claim, dict) and 'id' in claim else where[1]}", *where[2:]]
+        place = [str(part) for part in first["loc"]]
+        if place[:1] == ["claims"] and len(place) > 1:
+            claim = content["claims"][int(place[1])]
+            place = [f"claim {claim['id'] if isinstance(claim, dict) and 'id' in claim else place[1]}", *place[2:]]
         raise ValueError(
-            f"{path}: {'.'.join(where)}: {first['msg']} (got {first['input']!r}): correct the file"
+            f"{path}: {'.'.join(place)}: {first['msg']} (got {first['input']!r}): correct the file"
         ) from None

@@ -57,17 +57,17 @@ def compare(
         raise ValueError(f"tolerance must be at least 0, got {tolerance}: {TOLERANCE} is two points of a share")
     if other_model is not None and model is None:
         raise ValueError(f"other_model {other_model!r} was given without model: say what it is compared with")
-    same = _MEASURED
+    key = _MEASURED
     if model is not None:
-        same = [*(column for column in _MEASURED if column not in _OF_MODEL), "along"]
+        key = [*(column for column in _MEASURED if column not in _OF_MODEL), "along"]
         first, second = _of(first, model, "first"), _of(second, other_model or model, "second")
-    first, second = _once(first, same, "first"), _once(second, same, "second")
-    partners = first[[*same, "value", "replicates"]].rename(columns={"value": "first", "replicates": "drawn"})
+    first, second = _once(first, key, "first"), _once(second, key, "second")
+    partners = first[[*key, "value", "replicates"]].rename(columns={"value": "first", "replicates": "drawn"})
     # pandas takes NA to equal NA here
-    pairs = second.assign(second=second["value"]).merge(partners, on=same, how="left")
-    left = first.assign(first=first["value"]).merge(second[same], on=same, how="left", indicator="side")
-    left = left[left["side"] == "left_only"].drop(columns="replicates")
-    pairs = _less(pd.concat([left, pairs], ignore_index=True))
+    pairs = second.assign(second=second["value"]).merge(partners, on=key, how="left")
+    unpaired = first.assign(first=first["value"]).merge(second[key], on=key, how="left", indicator="side")
+    unpaired = unpaired[unpaired["side"] == "left_only"].drop(columns="replicates")
+    pairs = _less(pd.concat([unpaired, pairs], ignore_index=True))
     allowed = tolerance * pairs[["first", "second"]].abs().max(axis=1).clip(lower=1)
     low, high = (pairs[end].fillna(pairs["value"]) for end in ("ci_low", "ci_high"))
     cases = {
@@ -81,40 +81,40 @@ def compare(
     return pairs[[*tables.COLUMNS, "replicates", "first", "second", "tolerance", "finding"]]
 
 
-def _of(table: pd.DataFrame, model: str, which: str) -> pd.DataFrame:
+def _of(table: pd.DataFrame, model: str, side: str) -> pd.DataFrame:
     """Take the rows of a model; those of its checkpoints during training stay separate from those of the final one."""
     rows = table[table["model"] == model]
     if rows.empty:
         models = ", ".join(sorted(table["model"].dropna().unique()))
-        raise ValueError(f"the {which} set has no model {model!r}: it has {models}")
+        raise ValueError(f"the {side} set has no model {model!r}: it has {models}")
     return rows.assign(along=rows["updates"].mask(rows["updates"] == rows["updates"].max()))
 
 
-def _once(table: pd.DataFrame, same: list[str], which: str) -> pd.DataFrame:
+def _once(table: pd.DataFrame, key: list[str], side: str) -> pd.DataFrame:
     """Drop repeated rows that several tables of a set hold: a baseline, or the base encoder with itself."""
-    repeated = table[table.duplicated(same, keep=False)].groupby(same, dropna=False)["value"]
+    repeated = table[table.duplicated(key, keep=False)].groupby(key, dropna=False)["value"]
     apart = repeated.agg(lambda values: values.max() - values.min())
     if (apart > REPEATED).any():
         raise ValueError(
-            f"{(apart > REPEATED).sum()} results of the {which} set occur twice and differ, by up to {apart.max():.3g}: "
+            f"{(apart > REPEATED).sum()} results of the {side} set occur twice and differ, by up to {apart.max():.3g}: "
             "do tables of two studies, or of an older run, lie in its folder?"
         )
-    return table.drop_duplicates(same)
+    return table.drop_duplicates(key)
 
 
-def _less(found: pd.DataFrame) -> pd.DataFrame:
+def _less(table: pd.DataFrame) -> pd.DataFrame:
     """Subtract the first value from the second; where both have replicates, these too, which gives the interval."""
-    both = found[found[["replicates", "drawn"]].notna().all(axis=1)]
-    sides = zip(*(both[column] for column in ("second", "replicates", "first", "drawn")), strict=True)
+    paired = table[table[["replicates", "drawn"]].notna().all(axis=1)]
+    sides = zip(*(paired[column] for column in ("second", "replicates", "first", "drawn")), strict=True)
     ends = pd.DataFrame(
-        [intervals.difference(*four)[1:] for four in sides], both.index, ["ci_low", "ci_high"], "Float64"
+        [intervals.difference(*four)[1:] for four in sides], paired.index, ["ci_low", "ci_high"], "Float64"
     )
-    pairs = zip(both["replicates"], both["drawn"], strict=True)
-    return found.assign(
-        value=found["second"] - found["first"],
+    pairs = zip(paired["replicates"], paired["drawn"], strict=True)
+    return table.assign(
+        value=table["second"] - table["first"],
         ci_low=ends["ci_low"],
         ci_high=ends["ci_high"],
-        replicates=pd.Series([intervals.minus(*two) for two in pairs], both.index, dtype=object),
+        replicates=pd.Series([intervals.minus(*two) for two in pairs], paired.index, dtype=object),
     )
 
 
@@ -246,7 +246,7 @@ def text(found: pd.DataFrame, first: str, second: str) -> str:
     for row in clearest.itertuples():
         interval = "" if pd.isna(row.ci_low) else f" [{row.ci_low:+.4g}, {row.ci_high:+.4g}]"
         lines.append(f"{row.value:+.4g}{interval}  {row.notebook}: {row.what}")
-    left = alone(found)
-    if len(left):
-        lines += ["", f"In one set only, the first being {first} and the second {second}", left.to_string(index=False)]
+    gaps = alone(found)
+    if len(gaps):
+        lines += ["", f"In one set only, the first being {first} and the second {second}", gaps.to_string(index=False)]
     return "\n".join(lines)

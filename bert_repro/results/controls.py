@@ -56,10 +56,10 @@ def from_pre_training(table: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
     """
     control = beside(table, tuned)
     control = control[control["method"] == CONTROLS["untrained"]]
-    same = [*ALIKE, "seed", "updates"]
-    if tuned.merge(control[same], on=same).empty:
+    key = [*ALIKE, "seed", "updates"]
+    if tuned.merge(control[key], on=key).empty:
         return tuned[:0]
-    return tables.subtract(tuned, control, CONTROLS["untrained"], same).assign(reference_model=CONTROLS["untrained"])
+    return tables.subtract(tuned, control, CONTROLS["untrained"], key).assign(reference_model=CONTROLS["untrained"])
 
 
 def summary(table: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
@@ -76,8 +76,8 @@ def summary(table: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
     """
     control, gained = beside(table, tuned), from_pre_training(table, tuned)
 
-    def said(rows: pd.DataFrame, where: Mapping[str, object], interval: bool = False) -> str:
-        rows = rows[(rows[list(where)] == pd.Series(where)).all(axis=1)]
+    def cell(rows: pd.DataFrame, case: Mapping[str, object], interval: bool = False) -> str:
+        rows = rows[(rows[list(case)] == pd.Series(case)).all(axis=1)]
         if rows.empty:
             return NOT_MEASURED
         row = rows.iloc[0]
@@ -87,12 +87,12 @@ def summary(table: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
 
     lines, names = [], ["task", "corpus", "metric"]
     for key, rows in (tuned if len(control) else tuned[:0]).groupby(ALIKE, sort=False):
-        where = dict(zip(ALIKE, key, strict=True))
-        line = {name: where[name] for name in names}
+        case = dict(zip(ALIKE, key, strict=True))
+        line = {name: case[name] for name in names}
         line |= {
             "score": f"{rows['value'].mean():.3f}",
-            "without an encoder": said(control, where | {"role": "baseline"}),
+            "without an encoder": cell(control, case | {"role": "baseline"}),
         }
-        line |= {name: said(control, where | {"method": name}) for name in reversed(CONTROLS.values())}
-        lines.append(line | {"from pre-training": said(gained, where, interval=True)})
+        line |= {name: cell(control, case | {"method": name}) for name in reversed(CONTROLS.values())}
+        lines.append(line | {"from pre-training": cell(gained, case, interval=True)})
     return pd.DataFrame(lines, columns=None if lines else names).set_index(names)

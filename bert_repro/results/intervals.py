@@ -118,10 +118,10 @@ class Repeats(NamedTuple):
 
     def minus(self, other: "Repeats") -> "Repeats":
         """Subtract seed by seed and resample by resample, of the seeds that both have."""
-        both = [seed for seed in self.seeds if seed in other.seeds]
-        mine, theirs = ([side.seeds.index(seed) for seed in both] for side in (self, other))
-        replicates = minus(self.replicates[mine], other.replicates[theirs])
-        return Repeats(tuple(both), self.values[mine] - other.values[theirs], replicates)
+        seeds = [seed for seed in self.seeds if seed in other.seeds]
+        own, partners = ([side.seeds.index(seed) for seed in seeds] for side in (self, other))
+        replicates = minus(self.replicates[own], other.replicates[partners])
+        return Repeats(tuple(seeds), self.values[own] - other.values[partners], replicates)
 
 
 class Estimate(NamedTuple):

@@ -193,8 +193,8 @@ def _literal(value: ast.expr) -> Any:
         ) from None
 
 
-def _names(notebook: Path, known: dict[str, Parameter], given: Iterable[str]) -> None:
-    for name in given:
+def _names(notebook: Path, known: dict[str, Parameter], names: Iterable[str]) -> None:
+    for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0)
             hint = f"did you mean {near[0]!r}? " if near else ""

@@ -68,8 +68,8 @@ def sources(notebook: Path, drawing: bool = False) -> list[Path]:
     waiting = _imported(code)
     while waiting:
         path = waiting.pop()
-        room, *rest = path.relative_to(ROOT / PACKAGE).with_suffix("").parts
-        if path not in paths and (drawing or room != "figures" or rest == ["planes"]):  # which are computed
+        room, *modules = path.relative_to(ROOT / PACKAGE).with_suffix("").parts
+        if path not in paths and (drawing or room != "figures" or modules == ["planes"]):  # which are computed
             paths.add(path)
             waiting |= _imported(path.read_text(encoding="utf-8"))
     return [notebook, *sorted(paths)]
@@ -145,9 +145,9 @@ def gpus() -> list[str]:
 def speed() -> float:
     """Measure the current speed of matrix products in GFLOP/s of float32, as seconds differ between machines."""
     square = np.ones((1024, 1024), np.float32)
-    taken = []
+    seconds = []
     for _ in range(4):  # the first one starts the threads
         begin = time.perf_counter()
         square @ square
-        taken.append(time.perf_counter() - begin)
-    return 2 * 1024**3 / min(taken) / 1e9
+        seconds.append(time.perf_counter() - begin)
+    return 2 * 1024**3 / min(seconds) / 1e9

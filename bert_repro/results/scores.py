@@ -114,11 +114,11 @@ def _mean(group: pd.DataFrame) -> dict[str, object]:
 
 def published(scores: pd.DataFrame) -> pd.DataFrame:
     """Give the rows of PUBLISHED that have task, metric and corpus (if any) in common with some scores, beside these."""
-    others = tables.tidy(PUBLISHED, role="baseline")
+    baselines = tables.tidy(PUBLISHED, role="baseline")
     measured = scores[["task", "metric", "corpus", "split"]].drop_duplicates()
-    both = others.drop(columns="split").merge(measured, on=["task", "metric"], suffixes=("_known", ""))
-    name = both["corpus"].str.replace(":.*", "", regex=True).replace(SAME)  # chapters name a text with its split
-    return both[both["corpus_known"].isna() | (both["corpus_known"] == name)][others.columns]
+    rows = baselines.drop(columns="split").merge(measured, on=["task", "metric"], suffixes=("_known", ""))
+    name = rows["corpus"].str.replace(":.*", "", regex=True).replace(SAME)  # chapters name a text with its split
+    return rows[rows["corpus_known"].isna() | (rows["corpus_known"] == name)][baselines.columns]
 
 
 def differences(table: pd.DataFrame) -> pd.DataFrame:
@@ -191,10 +191,10 @@ def cards(folder: Path | str) -> pd.DataFrame:
 
     What was tuned here is none of them, though its masked words may have been scored as of a checkpoint.
     """
-    given = tables.merge_artefacts(folder, "checkpoint")
+    artefacts = tables.merge_artefacts(folder, "checkpoint")
     trained = [m["parameters"] for m in provenance.manifests(folder).values() if m["notebook"] == "finetune"]
-    given = given[~given["model"].isin([parameters["name"] for parameters in trained])]
-    return pd.DataFrame(given["content"].tolist(), index=given["model"].rename(None)).T
+    artefacts = artefacts[~artefacts["model"].isin([parameters["name"] for parameters in trained])]
+    return pd.DataFrame(artefacts["content"].tolist(), index=artefacts["model"].rename(None)).T
 
 
 def training(folder: Path | str) -> pd.DataFrame:
@@ -250,8 +250,8 @@ def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFram
     parts = [_plain(similar, "change", MEASURE, less=1.0)]
     probed = tables.select(table, model=[model, base], split="test", role="score")
     uuas = tables.select(probed, metric="uuas", probe="structural")
-    both = uuas.groupby("probe_seed")["model"].nunique()
-    uuas = uuas[uuas["probe_seed"] == both[both == 2].index.min()]  # the first seed that both were probed with
+    models = uuas.groupby("probe_seed")["model"].nunique()
+    uuas = uuas[uuas["probe_seed"] == models[models == 2].index.min()]  # the first seed that both were probed with
     edges = tables.select(probed, notebook="edge_probe", method="single layer", metric="accuracy")
     for scored in (uuas, edges):
         if scored["model"].nunique() == 2:
@@ -269,8 +269,8 @@ def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFram
     if len(parts) == 1:
         raise NotMeasuredError(f"neither probes nor reverted layers of {model!r} in the tables: run those first")
     about = similar.iloc[0]
-    same = {c: about[c] for c in ("model", "task", "seed", "updates", "layers_changed", "reference_model")}
-    return tables.tidy(pd.concat(parts).to_dict("records"), role="score", **same)
+    columns = {c: about[c] for c in ("model", "task", "seed", "updates", "layers_changed", "reference_model")}
+    return tables.tidy(pd.concat(parts).to_dict("records"), role="score", **columns)
 
 
 def _plain(rows: pd.DataFrame, target: str, probe: str, less: float | None = None) -> pd.DataFrame:

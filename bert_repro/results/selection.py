@@ -26,9 +26,9 @@ class Rows:
     """
 
     def __init__(self, table: pd.DataFrame):
-        same = (table["reference_layer"].isna() | (table["reference_layer"] == table["layer"])).fillna(False)
-        self.positions = np.flatnonzero(same)
-        table = table[same].reset_index(drop=True)
+        mask = (table["reference_layer"].isna() | (table["reference_layer"] == table["layer"])).fillna(False)
+        self.positions = np.flatnonzero(mask)
+        table = table[mask].reset_index(drop=True)
         whole = table.assign(split=tables.whole_split(table))  # `test` also stands for `test[500]`
         self._selected_by = {column: _numbered(whole[column]) for column in {*tables.COLUMNS} - FREE}
         full = {column: _numbered(table[column]) for column in CASE}
@@ -52,10 +52,10 @@ class Rows:
     def select(self, where: Mapping) -> Int[np.ndarray, " rows"]:
         """List the rows that a selection names; of a summary over layers, all of them."""
         keep = np.ones(len(self.layers), bool)
-        for column, wanted in where.items():
-            if column == "layer" and wanted in LAYERS:
+        for column, choice in where.items():
+            if column == "layer" and choice in LAYERS:
                 continue
-            if column == "split" and wanted == HELD_OUT:
+            if column == "split" and choice == HELD_OUT:
                 keep &= self._held_out
                 continue
             numbers, values = self._selected_by[column]
@@ -63,7 +63,7 @@ class Rows:
                 numbers,
                 [
                     -1 if value is None else values.index(value)
-                    for value in (wanted if isinstance(wanted, list) else [wanted])
+                    for value in (choice if isinstance(choice, list) else [choice])
                     if value is None or value in values
                 ],
             )
@@ -81,9 +81,9 @@ def selected(table: pd.DataFrame, all_claims: Claims | None = None) -> np.ndarra
     rows, chosen = Rows(table), np.zeros(len(table), bool)
     all_claims = all_claims or claims.load()
     for test in (test for claim in all_claims.claims for test in claim.tests):
-        for side, other in test.sides(all_claims.defaults):
-            for where in (side, side | (other or {}), side | (test.ordered_by or {})):
-                also_dev = where | ({"split": ["dev", "test"]} if where.get("layer") == "best" else {})
+        for side, opposite in test.sides(all_claims.defaults):
+            for choice in (side, side | (opposite or {}), side | (test.ordered_by or {})):
+                also_dev = choice | ({"split": ["dev", "test"]} if choice.get("layer") == "best" else {})
                 chosen[rows.positions[rows.select(also_dev)]] = True
     return chosen
 
@@ -168,7 +168,7 @@ def repeats(
     ]
     kept = min(map(len, replicates))
     drawn = np.stack([of_row[:kept] for of_row in replicates])  # of a jackknife still known as one
-    rows_of = {key: [n for n, other in enumerate(keys) if other == key] for key in dict.fromkeys(keys)}
+    rows_of = {key: [n for n, k in enumerate(keys) if k == key] for key in dict.fromkeys(keys)}
     means = np.array([values[rows].mean() for rows in rows_of.values()])
     kind = type(replicates[0])
     return intervals.Repeats(

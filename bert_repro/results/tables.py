@@ -135,11 +135,11 @@ def write(
     _store(path, numbers.dropna(axis="columns", how="all"), use_dictionary=True)
 
 
-def _store(path: Path, frame: pd.DataFrame, **how: Any) -> None:
+def _store(path: Path, frame: pd.DataFrame, **keys: Any) -> None:
     # a study has some hundred small files: half of each would be descriptions of its columns
     arrow = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
-    how = {"compression": "zstd", "compression_level": 12, "use_dictionary": False, "write_statistics": False} | how
-    atomically(path, lambda p: parquet.write_table(arrow, p, write_page_checksum=True, **how))
+    keys = {"compression": "zstd", "compression_level": 12, "use_dictionary": False, "write_statistics": False} | keys
+    atomically(path, lambda p: parquet.write_table(arrow, p, write_page_checksum=True, **keys))
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -228,8 +228,8 @@ def merge(folder: Path | str, notebook: str | None = None) -> pd.DataFrame:
         paths = [p for p in paths if manifests.get(p.stem, {}).get("notebook") == notebook]
     merged = list(map(read, paths))
     if not merged:
-        wanted = f"tables of {notebook}" if notebook else "tables"
-        raise FileNotFoundError(f"no {wanted} in {folder}: `make report` makes them")
+        kind = f"tables of {notebook}" if notebook else "tables"
+        raise FileNotFoundError(f"no {kind} in {folder}: `make report` makes them")
     return pd.concat(merged, ignore_index=True)
 
 
@@ -268,8 +268,8 @@ def select(table: pd.DataFrame, **equal: object) -> pd.DataFrame:
     if unknown := [column for column in equal if column not in table]:
         raise ValueError(f"unknown columns {unknown}: the table has {list(table.columns)}")
     chosen = np.ones(len(table), bool)
-    for column, wanted in equal.items():
-        values = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted]
+    for column, choice in equal.items():
+        values = list(choice) if isinstance(choice, Iterable) and not isinstance(choice, str) else [choice]
         filled, cells = [value for value in values if not pd.isna(value)], table[column]
         fits = cells.isin(filled) | (cells.isna() & (len(filled) < len(values)))
         if column == "split":
@@ -332,18 +332,18 @@ def subtract(rows: pd.DataFrame, reference: pd.DataFrame, name: str, on: Sequenc
     """
     if reference.duplicated(list(on)).any():
         raise ValueError(f"several rows of {name!r} measure the same thing: filter the table first")
-    both = rows.merge(reference[[*on, "value", "replicates"]], on=list(on), suffixes=("", "_reference"))
-    if both.empty:
+    rows = rows.merge(reference[[*on, "value", "replicates"]], on=list(on), suffixes=("", "_reference"))
+    if rows.empty:
         raise ValueError(f"no row can be paired with one of {name!r}")
-    if both[["replicates", "replicates_reference"]].isna().any(axis=None):
+    if rows[["replicates", "replicates_reference"]].isna().any(axis=None):
         raise ValueError(
             "rows without replicates cannot be paired: are the .replicates.parquet files beside the tables?"
         )
-    sides = zip(both["value"], both["replicates"], both["value_reference"], both["replicates_reference"], strict=True)
-    both[["value", "ci_low", "ci_high"]] = [intervals.difference(*four) for four in sides]
-    pairs = zip(both["replicates"], both["replicates_reference"], strict=True)
-    both["replicates"] = [intervals.minus(*two) for two in pairs]
-    return both[[*COLUMNS, "replicates"]].astype(COLUMNS)
+    sides = zip(rows["value"], rows["replicates"], rows["value_reference"], rows["replicates_reference"], strict=True)
+    rows[["value", "ci_low", "ci_high"]] = [intervals.difference(*four) for four in sides]
+    pairs = zip(rows["replicates"], rows["replicates_reference"], strict=True)
+    rows["replicates"] = [intervals.minus(*two) for two in pairs]
+    return rows[[*COLUMNS, "replicates"]].astype(COLUMNS)
 
 
 def minus(
@@ -372,9 +372,9 @@ def at_once(differences: pd.DataFrame, over: str = "layer") -> pd.DataFrame:
         differences: Rows with replicates.
         over: The column whose values are judged together, such as `layer`.
     """
-    same = [c for c in COLUMNS if c not in (over, *NUMBERS)]
+    key = [c for c in COLUMNS if c not in (over, *NUMBERS)]
     result = differences.copy()
-    for _, group in differences.groupby(same, dropna=False, sort=False):
+    for _, group in differences.groupby(key, dropna=False, sort=False):
         replicates = np.stack(list(group["replicates"])).astype(float)
         value, low, high = (group[column].to_numpy(float) for column in ("value", "ci_low", "ci_high"))
         half = (high - low) / 2 * intervals.wider_together(replicates)

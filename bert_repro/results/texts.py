@@ -45,12 +45,12 @@ def apart(table: pd.DataFrame, own: Corpora, neutral: str, alike: Corpora | None
         names = [name for name in rows["corpus"].unique() if scores.SAME.get(name, name) in own.get(str(task), ())]
         for own_text in names[:1]:
             parts_made += [
-                pd.concat([difference, scores.over_seeds(difference)]).assign(part=part, how=how, corpus=text)
-                for part, how, text, difference in _parts(rows, own_text, neutral, (alike or {}).get(str(task), ()))
+                pd.concat([difference, scores.over_seeds(difference)]).assign(part=part, how=case, corpus=text)
+                for part, case, text, difference in _parts(rows, own_text, neutral, (alike or {}).get(str(task), ()))
             ]
     differences = pd.concat(parts_made, ignore_index=True)
     return differences.assign(
-        what=[WHAT[part].format(how=how) for part, how in zip(differences["part"], differences["how"], strict=True)]
+        what=[WHAT[part].format(how=case) for part, case in zip(differences["part"], differences["how"], strict=True)]
     )
 
 
@@ -68,9 +68,9 @@ def _parts(
         ("layout", neutral, neutral, _of(rows, f"{neutral}~{own}"), alone),
         ("layout", own, f"{own}, sides apart", own_rows, single),
     ]
-    for part, how, text, left, right in sides:
+    for part, case, text, left, right in sides:
         if {*left["model"]} & {*right["model"]}:
-            yield part, how, text, tables.subtract(left, right, text, _SAME)
+            yield part, case, text, tables.subtract(left, right, text, _SAME)
 
 
 def _of(rows: pd.DataFrame, corpus: str, classes: str | None = None) -> pd.DataFrame:
@@ -97,7 +97,7 @@ def answer(differences: pd.DataFrame, method: str, spelt: Callable[[str], str] =
         spelt: How names of tasks are spelt.
     """
     rows = summed(differences, method)
-    text, both = (rows[rows["part"] == part].drop_duplicates("task") for part in ("text", "both"))
+    text, whole = (rows[rows["part"] == part].drop_duplicates("task") for part in ("text", "both"))
     if text.empty:
         return "Whether a task's own text changed more than other text in the same layout: not measured in this study."
     phrases: dict[str, list[str]] = {"more": [], "not measurably more": [], "less": []}
@@ -106,10 +106,10 @@ def answer(differences: pd.DataFrame, method: str, spelt: Callable[[str], str] =
         phrases[_more(row)].append(f"{spelt(str(row.task))} ({_number(row)} beside {row.corpus}{single})")
     sentence = "; ".join(f"{more} after tuning on {', '.join(tasks)}" for more, tasks in phrases.items() if tasks)
     answered = f"**Beside other text in the same layout, a task's own text changed {sentence}.**"
-    if len(both):
-        before = ", ".join(f"{spelt(str(row.task))} {_number(row)}" for row in both.itertuples())
+    if len(whole):
+        before = ", ".join(f"{spelt(str(row.task))} {_number(row)}" for row in whole.itertuples())
         answered += f" Beside {SINGLE} of neutral text, where layouts differ as well: {before}."
-    laid_out = rows[(rows["part"] == "text") & (rows["how"] != SINGLE) & rows["corpus"].isin(both["corpus"])]
+    laid_out = rows[(rows["part"] == "text") & (rows["how"] != SINGLE) & rows["corpus"].isin(whole["corpus"])]
     if missing := [spelt(str(task)) for task in rows["task"].unique() if task not in set(laid_out["task"])]:
         answered += f" Neutral text in the layout of the own was not measured in this study for {', '.join(missing)}."
     return answered
@@ -123,8 +123,8 @@ def listed(differences: pd.DataFrame, method: str, spelt: Callable[[str], str] =
         phrases = [
             f"{by_part.loc[part, 'what']} {_number(by_part.loc[part])} (minus {by_part.loc[part, 'corpus']})"
             if part in by_part.index
-            else f"{what.split(',')[0]}: not measured in this study"
-            for part, what in WHAT.items()
+            else f"{phrase.split(',')[0]}: not measured in this study"
+            for part, phrase in WHAT.items()
         ]
         lines.append(f"{spelt(str(task))}: {'; '.join(phrases)}.")
     return lines

@@ -185,14 +185,14 @@ def _why_closed(name: str, gate: Gate, rows: Rows, task: str) -> str:
     return f"{gate.what} is {reached - below:.3f}{against}, less than {gate.least.value:g} {gate.least.unit}"
 
 
-def _mean(rows: Rows, where: Mapping) -> float | None:
+def _mean(rows: Rows, choice: Mapping) -> float | None:
     """Average the rows of a selection over seeds, of the best layer where that is asked; the largest of several cases."""
-    best = where.get("layer") == "best"
+    best = choice.get("layer") == "best"
     means = [
         rows.values[
-            group[np.isin(rows.layers[group], selection.layers_of(rows, where, case))] if best else group, 0
+            group[np.isin(rows.layers[group], selection.layers_of(rows, choice, case))] if best else group, 0
         ].mean()
-        for case, group in selection.by_case(rows, rows.select(where))
+        for case, group in selection.by_case(rows, rows.select(choice))
     ]
     return float(max(means)) if means else None
 
@@ -205,9 +205,9 @@ def _tested(claim: Claim, rows: Rows, defaults: Mapping) -> tuple[list[Pair], li
     lacking = {need: needed for need, needed in claim.needs.items() if not len(rows.select(needed))}
     missing = [f"{need} (no rows with {selection.words(needed)})" for need, needed in lacking.items()]
     compared: list[Pair] = []
-    for test, side, other in [] if missing else [(t, *sides) for t in claim.tests for sides in t.sides(defaults)]:
+    for test, side, opposite in [] if missing else [(t, *sides) for t in claim.tests for sides in t.sides(defaults)]:
         try:
-            compared += list(_compare(rows, side, other, test))
+            compared += list(_compare(rows, side, opposite, test))
         except selection.MissingError as error:
             missing += [] if test.optional else [str(error)]
     return compared, list(dict.fromkeys(missing)), [*lacking]
@@ -223,7 +223,7 @@ def _judge(
     study: str,
     weakened: bool,
 ) -> dict[str, object]:
-    primary, others = [p for p in made if p.primary], [p for p in made if not p.primary]
+    primary, secondary = [p for p in made if p.primary], [p for p in made if not p.primary]
     reasons = list(dict.fromkeys(kept_out.values()))
     verdict, decided = decide([] if "" in kept_out else made)
     why = [f"Deciding one of {len(primary)} primary contrasts: {decided.text}."] if decided and decided.primary else []
@@ -243,8 +243,8 @@ def _judge(
         )
         why, verdict = [note, *why], "inconclusive"
     effect = (decided.estimate.value, *decided.estimate.interval) if decided else (pd.NA,) * 3
-    agree = sum(p.verdict == "supported" for p in others)
-    cells = (claim.id, claim.claim, verdict, answer, *effect, len(made), agree, len(others), " ".join(why), study)
+    agree = sum(p.verdict == "supported" for p in secondary)
+    cells = (claim.id, claim.claim, verdict, answer, *effect, len(made), agree, len(secondary), " ".join(why), study)
     return dict(zip(COLUMNS, cells, strict=True))
 
 
@@ -271,10 +271,10 @@ def decide(made: list[Pair]) -> tuple[str, Pair | None]:
     return verdict, min(([p for p in primary if p.verdict == verdict] or against), key=lambda p: p.slack)
 
 
-def _against(others: list[Pair]) -> list[Pair]:
+def _against(secondary: list[Pair]) -> list[Pair]:
     """Find robustness contrasts that lie wholly outside after Holm's correction for their number."""
-    corrected = intervals.holm([pair.p for pair in others])
-    return sorted((pair for pair, p in zip(others, corrected, strict=True) if p <= TAIL), key=lambda pair: pair.p)
+    corrected = intervals.holm([pair.p for pair in secondary])
+    return sorted((pair for pair, p in zip(secondary, corrected, strict=True) if p <= TAIL), key=lambda pair: pair.p)
 
 
 def _numbers(claim: Claim, names: Mapping[str, str], primary: list[Pair]) -> str:
@@ -306,16 +306,16 @@ def _tasks(pair: Pair) -> set[str]:
 # ---- one contrast
 
 
-def _compare(rows: Rows, side: dict, other: dict | None, test: Comparison) -> Iterator[Pair]:
+def _compare(rows: Rows, side: dict, opposite: dict | None, test: Comparison) -> Iterator[Pair]:
     """Pair each case of side a with the one of side b that agrees in every column b leaves alone; subtract."""
     lefts = selection.sides(rows, side)
-    rights = [] if other is None else selection.sides(rows, side | other)
+    rights = [] if opposite is None else selection.sides(rows, side | opposite)
     # another corpus has splits of its own
-    free = {*(other or {})} | ({"split"} if "corpus" in (other or {}) else set())
-    orders = {} if test.ordered_by is None else dict(_orders(rows, side, other, test))
+    free = {*(opposite or {})} | ({"split"} if "corpus" in (opposite or {}) else set())
+    orders = {} if test.ordered_by is None else dict(_orders(rows, side, opposite, test))
     for left in lefts:
         partner, against = None, "zero"
-        if other is not None:
+        if opposite is not None:
             differs = [
                 {c for c in left.case.keys() & r.case.keys() - free if left.case[c] != r.case[c]} for r in rights
             ]
@@ -330,7 +330,7 @@ def _compare(rows: Rows, side: dict, other: dict | None, test: Comparison) -> It
                     f"{len(fits)} cases fit {selection.words(left.case)}: {cases}: name one of them in the claim's side b"
                 )
             (partner,) = fits
-            against = selection.words({**other, **partner.layer})
+            against = selection.words({**opposite, **partner.layer})
         estimate, seeds = _difference(left, partner)
         if test.ordered_by is not None:
             sign = orders.get(_apart(left.case, test.ordered_by), 0)
@@ -340,10 +340,10 @@ def _compare(rows: Rows, side: dict, other: dict | None, test: Comparison) -> It
         yield Pair(test, left.case, selection.words({**left.case, **left.layer}), against, estimate, seeds)
 
 
-def _orders(rows: Rows, side: dict, other: dict | None, test: Comparison) -> Iterator[tuple[tuple, int]]:
+def _orders(rows: Rows, side: dict, opposite: dict | None, test: Comparison) -> Iterator[tuple[tuple, int]]:
     """Say of the cases of another selection which side is larger: 1 or -1, or 0 where the interval holds 0."""
     plain = test.model_copy(update={"ordered_by": None})
-    for pair in _compare(rows, side | (test.ordered_by or {}), other, plain):
+    for pair in _compare(rows, side | (test.ordered_by or {}), opposite, plain):
         low, high = pair.estimate.interval
         yield _apart(pair.case, test.ordered_by or {}), 1 if low > 0 else -1 if high < 0 else 0
 
@@ -373,11 +373,11 @@ def _seeds(count: int) -> str:
     return f"{count} seeds" if count > 1 else "1 seed, whose variation is not in the interval"
 
 
-def _fits(case: Mapping, where: Mapping) -> bool:
+def _fits(case: Mapping, choice: Mapping) -> bool:
     """Return whether a case is among those that a selection names."""
-    for column, wanted in where.items():
+    for column, allowed in choice.items():
         value = str(case.get(column, "")).partition("[")[0] if column == "split" else case.get(column)
-        if value not in (wanted if isinstance(wanted, list) else [wanted]):
+        if value not in (allowed if isinstance(allowed, list) else [allowed]):
             return False
     return True
 

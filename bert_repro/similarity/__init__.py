@@ -182,8 +182,8 @@ def along(
     rows, first = [], None
     for about, both_sides in samples:
         first = first or both_sides
-        both = both_sides._replace(vectors=(*first.vectors, *both_sides.vectors))
-        compared = compare([both], layers, methods, resamples)
+        pair = both_sides._replace(vectors=(*first.vectors, *both_sides.vectors))
+        compared = compare([pair], layers, methods, resamples)
         rows += [{**row, **about} for row in compared if row["metric"] == "similarity"]
     return rows
 

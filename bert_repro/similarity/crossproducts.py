@@ -22,8 +22,8 @@ def _products(x: Vectors, y: Vectors, groups: Sentences) -> Iterator[_Products]:
     # from the mean of all, near that of most, so that no digits are lost when the rest is subtracted
     x, y = (side - side.mean(0, dtype=float) for side in (x, y))
 
-    def summed(which: np.ndarray) -> list[Any]:
-        a, b = x[which], y[which]
+    def summed(mask: np.ndarray) -> list[Any]:
+        a, b = x[mask], y[mask]
         return [len(a), a.sum(0), b.sum(0), a.T @ a, b.T @ b, a.T @ b]
 
     def centre(sums: list[Any]) -> _Products:

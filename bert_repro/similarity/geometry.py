@@ -74,6 +74,6 @@ def dominating(sample: Sample, layers: Sequence[int], count: int = 5) -> list[di
             largest, squares[largest] / squares.sum(), x[:, largest].mean(0), x[:, largest].std(0), strict=True
         )
         names = ("dimension", "share", "mean", "sd")
-        content = [dict(zip(names, (int(d), *(round(float(v), 5) for v in rest)), strict=True)) for d, *rest in columns]
+        content = [dict(zip(names, (int(d), *(round(float(v), 5) for v in row)), strict=True)) for d, *row in columns]
         listed.append({"layer": layer, "content": content})
     return listed

@@ -94,8 +94,8 @@ def rsa(
     sums = [kernel_sum(x, sentence, counts) for x in stack]
     # taken from their mean, as cosines that are all near 1 lose their differences in float32 when they are squared
     middles = [float(total[0] / number[0]) for total in sums]
-    wanted = [*((i, i) for i in range(len(stack))), *pairs]
-    crossed = products(stack, wanted, sentence, counts, middles)
+    cells = [*((i, i) for i in range(len(stack))), *pairs]
+    crossed = products(stack, cells, sentence, counts, middles)
     with np.errstate(invalid="ignore", divide="ignore"):
         means = [total / number - middle for total, middle in zip(sums, middles, strict=True)]
         squares, cross = crossed[: len(stack)] / number, crossed[len(stack) :] / number
@@ -129,9 +129,9 @@ def cka(
     stack = [_mean_square_one(centred(x)) for x in stack]
     counts = with_whole(weights)
     n = counts @ np.bincount(sentence)
-    wanted = [*((i, i) for i in range(len(stack))), *pairs]
-    crossed = products(stack, wanted, sentence, counts, [0.0] * len(stack))
-    rows = row_products(stack, wanted, sentence, counts, debiased)
+    cells = [*((i, i) for i in range(len(stack))), *pairs]
+    crossed = products(stack, cells, sentence, counts, [0.0] * len(stack))
+    rows = row_products(stack, cells, sentence, counts, debiased)
     sums = [kernel_sum(x, sentence, counts) for x in stack]
     with np.errstate(invalid="ignore", divide="ignore"):
         if debiased:
@@ -139,11 +139,11 @@ def cka(
         else:
             sizes = (1 / n**2, 2 / n)
             norms, first = [np.einsum("wh,wh->w", x, x, dtype=float) for x in stack], places(sentence)[:-1]
-            crossed += np.array([counts @ np.add.reduceat(norms[i] * norms[j], first) for i, j in wanted])
+            crossed += np.array([counts @ np.add.reduceat(norms[i] * norms[j], first) for i, j in cells])
             sums = [total + counts @ np.add.reduceat(norm, first) for total, norm in zip(sums, norms, strict=True)]
         criteria = [
             kl + sizes[0] * sums[i] * sums[j] - sizes[1] * row
-            for (i, j), kl, row in zip(wanted, crossed, rows, strict=True)
+            for (i, j), kl, row in zip(cells, crossed, rows, strict=True)
         ]
         own, cross = criteria[: len(stack)], criteria[len(stack) :]
         return [

@@ -108,12 +108,12 @@ def common(tables: Sequence[pd.DataFrame]) -> Common:
     Raises:
         ValueError: One place of the text has other words in two stores, which is named, or no word is in all.
     """
-    first, *rest = places = [_places(rows) for rows in tables]
-    if all(first.equals(place) for place in rest):
+    first, *further = places = [_places(rows) for rows in tables]
+    if all(first.equals(place) for place in further):
         for rows in tables[1:]:
             _check_words(tables[0], rows)
         return Common()
-    for place in rest:
+    for place in further:
         first = first[first.isin(place)]
     kept = [index.get_indexer(first) for index in places]
     aligned = [rows.iloc[at] for rows, at in zip(tables, kept, strict=True)]
@@ -123,7 +123,7 @@ def common(tables: Sequence[pd.DataFrame]) -> Common:
     for rows in aligned[1:]:
         _check_words(aligned[0], rows)
     union = places[0]
-    for place in rest:
+    for place in further:
         union = union.union(place)
     return Common(kept, int((union.get_level_values("word") >= 0).sum()) - words)
 
@@ -146,8 +146,8 @@ def _check_words(left: pd.DataFrame, right: pd.DataFrame) -> None:
     different = ~left["special"].to_numpy(bool) & (left["form"].to_numpy() != right["form"].to_numpy())
     if different.any():
         at = int(np.flatnonzero(different)[0])
-        where, forms = left.iloc[at], (left["form"].iloc[at], right["form"].iloc[at])
+        place, forms = left.iloc[at], (left["form"].iloc[at], right["form"].iloc[at])
         raise ValueError(
-            f"the two models' states are of different texts: word {where['word']} of sentence {where['sentence']} is "
+            f"the two models' states are of different texts: word {place['word']} of sentence {place['sentence']} is "
             f"{forms[0]!r} and {forms[1]!r}"
         )

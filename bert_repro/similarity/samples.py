@@ -73,9 +73,9 @@ class Sample(NamedTuple):
         self, method: str, metric: str, value: float, replicates: Float[np.ndarray, " resamples"]
     ) -> dict[str, object]:
         """Make a table row of a result on this sample."""
-        where = {"corpus": self.corpus, "split": self.split, "rows": self.rows or None}
+        columns = {"corpus": self.corpus, "split": self.split, "rows": self.rows or None}
         return (
-            where
+            columns
             | {"method": method, "metric": metric, "n": len(self.sentence)}
             | intervals.row(value, replicates, int(self.sentence[-1]) + 1)
         )
@@ -130,8 +130,8 @@ def sample(
             less = [f"without {left_out}"] if left_out else []  # other sentences may be drawn from fewer words
             key = "/".join(map(str, [first.inputs["corpus"], words, seed, *([name] if name else []), *less]))
             sentence = np.unique(rows["sentence"].to_numpy()[drawn], return_inverse=True)[1]
-            read = zip(of_models, numbers, layers_of, strict=True)
-            vectors = tuple(states.vectors(of_model[drawn], named) for states, of_model, named in read)
+            sources = zip(of_models, numbers, layers_of, strict=True)
+            vectors = tuple(states.vectors(of_model[drawn], named) for states, of_model, named in sources)
             samples.append(Sample(first.corpus, first.split, key, sentence, vectors, name, left_out))
     return samples
 
@@ -183,10 +183,10 @@ def draw(
     generator = np.random.default_rng(seed)
     order, (first, enough, last) = _order(ordinary, words, generator, part, units)
     if last > len(order) if part == 0 else first + 2 > len(order):
-        wanted = (
+        request = (
             f"{words} words were" if part == 0 else f"a sample that shares no sentence with {part} of {words} words was"
         )
-        raise ValueError(f"{wanted} asked for, the corpus has {len(ordinary)}: ask for fewer, or take a larger corpus")
+        raise ValueError(f"{request} asked for, the corpus has {len(ordinary)}: ask for fewer, or take a larger corpus")
     inside = rows["sentence"].isin(order[first:last])
     if last > enough:
         among, chosen = np.flatnonzero(inside & ~rows["special"]), np.zeros(len(rows), bool)
@@ -256,12 +256,12 @@ def draw_like(rows: pd.DataFrame, lengths: Int[np.ndarray, " sentences"], seed: 
     """
     ordinary = ~rows["special"]
     sizes = rows[ordinary].groupby("sentence", sort=True).size().sample(frac=1, random_state=seed)
-    left, drawn, off = sizes.to_numpy(float), [], 0.0
-    for length in sorted(lengths, reverse=True)[: len(left)]:
-        nearest = int(np.argmin(np.abs(left - length)))
-        off += abs(left[nearest] - length)
+    pool, drawn, off = sizes.to_numpy(float), [], 0.0
+    for length in sorted(lengths, reverse=True)[: len(pool)]:
+        nearest = int(np.argmin(np.abs(pool - length)))
+        off += abs(pool[nearest] - length)
         drawn.append(sizes.index[nearest])
-        left[nearest] = np.inf
+        pool[nearest] = np.inf
     if len(drawn) < len(lengths) or off > 0.1 * sum(lengths):
         raise ValueError(
             f"the corpus has not enough sentences for {len(lengths)} of {np.mean(lengths):.0f} words on average: "
@@ -273,8 +273,8 @@ def draw_like(rows: pd.DataFrame, lengths: Int[np.ndarray, " sentences"], seed: 
 def shuffled(sample: Sample, seed: int) -> Sample:
     """Pair the words of the first model with other words of the second: what remains is not a similarity of words."""
     order = np.random.default_rng(seed).permutation(len(sample.sentence))
-    first, *others = sample.vectors
-    return sample._replace(vectors=(first, *(x[:, order] for x in others)), rows="shuffled words")
+    first, *partners = sample.vectors
+    return sample._replace(vectors=(first, *(x[:, order] for x in partners)), rows="shuffled words")
 
 
 def layer_below(sample: Sample) -> Sample:

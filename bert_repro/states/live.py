@@ -58,15 +58,15 @@ class LiveStates:
     """
 
     def __init__(self, network: Any, layers: Sequence[int], tokenizer: Tokenizer, reference: str, setting: Setting):
-        where = corpora.locate(reference)
-        self.corpus, self.split, self.setting, self.layers = where.name, where.part, setting, list(layers)
+        place = corpora.locate(reference)
+        self.corpus, self.split, self.setting, self.layers = place.name, place.part, setting, list(layers)
         self.network, self.hidden = network, int(network.outputs[0].shape[-1])
         self.inputs: dict[str, Any] = {"corpus": corpora.digest(reference)}
         items = list(corpora.stream(reference))
         self._aligned, self.rows, _ = alignment.align(tokenizer, items, setting.max_length)
         if not self._aligned:
             raise ValueError(f"no item of {reference} fits into {setting.max_length} pieces")
-        self._starts = np.cumsum([0, *(len(one.starts) for one in self._aligned)])  # first row of every input
+        self._starts = np.cumsum([0, *(len(aligned.starts) for aligned in self._aligned)])  # first row of every input
 
     def vectors(
         self, rows: Int[np.ndarray, " rows"], layers: Sequence[int] | None = None
@@ -88,6 +88,6 @@ class LiveStates:
         return extract(self.network, [self._aligned[n] for n in numbers], self.setting.pooling, self.setting.dtype)
 
 
-def _places(there: list[int], layers: Sequence[int] | None) -> np.ndarray:
+def _places(available: list[int], layers: Sequence[int] | None) -> np.ndarray:
     """Say where some layers stand among those that are there; all of them by default."""
-    return np.array([there.index(layer) for layer in (there if layers is None else layers)])
+    return np.array([available.index(layer) for layer in (available if layers is None else layers)])

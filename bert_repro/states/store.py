@@ -83,8 +83,8 @@ class Entry:
 
     def shards(self) -> list[dict[str, Any]]:
         """Give what is recorded of each shard that is there: `number`, `rows`, and the facts that `write` was told."""
-        found = ({"number": int(path.stem)} | (_unseal(path) or {}) for path in self.folder.glob("[0-9]*.json"))
-        return sorted((shard for shard in found if "rows" in shard), key=lambda shard: shard["number"])
+        records = ({"number": int(path.stem)} | (_unseal(path) or {}) for path in self.folder.glob("[0-9]*.json"))
+        return sorted((shard for shard in records if "rows" in shard), key=lambda shard: shard["number"])
 
     def array(self, number: int) -> Shaped[np.ndarray, "layers rows hidden"]:
         """Map the array of a shard."""
@@ -183,14 +183,14 @@ class Entry:
         """Say what is wrong with each shard, and with `about`, by comparing checksums; nothing in a sound entry."""
         about = self.folder / "about.json"
         names = {path.stem for path in self.folder.glob("[0-9]*.json")}
-        found = {}
+        faults = {}
         if about.is_file():
-            told = self.about
-            if told is None:
-                found["about"] = "about.json is damaged"
+            facts = self.about
+            if facts is None:
+                faults["about"] = "about.json is damaged"
             else:
-                names |= {f"{number:05d}" for number in range(told["shards"])}
-        return found | {name: fault for name in sorted(names) if (fault := self._fault(name))}
+                names |= {f"{number:05d}" for number in range(facts["shards"])}
+        return faults | {name: fault for name in sorted(names) if (fault := self._fault(name))}
 
     def mend(self) -> bool:
         """Remove what is damaged, with a warning; return whether the entry is complete."""
@@ -223,24 +223,24 @@ class Entry:
 
     def _make_room(self, more: int) -> None:
         allowed, own = cap(), self.size + more
-        others = {other: other.size for other in entries() if other.key != self.key}
-        for other in sorted(others, key=lambda one: one.used):
-            if own > allowed or own + sum(others.values()) <= allowed:
+        sizes = {entry: entry.size for entry in entries() if entry.key != self.key}
+        for entry in sorted(sizes, key=lambda entry: entry.used):
+            if own > allowed or own + sum(sizes.values()) <= allowed:
                 break
             with suppress(BlockingIOError):
-                gone = other._remove() / 1e6
-                del others[other]
-                print(f"states {other.key}: removed to make room ({gone:.1f} MB; {CAP})", file=sys.stderr)
-        if own + sum(others.values()) > allowed:
+                gone = entry._remove() / 1e6
+                del sizes[entry]
+                print(f"states {entry.key}: removed to make room ({gone:.1f} MB; {CAP})", file=sys.stderr)
+        if own + sum(sizes.values()) > allowed:
             raise OSError(
-                f"the states {self.key} take {own / 1e9:.3g} GB and others that stay {sum(others.values()) / 1e9:.3g} GB, "
+                f"the states {self.key} take {own / 1e9:.3g} GB and others that stay {sum(sizes.values()) / 1e9:.3g} GB, "
                 f"the store may take {allowed / 1e9:.3g} GB: give {CAP} a larger number"
             )
 
-    def _flock(self, how: int) -> int:
+    def _flock(self, operation: int) -> int:
         descriptor = os.open(self.folder / ".readers", os.O_RDWR | os.O_CREAT)
         try:
-            fcntl.flock(descriptor, how)
+            fcntl.flock(descriptor, operation)
         except OSError:
             os.close(descriptor)
             raise
@@ -250,13 +250,13 @@ class Entry:
         recorded = _unseal(self.folder / f"{name}.json")
         if recorded is None:
             return f"{name}.json is missing or damaged"
-        for file, wanted in recorded["files"].items():
+        for file, expected in recorded["files"].items():
             path = self.folder / file
             if not path.is_file():
                 return f"{file} is missing"
-            found = _measured(path.absolute(), path.stat().st_size, path.stat().st_mtime_ns)
-            if found != wanted:
-                return f"{file} is damaged: {found} where {wanted} was written"
+            actual = _measured(path.absolute(), path.stat().st_size, path.stat().st_mtime_ns)
+            if actual != expected:
+                return f"{file} is damaged: {actual} where {expected} was written"
         return ""
 
     def _drop(self, name: str) -> None:

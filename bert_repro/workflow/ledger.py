@@ -27,13 +27,13 @@ def overview(manifests: Manifests, stale: Mapping[str, str]) -> str:
     rows = [
         {
             "name": name,
-            "notebook": made["notebook"],
-            "commit": made["commit"][:7],
-            "machine": _machine(made),
-            "minutes": made["seconds"] / 60,
+            "notebook": manifest["notebook"],
+            "commit": manifest["commit"][:7],
+            "machine": _machine(manifest),
+            "minutes": manifest["seconds"] / 60,
             "why": stale.get(name, ""),
         }
-        for name, made in manifests.items()
+        for name, manifest in manifests.items()
     ]
     return render("runs", rows=rows, hours=sum(row["minutes"] for row in rows) / 60, stale=len(stale))
 
@@ -52,16 +52,16 @@ def details(manifests: Manifests, stale: Mapping[str, str], folder: str) -> str:
             name=name,
             stale=name in stale,
             folder=folder,
-            parameters={parameter: json.dumps(value) for parameter, value in made["parameters"].items()},
-            manifest=json.dumps({key: value for key, value in made.items() if key != "parameters"}, indent=1),
+            parameters={parameter: json.dumps(value) for parameter, value in manifest["parameters"].items()},
+            manifest=json.dumps({key: value for key, value in manifest.items() if key != "parameters"}, indent=1),
         )
-        for name, made in manifests.items()
+        for name, manifest in manifests.items()
     )
 
 
 def changed_texts(manifests: Manifests) -> dict[str, str]:
     """Name the runs whose texts have another content now than when they were read, and say which."""
-    differ = {name: corpora.differing(made.get("inputs", {})) for name, made in manifests.items()}
+    differ = {name: corpora.differing(manifest.get("inputs", {})) for name, manifest in manifests.items()}
     return {name: f"{', '.join(texts)}: another content now" for name, texts in differ.items() if texts}
 
 
@@ -69,12 +69,12 @@ def costs(manifests: Manifests) -> pd.DataFrame:
     """Summarise what runs took: number, minutes each (median) and in total, by notebook, task tuned on, and machine."""
     rows = [
         {
-            "notebook": made["notebook"],
-            "task": made["parameters"].get("task", ""),
-            "machine": _machine(made),
-            "minutes": made["seconds"] / 60,
+            "notebook": manifest["notebook"],
+            "task": manifest["parameters"].get("task", ""),
+            "machine": _machine(manifest),
+            "minutes": manifest["seconds"] / 60,
         }
-        for made in manifests.values()
+        for manifest in manifests.values()
     ]
     grouped = pd.DataFrame(rows).groupby(["notebook", "task", "machine"], sort=False)["minutes"]
     return grouped.agg(["count", "median", "sum"]).rename(
@@ -84,12 +84,12 @@ def costs(manifests: Manifests) -> pd.DataFrame:
 
 def texts(manifests: Manifests) -> pd.DataFrame:
     """List the texts that runs read, each with the digest of its content and how many runs read it."""
-    read: Counter[tuple[str, str]] = Counter()
-    for made in manifests.values():
-        for reference, digests in made.get("inputs", {}).items():
+    readings: Counter[tuple[str, str]] = Counter()
+    for manifest in manifests.values():
+        for reference, digests in manifest.get("inputs", {}).items():
             if corpora.registered(reference):
-                read[reference, corpora.digest_in(digests)] += 1
-    rows = [(reference, digest[:16], count) for (reference, digest), count in sorted(read.items())]
+                readings[reference, corpora.digest_in(digests)] += 1
+    rows = [(reference, digest[:16], count) for (reference, digest), count in sorted(readings.items())]
     return pd.DataFrame(rows, columns=["text", "content (SHA-256, first 16 of 64)", "runs"]).set_index("text")
 
 
@@ -99,12 +99,12 @@ def copies(manifests: Manifests) -> pd.DataFrame:
     Returns:
         Rows by model (the last part of its place) and SHA-256 of its weights; empty where every model had one copy.
     """
-    read: dict[tuple[str, str], list[str]] = {}
-    for run, made in manifests.items():
-        for copy in {*_weights(made.get("inputs", {}), made["parameters"])}:
-            read.setdefault(copy, []).append(run)
-    several = Counter(model for model, _ in read)
-    rows = [(model, digest[:16], ", ".join(runs)) for (model, digest), runs in read.items() if several[model] > 1]
+    readings: dict[tuple[str, str], list[str]] = {}
+    for run, manifest in manifests.items():
+        for copy in {*_weights(manifest.get("inputs", {}), manifest["parameters"])}:
+            readings.setdefault(copy, []).append(run)
+    several = Counter(model for model, _ in readings)
+    rows = [(model, digest[:16], ", ".join(runs)) for (model, digest), runs in readings.items() if several[model] > 1]
     return pd.DataFrame(sorted(rows), columns=["model", "weights (SHA-256, first 16 of 64)", "read by"]).set_index(
         "model"
     )
@@ -123,7 +123,7 @@ def _weights(
 
 def versions(manifests: Manifests) -> pd.DataFrame:
     """List the versions of Python and packages that runs used, and how many used each."""
-    used = pd.DataFrame([{"python": made.get("python"), **made.get("packages", {})} for made in manifests.values()])
+    used = pd.DataFrame([{"python": run.get("python"), **run.get("packages", {})} for run in manifests.values()])
     rows = [
         (package, ", ".join(f"{version} ({count})" for version, count in used[package].value_counts().items()))
         for package in used.columns
@@ -131,7 +131,7 @@ def versions(manifests: Manifests) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["package", "version (runs)"]).set_index("package")
 
 
-def _machine(made: Mapping[str, Any]) -> str:
-    machine = made.get("machine", {})
-    which = ", ".join(machine.get("gpus") or []) or f"{machine.get('cores', '?')} cores, {machine.get('cpu', '?')}"
-    return f"{which}, {made.get('backend', '?')}"
+def _machine(manifest: Mapping[str, Any]) -> str:
+    machine = manifest.get("machine", {})
+    name = ", ".join(machine.get("gpus") or []) or f"{machine.get('cores', '?')} cores, {machine.get('cpu', '?')}"
+    return f"{name}, {manifest.get('backend', '?')}"

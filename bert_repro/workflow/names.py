@@ -32,12 +32,12 @@ def chapters() -> dict[str, str]:
         ValueError: No notebook, or one whose place is no number.
     """
     paths = [path for path in sorted(CHAPTERS.glob("[!.]*.ipynb")) if path.stem not in (*END, *PAGES)]
-    told = {path.stem: notebooks.metadata(path).get("bert_repro", {}) for path in paths}
-    places = {name: about.get("place", math.inf) for name, about in told.items()}
+    metadata = {path.stem: notebooks.metadata(path).get("bert_repro", {}) for path in paths}
+    places = {name: about.get("place", math.inf) for name, about in metadata.items()}
     for name, place in places.items():
         if not isinstance(place, int | float):
             raise ValueError(f"the chapter {name} has the place {place!r}, by its metadata: expected a number")
-    return {name: told[name].get("needs", "") for name in sorted(places, key=places.__getitem__)}
+    return {name: metadata[name].get("needs", "") for name in sorted(places, key=places.__getitem__)}
 
 
 def _tasks() -> Collection[str]:

@@ -65,19 +65,19 @@ def table(study: Study) -> tuple[str, dict[str, str]]:
         opened[name] = checkpoints.open(place)
         cards[name] = finetune.card(opened[name], items)
         remarks += [f"Warning: {cards[name].warning}."] * bool(cards[name].warning)
-        for other in list(opened)[:-1]:
-            if opened[other].digests == opened[name].digests:
+        for earlier in list(opened)[:-1]:
+            if opened[earlier].digests == opened[name].digests:
                 raise ValueError(
-                    f"{name} ({place}) is the same checkpoint as {other} ({places[other]}): name another one"
+                    f"{name} ({place}) is the same checkpoint as {earlier} ({places[earlier]}): name another one"
                 )
     for model in study.models:
-        mine, base = opened[model.name], opened.get(model.base, opened["base"])
-        if unlike := differing(mine.config, base.config):
+        own, base = opened[model.name], opened.get(model.base, opened["base"])
+        if unlike := differing(own.config, base.config):
             remarks.append(
                 f"{model.name}: its {unlike} as in {model.base}. No change of weights; layers are matched by their depth, and measures "
                 "that pair coordinates left out where widths differ."
             )
-        if mine.tokenizer_digest != base.tokenizer_digest and mine.tokenizer.get_vocab() != base.tokenizer.get_vocab():
+        if own.tokenizer_digest != base.tokenizer_digest and own.tokenizer.get_vocab() != base.tokenizer.get_vocab():
             remarks.append(
                 f"{model.name}: another tokenizer than that of {model.base}; words are compared all the same."
             )
@@ -89,11 +89,11 @@ def table(study: Study) -> tuple[str, dict[str, str]]:
             )
         elif scoring.named(task).labelled:
             try:
-                network = scoring.ready(mine, mine.weights(), task, model.labels)
+                network = scoring.ready(own, own.weights(), task, model.labels)
             except NoTaskHeadError as error:
                 remarks.append(f"{model.name}: its task is not scored, as {error}.")
             else:
-                (text,) = scoring.texts_of(scoring.named(task), [study.scored_on[task]], mine)
+                (text,) = scoring.texts_of(scoring.named(task), [study.scored_on[task]], own)
                 scoring.sanity(network, text, f"{model.name} ({model.checkpoint})")
     about = {name: card.about | {"tuned on": tasks.get(name, "")} for name, card in cards.items()}
     return "\n".join([_columns(about), *remarks]), tasks
@@ -107,9 +107,9 @@ def _columns(about: Mapping[str, Mapping[str, str]]) -> str:
         return text if len(text) <= WIDTH else f"{text[:half]}…{text[-half:]}"
 
     lines: list[list[str]] = [["", *about]]
-    for what in next(iter(about.values())):
-        cells = [cut(column[what]) for column in about.values()]
-        lines += [[what, *cells]] if any(cells) else []
+    for key in next(iter(about.values())):
+        cells = [cut(column[key]) for column in about.values()]
+        lines += [[key, *cells]] if any(cells) else []
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines

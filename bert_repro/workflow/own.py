@@ -59,10 +59,10 @@ class Own:
         base = _place(self.base) or str(content.get("base", ""))
         models = self._models()
         content = content | {"base": base} | ({"models": models} if models else {})
-        given = models or content.get("models") or []
+        listed = models or content.get("models") or []
         brought = _slug([base.rpartition("/")[2]] if self.base else []), _slug(model["name"] for model in models)
         content["name"] = "_".join([str(content.get("name")), *filter(None, brought)])[:80]
-        content["banner"] = self._banner(file, base, given)
+        content["banner"] = self._banner(file, base, listed)
         masked = (content.get("scored_on") or {}).get("masked_words", "")
         content = _replaced(content, self._texts(content))
         if self.treebank:  # of another language, or of other rules
@@ -126,15 +126,15 @@ def task_of(name: str) -> str:
 
 def _pair(option: str) -> Any:
     def split(text: str) -> tuple[str, str]:
-        name, equals, rest = text.partition("=")
-        if not (equals and rest):
+        name, equals, value = text.partition("=")
+        if not (equals and value):
             example = {"labels": "mnli=entailment,neutral,contradiction", "as_seeds": "mnli=a,b,c"}.get(
                 option, "mnli=org/name"
             )
             raise ValueError(f"--{option.replace('_', '-')} takes NAME=..., as in {example}, got {text!r}")
         if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
             raise ValueError(f"a model's name consists of small letters, digits, - and _, as in mnli-2, got {name!r}")
-        return name, rest
+        return name, value
 
     return split
 
@@ -154,20 +154,20 @@ def from_here(given: Mapping[str, Any]) -> dict[str, Any]:
         given: Parameters of a run notebook; those that name neither checkpoints nor corpora are left as they are.
     """
 
-    def found(name: str, value: Any) -> Any:
+    def absolute(name: str, value: Any) -> Any:
         if isinstance(value, list):
-            return [found(name, one) for one in value]
+            return [absolute(name, item) for item in value]
         make = _place if name in MODELS else _file
         return make(value) if value and name in MODELS | TEXTS else value
 
-    return {name: found(name, value) for name, value in given.items()}
+    return {name: absolute(name, value) for name, value in given.items()}
 
 
 def _place(reference: str) -> str:
     """Make the path of a folder, which is relative to where the reader is, absolute; leave other references."""
-    prefix, _, rest = reference.rpartition(":") if reference.startswith("untrained") else ("", "", reference)
-    path = Path(rest).expanduser()
-    if not path.is_dir() or (ROOT / rest).is_dir():
+    prefix, _, place = reference.rpartition(":") if reference.startswith("untrained") else ("", "", reference)
+    path = Path(place).expanduser()
+    if not path.is_dir() or (ROOT / place).is_dir():
         return reference
     return f"{prefix}:{path.absolute()}" if prefix else str(path.absolute())
 
@@ -226,12 +226,12 @@ def _standing_in(reference: "Reference", places: Mapping[str, str]) -> "Referenc
     from bert_repro.corpora.reference import Reference
 
     layout = reference.layout and _standing_in(reference.layout, places)
-    other = places.get(str(reference.text.whole))
-    if other is None:
+    replacement = places.get(str(reference.text.whole))
+    if replacement is None:
         return dataclasses.replace(reference, layout=layout)
-    text = Reference.parse(other)
+    text = Reference.parse(replacement)
     drawn = reference.drawn
-    if text.drawn is None and drawn is not None and corpora.census(other).items <= abs(drawn):
+    if text.drawn is None and drawn is not None and corpora.census(replacement).items <= abs(drawn):
         drawn = None
     return dataclasses.replace(text, drawn=drawn if text.drawn is None else text.drawn, layout=layout)
 
@@ -242,8 +242,8 @@ def _documents(reference: str) -> str:
     from bert_repro.corpora.reference import Reference
 
     whole = str(Reference.parse(reference).whole)
-    there = sum(1 for _ in corpora.documents(corpora.paragraphs(whole)))
-    return reference if there > abs(Reference.parse(reference).drawn or there) else whole
+    count = sum(1 for _ in corpora.documents(corpora.paragraphs(whole)))
+    return reference if count > abs(Reference.parse(reference).drawn or count) else whole
 
 
 def _without_others(content: dict[str, Any]) -> dict[str, Any]:
@@ -251,26 +251,26 @@ def _without_others(content: dict[str, Any]) -> dict[str, Any]:
     from bert_repro.corpora.reference import Reference
     from bert_repro.finetune.tasks import TASKS
 
-    here = {model.get("task") or task_of(model["name"]) for model in content["models"]}
+    tasks = {model.get("task") or task_of(model["name"]) for model in content["models"]}
     probes = [content.get(probe) or {} for probe in (*PROBES, "line")]
-    read = [
+    texts = [
         text
         for probe in probes
         for text in [*(probe[split] for split in SPLITS if split in probe), *probe.get("further", [])]
     ]
-    kept = {Reference.parse(text).name for text in read}
-    kept |= {corpus for task in here & TASKS.keys() for corpus in TASKS[task].own}
-    others = {corpus for about in TASKS.values() for corpus in about.own} - kept
+    kept = {Reference.parse(text).name for text in texts}
+    kept |= {corpus for task in tasks & TASKS.keys() for corpus in TASKS[task].own}
+    dropped = {corpus for about in TASKS.values() for corpus in about.own} - kept
 
-    def wanted(text: str) -> bool:
+    def stays(text: str) -> bool:
         reference = Reference.parse(text)
-        return not {reference.name, reference.layout.name if reference.layout else ""} & others
+        return not {reference.name, reference.layout.name if reference.layout else ""} & dropped
 
     similar = dict(content["similarity"])
-    similar["corpora"] = [text for text in similar["corpora"] if wanted(text)]
-    if similar.get("lengths_of") and not wanted(similar["lengths_of"]):
+    similar["corpora"] = [text for text in similar["corpora"] if stays(text)]
+    if similar.get("lengths_of") and not stays(similar["lengths_of"]):
         similar |= {"lengths_of": "", "as_long": []}
-    examples = [text for text in content.get("examples", []) if wanted(text)]
+    examples = [text for text in content.get("examples", []) if stays(text)]
     return content | {"similarity": similar, "examples": examples}
 
 

@@ -125,20 +125,20 @@ def schedule(planned: Sequence[Job], workers: int, gpu: bool = False) -> Schedul
             running.append(_Running(job, gpu))
             lasting += job.cost.disk - job.cost.states
             held[job.run.name] = job.cost.states
-        costs, there = [one.job.cost for one in running], sum(held.values())
+        costs, states = [active.job.cost for active in running], sum(held.values())
         now = Schedule(
             clock,
             sum(c.memory for c in costs),
-            lasting + there + sum(c.scratch for c in costs),
-            there,
+            lasting + states + sum(c.scratch for c in costs),
+            states,
             sum(c.device for c in costs),
         )
         most = Schedule(*map(max, most, now))
-        sharing = sum(one.on_core <= 0 for one in running)
-        step = min(one.left(sharing) for one in running)
+        sharing = sum(active.on_core <= 0 for active in running)
+        step = min(active.left(sharing) for active in running)
         clock += step
-        ended = {one.job.run.name for one in running if one.go_on(step, sharing)}
-        running = [one for one in running if one.job.run.name not in ended]
+        ended = {active.job.run.name for active in running if active.go_on(step, sharing)}
+        running = [active for active in running if active.job.run.name not in ended]
         done |= ended
         for name in [name for name, users in readers.items() if name in held and done.issuperset(users)]:
             del held[name]
@@ -147,13 +147,13 @@ def schedule(planned: Sequence[Job], workers: int, gpu: bool = False) -> Schedul
 
 def stages(study: Study) -> dict[str, tuple[int, float, float, float]]:
     """Sum up a study by notebook: jobs, minutes of one core in all, most memory of a job and disk (GB); errors as in `jobs`."""
-    found: dict[str, tuple[int, float, float, float]] = {}
+    sums: dict[str, tuple[int, float, float, float]] = {}
     for job in jobs(study):
-        count, minutes, memory, disk = found.get(job.run.notebook, (0, 0.0, 0.0, 0.0))
+        count, minutes, memory, disk = sums.get(job.run.notebook, (0, 0.0, 0.0, 0.0))
         cost = job.cost
         now = count + 1, minutes + cost.seconds / 60, max(memory, cost.memory / 1e9), disk + cost.disk / 1e9
-        found[job.run.notebook] = now
-    return found
+        sums[job.run.notebook] = now
+    return sums
 
 
 def at_scale(study: Study, words: float) -> dict[str, Cost]:

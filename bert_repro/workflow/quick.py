@@ -72,8 +72,8 @@ def answer(
     shapes = [
         f"{name:5}  {side.reference}\n       {_shape(side.config)}" for name, side in zip(NAMES, sides, strict=True)
     ]
-    if (there := corpora.census(corpus).words) < words:
-        raise ValueError(f"{words} words were asked for, {corpus} has {there}: ask for fewer, or name a larger corpus")
+    if (total := corpora.census(corpus).words) < words:
+        raise ValueError(f"{words} words were asked for, {corpus} has {total}: ask for fewer, or name a larger corpus")
     doubted = corpora.doubts([corpus])
     yield "\n".join(shapes)
     if sides[0].digests == sides[1].digests:
@@ -87,20 +87,20 @@ def answer(
     moved, why_not = _moved(sides)
     yield _wrapped([_tokenizers(sides), *([f"Weights are not compared: {why_not}."] if why_not else [])], width)
 
-    read = [states.get(side.reference, corpus) for side in sides]
-    matched = similarity.match(read[0], read[1])
+    stored = [states.get(side.reference, corpus) for side in sides]
+    matched = similarity.match(stored[0], stored[1])
     (drawn,) = similarity.sample(
-        [{corpus: of_side} for of_side in read],
+        [{corpus: of_side} for of_side in stored],
         [corpus],
         words=words,
         seed=SEED,
         layers=[matched.beside, matched.layers],
     )
     rows = similarity.compare([drawn], matched.layers, list(METHODS), RESAMPLES, matched.beside)
-    said = [f"{remark[0].upper()}{remark[1:]}." for remark in similarity.remarks(list(METHODS), matched)]
-    said += [f"Compared on {drawn.summary()}."]
-    said += [f"In brackets: 95 % intervals, by {RESAMPLES} resamples of sentences or items."]
-    yield _wrapped([*(f"Warning: {doubt}" for doubt in doubted), *_misfits(sides, corpus), *said], width)
+    notes = [f"{remark[0].upper()}{remark[1:]}." for remark in similarity.remarks(list(METHODS), matched)]
+    notes += [f"Compared on {drawn.summary()}."]
+    notes += [f"In brackets: 95 % intervals, by {RESAMPLES} resamples of sentences or items."]
+    yield _wrapped([*(f"Warning: {doubt}" for doubt in doubted), *_misfits(sides, corpus), *notes], width)
 
     layers = _layers(rows, moved)
     yield "\n".join(table(layers))
@@ -130,7 +130,7 @@ def _tokenizers(sides: Sequence[Checkpoint]) -> str:
 
 def _misfits(sides: Sequence[Checkpoint], corpus: str) -> list[str]:
     """Warn of vocabularies that do not fit a text."""
-    return [f"Warning: {found}." for side in sides if (found := checkpoints.misfit(side, corpus))]
+    return [f"Warning: {misfit}." for side in sides if (misfit := checkpoints.misfit(side, corpus))]
 
 
 def _moved(sides: Sequence[Checkpoint]) -> tuple[dict[int, float], str]:
@@ -216,22 +216,22 @@ def summary(layers: Sequence[Layer]) -> list[str]:
     lost = {layer.number: 1 - layer.similar["rsa"][0] for layer in layers}
     largest = max(lost.values())
     if largest < NOTABLE:
-        said = [f"No layer changed by much: the lowest RSA is {1 - largest:.3f}."]
+        sentences = [f"No layer changed by much: the lowest RSA is {1 - largest:.3f}."]
     else:
         most = [number for number, share in lost.items() if share >= largest / 2]
-        where = f", at layer {max(lost, key=lost.__getitem__)}" if len(most) > 1 else ""
-        said = [f"{_named(most)} changed most: RSA falls to {1 - largest:z.3f}{where}."]
+        place = f", at layer {max(lost, key=lost.__getitem__)}" if len(most) > 1 else ""
+        sentences = [f"{_named(most)} changed most: RSA falls to {1 - largest:z.3f}{place}."]
     moved = {layer.number: layer.moved for layer in layers if layer.moved is not None}
     equal = [number for number, share in moved.items() if share == 0]
     if moved and len(equal) == len(moved):
         why = "" if largest < NOTABLE else ": what changed lies in tokenizer or config"
-        said.append(f"All weights of the encoder are exactly equal{why}.")
+        sentences.append(f"All weights of the encoder are exactly equal{why}.")
     elif equal:
-        said.append(f"The weights of {_named(equal).lower()} are exactly equal.")
+        sentences.append(f"The weights of {_named(equal).lower()} are exactly equal.")
     elif moved:
         most_moved = max(moved, key=moved.__getitem__)
-        said.append(f"No layer has exactly the weights that it had; those of layer {most_moved} moved most.")
-    return said
+        sentences.append(f"No layer has exactly the weights that it had; those of layer {most_moved} moved most.")
+    return sentences
 
 
 def further(base: str, tuned: str) -> list[str]:

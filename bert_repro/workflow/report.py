@@ -74,15 +74,15 @@ def make(
     # Snakemake works in the project's folder, its user in any
     study = study.absolute().relative_to(ROOT) if study.absolute().is_relative_to(ROOT) else study.absolute()
     if profile:  # one core a job, as the plan reckons; "rules" would keep quiet about jobs that the cluster ended
-        threads, where = 1, ["reason", "--profile", str(profile.absolute()), *(["--jobs", str(jobs)] if jobs else [])]
+        threads, flags = 1, ["reason", "--profile", str(profile.absolute()), *(["--jobs", str(jobs)] if jobs else [])]
     else:
         jobs = jobs or min(2, cores)
-        threads, where = cores // jobs, ["rules", "--cores", str(cores - cores % jobs)]
+        threads, flags = cores // jobs, ["rules", "--cores", str(cores - cores % jobs)]
     snakemake = [sys.executable, "-m", "snakemake"]
     built = ROOT / "build" / loaded.name
     owner = [] if keep_states else [f"owner={_owner(built)}"]
     options = [
-        "--nolock", "--rerun-incomplete", "--keep-going", "--quiet", *where,
+        "--nolock", "--rerun-incomplete", "--keep-going", "--quiet", *flags,
         "--config", f"study={study}", f"threads={threads}", f"parts={parts}", *owner, *(["gpu=1"] if gpu else []),
     ]  # fmt: skip
     runs = studies.runs(loaded)
@@ -96,23 +96,23 @@ def make(
         for old in [*(built / "runs").glob("*"), *(built / "tables").glob("*")]:
             if old.name.lstrip(".").partition(".")[0] not in known:  # of a run that the study no longer has
                 old.unlink()
-        for name, made in provenance.manifests(built / "tables").items():
+        for name, manifest in provenance.manifests(built / "tables").items():
             # Snakemake sees that as well, but not where its notes were removed
-            if staleness.changed(made, known[name]):
+            if staleness.changed(manifest, known[name]):
                 (built / "tables" / f"{name}.parquet").unlink(missing_ok=True)
-        there = {path.stem for path in (built / "tables").glob("*.parquet")}
-        left = [run for run in runs if run.name not in there]
-        if left and not profile:
-            _warn(loaded, {run.name for run in left}, jobs, keep_states)
-        if parts > 1 and any(run.notebook == "hidden_states" for run in left):
+        tables = {path.stem for path in (built / "tables").glob("*.parquet")}
+        missing = [run for run in runs if run.name not in tables]
+        if missing and not profile:
+            _warn(loaded, {run.name for run in missing}, jobs, keep_states)
+        if parts > 1 and any(run.notebook == "hidden_states" for run in missing):
             # what fails here the rest goes without, or makes up for
             _run([*snakemake, "read_out", *options], lock.fileno())
         failed = _run([*snakemake, "all", *options], lock.fileno())
     if failed:
         ended = failures(ROOT / ".snakemake" / "log") if profile else []
         first = ended[0] if ended else "the first error stands above"
-        others = f"; {len(ended) - 1} more failed, see above" if ended[1:] else ""
-        raise RuntimeError(f"the report is not complete: {first}{others}; what was finished is kept")
+        further = f"; {len(ended) - 1} more failed, see above" if ended[1:] else ""
+        raise RuntimeError(f"the report is not complete: {first}{further}; what was finished is kept")
     site = Path("build", loaded.name, "book", "_build", "html")
     print(f"\nopen {site / 'index.html'}")
     if archive:
@@ -123,8 +123,8 @@ def make(
 def _warn(study: studies.Study, names: set[str], jobs: int, keep_states: bool) -> None:
     """Say before the first job where this machine may be too small for the runs of these names."""
     gpu = bool(provenance.gpus())
-    left = [job for job in plan.jobs(study, costs.GPU * costs.GFLOPS / 1e3 if gpu else 0.0) if job.run.name in names]
-    for doubt in room.doubts(left, jobs, gpu, keep_states):
+    planned = [job for job in plan.jobs(study, costs.GPU * costs.GFLOPS / 1e3 if gpu else 0.0) if job.run.name in names]
+    for doubt in room.doubts(planned, jobs, gpu, keep_states):
         print(f"Warning: {doubt}", file=sys.stderr, flush=True)
 
 
@@ -166,14 +166,14 @@ def failures(folder: Path) -> list[str]:
     if log is None:
         return []
     for block in log.read_text(encoding="utf-8", errors="replace").split("\nError in rule ")[1:]:
-        name, _, rest = block.partition(":")
-        ended = re.search(r"message: (.+?, SLURM status is: '(\w+)')?", rest)
+        name, _, report = block.partition(":")
+        ended = re.search(r"message: (.+?, SLURM status is: '(\w+)')?", report)
         status = (ended and ended[2]) or "failed"
-        own = re.search(r"^    log: (\S+)", rest, re.MULTILINE)
-        said = []
+        own = re.search(r"^    log: (\S+)", report, re.MULTILINE)
+        errors = []
         if own and Path(own[1]).is_file():
             text = Path(own[1]).read_text(encoding="utf-8", errors="replace")
-            said = re.findall(r"bert_repro: (.*)|error: (.*(?:CANCELLED|memory|oom).*)", text)
-        last = "".join(said[-1]).strip() if said else ""
+            errors = re.findall(r"bert_repro: (.*)|error: (.*(?:CANCELLED|memory|oom).*)", text)
+        last = "".join(errors[-1]).strip() if errors else ""
         lines.setdefault(name, f"{name}: {status}" + (f", {last}" if last else "") + (f"; see {own[1]}" if own else ""))
     return list(lines.values())

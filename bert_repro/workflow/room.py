@@ -21,8 +21,8 @@ def memory() -> float:
     free = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     information = Path("/proc/meminfo")
     if information.is_file():
-        told = dict(line.split(":", 1) for line in information.read_text().splitlines())
-        free = int(told["MemAvailable"].split()[0]) * 1024.0
+        fields = dict(line.split(":", 1) for line in information.read_text().splitlines())
+        free = int(fields["MemAvailable"].split()[0]) * 1024.0
     limits = [Path(place).read_text().strip() for place in LIMITS if Path(place).is_file()]
     return min([free, *(float(limit) for limit in limits if limit.isdigit())])
 
@@ -45,7 +45,7 @@ def doubts(planned: Sequence[Job], workers: int, gpu: bool, keep_states: bool) -
         keep_states: Whether hidden states of tuned models are kept.
     """
     fewer = [schedule(planned, at_a_time, gpu) for at_a_time in range(1, workers + 1)]
-    now, found = fewer[-1], []
+    now, lines = fewer[-1], []
     free = memory()
     if now.memory > free:
         largest = max(planned, key=lambda job: job.cost.memory)
@@ -53,24 +53,24 @@ def doubts(planned: Sequence[Job], workers: int, gpu: bool, keep_states: bool) -
             f"the largest job, {largest.run.name}, takes {largest.cost.memory / 1e9:.1f} GB alone: a `micro_batch` or a text "
             "that is smaller takes less"
         )
-        fits = _fewer_jobs([one.memory for one in fewer], free) or alone
-        found.append(
+        fits = _fewer_jobs([peak.memory for peak in fewer], free) or alone
+        lines.append(
             f"{workers} jobs side by side may take {_gigabytes(now.memory, free)} GB of memory are free; {fits}"
         )
     free = disk()
     if (needed := _kept(planned, now) if keep_states else now.disk) > free:
         fits = "without --keep-states (KEEP_STATES=1) it would be less" if keep_states and now.disk <= free else ""
-        fits = fits or ("" if keep_states else _fewer_jobs([one.disk for one in fewer], free))
+        fits = fits or ("" if keep_states else _fewer_jobs([peak.disk for peak in fewer], free))
         elsewhere = "BERT_REPRO_CACHE=FOLDER takes them to another disk"
-        found.append(
+        lines.append(
             f"hidden states and models may take {_gigabytes(needed, free)} GB are free beside {cache_folder()}; {fits or elsewhere}"
         )
-    there = sum(job.cost.states for job in planned) if keep_states else now.states
-    if there > store.cap():
-        found.append(
-            f"hidden states may take {_gigabytes(there, store.cap())} GB may be stored; {store.CAP}={there / 1e9 + 1:.0f} lets them"
+    states = sum(job.cost.states for job in planned) if keep_states else now.states
+    if states > store.cap():
+        lines.append(
+            f"hidden states may take {_gigabytes(states, store.cap())} GB may be stored; {store.CAP}={states / 1e9 + 1:.0f} lets them"
         )
-    return found
+    return lines
 
 
 def _gigabytes(needed: float, free: float) -> str:
@@ -79,7 +79,7 @@ def _gigabytes(needed: float, free: float) -> str:
 
 def _fewer_jobs(needed: Sequence[float], free: float) -> str:
     """Say how many jobs at a time would fit; nothing where not even one does."""
-    fitting = [at_a_time for at_a_time, one in enumerate(needed, start=1) if one <= free]
+    fitting = [at_a_time for at_a_time, size in enumerate(needed, start=1) if size <= free]
     return f"--jobs {fitting[-1]} (JOBS={fitting[-1]}) takes {needed[fitting[-1] - 1] / 1e9:.1f} GB" if fitting else ""
 
 

@@ -133,9 +133,9 @@ class ProbeSetting(Treebanks):
 
     @model_validator(mode="after")
     def _nothing_is_probed_twice(self) -> "ProbeSetting":
-        for name, given in (("seeds", self.seeds + self.more_seeds), ("ranks", [self.rank, *self.more_ranks])):
-            if len(set(given)) < len(given):
-                raise ValueError(f"expected different {name}, got {given}")
+        for name, values in (("seeds", self.seeds + self.more_seeds), ("ranks", [self.rank, *self.more_ranks])):
+            if len(set(values)) < len(values):
+                raise ValueError(f"expected different {name}, got {values}")
         return self
 
 

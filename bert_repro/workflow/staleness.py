@@ -37,23 +37,23 @@ def changed(made: Mapping[str, Any], asked: Mapping[str, object]) -> list[str]:
         asked: The run's parameters as the study has them now.
     """
     path = ROOT / "notebooks" / f"{made['notebook']}.ipynb"
-    then = ({one.name: one.default for one in parameters.read(path)} if path.is_file() else {}) | made["parameters"]
+    then = ({p.name: p.default for p in parameters.read(path)} if path.is_file() else {}) | made["parameters"]
     without = NO_RESULT.get(made["notebook"], set())
     return [name for name, value in asked.items() if name not in without and (name not in then or then[name] != value)]
 
 
 def stale_tables(folder: Path) -> dict[str, str]:
     """Name the tables of a folder that are stale, and say why."""
-    made, known = provenance.manifests(folder), outcomes(folder)
-    asked: dict[str, Mapping[str, object]] = {}
-    for study in {str(one["parameters"]["study"]) for one in made.values()}:
+    manifests, known = provenance.manifests(folder), outcomes(folder)
+    settings: dict[str, Mapping[str, object]] = {}
+    for study in {str(manifest["parameters"]["study"]) for manifest in manifests.values()}:
         path = ROOT / "studies" / f"{study}.yaml"
-        asked |= {run.name: run.parameters for run in runs(load(path))} if path.is_file() else {}
+        settings |= {run.name: run.parameters for run in runs(load(path))} if path.is_file() else {}
     reasons = {}
-    for name, one in made.items():
-        today = known.get(one["notebook"], {"today": "none was kept"})["today"] if known else EQUAL
-        if others := changed(one, asked.get(name, {})):
-            reasons[name] = f"other values in the study now: {' and '.join(others)}"
+    for name, manifest in manifests.items():
+        today = known.get(manifest["notebook"], {"today": "none was kept"})["today"] if known else EQUAL
+        if names := changed(manifest, settings.get(name, {})):
+            reasons[name] = f"other values in the study now: {' and '.join(names)}"
         elif today != EQUAL:
-            reasons[name] = f"the smoke table of {one['notebook']}: {today}"
+            reasons[name] = f"the smoke table of {manifest['notebook']}: {today}"
     return reasons

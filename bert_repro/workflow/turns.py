@@ -21,7 +21,7 @@ def served(listed: Sequence[Run]) -> dict[str, tuple[str, ...]]:
     """
     tuned = [run for run in listed if run.notebook == "hidden_states" and run.parameters["name"] not in UNTUNED]
     return {
-        run.name: (run.name, *(other.name for other in listed if run.name in other.needs and other.notebook != BOOK))
+        run.name: (run.name, *(user.name for user in listed if run.name in user.needs and user.notebook != BOOK))
         for run in tuned
     }
 

@@ -94,8 +94,8 @@ class MaskedCrossEntropy(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         real = ops.cast(y_true >= 0, y_pred.dtype)
-        each = ops.sparse_categorical_crossentropy(ops.maximum(y_true, 0), y_pred, from_logits=True)
-        return ops.sum(each * real) / ops.maximum(ops.sum(real), 1)
+        losses = ops.sparse_categorical_crossentropy(ops.maximum(y_true, 0), y_pred, from_logits=True)
+        return ops.sum(losses * real) / ops.maximum(ops.sum(real), 1)
 
 
 def require(items: Sequence[Any], annotation: str, source: str) -> None:

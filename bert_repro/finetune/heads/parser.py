@@ -99,8 +99,8 @@ class Biaffine(layers.Layer):
 
     def call(self, dependent, head):
         dependent, head = (ops.concatenate([x, ops.ones_like(x[..., :1])], -1) for x in (dependent, head))
-        left = ops.einsum("bid,lde->bile", dependent, self.kernel)
-        return ops.einsum("bile,bje->bijl" if self.every_pair else "bile,bie->bil", left, head)
+        product = ops.einsum("bid,lde->bile", dependent, self.kernel)
+        return ops.einsum("bile,bje->bijl" if self.every_pair else "bile,bie->bil", product, head)
 
     def score(
         self, dependent: Float[np.ndarray, "words dependent"], head: Float[np.ndarray, "words head"]

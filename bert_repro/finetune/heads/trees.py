@@ -18,9 +18,8 @@ def arborescence(scores: Real[np.ndarray, "words words+1"]) -> Int[np.ndarray, "
     if (greedy == 0).sum() == 1 and _reaches_root(greedy):
         return greedy
     n = len(scores)
-    among = np.full(
-        (n + 1, n + 1), np.nan
-    )  # a word and its heads in a row; nothing is the head of the root or of itself
+    # a word and its heads in a row; nothing is the head of the root or of itself
+    among = np.full((n + 1, n + 1), np.nan)
     among[1:] = scores
     among[:, 0] -= np.ptp(scores) * (n + 1) + 1  # a second root costs more than any tree can gain
     np.fill_diagonal(among, np.nan)

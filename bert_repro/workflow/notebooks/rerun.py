@@ -32,40 +32,40 @@ def rerun(table: Path | str, changed: Sequence[tuple[str, str]] = ()) -> Path:
     """
     table = Path(table)
     folder, name = table.parent, table.name.removesuffix(".parquet")
-    made = provenance.manifests(folder)
-    if name not in made:
-        there = ", ".join(made) or "none"
-        raise FileNotFoundError(f"no manifest of a table {name!r} in {str(folder)!r}: there are {there}")
-    notebook = notebooks.find(made[name]["notebook"])
-    given = _still_known(notebook, made[name]["parameters"])
-    given |= {"output": str(OUT / f"{name}.parquet")} | (
-        {"save": str(OUT / "models" / name)} if given.get("save") else {}
+    manifests = provenance.manifests(folder)
+    if name not in manifests:
+        names = ", ".join(manifests) or "none"
+        raise FileNotFoundError(f"no manifest of a table {name!r} in {str(folder)!r}: there are {names}")
+    notebook = notebooks.find(manifests[name]["notebook"])
+    settings = _still_known(notebook, manifests[name]["parameters"])
+    settings |= {"output": str(OUT / f"{name}.parquet")} | (
+        {"save": str(OUT / "models" / name)} if settings.get("save") else {}
     )
-    given |= from_here(parameters.parse(list(changed), notebook))
-    parameters.check(notebook, given)
-    for encoder in (given.get("model"), given.get("reference_model")):
-        _train(str(encoder or ""), made)
-    notebooks.run(notebook, ROOT / OUT / f"{name}.ipynb", given, html=True, title=name)
+    settings |= from_here(parameters.parse(list(changed), notebook))
+    parameters.check(notebook, settings)
+    for encoder in (settings.get("model"), settings.get("reference_model")):
+        _train(str(encoder or ""), manifests)
+    notebooks.run(notebook, ROOT / OUT / f"{name}.ipynb", settings, html=True, title=name)
     return OUT / f"{name}.html"
 
 
-def _still_known(notebook: Path, given: dict[str, Any]) -> dict[str, Any]:
-    declared = {one.name for one in parameters.read(notebook)}
-    return {name: value for name, value in given.items() if name in declared}
+def _still_known(notebook: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    declared = {parameter.name for parameter in parameters.read(notebook)}
+    return {name: value for name, value in settings.items() if name in declared}
 
 
-def _train(encoder: str, made: dict[str, dict[str, Any]]) -> None:
+def _train(encoder: str, manifests: dict[str, dict[str, Any]]) -> None:
     """Train a tuned encoder as its manifest says, where its folder is not there."""
     folder, _ = checkpoints.untrained(encoder) or (encoder, 1)
     if not folder.startswith("build/") or (ROOT / folder).is_dir():
         return
-    for name, manifest in made.items():
+    for name, manifest in manifests.items():
         if manifest["parameters"].get("save") == folder:
             notebook = notebooks.find(manifest["notebook"])
-            given = _still_known(notebook, manifest["parameters"]) | {"output": str(OUT / f"{name}.parquet")}
-            _train(str(given["model"]), made)
+            settings = _still_known(notebook, manifest["parameters"]) | {"output": str(OUT / f"{name}.parquet")}
+            _train(str(settings["model"]), manifests)
             print(f"{folder} is not there: training it first, as {name} did in {manifest['seconds'] / 60:.0f} minutes")
-            return notebooks.run(notebook, ROOT / OUT / f"{name}.ipynb", given, title=name)
+            return notebooks.run(notebook, ROOT / OUT / f"{name}.ipynb", settings, title=name)
     raise FileNotFoundError(
         f"the encoder {folder} is not there, and no manifest says how it was trained: run its study"
     )
