@@ -71,19 +71,13 @@ def outside(run: study.Run, layer: int) -> float:
         return seconds(lambda: subprocess.run(command, check=True, cwd=ROOT, **quiet))
 
 
-def _compute_here(model: str, missing: list) -> None:
-    """Compute states in this process, as `states._compute_apart` has them computed in one of their own."""
-    for wanted, setting, only in missing:
-        compute.compute(model, wanted, setting, only=only)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--study", default="studies/demo.yaml")
     parser.add_argument("--layers", type=int, nargs="+", default=[3], help="those measured alone")
     given = parser.parse_args()
-    states._compute_apart = _compute_here
+    states._compute_apart = compute.compute_all  # in this process
     # one process reads an encoder once, whatever it keeps of its states
     compute._network = functools.cache(compute._network.__wrapped__)
     loaded = study.load(given.study)

@@ -24,7 +24,7 @@ def ship(source: str, name: str) -> Checkpoint:
         name: A name of `checkpoints.SHIPPED`.
 
     Raises:
-        ValueError: Another name, weights that half precision cannot hold, or a base that no folder here has.
+        ValueError: Another name, or weights that half precision cannot hold; and what `checkpoints.open` raises.
     """
     if name not in SHIPPED:
         raise ValueError(f"{name!r} is none of the names {sorted(SHIPPED)}")

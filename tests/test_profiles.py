@@ -44,7 +44,7 @@ with SnakemakeApi() as api:
 
 
 def rules(**config) -> dict[str, list[str]]:
-    """Name the rules of the demo study, and what each asks for."""
+    """Name the rules of the study train, and what each asks for."""
     given = json.dumps({"study": "studies/train.yaml", "base": "tiny", **config})
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(

@@ -49,11 +49,7 @@ def network_of_the_shape(encoder):
 def in_this_process(monkeypatch):
     """Compute hidden states without a process and a network for each checkpoint, which take seconds to start."""
     monkeypatch.setattr(compute._Encoder, "network", property(network_of_the_shape))
-    monkeypatch.setattr(
-        states,
-        "_compute_apart",
-        lambda model, missing: [compute.compute(model, wanted, how, only=only) for wanted, how, only in missing],
-    )
+    monkeypatch.setattr(states, "_compute_apart", compute.compute_all)
 
 
 def written(folder, weights=None, config=None, **described):

@@ -124,7 +124,8 @@ def test_unrelated_representations_score_zero_where_that_is_declared(name):
     by_chance = {"neighbours": 10 / 199}.get(name, 0)
     if EVERY[name].chance:
         assert abs(value - by_chance) < 0.03
-        assert np.abs(replicates - by_chance).max() < 0.12  # of 20 sentences; a jackknife's swing widest
+        # the added measure's jackknife swings more: it stretches what leaving out one of 20 sentences changes
+        assert np.abs(replicates - by_chance).max() < (0.06 if name in MEASURES else 0.12)
     else:
         assert value > 0.25
 

@@ -65,9 +65,8 @@ def apart(monkeypatch):
     monkeypatch.setattr(compute._Encoder, "network", property(shared_network))
 
     def here(model, missing):
-        for wanted, setting, only in missing:
-            asked.append(wanted)
-            compute.compute(model, wanted, setting, only=only)
+        asked.extend(wanted for wanted, *_ in missing)
+        compute.compute_all(model, missing)
 
     monkeypatch.setattr(states, "_compute_apart", here)
     return asked

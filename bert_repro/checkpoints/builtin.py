@@ -29,9 +29,9 @@ MINILM_FILES = (
 )  # fmt: skip
 SHIPPED = {
     "small": "6 layers, 256 wide, of our own pre-training: its whole history is known; in encoders/, as what was tuned from it",
-    "small-nli": "small, tuned on natural-language inference by the mini study, seed 1",
-    "small-squad": "small, tuned on question answering by the mini study, seed 1",
-    "small-parsing": "small, tuned on dependency parsing by the mini study, seed 1",
+    "small-nli": "small, tuned on natural-language inference; its card says how",
+    "small-squad": "small, tuned on question answering; its card says how",
+    "small-parsing": "small, tuned on dependency parsing; its card says how",
 }
 ALIASES = SHIPPED | {
     "minilm": "all-MiniLM-L6-v2: 6 layers, 384 wide; the base encoder of the study minilm",

@@ -57,6 +57,14 @@ def compute(
                 _complete(entry, encoder, reference, part, of, (only or {}).get(reference))
 
 
+def compute_all(
+    model: str, missing: Sequence[tuple[Sequence[str], states.Setting, Mapping[str, Sequence[int]]]]
+) -> None:
+    """Compute and store several lots of corpora, each with a setting and draws of its own; errors as in `compute`."""
+    for wanted, setting, only in missing:
+        compute(model, wanted, setting, only=only)
+
+
 class _Encoder:
     """A checkpoint that turns items into vectors; TensorFlow starts with the first of them."""
 
@@ -155,8 +163,7 @@ def _shards(reference: str, setting: states.Setting) -> Iterator[list[Any]]:
 if __name__ == "__main__":  # the process that `states.get` starts: progress goes to stderr, what went wrong to stdout
     given_model, missing = json.loads(sys.argv[1])
     try:
-        for given_corpora, given_setting, given_only in missing:
-            compute(given_model, given_corpora, states.Setting(**given_setting), only=given_only)
+        compute_all(given_model, [(wanted, states.Setting(**setting), only) for wanted, setting, only in missing])
     except (ValueError, OSError, RuntimeError) as error:
         print(" ".join(str(error).split()))
         sys.exit(1)
