@@ -25,7 +25,7 @@ HELD_OUT ?= 100
 WITHOUT ?= ewt:dev ewt:test pud mnli:dev squad:dev squadshifts-wiki wiki
 PRETRAIN = -p model $(OUT)/plan -p task masked_words -p train $(OUT)/text/train.txt.gz -p dev $(OUT)/text/dev.txt.gz \
   -p updates $(UPDATES) -p batch_size 8 -p learning_rate 0.0005 -p head_learning_rate 0.0005 -p evaluations 16 -p reverted_layers "[]" \
-  -p name $(notdir $(OUT)) -p save $(OUT)/encoder -p output $(OUT)/pretraining.parquet $(if $(PRECISION),-p precision $(PRECISION))
+  $(if $(KEEP_AT),-p keep_at "$(KEEP_AT)") -p name $(notdir $(OUT)) -p save $(OUT)/encoder -p output $(OUT)/pretraining.parquet $(if $(PRECISION),-p precision $(PRECISION))
 
 pretrain: $(READY) $(OUT)/plan
 	$(RUN) python -m bert_repro plan finetune $(PRETRAIN)

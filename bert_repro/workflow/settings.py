@@ -79,11 +79,18 @@ class GivenModel(Strict):
     seed: int = Field(default=1, ge=0)
     base: str = "base"  # what it was made from: the study's base, or the name of another model
     labels: list[str] = []  # of its task head, in the order of its outputs, where its config.json does not say them
+    updates: int | None = Field(default=None, ge=0)  # after which it was kept, where its config.json does not say them
 
     @property
     def tuned(self) -> dict[str, object]:
-        """What the tables say of it where its own config.json does not: task, or its name in place of one, and seed."""
-        return {"task": self.task or self.name, "seed": self.seed, "layers_changed": "all"}
+        """What the tables say of it where its own config.json does not: task, or its name in place of one, seed, updates."""
+        trained = {} if self.updates is None else {"updates": self.updates}
+        return {"task": self.task or self.name, "seed": self.seed, "layers_changed": "all"} | trained
+
+    @property
+    def from_pretraining(self) -> bool:
+        """Whether it was kept while the base was being pre-trained, and is no descendant of it."""
+        return self.task == "masked_words"
 
 
 class SimilaritySetting(Strict):

@@ -225,7 +225,9 @@ class _Steps:
         asked = self.study.scored_on
         found = {f"{task.task}-{task.seeds[0]}": (task.task, task.dev, list[str]()) for task in self.study.tasks}
         found |= {
-            name: (one.task, asked[one.task], one.labels) for name, one in self.given.items() if one.task in asked
+            name: (one.task, asked[one.task], one.labels)
+            for name, one in self.given.items()
+            if one.task in asked and not one.from_pretraining
         }
         return {name: found[name] for name in self.first_seeds if name in found}
 
@@ -283,20 +285,22 @@ class _Steps:
     def checkpoints(self) -> Iterator[Run]:
         """Say what given models are, what their task heads get right and how far they moved; and what their base is.
 
-        Where masked words are asked for, all tuned encoders guess them under the base's task head, those tuned here as well.
+        Where masked words are asked for, all tuned encoders guess them under the base's task head, those tuned here as well;
+        what was kept during its pre-training has a head of its own.
         """
         asked = self.study.scored_on
         masked = asked.get("masked_words", "")
         for name in ["base", *(self.tuned if masked else self.given)] if self.given or masked else []:
             model = self.given.get(name)
-            head_of = self.study.base if masked and name != "base" else ""
+            early = model is not None and model.from_pretraining
+            head_of = self.study.base if masked and name != "base" and not early else ""
             setting: dict[str, Any] = {
                 "masked": masked,
                 "head_of": head_of,
                 "revert": name in {*self.given} & {*self.first_seeds},
             }
             setting |= {"base": self.checkpoint(model.base) if model else "", "labels": model.labels if model else []}
-            scored = model.task if model and model.task in asked else ""
+            scored = model.task if model and model.task in asked and not early else ""
             setting |= {"task": scored, "texts": [asked[scored]] if scored else []}
             about = self.about(name) | setting | {"resamples": self.study.resamples}
             needs = self.made_by(name) + (self.made_by(model.base) if model else ())
@@ -328,7 +332,7 @@ class _Steps:
             for other in ["base", *alike, *others]:
                 if model.base != other and not (other in self.given and self.given[other].base == name):
                     yield self.comparison(name, other, "floor")
-            others.append(name)
+            others += [] if model.from_pretraining else [name]
 
     def comparison(self, name: str, reference: str, role: str) -> Run:
         setting = self.about(name) | {
