@@ -187,6 +187,8 @@ def chapters():
     yield "compare", "compare", everything, sides
     yield "reproduce", "reproduce", [*read[next(iter(shown))], "results/bench.csv"], {"tables_folder": first, "study": first_study.name}
     yield "parity", "parity", ["results/parity.csv"], {}
+    if history := sorted(map(str, Path("results/life").glob("*.parquet"))):
+        yield "life", "life", history, {}
 
 
 CHAPTERS = {place: rest for place, *rest in chapters()}

@@ -30,7 +30,7 @@ from bert_repro.workflow import study as studies
 from bert_repro.workflow.notebooks.page import mathjax_script
 
 BOOK = Path(__file__).resolve().parent
-OWN, RUNS = "yours", "runs"
+OWN, RUNS, LIFE = "yours", "runs", "life"
 METHOD = ("compare", "reproduce", "sittings", "extending", "api", "deviations", "parity", "glossary", "references")
 _HEADING = re.compile(r"^# +(.+?)\s*$", re.MULTILINE)
 _PLOTLY = "application/vnd.plotly.v1+json"
@@ -146,7 +146,9 @@ def _contents(new: Path, parts: list[Part], there: dict[str, list[str]], titles:
             if entry["file"] == f"{OWN}/{RUNS}" and runs:  # folded in the sidebar until it is opened
                 entry["sections"] = runs
         listed.append({"caption": part.heading, "chapters": entries})
-    more = sorted(pages - {*METHOD, "index"})
+    if LIFE in pages:  # of the one encoder whose history is known; belongs to no study
+        listed.insert(0, {"caption": "One encoder", "chapters": [{"file": LIFE}]})
+    more = sorted(pages - {*METHOD, LIFE, "index"})
     listed += [
         {"caption": "Method", "chapters": [{"file": name} for name in (*METHOD, *more) if name in pages]},
     ]
@@ -160,7 +162,8 @@ class _Pages:
         self, book: Path, parts: list[Part], there: dict[str, list[str]], notebooks: set[str], repository: str
     ):
         self.book, self.there, self.notebooks, self.repository = book, there, notebooks, repository
-        self.first, self.chapters = parts[0].folder, {*names.chapters(), *names.END}
+        self.first, self.first_study = parts[0].folder, parts[0].study.name
+        self.chapters = {*names.chapters(), *names.END}
         self.banners = {part.folder: (part.banner(), part.line()) for part in parts}
 
     def copy(self, source: Path, name: str, parts: list[Part], number: int | None = None) -> str:
@@ -211,7 +214,7 @@ class _Pages:
         place.write_text(data.pop("text/csv"), encoding="utf-8")
         run = "runs/{}.html" if self._part(name) == OWN else "runs.html#{}"
         if "/" not in name:
-            run = f"{self.first}/{run}"
+            run = f"{self.first}/{run}" if facts["study"] == self.first_study else ""
         links = exhibits.Links(number, up + address, run, f"{up}notebooks/{{}}.ipynb")
         return exhibits.drawn(data[_PLOTLY], facts, links)[0]
 

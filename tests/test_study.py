@@ -294,6 +294,22 @@ def test_masked_words_are_asked_of_every_encoder_under_the_head_of_the_base(tmp_
     assert "w[5]" in loaded.corpora() and "w[5]" not in loaded.read_out()
 
 
+def test_what_was_kept_during_pretraining_reads_by_its_own_head_and_is_compared_with_its_end_alone(tmp_path):
+    kept = [{"name": f"kept-{at}", "checkpoint": f"k{at}", "task": "masked_words", "updates": at} for at in (0, 5)]
+    asked = {"scored_on": {"masked_words": "w[5]"}, "models": [*kept, GIVEN[0]], "tasks": []}
+    listed = study.runs(study.load(write(tmp_path, **asked)))
+    for run in listed:
+        parameters.check(notebooks.find(run.notebook), run.parameters)
+    made = {run.name: run.parameters for run in listed}
+    assert [made[f"checkpoint-{name}"]["head_of"] for name in ("kept-0", "kept-5", "mine")] == ["", "", "tiny"]
+    assert (made["checkpoint-kept-0"]["task"], made["checkpoint-kept-0"]["masked"]) == ("", "w[5]")
+    assert made["states-kept-0"]["tuned"] == {
+        "task": "masked_words", "seed": 1, "layers_changed": "all", "updates": 0, "base": "tiny"
+    }  # fmt: skip
+    compared = {name for name in made if name.startswith("similarity-")}
+    assert compared == {f"similarity-base-{name}" for name in ("kept-0", "kept-5", "mine", "untrained")}
+
+
 def test_without_masked_words_only_given_encoders_are_opened(tmp_path):
     def opened(**changes):
         listed = study.runs(study.load(write(tmp_path, **changes)))

@@ -11,6 +11,7 @@ from bert_repro.figures.dots import dots as dots
 from bert_repro.figures.exhibits import exhibit as exhibit
 from bert_repro.figures.gallery import Gallery as Gallery
 from bert_repro.figures.grids import layer_grid as layer_grid
+from bert_repro.figures.history import history as history
 from bert_repro.figures.scatter import against as against
 from bert_repro.figures.theme import colour as colour
 from bert_repro.figures.theme import kind as kind

@@ -17,6 +17,7 @@ from IPython.display import Markdown
 from bert_repro.figures import curves, grids, scatter, trees, words
 from bert_repro.figures.dots import dots as draw_dots
 from bert_repro.figures.exhibits import Exhibit, exhibit
+from bert_repro.figures.history import history as draw_history
 
 NOT_HELD = "the tables of this study do not hold this"
 _Shown = Exhibit | Markdown | None
@@ -54,6 +55,7 @@ class Picture:
     dots = _drawing(draw_dots)
     layer_grid = _drawing(grids.layer_grid)
     against = _drawing(scatter.against)
+    history = _drawing(draw_history)
     tree_arcs = _drawing(trees.tree_arcs)
     tree_plane = _drawing(trees.tree_plane)
     words_through_layers = _drawing(words.words_through_layers)

@@ -16,7 +16,7 @@ from bert_repro.workflow import notebooks
 UNTUNED = ("base", "untrained")  # models that every study has
 CHAPTERS = ROOT / "notebooks" / "chapters"
 END = ("claims", "runs")  # chapters that every part of the book ends with
-PAGES = ("index", "compare", "reproduce", "parity")  # of the book as a whole
+PAGES = ("index", "life", "compare", "reproduce", "parity")  # of the book as a whole
 
 
 def chapters() -> dict[str, str]:

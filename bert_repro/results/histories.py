@@ -1,0 +1,79 @@
+"""The history of an encoder: checkpoints kept during its pre-training, itself, and what was tuned from it, in this order.
+
+A history that begins after the encoder was as unlike its end as a tuned one has no answer there: it is left blank.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+FROM_PRETRAINING = "masked_words"  # the task of what was kept on the way
+
+
+def stations(table: pd.DataFrame) -> pd.DataFrame:
+    """List the encoders of a history: those kept on the way by their updates, the base, and those tuned from it.
+
+    Args:
+        table: Tidy rows; those of the base and of what was tuned from it have one model each.
+
+    Returns:
+        Rows by model with `kept` (kept on the way, or the base) and `updates` of pre-training (of the base, and of those
+        tuned from it, none); in the order of the history.
+    """
+    of_models = (
+        table[table["role"].eq("score") & table["model"].ne("untrained")].drop_duplicates("model").set_index("model")
+    )
+    kept = of_models[of_models["task"].eq(FROM_PRETRAINING)].assign(updates=lambda rows: rows["updates"].astype(float))
+    kept = kept.sort_values("updates").assign(kept=True)
+    base = of_models[of_models.index == "base"].assign(kept=True, updates=np.nan)
+    tuned = of_models.drop([*kept.index, *base.index]).assign(kept=False, updates=np.nan)
+    return pd.concat([kept, base, tuned])[["kept", "updates"]]
+
+
+def abilities(table: pd.DataFrame) -> pd.DataFrame:
+    """Select what encoders of a history could do: masked-word loss, and by layer UUAS and accuracy of parts of speech.
+
+    Args:
+        table: Tidy rows of a study.
+    """
+    scored = table[table["role"].eq("score") & table["rows"].isna()]
+    words = scored[scored["target"].eq("masked_words") & scored["metric"].eq("masked_word_loss")]
+    probed = scored[scored["split"].eq("test")]
+    trees = probed[probed["probe"].eq("structural") & probed["metric"].eq("uuas")]
+    tags = probed[probed["target"].eq("upos") & probed["metric"].eq("accuracy")]
+    return pd.concat([words, trees, tags.assign(metric="accuracy of parts of speech")])
+
+
+def as_far_from_the_end(similarity: pd.DataFrame, last: int) -> pd.DataFrame:
+    """Say when, during pre-training, an encoder was as unlike its end as each encoder that was tuned from that end is.
+
+    Between two checkpoints the similarity is taken to change along a straight line.
+
+    Args:
+        similarity: Tidy rows by model and layer of one measure: the similarity with the base, of what was kept on the way and
+            of what was tuned.
+        last: Updates of the whole pre-training, at whose end the similarity is 1.
+
+    Returns:
+        Rows by tuned model and layer: `value`, the similarity of both; `updates` of pre-training; and `left`, the share of
+        pre-training that was left then. Blank where even the first checkpoint was more alike, or pre-training made no way.
+    """
+    order = stations(similarity)
+    kept = order.index[order["kept"] & (order.index != "base")]
+    rows = []
+    for model in order.index[~order["kept"]]:
+        for row in similarity[similarity["model"].eq(model)].sort_values("layer").itertuples():
+            layer = similarity[similarity["layer"].eq(row.layer)].drop_duplicates("model").set_index("model")["value"]
+            way = [*layer.reindex(kept).astype(float), 1.0]
+            at = _when(float(row.value), way, [*order.loc[kept, "updates"], float(last)])
+            rows.append((model, row.layer, float(row.value), at, 1 - at / last))
+    return pd.DataFrame(rows, columns=["model", "layer", "value", "updates", "left"])
+
+
+def _when(value: float, way: Sequence[float], updates: Sequence[float]) -> float:
+    """Find where a way was at a value for the last time: from there on it lies above."""
+    for n in range(len(way) - 1, 0, -1):
+        if way[n - 1] <= value <= way[n]:
+            return float(np.interp(value, way[n - 1 : n + 1], updates[n - 1 : n + 1]))
+    return float("nan")
