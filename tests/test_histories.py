@@ -32,10 +32,13 @@ def test_a_tuned_encoder_is_placed_on_the_straight_line_between_two_checkpoints(
     """RSA with the end: .2 at the start, .6 after 100 of 300 updates, 1 at the end. So .8 was reached half way to the end."""
     far = histories.as_far_from_the_end(HISTORY[HISTORY["model"] != "base"], last=300).set_index("model")
     assert far.loc["tuned", "updates"] == pytest.approx(200) and far.loc["tuned", "left"] == pytest.approx(1 / 3)
+    told = "as far from the base as 200 updates of pre-training had left it, 33% of the whole before its end (RSA 0.80)"
+    assert histories.in_words(far.loc["tuned"]) == told
 
 
 def test_what_is_farther_than_the_first_checkpoint_has_no_place():
-    assert pd.isna(histories.as_far_from_the_end(HISTORY, last=300).set_index("model").loc["far", "updates"])
+    far = histories.as_far_from_the_end(HISTORY, last=300).set_index("model").loc["far"]
+    assert pd.isna(far["updates"]) and histories.in_words(far).startswith("farther from the base than the first")
 
 
 def test_of_several_passages_the_last_counts():

@@ -4,6 +4,7 @@ A history that begins after the encoder was as unlike its end as a tuned one has
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,6 +70,16 @@ def as_far_from_the_end(similarity: pd.DataFrame, last: int) -> pd.DataFrame:
             at = _when(float(row.value), way, [*order.loc[kept, "updates"], float(last)])
             rows.append((model, row.layer, float(row.value), at, 1 - at / last))
     return pd.DataFrame(rows, columns=["model", "layer", "value", "updates", "left"])
+
+
+def in_words(row: Any) -> str:
+    """Say where a tuned encoder's layer lies, given its row of `as_far_from_the_end`, after "tuning put the layer"."""
+    if pd.isna(row.updates):
+        return "farther from the base than the first checkpoint was"
+    return (
+        f"as far from the base as {row.updates:,.0f} updates of pre-training had left it, {row.left:.0%} of the whole before its end "
+        f"(RSA {row.value:.2f})"
+    )
 
 
 def _when(value: float, way: Sequence[float], updates: Sequence[float]) -> float:
