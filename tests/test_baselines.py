@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bert_repro import corpora
@@ -68,6 +68,7 @@ WORDS = st.lists(st.sampled_from(["a", "A", "b", "c", "d", "e", ",", "."]), min_
 
 
 @given(WORDS, WORDS)
+@example("a", "a a a b a c a")  # two answers are equally good, but for the rounding of sums
 def test_an_answer_is_that_of_a_naive_twin(asked, passage):
     assert baselines.overlap_answer(question(asked, passage)) == naive_answer(question(asked, passage))
 

@@ -23,7 +23,7 @@ from bert_repro.files import CLONED, ROOT, sha256
 @pytest.mark.parametrize(
     ("reference", "kind", "message"),
     [
-        ("ewd:dev", ValueError, r"unknown corpus 'ewd': expected one of \['ewt', .*or a .conllu"),
+        ("ewd:dev", ValueError, r"unknown corpus 'ewd': expected one of \['ewt', .*, a .conllu"),
         ("ewt", ValueError, r"'ewt' has no split None: write one of \['ewt:train'"),
         ("ewt:validation", ValueError, "has no split 'validation'"),
         ("ewt:dev[x]", ValueError, r"cannot read the corpus reference 'ewt:dev\[x\]': write name"),

@@ -92,7 +92,7 @@ def misfit(checkpoint: Checkpoint, text: str) -> str:
 
 
 def _misfit(tokenizer: Tokenizer, text: str) -> str:
-    items = itertools.islice(corpora.every_item(text), LOOKED_AT)
+    items = itertools.islice(corpora.stream(text), LOOKED_AT)
     return alignment.misfit(tokenizer, [side for item in items for side in alignment.words_of(item)])
 
 

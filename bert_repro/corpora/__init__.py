@@ -9,7 +9,6 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from bert_repro.corpora.places import checksums as checksums
 from bert_repro.corpora.places import columns as columns
 from bert_repro.corpora.places import fetch as fetch
 from bert_repro.corpora.places import in_clone as in_clone
+from bert_repro.corpora.readers import text_files as text_files
 from bert_repro.corpora.reference import Reference, named, parts
 from bert_repro.corpora.sources import CORPORA
 from bert_repro.corpora.sources import SUCCESSORS as SUCCESSORS
@@ -74,7 +74,8 @@ def stream(reference: str) -> Stream:
     """Read a corpus item by item, in constant memory except for SQuAD's JSON, which is read whole.
 
     Args:
-        reference: `name`, `name:split`, or a file (.conllu, .tsv, .json, .jsonl, .txt, each also .gz). `[500]` at the end
+        reference: `name`, `name:split`, a file (.conllu, .tsv, .json, .jsonl, .txt, each also .gz), or a folder of .txt
+            files, which are one text. `[500]` at the end
             takes 500 items drawn without replacement by a fixed seed, in corpus order: `mnli:dev[500]`; `[-500]` takes all
             the others. Both read the corpus twice, and parse only what they take. `wiki~mnli:dev[500]` is text in the
             layout of another corpus, see `layout`; it is held in memory, or what is drawn of it: sentences, or documents
@@ -154,7 +155,7 @@ def paragraphs(reference: str) -> Iterator[tuple[str, str]]:
     name; other corpora of single sentences (treebanks, wiki40b) their words joined by blanks, a sentence a paragraph.
 
     Args:
-        reference: As in `stream`, or a folder; `[500]` and `[-500]` count documents here.
+        reference: As in `stream`; `[500]` and `[-500]` count documents here.
 
     Returns:
         Document and paragraph; consecutive paragraphs with the same document belong together. In a folder, the name of a
@@ -164,9 +165,6 @@ def paragraphs(reference: str) -> Iterator[tuple[str, str]]:
         ValueError: Pairs, questions or an edge-probing file, a folder without text; and what `stream` raises.
         FileNotFoundError: See `locate`.
     """
-    if _is_folder(reference):
-        files = text_files(Path(reference))
-        return ((f"{path.name}/{name}", text) for path in files for name, text in paragraphs(str(path)))
     parsed = Reference.parse(reference)
     if parsed.drawn is not None:
         drawn = _drawn(parsed, lambda: documents(paragraphs(str(parsed.whole))))
@@ -179,7 +177,7 @@ def paragraphs(reference: str) -> Iterator[tuple[str, str]]:
             "a treebank such as ewt:train, or wiki40b/en:train"
         )
     place = locate(reference)
-    if re.search(r"\.(txt|tsv)(\.gz)?$", place.path.name):
+    if place.files and re.search(r"\.(txt|tsv)(\.gz)?$", place.files[0].name):
         return readers.paragraphs(
             place.path, CORPORA[place.name].where.get(place.split, {}) if registered(reference) else {}
         )
@@ -191,28 +189,9 @@ def documents(text: Iterable[tuple[str, str]]) -> Iterator[Iterator[tuple[str, s
     return (part for _, part in itertools.groupby(text, key=operator.itemgetter(0)))
 
 
-def text_files(folder: Path) -> list[Path]:
-    """List the files of a folder that hold running text, by name.
-
-    Raises:
-        ValueError: There is none.
-    """
-    files = sorted(path for path in folder.iterdir() if path.name.endswith((".txt", ".txt.gz")))
-    if not files:
-        raise ValueError(f"the folder {folder} holds no text: expected .txt or .txt.gz files in it")
-    return files
-
-
-def every_item(reference: str) -> Iterator[Any]:
-    """Read the items of a corpus, or of all files of a folder of running text; errors as in `stream`."""
-    if _is_folder(reference):
-        return itertools.chain.from_iterable(stream(str(path)) for path in text_files(Path(reference)))
-    return stream(reference)
-
-
 def undrawn(reference: str) -> str:
     """Name the whole text that is read for a reference, in its own layout."""
-    return reference if _is_folder(reference) else str(Reference.parse(reference).text.whole)
+    return str(Reference.parse(reference).text.whole)
 
 
 def load(reference: str) -> Corpus:
@@ -248,9 +227,10 @@ def census(reference: str) -> Census:
 def _content(place: Located) -> tuple | None:
     """Identify what is read from a place; None for a prepared dataset, which is not identified."""
     pattern = _content(place.layout) if place.layout else ()
-    if pattern is None or not place.path.is_file():
+    if pattern is None or not place.files:
         return None
-    return sha256(place.path), place.path.name, place.name, place.split, place.drawn, *pattern
+    digests = (digest for path in place.files for digest in (sha256(path), path.name))
+    return *digests, place.name, place.split, place.drawn, *pattern
 
 
 def _items(reference: str) -> int:
@@ -263,9 +243,11 @@ def _items(reference: str) -> int:
 
 
 def _key(place: Located) -> tuple:
-    file = place.path.stat()
+    files = tuple(
+        (path.absolute(), path.stat().st_size, path.stat().st_mtime_ns) for path in place.files or [place.path]
+    )
     key_of_layout = _key(place.layout) if place.layout else ()
-    return place.path.absolute(), file.st_size, file.st_mtime_ns, place.name, place.split, place.drawn, *key_of_layout
+    return *files, place.name, place.split, place.drawn, *key_of_layout
 
 
 _CENSUSES: dict[tuple, Census] = {}
@@ -304,7 +286,7 @@ def doubts(references: Iterable[str], learned: str = "") -> list[str]:
     """Say what in some texts is probably not intended, see `doubtful.doubts`.
 
     Args:
-        references: As in `stream`, or folders of running text; empty ones are passed over.
+        references: As in `stream`; empty ones are passed over.
         learned: That of the text which is learned from, one of them.
 
     Raises:
@@ -315,22 +297,9 @@ def doubts(references: Iterable[str], learned: str = "") -> list[str]:
     called: dict[tuple[str, ...], str] = {}
     for text in texts:
         namesake = called.setdefault(tuple(columns(text).values()), text)
-        if namesake != text and [*map(_content, _places(namesake))] != [*map(_content, _places(text))]:
+        if namesake != text and _content(locate(namesake)) != _content(locate(text)):
             raise ValueError(f"{namesake} and {text} would have one name in tables: give one of the files another name")
-    return doubtful.doubts({text: _counted(text) for text in texts}, learned)
-
-
-def _counted(reference: str) -> Census:
-    return counted.take(every_item(reference), {}) if _is_folder(reference) else census(reference)
-
-
-def _places(reference: str) -> list[Located]:
-    return [locate(str(path)) for path in (text_files(Path(reference)) if _is_folder(reference) else [reference])]
-
-
-def _is_folder(reference: str) -> bool:
-    """Return whether a reference names a folder of running text."""
-    return Path(reference).is_dir() and not registered(reference)
+    return doubtful.doubts({text: census(text) for text in texts}, learned)
 
 
 def sentences(reference: str) -> Corpus:

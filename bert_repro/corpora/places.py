@@ -21,7 +21,7 @@ class Located(NamedTuple):
 
     name: str
     split: str
-    path: Path  # a file, or the folder of a prepared dataset
+    path: Path  # a file, a folder of running text, or that of a prepared dataset
     records: Callable[[dict[str, int]], Iterator[readers.Record]]  # fills in what it leaves out
     drawn: int | None  # how many items to draw; below 0, how many to leave out
     layout: "Located | None" = None  # of the corpus in whose layout it is read
@@ -30,6 +30,12 @@ class Located(NamedTuple):
     def part(self) -> str:
         """What the tables call the split: with its draw, as in `dev[600]`."""
         return drawn_split(self.split, self.drawn)
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that are read; none of a prepared dataset, which are not identified."""
+        prepared = self.name in CORPORA and CORPORA[self.name].home == "tfds"
+        return [] if prepared else readers.text_files(self.path)
 
 
 def locate(reference: str) -> Located:
@@ -64,20 +70,19 @@ def locate(reference: str) -> Located:
             return Located(name, split, tfds.folder(name), records, count)
         path = _file(f"{name}:{split}", source.files[split])
         return Located(name, split, path, functools.partial(readers.records, path, source.where.get(split, {})), count)
-    if not re.search(r"\.(conllu|tsv|jsonl?|txt)(\.gz)?$", name):
-        raise ValueError(
-            f"unknown corpus {name!r}: expected one of {sorted(CORPORA)} or a .conllu, .tsv, .json, .jsonl or .txt file"
-        )
     path = Path(name)
-    if not path.is_file():
+    if not path.is_dir() and not re.search(r"\.(conllu|tsv|jsonl?|txt)(\.gz)?$", name):
+        raise ValueError(
+            f"unknown corpus {name!r}: expected one of {sorted(CORPORA)}, a .conllu, .tsv, .json, .jsonl or .txt file, "
+            "or a folder of .txt files"
+        )
+    if not path.exists():
         raise FileNotFoundError(f"no corpus file {name}")
     return Located(path.name, split or "", path, functools.partial(readers.records, path, {}), count)
 
 
 def columns(reference: str) -> dict[str, str]:
-    """Give the table columns that name a corpus, or a folder of running text; errors as in `locate`."""
-    if Path(reference).is_dir() and not registered(reference):
-        return {"corpus": Path(reference).name, "split": ""}
+    """Give the table columns that name a corpus; errors as in `locate`."""
     place = locate(reference)
     return {"corpus": place.name, "split": place.part}
 

@@ -19,12 +19,12 @@ from bert_repro.corpora.makers import Record as Record
 
 
 def records(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> Iterator[Record]:
-    """Read a file record by record, in constant memory but for JSON, which is read whole.
+    """Read a file, or a folder of running text, record by record, in constant memory but for JSON, which is read whole.
 
     To count items, or to take few of many, costs little: only what is called is parsed.
 
     Args:
-        path: A .conllu, .tsv, .json, .jsonl (see `json_files`) or .txt file, each also .gz.
+        path: A .conllu, .tsv, .json, .jsonl (see `json_files`) or .txt file, each also .gz; or a folder, see `text_files`.
         where: Columns of a TSV and the value that a row must have there to be read.
         left_out: Is filled with what of an item was not read, and how often, when it is called.
 
@@ -35,15 +35,30 @@ def records(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> I
         ValueError: Malformed content, while reading or when its record is called.
     """
     kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1]
-    return _READERS[kind](path, where, left_out)
+    return _read_folder(path) if path.is_dir() else _READERS[kind](path, where, left_out)
+
+
+def text_files(path: Path) -> list[Path]:
+    """List what running text is read from: the file itself, or all .txt files (also .gz) of a folder by name.
+
+    Raises:
+        ValueError: A folder in which there is none.
+    """
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if file.name.endswith((".txt", ".txt.gz")))
+    if not files:
+        raise ValueError(f"the folder {path} holds no text: expected .txt or .txt.gz files in it")
+    return files
 
 
 def paragraphs(path: Path, where: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Read running text paragraph by paragraph as it stands in its file, in constant memory.
 
     Args:
-        path: A .txt file, whose lines are paragraphs and whose documents are separated by blank lines; or a .tsv with a column
-            `paragraph` and, where it is known, `title`, which names the document.
+        path: A .txt file, whose lines are paragraphs and whose documents are separated by blank lines; a .tsv with a column
+            `paragraph` and, where it is known, `title`, which names the document; or a folder, see `text_files`, where the
+            name of a document begins with that of its file.
         where: As in `read`.
 
     Returns:
@@ -52,7 +67,10 @@ def paragraphs(path: Path, where: Mapping[str, str]) -> Iterator[tuple[str, str]
     Raises:
         ValueError: Malformed content, while reading.
     """
-    if path.name.removesuffix(".gz").endswith(".tsv"):
+    if path.is_dir():
+        for file in text_files(path):
+            yield from ((f"{file.name}/{name}", text) for name, text in paragraphs(file, {}))
+    elif path.name.removesuffix(".gz").endswith(".tsv"):
         for number, row in _rows(path):
             if not _elsewhere(row, where) and row["paragraph"].strip():
                 yield row.get("title", f"{number}"), row["paragraph"]
@@ -186,6 +204,12 @@ def _read_text(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -
         return
     for number, document, line in _paragraphs(path):
         yield from sentences(line, str(number), document)
+
+
+def _read_folder(path: Path) -> Iterator[Record]:
+    for file in text_files(path):
+        for number, document, line in _paragraphs(file):
+            yield from sentences(line, f"{file.name}/{number}", f"{file.name}/{document}")
 
 
 def _paragraphs(path: Path) -> Iterator[tuple[int, str, str]]:

@@ -1,7 +1,7 @@
 """References to corpora: the one parser of `name:split[n]` and `text~layout`.
 
 A reference in another form is an error; whether the corpus exists is not checked here. The path of an existing file is
-always that file's, whatever characters it contains.
+always that file's, whatever characters it contains; so is that of a folder.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ class Reference:
     """A corpus as a user names it: `ewt:dev[60]`, `wiki[-500]`, `mnli:train`, `my/file.conllu` or `wiki~mnli:dev[60]`.
 
     Attributes:
-        name: A registered name, or the path of a file.
+        name: A registered name, or the path of a file or folder.
         split: None where none is given.
         drawn: How many items to draw; below 0, how many to leave out; None for all of them.
         layout: The corpus in whose layout the text of this one is read, see `corpora.layout`; None for its own.
@@ -87,8 +87,8 @@ def _written(part: str) -> tuple[str, str | None, int | None] | None:
 
 
 def _of_file(part: str) -> tuple[str, None, int | None] | None:
-    """Take the path of a file that is there from its draw."""
+    """Take the path of a file or folder that is there from its draw."""
     path, drawn = part, None
-    if not Path(path).is_file() and (match := re.fullmatch(r"(.+)\[(-?\d+)\]", part, re.DOTALL)):
+    if not Path(path).exists() and (match := re.fullmatch(r"(.+)\[(-?\d+)\]", part, re.DOTALL)):
         path, drawn = match[1], int(match[2])
-    return (path, None, drawn) if Path(path).is_file() else None
+    return (path, None, drawn) if path and Path(path).exists() else None
