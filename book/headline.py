@@ -28,8 +28,10 @@ def draw(folder: Path, weights: bool) -> str:
         panels["relative change of the weights"] = tables.select(table, metric="relative_l2", notebook="checkpoint")
     uuas = tables.select(table, metric="uuas", split="test", probe="structural")
     panels["UUAS of distance probes (EWT test)"] = scores.over_probe_seeds(uuas)
-    drawn = pd.concat([rows.assign(metric=panel) for panel, rows in panels.items()])
-    return still(figures.layer_curves(drawn, facet="metric")) + "\n"
+    seeds = pd.concat([rows.assign(metric=panel) for panel, rows in panels.items()])
+    means = pd.concat([scores.by_task(of_panel) for _, of_panel in seeds.groupby("metric", sort=False)])
+    faint = tables.select(seeds, role="score").dropna(subset="task")
+    return still(figures.layer_curves(means, facet="metric", faint=faint)) + "\n"
 
 
 if __name__ == "__main__":

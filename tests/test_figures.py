@@ -73,6 +73,15 @@ def test_a_row_without_a_layer_is_one_dotted_level_with_its_name(table):
     assert apart == figures.layer_curves(table)
 
 
+def test_what_is_faint_has_its_colour_no_band_and_no_entry_in_the_legend(table):
+    seeds = table[table["task"].eq("nli") & table["layer"].notna()]
+    figure = figures.layer_curves(table, faint=table[table["task"].eq("nli")])
+    thin = [trace for trace in figure.data if trace.mode == "lines" and trace.fill is None]
+    assert [list(t.y) for t in thin] == [group["value"].tolist() for _, group in seeds.groupby("model")]
+    assert {t.line.color for t in thin} == {f"rgba(0,114,178,{0.35})"} and not any(t.showlegend for t in thin)
+    assert curves(figure) == curves(figures.layer_curves(table)) and bands(figure) == bands(figures.layer_curves(table))
+
+
 def test_a_kind_of_model_has_one_colour_and_a_seed_its_own_dash(table):
     similarity = tables.tidy(
         {"role": "score", "model": "mnli-2", "task": "mnli", "seed": 2, "reference_model": "base", "layer": k,

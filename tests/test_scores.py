@@ -86,6 +86,22 @@ def test_a_mean_needs_replicates():
         scores.over_seeds(tables.tidy([*tuned(1, {"value": 0.8}), *tuned(2, {"value": 0.9})]))
 
 
+def test_a_task_has_one_curve_the_mean_of_its_seeds_or_its_only_one():
+    rows = [*tuned(1, measured(0.8)), *tuned(2, measured(0.6)), *tuned(1, measured(0.3), task="nli")]
+    untuned = tables.tidy([measured(0.1) | {"metric": "las"}], role="score", model="base")
+    curves = scores.by_task(pd.concat([untuned, tables.tidy(rows)]))
+    assert curves["model"].tolist() == ["base", "parsing", "nli-1"]
+    assert curves["value"].tolist() == pytest.approx([0.1, 0.7, 0.3])
+    assert scores.by_task(untuned)["model"].tolist() == ["base"]
+
+
+def test_seeds_that_kept_more_replicates_are_averaged_over_the_common_ones():
+    few, many = measured(0.8), measured(0.6)
+    few["replicates"] = few["replicates"][:20]
+    (mean,) = scores.over_seeds(tables.tidy([*tuned(1, few), *tuned(2, many)])).to_dict("records")
+    assert mean["value"] == pytest.approx(0.7) and len(mean["replicates"]) == 20
+
+
 def probed(*seeds):
     rows = [
         {"layer": layer, "metric": "uuas", "probe_seed": s} | measured(0.5 + s / 10) for s in seeds for layer in (0, 1)

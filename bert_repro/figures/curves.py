@@ -55,6 +55,7 @@ def layer_curves(
     title: str = "",
     ylabel: str = "",
     reference: pd.DataFrame | None = None,
+    faint: pd.DataFrame | None = None,
 ) -> go.Figure:
     """Draw a value by layer, a line per model, its 95 % interval as a band.
 
@@ -64,6 +65,7 @@ def layer_curves(
         title: Heading of the figure.
         ylabel: What the values are; the metric's name by default.
         reference: More rows without a layer, e.g. trivial baselines.
+        faint: More rows by layer that are drawn as faint lines without a name, e.g. the seeds behind a mean.
 
     Returns:
         A figure whose panels share the layer axis, and the range of values where they show the same metric.
@@ -71,7 +73,7 @@ def layer_curves(
     Raises:
         ValueError: No rows, or several values of one line at one layer.
     """
-    return _curves(table, facet, title, ylabel, reference)
+    return _curves(table, facet, title, ylabel, reference, faint=faint)
 
 
 def difference_curves(
@@ -143,7 +145,7 @@ def line_curves(table: pd.DataFrame, *, facet: str | None = None, title: str = "
 
 def _curves(
     table: pd.DataFrame, facet: str | None, title: str, ylabel: str, reference: pd.DataFrame | None, zero: bool = False,
-    x: str = "layer",
+    x: str = "layer", faint: pd.DataFrame | None = None,
 ) -> go.Figure:  # fmt: skip
     if table.empty:
         raise ValueError(EMPTY)
@@ -163,6 +165,9 @@ def _curves(
         curves = [(rows.sort_values(x), style) for rows, style in _lines(of_panel)]
         bands = [_band(rows, style, x) for rows, style in curves]
         traces[at] = [band for band in bands if band]  # first, so that none covers a line
+        if faint is not None:
+            behind = faint[faint[x].notna() & (True if panel is None else faint[facet] == panel)]
+            traces[at] += [_faint(rows.sort_values(x), style, x) for rows, style in _lines(behind)]
         for rows, style in curves:
             traces[at].append(_line(rows, style, x, style["name"] not in shown))
             shown.add(style["name"])
@@ -219,15 +224,26 @@ def _line(rows: pd.DataFrame, style: dict, x: str, in_legend: bool) -> dict:
     )  # fmt: skip
 
 
+def _faint(rows: pd.DataFrame, style: dict, x: str) -> dict:
+    return scatter(
+        x=numbers(rows[x]), y=numbers(rows["value"]), mode="lines", name=style["name"], hoverinfo="skip", showlegend=False,
+        line={"color": _rgba(style["line"]["color"], 0.35), "width": 1},
+    )  # fmt: skip
+
+
+def _rgba(colour: str, opacity: float) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
 def _band(rows: pd.DataFrame, style: dict, x: str) -> dict | None:
     rows = rows[rows["ci_low"].notna() & rows["ci_high"].notna()]
     if rows.empty:
         return None
     places = numbers(rows[x])
-    red, green, blue = (int(style["line"]["color"][i : i + 2], 16) for i in (1, 3, 5))
     return scatter(
         x=places + places[::-1], y=numbers(rows["ci_high"]) + numbers(rows["ci_low"])[::-1], mode="lines", fill="toself",
-        fillcolor=f"rgba({red},{green},{blue},0.16)", line_width=0, hoverinfo="skip", showlegend=False,
+        fillcolor=_rgba(style["line"]["color"], 0.16), line_width=0, hoverinfo="skip", showlegend=False,
         name=f"{style['name']}, 95 % interval", legendgroup=style["legendgroup"],
     )  # fmt: skip
 

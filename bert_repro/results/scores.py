@@ -80,6 +80,20 @@ def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     return tables.tidy(rows) if rows else scores[:0]
 
 
+def by_task(scores: pd.DataFrame) -> pd.DataFrame:
+    """Give one curve per task: the mean over its seeds as in `over_seeds`, or its only seed; rows of no task stay.
+
+    Args:
+        scores: Rows as `over_seeds` takes them, and of encoders that were not tuned.
+
+    Raises:
+        ValueError: Rows without replicates.
+    """
+    tuned = scores[scores["task"].notna()]
+    seeds = tuned.groupby("task")["seed"].transform("nunique")
+    return pd.concat([scores[scores["task"].isna()], over_seeds(tuned[seeds > 1]), tuned[seeds == 1]])
+
+
 def over_probe_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     """Average over the seeds of a probe; a row of one seed stays as it is.
 
@@ -105,7 +119,8 @@ def _mean(group: pd.DataFrame) -> dict[str, object]:
     if group["replicates"].isna().any():
         raise ValueError("rows without replicates have no mean: are the .replicates.parquet files beside the tables?")
     replicates = list(group["replicates"])
-    drawn = np.stack(replicates).view(type(replicates[0]))  # of a jackknife still known as one
+    common = min(map(len, replicates))  # rows that claims compare keep more of the same resamples
+    drawn = np.stack([of_seed[:common] for of_seed in replicates]).view(type(replicates[0]))  # a jackknife's known as such
     repeats = intervals.Repeats(tuple(range(len(group))), group["value"].to_numpy(float), drawn)
     estimate = intervals.mean(repeats)
     low, high = estimate.interval
