@@ -49,17 +49,26 @@ def test_of_several_passages_the_last_counts():
     assert histories.as_far_from_the_end(there_and_back, last=27)["updates"].tolist() == pytest.approx([22])
 
 
+def test_the_end_of_a_history_is_like_itself():
+    kept = HISTORY[HISTORY["model"].isin(["a", "b"])]
+    both = pd.concat([kept, kept.assign(layer=2)]).convert_dtypes()
+    whole = histories.to_the_end(both)
+    assert whole[whole["model"] == "base"][["layer", "value"]].values.tolist() == [[1, 1.0], [2, 1.0]]
+    assert len(whole) == 6 and whole[whole["model"] == "base"]["task"].isna().all()
+
+
 def test_what_an_encoder_could_do_is_one_value_an_encoder_and_layer():
     table = pd.DataFrame(
         {
             "role": "score",
             "rows": pd.NA,
             "model": "a",
-            "split": ["dev", "test", "test", "test", pd.NA],
-            "probe": ["structural", "structural", "structural", "linear", pd.NA],
-            "target": ["distance", "distance", "distance", "upos", "masked_words"],
-            "metric": ["uuas", "uuas", "dspr", "accuracy", "masked_word_loss"],
-            "value": [0.1, 0.2, 0.3, 0.4, 0.5],
+            "split": ["dev", "test", "test", "test", "test", pd.NA],
+            "probe": ["structural", "structural", "structural", "linear", "linear", pd.NA],
+            "target": ["distance", "distance", "distance", "upos", "upos", "masked_words"],
+            "method": [pd.NA, pd.NA, pd.NA, "single layer", "mix of the layers up to this one", "masked words"],
+            "metric": ["uuas", "uuas", "dspr", "accuracy", "accuracy", "masked_word_loss"],
+            "value": [0.1, 0.2, 0.3, 0.4, 0.6, 0.5],
         }
     )
     assert histories.abilities(table)["value"].tolist() == [0.5, 0.2, 0.4]

@@ -19,7 +19,6 @@ from bert_repro.figures.theme import (
     numbers,
     put,
     scatter,
-    short,
     stacked,
 )
 
@@ -80,7 +79,6 @@ def history(
                         **hover(there, "", "y"),
                     )
                 )  # fmt: skip
-        figure.update_yaxes(title_text=short(panel), row=at, col=1)
     put(figure, traces)
     drawn = {trace.name for trace in figure.data}
     for layer in layers:  # one entry in the legend for each, whichever panel it is in

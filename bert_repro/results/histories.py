@@ -42,8 +42,15 @@ def abilities(table: pd.DataFrame) -> pd.DataFrame:
     words = scored[scored["target"].eq("masked_words") & scored["metric"].eq("masked_word_loss")]
     probed = scored[scored["split"].eq("test")]
     trees = probed[probed["probe"].eq("structural") & probed["metric"].eq("uuas")]
-    tags = probed[probed["target"].eq("upos") & probed["metric"].eq("accuracy")]
+    tags = probed[probed["target"].eq("upos") & probed["metric"].eq("accuracy") & probed["method"].eq("single layer")]
     return pd.concat([words, trees, tags.assign(metric="accuracy of parts of speech")])
+
+
+def to_the_end(similarity: pd.DataFrame) -> pd.DataFrame:
+    """Add the base to similarities with it: 1 in every layer, which nothing has to measure."""
+    layers = similarity.drop_duplicates("layer")
+    end = layers.assign(model="base", task=pd.NA, seed=pd.NA, updates=pd.NA, value=1.0, ci_low=pd.NA, ci_high=pd.NA)
+    return pd.concat([similarity, end.astype(similarity.dtypes)])
 
 
 def as_far_from_the_end(similarity: pd.DataFrame, last: int) -> pd.DataFrame:
