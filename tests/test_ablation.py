@@ -111,6 +111,7 @@ def test_what_grows_with_depth_in_every_encoder_is_no_relation():
     assert found["ci_low"] < 0 < found["ci_high"] and abs(found["value"]) < 0.5
 
 
+@pytest.mark.slow
 def test_relations_are_found_by_chance_as_often_as_is_said():
     generator, found = np.random.default_rng(3), 0
     for _ in range(200):

@@ -130,6 +130,7 @@ HOLDS = "import time; held = bytearray({}); held[::4096] = b'x' * len(held[::409
 PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {HOLDS.format(3 * GIB // 10)!r}]); {HOLDS.format(GIB // 10)}"
 
 
+@pytest.mark.slow
 @of_linux
 def test_a_jobs_memory_is_that_of_all_its_processes(tmp_path):
     found = base_size.held([sys.executable, "-c", PARENT], 4e9, dict(os.environ), tmp_path)

@@ -304,6 +304,7 @@ def test_the_page_of_the_package_names_what_there_is_and_each_has_a_docstring():
         assert inspect.getdoc(getattr(importlib.import_module(home), item)), name
 
 
+@pytest.mark.slow
 def test_the_example_of_the_page_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("BERT_REPRO_CACHE", str(tmp_path))
     code = re.search(r"```python\n(.*?)```", API, re.DOTALL)[1]

@@ -241,6 +241,7 @@ raise SystemExit(main(["report", {str(ROOT / "studies" / "train.yaml")!r}, "--ba
     assert err.splitlines() == ["ended", "bert_repro: interrupted"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["list", "corpora"], ["fetch", "tiny"]])
 def test_a_reader_that_has_seen_enough_ends_a_command_without_a_word(command):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -359,6 +360,7 @@ def test_fetch_tells_what_is_missing(capsys, monkeypatch, tmp_path):
     assert "no study file nosuch.yaml" in fails(capsys, "fetch", "nosuch.yaml")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["glue/mnli", *slow("squad/v1.1", "universal_dependencies/en_ewt:dev")])
 def test_without_a_network_a_dataset_fails_in_seconds_and_leaves_nothing(tmp_path, dataset):
     begin, proxy = time.monotonic(), "http://127.0.0.1:9"
@@ -384,6 +386,7 @@ def test_a_checksum_that_does_not_match_is_told_and_nothing_is_kept(capsys, tmp_
     assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "reference", ["bert-base-uncased", *slow("someone/something@v1", "untrained:bert-base-uncased")]
 )

@@ -56,6 +56,7 @@ def planted(folder, side):
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "right"), [("hypothesis", 1), ("premise", 1 / 3)])
 def test_of_the_hypothesis_alone_what_depends_on_it_is_learned_and_nothing_of_the_premise(tmp_path, side, right):
     text = planted(tmp_path, side)

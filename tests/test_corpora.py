@@ -127,6 +127,7 @@ def test_every_split_in_the_clone_is_read():
 # ---- draws and streams
 
 
+@pytest.mark.slow
 def test_a_draw_repeats_and_keeps_the_order():
     everything, some = corpora.load("ewt:dev"), corpora.load("ewt:dev[50]")
     assert some == corpora.load("ewt:dev[50]") and len({item.id for item in some.items}) == 50
@@ -166,6 +167,7 @@ def test_a_stream_gives_what_comes_before_an_error(tmp_path, name):
         list(stream)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", ["ewt:dev", "ewt:dev[30]", "mnli:dev[-7000]", "squad:dev[40]", "wiki"])
 def test_a_stream_a_census_and_a_loaded_corpus_agree(reference):
     stream, corpus, census = corpora.stream(reference), corpora.load(reference), corpora.census(reference)

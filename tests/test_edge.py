@@ -314,6 +314,7 @@ def test_spans_are_means_of_their_words():
 # ---- planted labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", edge.KINDS[:3])
 def test_planted_labels_are_read_off_and_labels_by_lot_are_not(kind):
     probe = EdgeProbe([0, 1], kind, 8, epochs=12, batch_size=4)
@@ -368,6 +369,7 @@ def test_layers_trained_together_equal_each_trained_alone(kind, mixed):
         assert accuracy(alone, SPLITS[2], STATES[2]) == pytest.approx([scores[layer]], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_mix_finds_the_layer_that_knows():
     probe = EdgeProbe([0, 1], mixed=True, epochs=12, batch_size=4)
     probe.fit(SPLITS[0], STATES[0], SPLITS[1], STATES[1])
@@ -377,6 +379,7 @@ def test_a_mix_finds_the_layer_that_knows():
     assert with_it > 0.95 > below
 
 
+@pytest.mark.slow
 def test_several_labels_have_micro_f1():
     gold = np.stack([SPLITS[0].gold == 0, SPLITS[0].gold != 2], -1)  # one label, both, or none
     of = Labelled(("a", "b"), SPLITS[0].spans, SPLITS[0].sentence, gold, SPLITS[0].words, {})
@@ -433,6 +436,7 @@ def matches(count, seed, hidden=8, noise=0.2):
     return of, States(vectors[None].astype(np.float32))
 
 
+@pytest.mark.slow
 def test_a_bilinear_probe_finds_matches_that_no_sum_of_two_words_shows():
     (train, trained), (dev, stopped), (test, tested) = (
         matches(count, seed) for count, seed in ((300, 1), (60, 2), (60, 3))
@@ -486,6 +490,7 @@ def test_a_code_whose_probes_had_not_done_learning_says_so(monkeypatch):
         description_length.online_code(EdgeProbe([0]), SPLITS[0], STATES[0], SPLITS[1], STATES[1])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:online code")
 def test_the_online_code_is_what_its_blocks_cost(monkeypatch):
     brief = {"updates": 30, "epochs": 4, "tolerance": 1e-3}
@@ -516,6 +521,7 @@ def test_the_online_code_is_what_its_blocks_cost(monkeypatch):
     assert rows["compression", 1]["value"] > 1.2 > 1.1 > rows["compression", 0]["value"]  # what is there compresses
 
 
+@pytest.mark.slow
 def test_labels_by_lot_are_dearer_than_planted_ones():
     lot = spans.controls("upos", SPLITS, [], 1)
     real, other = (

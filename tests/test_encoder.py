@@ -65,6 +65,7 @@ def test_references_are_drawn_wide_and_hold_every_weight(family):
     assert reference["long"]["mask"].shape == (1, config.max_length) and config.max_length == 512
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["padded", "pair"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_attention_is_that_of_pytorch_and_leaves_the_states_as_they_are(family, kind):
@@ -139,6 +140,7 @@ def test_positions_counted_from_another_row_show(family):
     assert (off(model, reference) > 10 * TOLERANCE).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", DISTINCT)
 def test_a_transposed_kernel_shows(family):
     config, reference = recorded(family)
@@ -155,6 +157,7 @@ def test_a_transposed_kernel_shows(family):
         assert (worst[:block] <= TOLERANCE).all() and worst[block] > 10 * TOLERANCE, weight.key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", DISTINCT)
 def test_every_weight_counts(family):
     config, reference = recorded(family)
@@ -250,6 +253,7 @@ def test_jax_which_compiles_for_seconds_sees_a_handful_of_shapes(monkeypatch):
     assert encoder.pad([np.ones(300, int)], 384)[0].shape == (1, 384)  # within the limit all the same
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 30, 4000])
 @pytest.mark.parametrize("pooling", ["mean", "first"])
 def test_a_row_is_the_mean_or_the_first_of_its_pieces_however_inputs_are_batched(monkeypatch, pooling, batch):
@@ -288,6 +292,7 @@ def test_a_second_segment_is_no_fault_where_segments_are_not_read():
         assert np.isfinite(encoder.extract(built(family), [Aligned(ids, segments, np.arange(2))], "mean")).all()
 
 
+@pytest.mark.slow
 def test_what_half_precision_cannot_hold_is_infinite():
     config, reference = recorded("bert")
     grown = {"encoder.layer.1.output.LayerNorm.weight": np.full(config.hidden_size, 1e6, np.float32)}

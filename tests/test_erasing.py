@@ -49,11 +49,13 @@ def states(network):
 # ---- the encoder
 
 
+@pytest.mark.slow
 def test_the_ordinary_encoder_has_nothing_for_erasing():
     assert not [layer.name for layer in small().encoder.layers if "erasure" in layer.name]
     assert len(small().encoder.weights) == len(roomy().encoder.weights) - 3 * 3
 
 
+@pytest.mark.slow
 def test_with_empty_room_every_state_is_the_same_to_the_last_bit():
     start = checkpoints.open("tiny")
     inputs, _, _ = alignment.inputs(start.tokenizer, corpora.load("ewt:dev[30]").items, 512)
@@ -64,6 +66,7 @@ def test_with_empty_room_every_state_is_the_same_to_the_last_bit():
     np.testing.assert_array_equal(room, plain)
 
 
+@pytest.mark.slow
 def test_what_goes_is_what_the_eraser_says_from_words_in_its_layer_alone():
     network, one = roomy(), eraser()
     before = states(network)
@@ -80,6 +83,7 @@ def test_what_goes_is_what_the_eraser_says_from_words_in_its_layer_alone():
             np.testing.assert_array_equal(state, same)
 
 
+@pytest.mark.slow
 def test_blocks_above_see_what_is_left():
     network, one = roomy(), eraser()
     with network.erased(1, one):
@@ -88,6 +92,7 @@ def test_blocks_above_see_what_is_left():
     np.testing.assert_allclose(after, np.asarray(expected), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_predictions_change_for_a_while_and_weights_return_bit_by_bit():
     network = roomy()
     weights, before = arrays(network.trained.weights), network.predict(batch())["label"]
@@ -99,6 +104,7 @@ def test_predictions_change_for_a_while_and_weights_return_bit_by_bit():
     assert not differing(arrays(network.trained.weights), weights)
 
 
+@pytest.mark.slow
 def test_nothing_erased_changes_nothing():
     network = roomy()
     before = network.predict(batch())["label"]
@@ -106,6 +112,7 @@ def test_nothing_erased_changes_nothing():
         np.testing.assert_array_equal(network.predict(batch())["label"], before)
 
 
+@pytest.mark.slow
 def test_room_learns_nothing_and_is_no_part_of_a_checkpoint():
     plain, room = small(), roomy()
     assert len(room.trained.trainable_weights) == len(plain.trained.trainable_weights)
@@ -144,6 +151,7 @@ def network(start):
     return Network(start.config, start.weights(), head, room=Room(31, special))
 
 
+@pytest.mark.slow
 def test_every_wordpiece_has_the_label_of_its_word(start, bank, network):
     sentences = corpora.load(TREEBANK).items
     inputs, rows, _ = alignment.align(start.tokenizer, sentences, 512)
@@ -168,6 +176,7 @@ def test_every_wordpiece_has_the_label_of_its_word(start, bank, network):
     assert counts.to_dict() == rows[words].groupby("sentence")["pieces"].sum().to_dict()
 
 
+@pytest.mark.slow
 def test_erased_in_the_forward_pass_states_are_uncorrelated_with_the_labels(bank, network):
     made = erasing._erasers(bank, network, [0, 1, 2], draws=1, seed=1)
     for (layer, target), (labels, random) in made.items():

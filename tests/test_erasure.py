@@ -217,6 +217,7 @@ def test_more_labels_than_there_are_dimensions_are_refused(labels):
 # ---- a random subspace
 
 
+@pytest.mark.slow
 @given(st.integers(0, 50), st.sampled_from([0.3, 1.0, 3.0]))
 def test_a_random_subspace_has_the_rank_and_takes_the_variance_of_the_labels(seed, strength):
     x, gold = planted(500, strength=strength)

@@ -64,6 +64,7 @@ def test_the_primary_contrast_is_the_mean_over_the_layers_between_the_first_and_
     assert without["layer"].notna().all() and P not in set(without["metric"])
 
 
+@pytest.mark.slow
 def test_with_nothing_lost_nothing_is_found_more_often_than_is_said():
     primary, layers = 0, 0
     for seed in range(80):

@@ -193,6 +193,7 @@ def test_classes_of_words_are_those_of_a_plain_reading(sorted_banks):
     assert [name for name in masks if name.startswith("relation")] == ["relation: nsubj", "relation: obj"]  # most first
 
 
+@pytest.mark.slow
 def test_edges_by_class_of_their_dependents_add_up(sorted_banks):
     train, bank = sorted_banks
     masks = phenomena.classes(bank, train).masks
@@ -271,6 +272,7 @@ class Counting(States):
         return super().vectors(rows, layers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sentences", [150, 600])
 def test_of_states_a_batch_is_read_at_a_time_however_many_there_are(sentences, brief):
     """So that memory does not grow with the states of all layers: those lie on disk, see `HiddenStates`."""

@@ -119,6 +119,7 @@ def test_a_floor_says_which_two_it_compares():
     assert set(curves(figures.layer_curves(floor))) == {"floor: NLI seed 2 and NLI seed 1"}
 
 
+@pytest.mark.slow
 def test_panels_share_layers_and_the_range_of_a_metric():
     both = tables.tidy([*rows(corpus="ewt"), *rows(corpus="gum")])
     figure = figures.layer_curves(both, facet="corpus")

@@ -320,6 +320,7 @@ def outcome(network, run):
     return curve, changes, run.best_update, run.best_value, run.counts.tolist(), network.weight.tolist()
 
 
+@pytest.mark.slow
 @given(updates=st.integers(1, 30), evaluations=st.integers(1, 40))
 def test_dev_is_scored_at_equal_distances_and_after_the_last_update(tmp_path_factory, updates, evaluations):
     run = loop(Number(), tmp_path_factory.mktemp("state") / "x", updates, evaluations)
@@ -358,6 +359,7 @@ def test_checkpoints_are_kept_along_the_way_as_they_are_then(tmp_path):
     assert kept == [(3, 3), (7, 7), (10, 10)]
 
 
+@pytest.mark.slow
 @given(
     evaluations=st.integers(1, 12), dies_at=st.lists(st.integers(0, 9), max_size=3), seconds=st.sampled_from([-1, 600])
 )
@@ -686,6 +688,7 @@ def test_one_class_only_is_refused(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["one.tsv"]
 
 
+@pytest.mark.slow
 def test_a_head_of_another_shape_is_refused_and_one_that_fits_is_taken():
     network, other = small(), small()
     weights = network.export()

@@ -165,6 +165,7 @@ def test_what_was_never_read_is_wrong(kind, items, inputs):
         assert nothing[0, 1] > 0 and (something[:, 0] <= something[:, 1]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "items", "inputs"), HEADS[1:], ids=NAMES[1:])
 def test_a_head_learns_two_examples_by_heart(kind, items, inputs):
     keras.utils.set_random_seed(1)

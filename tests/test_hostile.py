@@ -151,6 +151,7 @@ def test_mutated_corpora_are_read_or_refused_by_name(tmp_path, kind):
         check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_mutated_checkpoints_are_read_or_refused_by_name(tmp_path, file):
     folder = tmp_path / "mutated"

@@ -61,6 +61,7 @@ def contents(folder: str | Path) -> dict[str, bytes]:
 # ---- against a server
 
 
+@pytest.mark.slow
 def test_only_config_tokenizer_and_one_format_of_the_weights_are_asked_for(ask, server, tmp_path):
     folder = ask()
     assert contents(folder) == READ
@@ -68,6 +69,7 @@ def test_only_config_tokenizer_and_one_format_of_the_weights_are_asked_for(ask, 
     assert Path(folder) == tmp_path / "hub/models--org--bert/snapshots" / COMMITS["main"]
 
 
+@pytest.mark.slow
 def test_a_wrong_checksum_is_refused_and_the_file_fetched_anew(ask, server, tmp_path):
     server.sent["model.safetensors"] = WEIGHTS[::-1]
     wrong, true = hashlib.sha256(WEIGHTS[::-1]).hexdigest(), hashlib.sha256(WEIGHTS).hexdigest()

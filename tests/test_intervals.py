@@ -91,6 +91,7 @@ def test_a_jackknife_pairs_with_a_jackknife_alone():
             intervals.difference(1.0, sides[0], 0.0, sides[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("others", [0, 2, 3, 5])
 @pytest.mark.parametrize("share", [0.04, 0.5, 0.96])
 @pytest.mark.parametrize("seeds", [2, 3, 5])
@@ -137,6 +138,7 @@ def test_p_is_the_tail_whose_interval_ends_at_the_border():
     assert plain.p_below(1.959964) == pytest.approx(0.025, abs=1e-6) and plain.p_below(40.0) == 1e-12
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_where_words_depend_on_their_sentence():
     """The mean of words that share a sentence effect, true value 0, over 200 data sets."""
     generator = np.random.default_rng(4)

@@ -150,6 +150,7 @@ def document(name, lengths):
     return sentences(lengths, name, document=name)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.integers(1, 30), min_size=1, max_size=12),
     st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=6), min_size=1, max_size=8),
@@ -226,6 +227,7 @@ load = functools.cache(corpora.load)
 PAIRED, ASKED, SINGLE = "wiki~mnli:dev[40]", "squadshifts-wiki~squad:dev[30]", "wiki~ewt:dev[50]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", [PAIRED, ASKED, SINGLE, "wiki~squad:dev[30]"])
 def test_real_text_has_the_lengths_and_the_layout_of_another(reference):
     made, pattern = load(reference), load(reference.partition("~")[2])
@@ -241,6 +243,7 @@ def test_real_text_has_the_lengths_and_the_layout_of_another(reference):
             assert (of_item[1]["segment"].to_numpy() == before[1]["segment"].to_numpy()).all()
 
 
+@pytest.mark.slow
 def test_all_words_are_the_texts_but_for_those_of_the_questions():
     wiki = {sentence.words for sentence in load("wiki").items}
     assert {side for pair in load(PAIRED).items for side in (pair.first, pair.second)} <= wiki
@@ -250,6 +253,7 @@ def test_all_words_are_the_texts_but_for_those_of_the_questions():
         assert one.first == asked.first and any(context.startswith(one.context) for context in contexts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", [PAIRED, ASKED, SINGLE])
 def test_it_repeats_and_a_stream_a_census_and_a_loaded_corpus_agree(reference):
     stream, corpus, census = corpora.stream(reference), load(reference), corpora.census(reference)
@@ -271,6 +275,7 @@ def test_what_either_leaves_out_is_counted():
     assert load(PAIRED).left_out == counts | {"words by which sentences are longer or shorter": 0}
 
 
+@pytest.mark.slow
 def test_a_draw_of_the_text_is_of_sentences_or_of_documents_under_questions():
     few = {sentence.words for sentence in load("wiki[900]").items}
     made = load("wiki[900]~mnli:dev[20]")
@@ -334,6 +339,7 @@ def test_the_files_of_both_are_fetched_and_listed(capsys):
     assert main(["fetch", PAIRED]) == 0 and capsys.readouterr().out.split() == [*map(str, both)]
 
 
+@pytest.mark.slow
 def test_another_content_of_either_is_noticed(tmp_path):
     path = file(tmp_path, "own.tsv", "premise\thypothesis\tlabel\nSo it is.\tIt is so.\tneutral\n")
     first = corpora.digest(f"wiki~{path}")

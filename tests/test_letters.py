@@ -82,6 +82,7 @@ def test_states_from_before_a_vocabulary_decided_are_not_those_of_today(tmp_path
     assert Checkpoint(unsaid).tokenizer_digest != Checkpoint(unsaid)._digest(Checkpoint(unsaid).tokenizer_files)
 
 
+@pytest.mark.slow
 def test_the_card_says_what_is_done_to_letters_and_who_says_so(tmp_path):
     from bert_repro.corpora import Sentence
 
@@ -170,6 +171,7 @@ def test_a_text_is_looked_at_once_for_all_its_draws_and_all_models_of_one_tokeni
     ]
 
 
+@pytest.mark.slow
 def test_a_command_that_reads_states_says_so(foreign, capfd):
     assert main(["states", "compute", "tiny", foreign]) == 0
     assert f"Warning: tiny reads of {foreign} " in capfd.readouterr().err

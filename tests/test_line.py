@@ -133,6 +133,7 @@ def test_weights_are_mixed_a_part_at_a_time_as_all_at_once(monkeypatch):
     assert np.array_equal(walking.mixed(first, last, 0.3), whole)
 
 
+@pytest.mark.slow
 def test_the_network_has_the_weights_of_the_point_where_it_stands(start, make, moved):
     line = finetune.Line("tiny", make(moved))
     for t, weights in ((1.0, moved), (0.0, start.weights)):
@@ -381,6 +382,7 @@ def test_no_states_of_a_line_are_stored(make, moved):
     assert {entry.key for entry in store.entries()} == before
 
 
+@pytest.mark.slow
 def test_a_line_knows_its_layers_and_what_went_into_it(make, start, moved):
     tuned = make(moved)
     line = finetune.Line("tiny", tuned)

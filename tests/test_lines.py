@@ -95,6 +95,7 @@ def test_the_interval_of_the_largest_is_wider_than_that_of_one_point():
     assert widths[0] > 1.1 * widths[1]
 
 
+@pytest.mark.slow
 def test_noise_alone_is_seldom_called_a_barrier():
     """The largest of nine rises of a straight line in noise; without the wider interval, it would be in one line of five."""
     draw, found = np.random.default_rng(2), 0

@@ -284,6 +284,7 @@ def survives(folder):
             assert str(folder) in str(error) and "\n" not in str(error), repr(error)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_json_of_any_content_is_read_or_refused_in_our_words(sound, data):
@@ -298,6 +299,7 @@ def test_json_of_any_content_is_read_or_refused_in_our_words(sound, data):
         path.write_bytes(before)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_files_cut_or_flipped_anywhere_are_read_or_refused_in_our_words(sound, data):
@@ -327,6 +329,7 @@ def test_json_of_any_kind_is_read_or_refused_in_our_words(sound, name, content):
         path.write_bytes(before)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(values=VALUES)
 def test_other_json_beside_a_checkpoint_is_read_or_refused_in_our_words(tmp_path_factory, values):

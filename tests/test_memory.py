@@ -19,6 +19,7 @@ def test_the_most_inputs_that_divide_the_batch_and_fit_are_taken(frozen, gigabyt
     assert (chosen or 24) == max(fitting) and chosen in {0, *divisors[:-1]}
 
 
+@pytest.mark.slow
 def test_more_memory_never_means_fewer_inputs_at_a_time():
     chosen = [memory.micro_batch(BASE, 0, 32, 384, gigabytes) or 32 for gigabytes in range(7, 60)]
     assert chosen == sorted(chosen) and len(set(chosen)) > 3

@@ -204,6 +204,7 @@ class Outside(HTMLParser):
             ]
 
 
+@pytest.mark.slow
 def test_run_leaves_a_whole_stamped_notebook_and_page(tmp_path, monkeypatch, capsys):
     # A `python3` kernel of the user's that leads elsewhere, and a folder whose name papermill would fill in.
     kernel = tmp_path / "jupyter/kernels/python3/kernel.json"
@@ -273,6 +274,7 @@ def test_a_failed_run_leaves_its_notebook_aside_until_one_succeeds(tmp_path, cap
     assert capfd.readouterr().err == "", "no bar, no log lines"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "message"),
     [
@@ -319,6 +321,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_sockets_of_a_kernel_lie_where_their_paths_are_short(tmp_path, monkeypatch):
     deep = tmp_path / ("x" * 100)
     deep.mkdir()

@@ -63,6 +63,7 @@ def test_micro_batches_take_the_memory_of_one_and_of_a_sum_of_gradients_and_no_o
     assert halves.memory - smaller == 4 * 22_565_376 and halves.seconds == quarters.seconds == whole.seconds
 
 
+@pytest.mark.slow
 def test_inputs_at_a_time_are_chosen_by_the_memory_that_is_stated_and_told():
     paper = study.load(ROOT / "studies" / "paper.yaml")
     told = plan.show(paper)
@@ -354,6 +355,7 @@ def test_items_are_cut_at_the_limit():
 # ---- whole studies
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_the_sums_of_a_study_are_sums(path):
     loaded = study.load(path)
@@ -374,6 +376,7 @@ def test_the_sums_of_a_study_are_sums(path):
     assert shown == pytest.approx(total / 60, abs=0.05 * (len(planned) + 1))  # of minutes rounded to a tenth
 
 
+@pytest.mark.slow
 def test_a_store_that_is_too_small_is_told(monkeypatch):
     monkeypatch.setenv("BERT_REPRO_STORE_GB", "1000")
     assert "The store" not in plan.show(MINI)
@@ -387,6 +390,7 @@ def test_jobs_alike_are_one_line():
     assert plan._fold(["nli-2", "nli-3", "nli-4", "nli-5"], 15) == "nli-{2, 3, …}"
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_plan(capsys):
     assert __main__.main(["plan", "studies/demo.yaml", "--jobs", "1"]) == 0
     said = capsys.readouterr().out

@@ -133,6 +133,7 @@ def test_a_question_has_its_answer_marked_in_the_text():
     assert len(of["context"]) == len(item.second) - len(of["answer"])
 
 
+@pytest.mark.slow
 def test_a_question_in_whose_layout_other_text_stands_has_no_answer_and_both_are_credited():
     (artefact,) = planes.project(*seen("squadshifts-wiki~squad:dev[1]"))
     assert set(artefact["content"]["classes"]) == {"question", "context"}

@@ -99,6 +99,7 @@ def rows_of(text):
 # Numbers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "equal"), [(1, "layer 0"), (2, "layers 0 and 1"), (3, "layers 0 to 2"), (4, "layers 0 to 3")]
 )
@@ -151,6 +152,7 @@ def test_of_the_same_checkpoint_twice_nothing_is_computed(tmp_path, monkeypatch,
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_no_layer_shows_is_said_in_a_sentence(tmp_path):
     text = answered("tiny", written(tmp_path / "described", finetuning_task="mnli"))
     assert all(row[2] == [1.0] * 6 and row[3] == "0" for row in rows_of(text))
@@ -209,6 +211,7 @@ def test_whether_tokenizers_cut_alike_is_said_and_seen(tmp_path, make, sentence,
     assert ("Warning:" in text) == (make is cased)
 
 
+@pytest.mark.slow
 def test_another_width_and_depth_are_compared_but_for_the_weights(deep, tmp_path):
     base, config = deep
     wide = written(tmp_path / "wide", config=replace(config, hidden_size=48, num_attention_heads=4))

@@ -198,6 +198,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "code", "message"), TABLE, ids=[line for line, *_ in TABLE])
 def test_a_wrong_command_is_refused_in_one_line(folder, monkeypatch, capsys, line, code, message):
     monkeypatch.chdir(folder)

@@ -241,6 +241,7 @@ def test_rsa_replicates_equal_a_bootstrap_that_repeats_sentences(name):
         assert replicate == pytest.approx(np.corrcoef(k[pairs], l[pairs])[0, 1], abs=1e-8)
 
 
+@pytest.mark.slow
 def test_kernels_in_stripes_equal_kernels_in_one(monkeypatch):
     """4,200 words are more than one stripe."""
     x, y = (vectors(4200, 3, seed=seed, shared=0.5).astype(float) for seed in (16, 17))

@@ -68,6 +68,7 @@ def test_the_next_machine_has_what_the_last_one_left_with_its_times(tmp_path):
     assert not list((third.cache / "training").glob("*"))
 
 
+@pytest.mark.slow
 def test_a_sitting_ends_in_time_and_keeps_what_was_done(tmp_path):
     machine = Machine(tmp_path / "first", tmp_path / "stays")
     slow = "trap 'echo ended > ended; exit 130' INT; echo half > half; for n in {1..600}; do sleep .1; done"

@@ -90,6 +90,7 @@ def naive(reference):
     return {"mean": np.stack(mean, axis=1), "first": np.stack(first, axis=1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reference", "pooling"),
     [("ewt:dev[40]", "mean"), ("ewt:dev[40]", "first"), ("mnli:dev[15]", "mean"), ("wiki~squad:dev[3]", "mean")],
@@ -104,6 +105,7 @@ def test_stored_states_are_the_naive_mean_of_a_words_pieces(own_store, apart, mo
     assert {"corpus": read.corpus, "split": read.split} == corpora.columns(reference)
 
 
+@pytest.mark.slow
 def test_of_drawn_sentences_alone_are_there_vectors_and_of_all_the_words(own_store, apart, monkeypatch):
     monkeypatch.setattr(states, "SHARD", 120)  # some of which hold nothing that was drawn
     reference, only = "mnli:dev[40]", [1, 5, 6, 39]
@@ -126,6 +128,7 @@ def test_of_drawn_sentences_alone_are_there_vectors_and_of_all_the_words(own_sto
     assert states.get_all("tiny", [reference], EXACT, {reference: only})[0].folder == part.folder and len(apart) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "units", "seed"), [(60, 0, 1), (60, 12, 2), (10_000, 0, 1)])
 def test_what_is_drawn_beforehand_is_what_a_sample_reads(own_store, apart, words, units, seed):
     reference = "mnli:dev[40]"
@@ -155,6 +158,7 @@ def test_half_precision_is_close(own_store, apart):
     assert next(read.folder.glob("*.npy")).stat().st_size < stored.nbytes / 2 + 500
 
 
+@pytest.mark.slow
 def test_half_precision_costs_less_than_a_thousandth(own_store, apart):
     """What is stored as float16 gives the same geometry, and the same trees, as what is not."""
     reference = "ewt:dev[60]"
@@ -255,6 +259,7 @@ def test_a_damaged_shard_alone_is_computed_again(own_store, apart, encoded, caps
     assert len(encoded) == len(positions) + 2
 
 
+@pytest.mark.slow
 def test_shards_make_no_difference(own_store, apart, monkeypatch):
     whole = states.get("tiny", "ewt:dev[60]", EXACT)
     monkeypatch.setattr(states, "SHARD", 50)
@@ -267,6 +272,7 @@ def test_shards_make_no_difference(own_store, apart, monkeypatch):
     assert whole.report == parts.report and (whole.bounds == parts.bounds).all()
 
 
+@pytest.mark.slow
 def test_sides_of_a_pair_may_be_read_apart(own_store, apart, monkeypatch):
     monkeypatch.setattr(states, "SHARD", 60)
     pairs = corpora.load("mnli:dev[15]").items
@@ -353,6 +359,7 @@ def test_the_key_follows_everything_the_states_depend_on(own_store, monkeypatch)
     assert len({*before, *keys()}) == 14
 
 
+@pytest.mark.slow
 def test_inputs_as_long_as_the_last_position_are_read(own_store, apart, tmp_path):
     tiny = checkpoints.open("tiny")
     config = Config(tiny.config.vocab_size, 8, 1, 2, 8, 21)
@@ -441,6 +448,7 @@ def test_an_unknown_setting_is_refused(values, message):
         states.Setting(**values)
 
 
+@pytest.mark.slow
 def test_limits_that_the_encoder_cannot_keep_are_refused(own_store, tmp_path):
     for limit in (3, 513, 4000):
         with pytest.raises(ValueError, match=f"max_length must lie between 4 and 512 for tiny, got {limit}"):
@@ -450,6 +458,7 @@ def test_limits_that_the_encoder_cannot_keep_are_refused(own_store, tmp_path):
         compute.compute("tiny", [str(tmp_path / "long.txt")], states.Setting(5))
 
 
+@pytest.mark.slow
 def test_an_encoder_with_fewer_positions_is_read_to_its_own_limit(own_store, apart, tmp_path):
     tiny = checkpoints.open("tiny")
     config = replace(tiny.config, max_position_embeddings=20)
@@ -514,6 +523,7 @@ def said(capsys, *arguments):
     return status, capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_what_is_stored_is_listed_verified_and_removed(own_store, apart, capsys):
     assert states.stored().empty
     states.get("tiny", "ewt:dev[5]")
@@ -539,6 +549,7 @@ def test_what_is_stored_is_listed_verified_and_removed(own_store, apart, capsys)
     assert states.remove("all") == (1, size / 1e6) and states.stored().empty and store.entries() == []
 
 
+@pytest.mark.slow
 def test_the_states_of_a_study_are_removed_together(own_store, apart, tmp_path):
     content = yaml.safe_load((files.ROOT / "studies" / "train.yaml").read_text()) | {"base": "tiny"}
     content["similarity"]["corpora"] = ["wiki[5]"]
@@ -622,6 +633,7 @@ def test_samples_say_what_was_drawn_and_have_draws_of_their_own(own_store, apart
     assert len(sides.sentence) >= 50 and sides.sentence[-1] > pairs.sentence[-1]
 
 
+@pytest.mark.slow
 def test_models_that_lost_different_words_are_compared_on_those_that_both_have(own_store, apart, tmp_path):
     """Another tokenizer, under which the limit cuts other words."""
     tiny = checkpoints.open("tiny")

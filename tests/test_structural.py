@@ -139,6 +139,7 @@ def test_a_target_keeps_its_contract(target):
     assert np.allclose(asked._replace(gradient=None).pull_back(error, z), asked.pull_back(error, z), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_target_without_a_gradient_is_learned_alike(trained, monkeypatch):
     splits = [*trained.splits[1], *trained.splits[2]]
     fits = []
@@ -437,6 +438,7 @@ def test_baselines_have_no_layer_but_an_interval(target):
             assert row["ci_low"] < row["value"] < row["ci_high"]
 
 
+@pytest.mark.slow
 def test_a_random_tree_has_right_what_random_distances_have_on_average():
     bank = bank_of(corpus(60, (2, 14), seed=21))
     expected = values_of(distance_baselines(bank)["random tree"])["uuas"][0]

@@ -122,6 +122,7 @@ def test_what_this_package_does_not_draw_is_refused_and_a_readers_own_figure_has
     assert "<noscript><svg" in as_page(figures.layer_curves(rows([0.1, 0.2])).to_dict())[0]
 
 
+@pytest.mark.slow
 def test_the_picture_of_the_readme_is_what_its_rule_draws_from_the_published_tables():
     rule = runpy.run_path(str(ROOT / "book" / "headline.py"))
     assert rule["draw"](rule["PUBLISHED"], weights=False) == rule["PICTURE"].read_text(encoding="utf-8")

@@ -500,6 +500,7 @@ def test_simulated_studies_get_the_verdict_they_should(case):
     assert (outcomes(rows, *planted, gates=gates) == expected).sum() >= 190
 
 
+@pytest.mark.slow
 def test_where_only_the_layout_differs_the_domain_is_found_not_to_matter():
     """Own text and other text of its layout change alike, single sentences less: only the contrast at equal layout says no."""
     generator, rows, alike, single = np.random.default_rng(4), [], [], []
@@ -514,6 +515,7 @@ def test_where_only_the_layout_differs_the_domain_is_found_not_to_matter():
     assert (outcomes(rows, *single) == "supported").sum() >= 190
 
 
+@pytest.mark.slow
 def test_many_contrasts_on_the_border_seldom_contradict():
     """A true claim with 47 robustness contrasts that lie on the border of their margin: as bad as can be, and still true."""
     generator, contradicted = np.random.default_rng(5), 0
