@@ -8,6 +8,7 @@ not have, not at all.
 """
 
 import argparse
+import functools
 import re
 import shutil
 import subprocess
@@ -17,14 +18,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
+import pandas as pd
 import yaml
 from plotly.offline import get_plotlyjs
 
 from bert_repro import figures, files
-from bert_repro.figures import exhibits
+from bert_repro.figures import exhibits, scorecard
 from bert_repro.figures.templates import render
 from bert_repro.finetune import TASKS
-from bert_repro.results import provenance
+from bert_repro.results import claims, provenance, tables, verdicts
 from bert_repro.workflow import names, staleness
 from bert_repro.workflow import study as studies
 from bert_repro.workflow.notebooks.page import mathjax_script
@@ -71,9 +73,23 @@ class Part(NamedTuple):
         """Say whose numbers these are in one line, for the pages after a study's first."""
         return render("whose", kind=self.kind, heading=self.heading, stale=self._stale())
 
+    def answer(self, chapter: str) -> str:
+        """Give the claims that a chapter argues about with their verdicts in this study; empty where it has none."""
+        known = claims.load()
+        argued = [claim.id for claim in known.claims if claim.chapter == chapter]
+        if not argued or not any(self.tables.glob("*.parquet")):
+            return ""
+        judged = _judged(self.tables, self.study.name)
+        return scorecard.table({"in this study": judged[judged["id"].isin(argued)]}, {"in this study": "claims.html"})
+
     def _stale(self) -> str:
         stale = staleness.stale_tables(self.tables)
         return f"{len(stale)} of {len(provenance.manifests(self.tables))} tables" if stale else ""
+
+
+@functools.cache
+def _judged(folder: Path, study: str) -> pd.DataFrame:
+    return verdicts.verdicts(claims.load(), tables.merge(folder), study)
 
 
 def assemble(parts: list[Part], chapters: Path, runs: Path, out: Path, repository: str = "") -> None:
@@ -165,6 +181,7 @@ class _Pages:
         self.first, self.first_study = parts[0].folder, parts[0].study.name
         self.chapters = {*names.chapters(), *names.END}
         self.banners = {part.folder: (part.banner(), part.line()) for part in parts}
+        self.answers = {f"{part.folder}/{name}": part.answer(name) for part in parts for name in there[part.folder]}
 
     def copy(self, source: Path, name: str, parts: list[Part], number: int | None = None) -> str:
         """Put an executed notebook into the book as page `name`; give its heading."""
@@ -234,7 +251,8 @@ class _Pages:
                         cell.source[: heading.start(1)] + title,
                         *banners,
                         *self._launch(notebook, name),
-                        cell.source[heading.end() :].lstrip("\n"),
+                        cell.source[heading.end() :].strip("\n"),
+                        self.answers.get(name, ""),
                     ]
                 )
                 return title

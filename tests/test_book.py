@@ -23,7 +23,7 @@ import yaml
 from nbformat import v4
 
 from bert_repro import figures
-from bert_repro.results import tables
+from bert_repro.results import claims, tables
 from bert_repro.workflow import names, notebooks, study
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -120,7 +120,7 @@ def executed(tmp_path_factory):
         )
     }
     pages = {f"chapters/{part}/{name}": page for part in ("minilm", "yours") for name, page in chapters.items()}
-    pages |= {f"chapters/{name}": ran(name.title()) for name in ("compare", "reproduce", "parity")}
+    pages |= {f"chapters/{name}": ran(name.title()) for name in ("life", "compare", "reproduce", "parity")}
     pages["chapters/index"] = ran("The question", with_caption, text=formula)
     pages["runs/structural_probe-base"] = ran(
         "Structural probe: base", figure, notebook="notebooks/structural_probe.ipynb"
@@ -159,7 +159,7 @@ def test_contents_follow_the_studies_the_published_one_first(executed, tmp_path)
     ]
     pages = [f"{part}/{chapter}" for part in ("minilm", "yours") for chapter in chapters]
     pages[pages.index("yours/runs") + 1 : pages.index("yours/runs") + 1] = single
-    assert listed == [*pages, *book.METHOD]
+    assert listed == ["life", *pages, *book.METHOD]
     (mine,) = [part for part in yaml.safe_load(contents)["parts"] if part["caption"].startswith("Your run")]
     (runs,) = [page for page in mine["chapters"] if "sections" in page]
     assert runs["file"] == "yours/runs" and [page["file"] for page in runs["sections"]] == single
@@ -184,6 +184,15 @@ def test_every_page_of_a_study_says_whose_it_is(executed, tmp_path):
         ), path
         assert (BANNER in text) == (mine and path.stem in ("index", FIRST)) and text.startswith("# ")
     assert "banner" not in heading(out / "reproduce.ipynb")
+
+
+def test_a_chapter_begins_with_the_claims_that_it_argues_about_and_their_verdicts(executed, tmp_path):
+    out = assembled(executed, tmp_path / "book")
+    text = heading(out / "minilm" / "similarity.ipynb")
+    argued = [claim.id for claim in claims.load().claims if claim.chapter == "similarity"]
+    assert re.findall(r'href="claims\.html#([\w-]+)"><span class="verdict', text) == argued and len(argued) > 2
+    assert "scorecard" not in heading(out / "minilm" / "models.ipynb")  # where no claim is argued about
+    assert "scorecard" not in heading(out / "yours" / "similarity.ipynb")  # a study without tables
 
 
 def test_a_study_without_a_banner_is_still_told_apart(executed, tmp_path):
