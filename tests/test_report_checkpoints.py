@@ -42,7 +42,7 @@ def reported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("given")
     expected = tuned.make(folder)
     root = folder / "clone"
-    ignored = shutil.ignore_patterns("build", "minilm", "shared", ".*", "__pycache__", "*.egg-info")
+    ignored = shutil.ignore_patterns("build", "mini", "minilm", "shared", ".*", "__pycache__", "*.egg-info")
     shutil.copytree(ROOT, root, ignore=ignored)
     (folder / "given.yaml").write_text(STUDY)
     brought = ["--base", expected.base, "--tuned", *(f"{name}={expected.folder / name}" for name in PREDICTED)]

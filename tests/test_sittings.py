@@ -119,7 +119,7 @@ def test_the_notebook_makes_a_small_study_in_two_sittings(tmp_path, monkeypatch)
     }  # fmt: skip
     (tmp_path / "lent.yaml").write_text(yaml.dump(study))
     stays, tables = tmp_path / "stays", tmp_path / "stays" / "clone" / "build" / "lent" / "tables"
-    ignored = shutil.ignore_patterns("build", "minilm", "shared", ".*", "__pycache__", "*.egg-info")
+    ignored = shutil.ignore_patterns("build", "mini", "minilm", "shared", ".*", "__pycache__", "*.egg-info")
 
     def sitting() -> str:
         """Run the notebook on a new machine, but with an environment that is there; give what it said."""
