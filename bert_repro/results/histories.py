@@ -64,8 +64,8 @@ def as_far_from_the_end(similarity: pd.DataFrame, last: int) -> pd.DataFrame:
         last: Updates of the whole pre-training, at whose end the similarity is 1.
 
     Returns:
-        Rows by tuned model and layer: `value`, the similarity of both; `updates` of pre-training; and `left`, the share of
-        pre-training that was left then. Blank where even the first checkpoint was more alike, or pre-training made no way.
+        Rows by tuned model (with the updates of its `tuning`) and layer: `value`, the similarity of both; `updates` of
+        pre-training; and `left`, the share of pre-training that was left then. Blank where even the first checkpoint was more alike, or pre-training made no way.
     """
     order = stations(similarity)
     kept = order.index[order["kept"] & (order.index != "base")]
@@ -75,8 +75,8 @@ def as_far_from_the_end(similarity: pd.DataFrame, last: int) -> pd.DataFrame:
             layer = similarity[similarity["layer"].eq(row.layer)].drop_duplicates("model").set_index("model")["value"]
             way = [*layer.reindex(kept).astype(float), 1.0]
             at = _when(float(row.value), way, [*order.loc[kept, "updates"], float(last)])
-            rows.append((model, row.layer, float(row.value), at, 1 - at / last))
-    return pd.DataFrame(rows, columns=["model", "layer", "value", "updates", "left"])
+            rows.append((model, row.updates, row.layer, float(row.value), at, 1 - at / last))
+    return pd.DataFrame(rows, columns=["model", "tuning", "layer", "value", "updates", "left"])
 
 
 def in_words(row: Any) -> str:
