@@ -32,13 +32,14 @@ def test_a_tuned_encoder_is_placed_on_the_straight_line_between_two_checkpoints(
     """RSA with the end: .2 at the start, .6 after 100 of 300 updates, 1 at the end. So .8 was reached half way to the end."""
     far = histories.as_far_from_the_end(HISTORY[HISTORY["model"] != "base"], last=300).set_index("model")
     assert far.loc["tuned", "updates"] == pytest.approx(200) and far.loc["tuned", "left"] == pytest.approx(1 / 3)
-    told = "as far from the base as 200 updates of pre-training had left it, 33% of the whole before its end (RSA 0.80)"
-    assert histories.in_words(far.loc["tuned"]) == told
+    told = "- tuned (900 updates of tuning): layer 1 after 200 (RSA 0.80) of 300 updates"
+    assert histories.in_words(far.reset_index(), 300).splitlines()[0] == told
 
 
 def test_what_is_farther_than_the_first_checkpoint_has_no_place():
-    far = histories.as_far_from_the_end(HISTORY, last=300).set_index("model").loc["far"]
-    assert pd.isna(far["updates"]) and histories.in_words(far).startswith("farther from the base than the first")
+    far = histories.as_far_from_the_end(HISTORY, last=300)
+    assert pd.isna(far.set_index("model").loc["far", "updates"])
+    assert "layer 1 before the first checkpoint (RSA 0.10)" in histories.in_words(far, 300)
 
 
 def test_of_several_passages_the_last_counts():
@@ -72,6 +73,21 @@ def test_what_an_encoder_could_do_is_one_value_an_encoder_and_layer():
         }
     )
     assert histories.abilities(table)["value"].tolist() == [0.5, 0.2, 0.4]
+
+
+def test_a_loss_is_placed_where_pretraining_had_it():
+    """Losses of 8 after 100 updates, 4 after 300 of 300; before training nobody had one. 6 was the loss half way."""
+    table = pd.DataFrame(
+        {
+            "role": "score", "rows": pd.NA, "split": pd.NA, "probe": pd.NA, "target": "masked_words", "method": "masked words",
+            "metric": "masked_word_loss", "model": ["b", "base", "tuned", "worse"], "task": ["masked_words", pd.NA, "nli", "squad"],
+            "updates": [100, pd.NA, 900, 900], "value": [8.0, 4.0, 6.0, 9.0],
+        }
+    )  # fmt: skip
+    unscored = table[:1].assign(model="a", updates=0, metric="similarity", target=pd.NA)
+    found = histories.as_bad_at_masked_words(pd.concat([table, unscored]), last=300).set_index("model")
+    assert found["value"].to_dict() == {"tuned": 6.0, "worse": 9.0}
+    assert found.loc["tuned", "updates"] == pytest.approx(200) and pd.isna(found.loc["worse", "updates"])
 
 
 def test_a_history_joins_what_pre_training_made_and_leaves_the_tuned_apart():

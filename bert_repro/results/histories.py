@@ -79,14 +79,46 @@ def as_far_from_the_end(similarity: pd.DataFrame, last: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "tuning", "layer", "value", "updates", "left"])
 
 
-def in_words(row: Any) -> str:
-    """Say where a tuned encoder's layer lies, given its row of `as_far_from_the_end`, after "tuning put the layer"."""
-    if pd.isna(row.updates):
-        return "farther from the base than the first checkpoint was"
-    return (
-        f"as far from the base as {row.updates:,.0f} updates of pre-training had left it, {row.left:.0%} of the whole before its end "
-        f"(RSA {row.value:.2f})"
+def as_bad_at_masked_words(table: pd.DataFrame, last: int) -> pd.DataFrame:
+    """Say after how many updates pre-training predicted masked words as badly as each tuned encoder does now.
+
+    Args:
+        table: Tidy rows of a study.
+        last: Updates of the whole pre-training.
+
+    Returns:
+        Rows by tuned model: `value`, its loss in nats per masked wordpiece, and `updates` of pre-training, on straight lines
+        between checkpoints; blank where the first checkpoint with a loss was better.
+    """
+    loss = (
+        abilities(table)[lambda rows: rows["metric"].eq("masked_word_loss")].set_index("model")["value"].astype(float)
     )
+    order = stations(table)
+    way = loss.reindex(order.index[order["kept"]]).dropna()
+    updates = order["updates"].fillna(last).loc[way.index]
+    tuned = [model for model in order.index[~order["kept"]] if model in loss]
+    rows = [(model, loss[model], _when(-loss[model], [*-way], [*updates])) for model in tuned]
+    return pd.DataFrame(rows, columns=["model", "value", "updates"])
+
+
+def in_words(far: pd.DataFrame, last: int) -> str:
+    """Say of the first block and the last layer of each tuned encoder where they lie, as a list in Markdown.
+
+    Args:
+        far: What `as_far_from_the_end` gives.
+        last: Updates of the whole pre-training.
+    """
+
+    def at(row: Any) -> str:
+        where = "before the first checkpoint" if pd.isna(row.updates) else f"after {row.updates:,.0f}"
+        return f"layer {row.layer} {where} (RSA {row.value:.2f})"
+
+    ends = far[far["layer"].isin([1, far["layer"].max()])]
+    lines = [
+        f"- {name} ({rows['tuning'].iloc[0]:,} updates of tuning): {', '.join(map(at, rows.itertuples()))} of {last:,} updates"
+        for name, rows in ends.groupby("model", sort=False)
+    ]
+    return "\n".join(lines)
 
 
 def _when(value: float, way: Sequence[float], updates: Sequence[float]) -> float:
