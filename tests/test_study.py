@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bert_repro import checkpoints, corpora, files
+from bert_repro import checkpoints, corpora, files, states
 from bert_repro.results import parameters
+from bert_repro.similarity import samples
 from bert_repro.workflow import names, notebooks, study
 from bert_repro.workflow.own import Own
 
@@ -622,3 +623,19 @@ def test_states_of_further_treebanks_are_computed_and_probes_are_told_of_them(tm
     made = {run.name: run.parameters for run in study.runs(study.load(write(tmp_path, structural_probe=probe)))}
     assert "f[20]" in made["states-base"]["corpora"]
     assert made["structural_probe-untrained"]["further"] == ["f[20]"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_what_is_to_be_as_long_as_pairs_has_enough_sentences_of_their_lengths(path):
+    asked = study.load(path).similarity
+    texts = [asked.lengths_of, *asked.as_long] if asked.lengths_of else []
+    try:
+        rows = {text: of_text[0] for text, of_text in states.words(["small"], texts).items()}
+    except OSError as error:  # of tensorflow-datasets, or of a folder that is added
+        pytest.skip(str(error))
+    for text in asked.as_long:
+        ordinary = rows[asked.lengths_of][~rows[asked.lengths_of]["special"]]
+        sizes = ordinary.groupby("sentence").size().sample(frac=1, random_state=1)
+        lengths = sizes[sizes.cumsum() <= asked.words].to_numpy()
+        assert len(samples.draw_like(rows[text], lengths, 1)) > 0.8 * asked.words
