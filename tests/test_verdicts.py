@@ -171,6 +171,15 @@ def test_a_gate_of_a_claim_may_ask_for_a_lead():
         )  # not the claim's gate
 
 
+def test_a_gate_is_judged_by_all_words_like_a_claim():
+    """Scores by phenomenon are there on test alone, so they have no best layer."""
+    some = [r | {"rows": "arc length: 1", "value": 0.1} for r in probe() if r["split"] == "test"]
+    least = {"value": 0.6, "unit": "UUAS", "why": "x"}
+    gate = claims.Gate(what="too little syntax", score=BEST | {"model": "base"}, least=least)
+    rows = selection.Rows(table(probe() + some))
+    assert verdicts.closed("syntax", gate, rows, {"rows": None}) == {}
+
+
 def test_missing_analysis_is_named():
     needs = {"edge probes": {"notebook": "edge_probe"}}
     verdict = judge(probe(0), a={"task": "parsing"}, b=BASE, both=BEST, needs=needs)

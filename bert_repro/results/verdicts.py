@@ -120,7 +120,7 @@ def judge(all_claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataF
     of_study = table[(table["study"] == study).fillna(False)]
     rows = Rows(of_study)
     judged, listed = [], []
-    reasons = functools.cache(lambda name: closed(name, all_claims.gates[name], rows))
+    reasons = functools.cache(lambda name: closed(name, all_claims.gates[name], rows, all_claims.defaults))
     for claim in all_claims.claims:
         try:
             gates = [name for name, gate in all_claims.gates.items() if gate.tasks or name in claim.gates]
@@ -152,33 +152,34 @@ def judge(all_claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataF
 # ---- gates
 
 
-def closed(name: str, gate: Gate, rows: Rows) -> dict[str, str]:
+def closed(name: str, gate: Gate, rows: Rows, defaults: Mapping) -> dict[str, str]:
     """Say which of its tasks a gate keeps out, and why; a gate without tasks has the empty name for one.
 
     Args:
         name: The gate's.
         gate: What has to be reached.
         rows: A study's.
+        defaults: What its selections are overridden from, as those of claims are.
 
     Raises:
         ValueError: Encoders of a task are there, and none of them has the score that it names.
     """
-    reasons = {task: _why_closed(name, gate, rows, task) for task in gate.tasks or [""]}
+    reasons = {task: _why_closed(name, gate, rows, defaults, task) for task in gate.tasks or [""]}
     return {task: reason for task, reason in reasons.items() if reason}
 
 
-def _why_closed(name: str, gate: Gate, rows: Rows, task: str) -> str:
+def _why_closed(name: str, gate: Gate, rows: Rows, defaults: Mapping, task: str) -> str:
     of_task = {"task": task} if task else {}
     kind = {column: gate.score[column] for column in ("notebook", "method") if column in gate.score}
     if not len(rows.select(kind | of_task)):
         # not tuned or not scored here, so that nothing of the task can be judged anyway
         return "" if task else f"{gate.what}: no {gate.score.get('notebook')} in the tables"
-    reached = _mean(rows, gate.score | of_task)
+    reached = _mean(rows, {**defaults, **gate.score, **of_task})
     if reached is None and task:  # a tuned encoder always has its task's score
         raise ValueError(f"gate {name} names a score that no table has: {selection.words(gate.score | of_task)}")
     if reached is None:
         return f"{gate.what} was not measured"
-    below = 0.0 if gate.above is None else _mean(rows, gate.above)
+    below = 0.0 if gate.above is None else _mean(rows, {**defaults, **gate.above})
     if below is None or reached - below >= gate.least.value:  # where there is nothing to lie above, it is not asked
         return ""
     against = f" above {below:.3f}" if gate.above is not None else ""
