@@ -26,7 +26,7 @@ def draw(folder: Path, weights: bool) -> str:
     }
     if weights:
         panels["relative change of the weights"] = tables.select(table, metric="relative_l2", notebook="checkpoint")
-    uuas = tables.select(table, metric="uuas", split="test", probe="structural")
+    uuas = tables.select(table, metric="uuas", split="test", probe="structural", rows=None)
     panels["UUAS of distance probes (EWT test)"] = scores.over_probe_seeds(uuas)
     seeds = pd.concat([rows.assign(metric=panel) for panel, rows in panels.items()])
     means = pd.concat([scores.by_task(of_panel) for _, of_panel in seeds.groupby("metric", sort=False)])
