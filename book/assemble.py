@@ -32,8 +32,19 @@ from bert_repro.workflow import study as studies
 from bert_repro.workflow.notebooks.page import mathjax_script
 
 BOOK = Path(__file__).resolve().parent
-OWN, RUNS, LIFE = "yours", "runs", "life"
-METHOD = ("compare", "reproduce", "sittings", "extending", "api", "deviations", "parity", "glossary", "references")
+OWN, RUNS = "yours", "runs"
+METHOD = (
+    "life",
+    "compare",
+    "reproduce",
+    "sittings",
+    "extending",
+    "api",
+    "deviations",
+    "parity",
+    "glossary",
+    "references",
+)
 _HEADING = re.compile(r"^# +(.+?)\s*$", re.MULTILINE)
 _PLOTLY = "application/vnd.plotly.v1+json"
 _CHANGES = {
@@ -161,12 +172,15 @@ def _contents(new: Path, parts: list[Part], there: dict[str, list[str]], titles:
         for entry in entries:
             if entry["file"] == f"{OWN}/{RUNS}" and runs:  # folded in the sidebar until it is opened
                 entry["sections"] = runs
+        if part.folder not in (parts[0].folder, OWN):  # further published studies are folded: the list fits a screen
+            entries = [{**entries[0], "sections": entries[1:]}]
         listed.append({"caption": part.heading, "chapters": entries})
-    if LIFE in pages:  # of the one encoder whose history is known; belongs to no study
-        listed.insert(0, {"caption": "One encoder", "chapters": [{"file": LIFE}]})
-    more = sorted(pages - {*METHOD, LIFE, "index"})
+    more = sorted(pages - {*METHOD, "index"})
     listed += [
-        {"caption": "Method", "chapters": [{"file": name} for name in (*METHOD, *more) if name in pages]},
+        {
+            "caption": "Across studies, and method",
+            "chapters": [{"file": name} for name in (*METHOD, *more) if name in pages],
+        },
     ]
     return {"format": "jb-book", "root": "index", "parts": [part for part in listed if part["chapters"]]}
 

@@ -159,7 +159,7 @@ def test_contents_follow_the_studies_the_published_one_first(executed, tmp_path)
     ]
     pages = [f"{part}/{chapter}" for part in ("minilm", "yours") for chapter in chapters]
     pages[pages.index("yours/runs") + 1 : pages.index("yours/runs") + 1] = single
-    assert listed == ["life", *pages, *book.METHOD]
+    assert listed == [*pages, *book.METHOD]
     (mine,) = [part for part in yaml.safe_load(contents)["parts"] if part["caption"].startswith("Your run")]
     (runs,) = [page for page in mine["chapters"] if "sections" in page]
     assert runs["file"] == "yours/runs" and [page["file"] for page in runs["sections"]] == single
