@@ -373,7 +373,7 @@ def test_the_sums_of_a_study_are_sums(path):
     rows = [line.split() for line in text.splitlines() if line.startswith("  ")]
     assert sum(int(row[-4]) for row in rows) == len(planned)
     shown = sum(int(row[-4]) * float(row[-3].replace(",", "")) for row in rows)
-    assert shown == pytest.approx(total / 60, abs=0.05 * (len(planned) + 1))  # of minutes rounded to a tenth
+    assert shown == pytest.approx(total / 60, rel=0.05)  # of rounded minutes
 
 
 @pytest.mark.slow

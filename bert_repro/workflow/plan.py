@@ -193,7 +193,7 @@ def show(study: Study, workers: int = 2, tflops: float = 0.0) -> str:
         for job in group:
             alike.setdefault(job.cost, []).append(job.run.name)
         lines += [
-            f"  {_fold(names, 55):55} {len(names):4} {c.seconds / 60:13,.1f} {c.memory / 1e9:10.1f} {c.disk / 1e9:8.2f}"
+            f"  {_fold(names, 55):55} {len(names):4} {c.seconds / 60:13,.{1 if c.seconds > 60 else 2}f} {c.memory / 1e9:10.1f} {c.disk / 1e9:8.2f}"
             for c, names in alike.items()
         ]
     lines += [*_at_a_time(study)]
