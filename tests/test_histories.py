@@ -9,7 +9,9 @@ from bert_repro.results import histories
 
 def rows(**columns):
     """Tidy rows of scores, a column per keyword; where none is given, of RSA with the base."""
-    return pd.DataFrame({"role": "score", "metric": "similarity", "ci_low": pd.NA, "ci_high": pd.NA, "n": 5} | columns)
+    return pd.DataFrame(
+        {"role": "score", "metric": "similarity", "ci_low": pd.NA, "ci_high": pd.NA, "n": 5} | columns
+    ).convert_dtypes()
 
 
 HISTORY = rows(

@@ -58,6 +58,7 @@ def history(
     scale = [_LOWEST + (_HIGHEST - _LOWEST) * n / max(len(layers) - 1, 1) for n in range(len(layers))]
     paints = dict(zip(layers, sample_colorscale("Viridis", scale), strict=True)) if layers else {}
     place = {model: number for number, model in enumerate(columns)}
+    shown = {"whole encoder"}  # has no line to be told from others
     traces: dict[int, list[dict]] = {}
     for at, panel in enumerate(panels, start=1):
         traces[at] = []
@@ -73,18 +74,14 @@ def history(
                 }
                 traces[at].append(
                     scatter(
-                        x=numbers(there["place"]), y=numbers(there["value"]), mode=mode, name=name, legendgroup=name, showlegend=False,
+                        x=numbers(there["place"]), y=numbers(there["value"]), mode=mode, name=name, legendgroup=name, showlegend=name not in shown,
                         line={"color": paint, "width": 2}, marker={"color": paint, "size": 8},
                         error_y={"type": "data", "symmetric": False, "color": paint, "thickness": 1, "width": 0} | ends,
                         **hover(there, "", "y"),
                     )
                 )  # fmt: skip
+                shown.add(name)
     put(figure, traces)
-    drawn = {trace.name for trace in figure.data}
-    for layer in layers:  # one entry in the legend for each, whichever panel it is in
-        if (name := f"layer {layer}") in drawn:
-            entry = {"mode": "lines+markers", "name": name, "legendgroup": name, "showlegend": True}
-            figure.add_scatter(x=[None], y=[None], line_color=paints[layer], row=1, col=1, **entry)
     figure.add_vrect(x0=joined - 0.5, x1=len(columns) - 0.5, row="all", col=1, **SHADE)
     figure.update_xaxes(
         tickvals=[*place.values()],

@@ -3,7 +3,6 @@
 A history that begins after the encoder was as unlike its end as a tuned one has no answer there: it is left blank.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -65,16 +64,16 @@ def as_far_from_the_end(similarity: pd.DataFrame, last: int) -> pd.DataFrame:
 
     Returns:
         Rows by tuned model (with the updates of its `tuning`) and layer: `value`, the similarity of both; `updates` of
-        pre-training; and `left`, the share of pre-training that was left then. Blank where even the first checkpoint was more alike, or pre-training made no way.
+        pre-training; and `left`, the share of pre-training that was left then. Blank where even the first checkpoint was
+        more alike.
     """
-    order = stations(similarity)
-    kept = order.index[order["kept"] & (order.index != "base")]
+    whole = to_the_end(similarity)
+    order = stations(whole)
     rows = []
     for model in order.index[~order["kept"]]:
         for row in similarity[similarity["model"].eq(model)].sort_values("layer").itertuples():
-            layer = similarity[similarity["layer"].eq(row.layer)].drop_duplicates("model").set_index("model")["value"]
-            way = [*layer.reindex(kept).astype(float), 1.0]
-            at = _when(float(row.value), way, [*order.loc[kept, "updates"], float(last)])
+            layer = whole[whole["layer"].eq(row.layer)].drop_duplicates("model").set_index("model")["value"]
+            at = _when(float(row.value), layer.astype(float), order, last)
             rows.append((model, row.updates, row.layer, float(row.value), at, 1 - at / last))
     return pd.DataFrame(rows, columns=["model", "tuning", "layer", "value", "updates", "left"])
 
@@ -94,10 +93,8 @@ def as_bad_at_masked_words(table: pd.DataFrame, last: int) -> pd.DataFrame:
         abilities(table)[lambda rows: rows["metric"].eq("masked_word_loss")].set_index("model")["value"].astype(float)
     )
     order = stations(table)
-    way = loss.reindex(order.index[order["kept"]]).dropna()
-    updates = order["updates"].fillna(last).loc[way.index]
     tuned = [model for model in order.index[~order["kept"]] if model in loss]
-    rows = [(model, loss[model], _when(-loss[model], [*-way], [*updates])) for model in tuned]
+    rows = [(model, loss[model], _when(-loss[model], -loss, order, last)) for model in tuned]
     return pd.DataFrame(rows, columns=["model", "value", "updates"])
 
 
@@ -121,9 +118,11 @@ def in_words(far: pd.DataFrame, last: int) -> str:
     return "\n".join(lines)
 
 
-def _when(value: float, way: Sequence[float], updates: Sequence[float]) -> float:
-    """Find where a way was at a value for the last time: from there on it lies above."""
+def _when(value: float, of_models: pd.Series, order: pd.DataFrame, last: int) -> float:
+    """Say at which update what was kept on the way had a value for the last time: from there on it lies above."""
+    way = of_models.reindex(order.index[order["kept"]]).dropna()
+    updates = order["updates"].fillna(last).loc[way.index]  # the base is the end
     for n in range(len(way) - 1, 0, -1):
-        if way[n - 1] <= value <= way[n]:
-            return float(np.interp(value, way[n - 1 : n + 1], updates[n - 1 : n + 1]))
+        if way.iloc[n - 1] <= value <= way.iloc[n]:
+            return float(np.interp(value, way.iloc[n - 1 : n + 1], updates.iloc[n - 1 : n + 1]))
     return float("nan")

@@ -120,9 +120,8 @@ def _mean(group: pd.DataFrame) -> dict[str, object]:
         raise ValueError("rows without replicates have no mean: are the .replicates.parquet files beside the tables?")
     replicates = list(group["replicates"])
     common = min(map(len, replicates))  # rows that claims compare keep more of the same resamples
-    drawn = np.stack([of_seed[:common] for of_seed in replicates]).view(
-        type(replicates[0])
-    )  # a jackknife's known as such
+    # those of a jackknife are still known as such
+    drawn = np.stack([of_seed[:common] for of_seed in replicates]).view(type(replicates[0]))
     repeats = intervals.Repeats(tuple(range(len(group))), group["value"].to_numpy(float), drawn)
     estimate = intervals.mean(repeats)
     low, high = estimate.interval
