@@ -94,7 +94,7 @@ TABLE = (  # a command, variables of the environment before it; its exit code; o
     ("rerun results", 1, "no manifest of a table 'results' in '.': there are none"),
     ("report --tuned org/name", 1, "--tuned takes NAME=..., as in mnli=org/name, got 'org/name'"),
     ("report --tuned", 2, "--tuned"),
-    ("compare mini minilm", 1, "no tables of 'mini': give a folder of tables, or a study with results/mini/tables or build/mini/tables; `make report` makes them"),
+    ("compare paper minilm", 1, "no tables of 'paper': give a folder of tables, or a study with results/paper/tables or build/paper/tables; `make report` makes them"),
     ("report nowhere.yaml", 1, "no study file nowhere.yaml: there are studies/"),
     ("report tag.yaml", 1, "tag.yaml is not valid YAML: "),
     ("report list.yaml", 1, "list.yaml is not a study: expected `key: value` lines, got list"),
