@@ -4,11 +4,13 @@ A data folder that does not exist, and a new folder over an old one, are errors.
 """
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -55,6 +57,29 @@ def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
             if not folder.is_dir():
                 _make_whole(folder, make)
     return folder
+
+
+def found_once(kind: str, what: object, find: Callable[[], Any]) -> Any:
+    """Give what was found out before, or find it out now; an error is found anew each time.
+
+    Args:
+        kind: What it is about, a folder of the cache.
+        what: All that decides it, that of the code too (`code_digest`): its text is the key.
+        find: Finds it out: anything that JSON has.
+    """
+
+    def write(folder: Path) -> None:
+        (folder / "found.json").write_text(json.dumps(find()), encoding="utf-8")
+
+    key = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+    return json.loads((made_once(cache_folder() / kind / key, write) / "found.json").read_text(encoding="utf-8"))
+
+
+@cache
+def code_digest(*places: Path) -> str:
+    """Identify code: modules, and those of folders, for what is kept only as long as it would be made the same way."""
+    files = sorted(file for place in places for file in ([place] if place.is_file() else place.glob("*.py")))
+    return hashlib.sha256(b"".join(map(Path.read_bytes, files))).hexdigest()
 
 
 def made_new(folder: Path, make: Callable[[Path], object]) -> None:

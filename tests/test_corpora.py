@@ -8,6 +8,7 @@ import shutil
 import tracemalloc
 import warnings
 from collections import Counter
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from test_readers import PAIRS, SMALL, file
 
 from bert_repro import corpora
 from bert_repro.__main__ import main
-from bert_repro.corpora import counted, places, readers
+from bert_repro.corpora import counted, json_files, places, readers
+from bert_repro.corpora.items import Labelled, Pair, Question, Sentence, from_json, to_json
 from bert_repro.corpora.sources import Origin, Source
 from bert_repro.files import CLONED, ROOT, sha256
 
@@ -209,13 +211,55 @@ def test_a_corpus_is_counted_once_while_its_file_stays_as_it_is(tmp_path, monkey
     assert again[:-1] == first[:-1] and np.array_equal(again.keys, first.keys) and len(first.keys) == 2
     with monkeypatch.context() as patch:  # by other readers it is counted anew
         patch.setattr(corpora, "_CENSUSES", {})
-        patch.setattr(counted, "_code", lambda: "other")
+        patch.setattr(counted, "reader", lambda: "other")
         patch.setattr(readers, "lines", lambda path: iter([(1, "One.")]))
         assert corpora.census(path).items == 1
     file(tmp_path, "s.txt", "One. Two three four.")
     os.utime(path, ns=(0, 0))
     assert corpora.census(path).words == first.words + 1
     assert corpora.census(f"{path}[1]").items == 1
+
+
+@pytest.mark.parametrize(
+    "reference", ["ewt:dev[7]", "mnli:dev[5]", "squad:dev[4]", "wiki~mnli:dev[3]", "wiki~squad:dev[3]"]
+)
+def test_what_is_drawn_or_laid_out_is_looked_for_once(reference, monkeypatch):
+    found = corpora.load(reference)
+    with monkeypatch.context() as patch:
+        for reader in (readers, json_files):
+            patch.setattr(reader, "lines", lambda path: pytest.fail("read again"), raising=False)
+        again = corpora.load(reference)
+    assert again == found and repr(again) == repr(found)
+    afresh = corpora._read(reference, corpora.locate(reference))
+    assert tuple(afresh) == found.items and afresh.left_out == found.left_out
+    assert corpora.digest(reference) == found.digest
+    for one, other in zip(again.items, corpora._read(reference, corpora.locate(reference)), strict=True):
+        assert [getattr(one, field.name) for field in fields(one)] == [
+            getattr(other, field.name) for field in fields(other)
+        ]
+
+
+def test_an_item_is_what_it_was_after_it_was_written_down():
+    spans = (Labelled((0, 1), (2, 3), ("A",)), Labelled((1, 2), None, ()))
+    words = ("a", "\u00e9\ud800", "\n")
+    sentence = Sentence(
+        "1", words, (2, 0, 2), ("r",) * 3, ("U",) * 3, features=("", "Number=Sing", ""), spans=spans, document="d"
+    )
+    answered = Question("q", ("who",), ("a", "b"), context="a b", offsets=((0, 1), (2, 3)), answers=(("b", 2),))
+    for item in (sentence, Pair("2", ("a",), (), "neutral", "matched"), answered):
+        again = from_json(to_json(item))
+        assert type(again) is type(item) and [getattr(again, f.name) for f in fields(item)] == [
+            getattr(item, f.name) for f in fields(item)
+        ]
+    assert from_json(to_json(sentence)).spans[0].second == (2, 3)
+
+
+def test_what_is_drawn_is_drawn_anew_from_a_changed_file(tmp_path):
+    path = file(tmp_path, "s.txt", "One. Two three.")
+    assert corpora.load(f"{path}[2]").words == 3 + 2
+    file(tmp_path, "s.txt", "One. Two three four.")
+    os.utime(path, ns=(0, 0))
+    assert corpora.load(f"{path}[2]").words == 4 + 2
 
 
 @pytest.mark.slow

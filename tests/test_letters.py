@@ -171,6 +171,23 @@ def test_a_text_is_looked_at_once_for_all_its_draws_and_all_models_of_one_tokeni
     ]
 
 
+def test_what_was_looked_at_is_known_in_the_next_run_and_a_changed_file_is_looked_at_anew(tmp_path, monkeypatch):
+    folder, text = wordpieces(made(tmp_path / "model"), UNCASED), tmp_path / "text.txt"
+    text.write_text("the naive cafe")
+    models = [str(folder)], [str(text)]
+    assert checkpoints.ready(*models) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "tokenizer", property(lambda self: pytest.fail("read again")))
+        patch.setattr(Checkpoint, "weights", lambda self: pytest.fail("read again"))
+        assert checkpoints.ready(*models) == []
+    text.write_text("\u4e00 ".join("xyzabc" * 9))
+    assert "of the wordpieces as [UNK]" in checkpoints.ready(*models)[0]
+    (weights,) = folder.glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:90])
+    with pytest.raises(ValueError, match=weights.name):
+        checkpoints.ready([str(folder)], [])
+
+
 @pytest.mark.slow
 def test_a_command_that_reads_states_says_so(foreign, capfd):
     assert main(["states", "compute", "tiny", foreign]) == 0

@@ -7,16 +7,16 @@ An encoder of another family than BERT's, and weights whose checksum, shape or v
 
 import itertools
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 from bert_repro import alignment, corpora
-from bert_repro.alignment import Tokenizer
 from bert_repro.checkpoints import hub
 from bert_repro.checkpoints.builtin import ALIASES, MINILM_LICENCE, OUR_LICENCE, minilm, shipped, tiny, untrained_like
 from bert_repro.checkpoints.builtin import SHIPPED as SHIPPED
 from bert_repro.checkpoints.builtin import untrained as untrained
 from bert_repro.checkpoints.checkpoint import Checkpoint
-from bert_repro.files import ROOT
+from bert_repro.files import ROOT, code_digest, found_once
 
 LOOKED_AT = 200  # items of a text
 
@@ -69,11 +69,11 @@ def ready(models: Sequence[str], texts: Sequence[str]) -> list[str]:
     """
     opened = [open(model) for model in dict.fromkeys(models) if model]
     for checkpoint in opened:
-        checkpoint.check()
-    tokenizers = {checkpoint.tokenizer_digest: checkpoint.tokenizer for checkpoint in opened}  # often one for all
+        found_once("checked", (checkpoint.digests, _code()), lambda: bool(checkpoint.check()))  # noqa: B023
+    kinds = {checkpoint.tokenizer_digest: checkpoint for checkpoint in opened}  # often one for all
     whole = {text: corpora.undrawn(text) for text in texts if text}
-    pairs = itertools.product(tokenizers, dict.fromkeys(whole.values()))
-    misfits = {(kind, text): _misfit(tokenizers[kind], text) for kind, text in pairs}
+    pairs = itertools.product(kinds, dict.fromkeys(whole.values()))
+    misfits = {(kind, text): _misfit(kinds[kind], text) for kind, text in pairs}
     return [
         f"{checkpoint.reference} reads of {text} {problem}."
         for checkpoint in opened
@@ -87,13 +87,22 @@ def misfit(checkpoint: Checkpoint, text: str) -> str:
 
     The beginning of the whole text is looked at, in its own layout: a draw or a layout is known when all of it has been read.
     """
-    problem = _misfit(checkpoint.tokenizer, corpora.undrawn(text))
+    problem = _misfit(checkpoint, corpora.undrawn(text))
     return f"{checkpoint.reference} reads of {text} {problem}" if problem else ""
 
 
-def _misfit(tokenizer: Tokenizer, text: str) -> str:
-    items = itertools.islice(corpora.stream(text), LOOKED_AT)
-    return alignment.misfit(tokenizer, [side for item in items for side in alignment.words_of(item)])
+def _misfit(checkpoint: Checkpoint, text: str) -> str:
+    def find() -> str:
+        items = itertools.islice(corpora.stream(text), LOOKED_AT)
+        return alignment.misfit(checkpoint.tokenizer, [side for item in items for side in alignment.words_of(item)])
+
+    content = corpora.content(text)
+    return found_once("misfits", (checkpoint.tokenizer_digest, content, _code()), find) if content else find()
+
+
+def _code() -> str:
+    """Identify the code that reads checkpoints, and that tells whether a vocabulary fits."""
+    return f"{code_digest(Path(__file__).parent, Path(alignment.__file__))} {metadata.version('transformers')}"
 
 
 def _folder(reference: str) -> Path | None:

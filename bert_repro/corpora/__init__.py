@@ -9,6 +9,7 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def stream(reference: str) -> Stream:
             takes 500 items drawn without replacement by a fixed seed, in corpus order: `mnli:dev[500]`; `[-500]` takes all
             the others. Both read the corpus twice, and parse only what they take. `wiki~mnli:dev[500]` is text in the
             layout of another corpus, see `layout`; it is held in memory, or what is drawn of it: sentences, or documents
-            where that corpus is of questions.
+            where that corpus is of questions. What is drawn or laid out is kept in the cache, and read from there.
 
     Raises:
         ValueError: More items asked for than there are, or malformed content, here or further on; what `locate` raises;
@@ -87,6 +88,27 @@ def stream(reference: str) -> Stream:
         OSError: See `locate`.
     """
     place = locate(reference)
+    if _is_kept(place):
+        census, path = _kept_of(reference, place)
+        return Stream(place.name, place.part, counted.kept_items(path), dict(census.left_out))
+    return _read(reference, place)
+
+
+def _is_kept(place: Located) -> bool:
+    """Return whether the items of a place are kept: few, for which much must be read, of files that are identified."""
+    return (place.layout is not None or (place.drawn or 0) > 0) and _content(place) is not None
+
+
+def _kept_of(reference: str, place: Located) -> tuple[Census, Path]:
+    def read() -> tuple[Iterable[Any], Mapping[str, int]]:
+        items = _read(reference, place)
+        return items, items.left_out
+
+    return counted.kept(_content(place), read, _is_kept(place))
+
+
+def _read(reference: str, place: Located) -> Stream:
+    """Read a corpus from its files; see `stream`."""
     left_out: dict[str, int] = {}
     if place.layout:
         return Stream(place.name, place.part, _laid_out(Reference.parse(reference), left_out), left_out)
@@ -214,14 +236,15 @@ def census(reference: str) -> Census:
     place = locate(reference)
     key = _key(place)
     if key not in _CENSUSES:
-
-        def take() -> Census:
-            items = stream(reference)
-            return counted.take(items, items.left_out)
-
-        content = _content(place)
-        _CENSUSES[key] = counted.kept(content, take) if content else take()
+        items = None if _content(place) else _read(reference, place)
+        _CENSUSES[key] = counted.take(items, items.left_out) if items else _kept_of(reference, place)[0]
     return _CENSUSES[key]
+
+
+def content(reference: str) -> str | None:
+    """Identify what is read for a reference, and the code that reads it; None for a prepared dataset. Errors as in `locate`."""
+    files = _content(locate(reference))
+    return None if files is None else f"{files} {counted.reader()}"
 
 
 def _content(place: Located) -> tuple | None:

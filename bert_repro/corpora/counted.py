@@ -1,18 +1,21 @@
-"""A census: what one pass over a corpus finds; it is taken once, and cached while the text and its readers are unchanged."""
+"""A census: what one pass over a corpus finds; it is taken once, and cached while the text and its readers are unchanged.
+
+The items of what is drawn, or laid out, are cached with it: to find them, all that they are drawn from must be read.
+"""
 
 import hashlib
 import json
 from array import array
-from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from bert_repro.corpora.items import Pair, Question, Sentence
-from bert_repro.files import cache_folder, made_once
+from bert_repro.corpora.items import Pair, Question, Sentence, from_json, to_json
+from bert_repro.files import cache_folder, code_digest, made_once
 
 WITHHELD = "_"  # what stands for a form that is not given away
 SPECIAL = {"[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", "<s>", "</s>", "<pad>", "<mask>", "<unk>"}
@@ -60,23 +63,42 @@ def take(items: Iterable[Any], left_out: Mapping[str, int]) -> Census:
     return Census(*counts, np.array(keys, np.uint64))
 
 
-def kept(what: object, make: Callable[[], Census]) -> Census:
+def kept(what: object, read: Callable[[], tuple[Iterable[Any], Mapping[str, int]]], whole: bool) -> tuple[Census, Path]:
     """Have a census taken, or find it in the cache.
 
     Args:
         what: All that decides it but the code: its text is the key.
-        make: Takes it.
+        read: Gives the items, and what is left out of them, see `take`.
+        whole: Whether the items are kept too, so that nobody need look for them again.
+
+    Returns:
+        The census, and where `kept_items` finds the items.
     """
 
     def write(folder: Path) -> None:
-        census = make()
+        items, left_out = read()
+        with (folder / "items.jsonl").open("w", encoding="utf-8") if whole else nullcontext() as file:
+            census = take(_written(items, file) if file else items, left_out)
         np.save(folder / "keys.npy", census.keys)
         (folder / "census.json").write_text(json.dumps(census._replace(keys=None)._asdict()), encoding="utf-8")  # type: ignore[arg-type]
 
-    key = hashlib.sha256(f"{what} {_code()}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{what} {whole} {reader()}".encode()).hexdigest()[:16]
     folder = made_once(cache_folder() / "censuses" / key, write)
     counted = json.loads((folder / "census.json").read_text(encoding="utf-8"))
-    return Census(**counted | {"keys": np.load(folder / "keys.npy")})
+    return Census(**counted | {"keys": np.load(folder / "keys.npy")}), folder / "items.jsonl"
+
+
+def _written(items: Iterable[Any], file: TextIO) -> Iterator[Any]:
+    """Pass items on, and write them down on the way."""
+    for item in items:
+        file.write(to_json(item) + "\n")
+        yield item
+
+
+def kept_items(path: Path) -> Iterator[Any]:
+    """Read the items that were kept, one by one."""
+    with path.open(encoding="utf-8") as file:
+        yield from map(from_json, file)
 
 
 def size(item: Sentence | Pair) -> int:
@@ -84,11 +106,9 @@ def size(item: Sentence | Pair) -> int:
     return len(item.words) if isinstance(item, Sentence) else len(item.first) + len(item.second)
 
 
-@cache
-def _code() -> str:
+def reader() -> str:
     """Identify the code that reads texts: this folder's modules, and the library that finds the ends of words."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(map(Path.read_bytes, files)) + metadata.version("icu4py").encode()).hexdigest()
+    return f"{code_digest(Path(__file__).parent)} {metadata.version('icu4py')}"
 
 
 def _in_words(question: Question) -> bool:

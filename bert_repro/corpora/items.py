@@ -1,7 +1,9 @@
 """Items of a corpus: a sentence with its annotations, a pair of sentences, a question about a passage."""
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+import json
+import sys
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
 
 LABELS = ("entailment", "neutral", "contradiction")
 
@@ -56,3 +58,23 @@ class Question(Pair):
     context: str
     offsets: tuple[tuple[int, int], ...] = field(repr=False)  # follows from the context
     answers: tuple[tuple[str, int], ...]
+
+
+def to_json(item: Sentence | Pair) -> str:
+    """Write an item as one line, all that it says included."""
+    return json.dumps({"kind": type(item).__name__} | {one.name: getattr(item, one.name) for one in fields(item)})
+
+
+def from_json(line: str) -> Sentence | Pair:
+    """Read what `to_json` wrote: an equal item, whose strings are stored once for all items."""
+    said = {name: _frozen(value) for name, value in json.loads(line).items()}
+    if spans := said.get("spans"):
+        said["spans"] = tuple(Labelled(*span) for span in spans)
+    kind: type[Sentence | Pair] = {"Sentence": Sentence, "Pair": Pair, "Question": Question}[said.pop("kind")]
+    return kind(**said)
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, str):
+        return sys.intern(value)
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
