@@ -227,7 +227,7 @@ def test_what_is_drawn_or_laid_out_is_looked_for_once(reference, monkeypatch):
     found = corpora.load(reference)
     with monkeypatch.context() as patch:
         for reader in (readers, json_files):
-            patch.setattr(reader, "lines", lambda path: pytest.fail("read again"), raising=False)
+            patch.setattr(reader, "lines", lambda path: pytest.fail("read again"))
         again = corpora.load(reference)
     assert again == found and repr(again) == repr(found)
     afresh = corpora._read(reference, corpora.locate(reference))
