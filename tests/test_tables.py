@@ -111,14 +111,6 @@ def test_replicates_are_plain_floats_that_take_some_two_bytes_each(tmp_path):
     assert (tmp_path / "x.replicates.parquet").stat().st_size < 200 * 200 * 2.05
 
 
-def test_replicates_of_the_first_published_tables_are_read(tmp_path):
-    tables.write(tmp_path / "x.parquet", small()[:1], {})
-    packed = {"row": [0], "unit": [0.25], "start": [-4], "steps": [np.array([0, 6, 65535], np.uint16)]}
-    pd.DataFrame(packed).to_parquet(tmp_path / "x.replicates.parquet")
-    replicates = tables.read(tmp_path / "x.parquet")["replicates"][0]
-    assert replicates.dtype == np.float32 and np.array_equal(replicates, [-1.0, 0.5, np.nan], equal_nan=True)
-
-
 def test_what_is_written_is_read(tmp_path):
     path = tmp_path / "deep" / "x.parquet"
     tables.write(path, small(), {"b": 1, "a": [2]})

@@ -169,17 +169,6 @@ def _rounded(replicates: np.ndarray) -> np.ndarray:
     return (np.round(exact / unit) * unit).astype(np.float32)
 
 
-def _replicates(stored: pd.DataFrame) -> list[np.ndarray]:
-    """Give the replicates of each row of a file; those of the first published tables are steps of a unit, from a start."""
-    if "steps" in stored:
-        undefined = np.iinfo(np.uint16).max
-        return [
-            np.where(steps == undefined, np.nan, (start + steps.astype(np.int64)) * unit).astype(np.float32)
-            for unit, start, steps in zip(stored["unit"], stored["start"], stored["steps"], strict=True)
-        ]
-    return list(stored["replicates"])
-
-
 def read(path: Path | str) -> pd.DataFrame:
     """Read a table with its replicates.
 
@@ -204,9 +193,7 @@ def read(path: Path | str) -> pd.DataFrame:
         stored = _read(beside)
         replicates = [
             of_row.view(intervals.Jackknifed) if jackknife else of_row
-            for of_row, jackknife in zip(
-                _replicates(stored), stored.get("jackknife", [False] * len(stored)), strict=True
-            )
+            for of_row, jackknife in zip(stored["replicates"], stored["jackknife"], strict=True)
         ]
         table["replicates"] = pd.Series(replicates, index=stored["row"], dtype=object).reindex(table.index)
     return table
