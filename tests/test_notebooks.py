@@ -259,6 +259,18 @@ def test_run_leaves_a_whole_stamped_notebook_and_page(tmp_path, monkeypatch, cap
 
 
 @pytest.mark.slow
+def test_a_kernel_does_not_log_what_its_shutdown_cuts_off(tmp_path, capfd):
+    path = write(
+        tmp_path,
+        "import logging\nprint(words)",
+        "logging.getLogger('tornado.general').error('cut off')",
+        "print(sorted(set(globals()) & {'quiet', 'exec_lines'}))",
+    )
+    notebooks.run(path, tmp_path / "out.ipynb", {"words": 1}, progress=False)
+    assert printed(tmp_path / "out.ipynb") == "1\n[]\n" and capfd.readouterr().err == ""
+
+
+@pytest.mark.slow
 def test_a_failed_run_leaves_its_notebook_aside_until_one_succeeds(tmp_path, capfd):
     path = write(tmp_path, "print(words)", "if words == 0:\n    raise KeyError('no such\\nword')", "print('end')")
     output, failed = tmp_path / "out.ipynb", tmp_path / "out.failed.ipynb"

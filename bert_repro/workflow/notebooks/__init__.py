@@ -181,8 +181,10 @@ def _kernel_of_this_python() -> type:
 
     class Kernel(AsyncKernelManager):
         transport = "ipc"
-        # its command begins with sys.executable; below critical it would log that it was interrupted, which is how it is shut down
-        kernel_spec = KernelSpec(**get_kernel_dict(["--log-level=CRITICAL"]))
+        # its command begins with sys.executable; below critical it would log that it was interrupted, which is how it is shut down,
+        # or that a callback was cut off by that
+        quiet = "__import__('logging').getLogger('tornado.general').setLevel('CRITICAL')"
+        kernel_spec = KernelSpec(**get_kernel_dict(["--log-level=CRITICAL", f"--IPKernelApp.exec_lines={quiet}"]))
 
         @default("connection_file")
         def _new_file(self) -> str:
