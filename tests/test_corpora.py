@@ -231,9 +231,10 @@ def test_what_is_drawn_or_laid_out_is_looked_for_once(reference, monkeypatch):
         again = corpora.load(reference)
     assert again == found and repr(again) == repr(found)
     afresh = corpora._read(reference, corpora.locate(reference))
-    assert tuple(afresh) == found.items and afresh.left_out == found.left_out
+    items = tuple(afresh)
+    assert items == found.items and afresh.left_out == found.left_out
     assert corpora.digest(reference) == found.digest
-    for one, other in zip(again.items, corpora._read(reference, corpora.locate(reference)), strict=True):
+    for one, other in zip(again.items, items, strict=True):
         assert [getattr(one, field.name) for field in fields(one)] == [
             getattr(other, field.name) for field in fields(other)
         ]

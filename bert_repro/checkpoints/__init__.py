@@ -7,6 +7,7 @@ An encoder of another family than BERT's, and weights whose checksum, shape or v
 
 import itertools
 from collections.abc import Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def ready(models: Sequence[str], texts: Sequence[str]) -> list[str]:
     """
     opened = [open(model) for model in dict.fromkeys(models) if model]
     for checkpoint in opened:
-        found_once("checked", (checkpoint.digests, _code()), lambda: bool(checkpoint.check()))  # noqa: B023
+        _check(checkpoint)
     kinds = {checkpoint.tokenizer_digest: checkpoint for checkpoint in opened}  # often one for all
     whole = {text: corpora.undrawn(text) for text in texts if text}
     pairs = itertools.product(kinds, dict.fromkeys(whole.values()))
@@ -91,6 +92,11 @@ def misfit(checkpoint: Checkpoint, text: str) -> str:
     return f"{checkpoint.reference} reads of {text} {problem}" if problem else ""
 
 
+def _check(checkpoint: Checkpoint) -> None:
+    """Check a checkpoint, unless it was found to be sound before."""
+    found_once("checked", (checkpoint.digests, _code()), lambda: bool(checkpoint.check()))
+
+
 def _misfit(checkpoint: Checkpoint, text: str) -> str:
     def find() -> str:
         items = itertools.islice(corpora.stream(text), LOOKED_AT)
@@ -100,6 +106,7 @@ def _misfit(checkpoint: Checkpoint, text: str) -> str:
     return found_once("misfits", (checkpoint.tokenizer_digest, content, _code()), find) if content else find()
 
 
+@cache
 def _code() -> str:
     """Identify the code that reads checkpoints, and that tells whether a vocabulary fits."""
     return f"{code_digest(Path(__file__).parent, Path(alignment.__file__))} {metadata.version('transformers')}"

@@ -236,8 +236,11 @@ def census(reference: str) -> Census:
     place = locate(reference)
     key = _key(place)
     if key not in _CENSUSES:
-        items = None if _content(place) else _read(reference, place)
-        _CENSUSES[key] = counted.take(items, items.left_out) if items else _kept_of(reference, place)[0]
+        if _content(place):
+            _CENSUSES[key], _ = _kept_of(reference, place)
+        else:
+            items = _read(reference, place)
+            _CENSUSES[key] = counted.take(items, items.left_out)
     return _CENSUSES[key]
 
 

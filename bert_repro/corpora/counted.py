@@ -8,6 +8,7 @@ import json
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -82,7 +83,7 @@ def kept(what: object, read: Callable[[], tuple[Iterable[Any], Mapping[str, int]
         np.save(folder / "keys.npy", census.keys)
         (folder / "census.json").write_text(json.dumps(census._replace(keys=None)._asdict()), encoding="utf-8")  # type: ignore[arg-type]
 
-    key = hashlib.sha256(f"{what} {whole} {reader()}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{what} {reader()}".encode()).hexdigest()[:16]
     folder = made_once(cache_folder() / "censuses" / key, write)
     counted = json.loads((folder / "census.json").read_text(encoding="utf-8"))
     return Census(**counted | {"keys": np.load(folder / "keys.npy")}), folder / "items.jsonl"
@@ -106,6 +107,7 @@ def size(item: Sentence | Pair) -> int:
     return len(item.words) if isinstance(item, Sentence) else len(item.first) + len(item.second)
 
 
+@cache
 def reader() -> str:
     """Identify the code that reads texts: this folder's modules, and the library that finds the ends of words."""
     return f"{code_digest(Path(__file__).parent)} {metadata.version('icu4py')}"

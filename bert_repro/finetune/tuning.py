@@ -16,7 +16,7 @@ import pandas as pd
 from bert_repro import backend, checkpoints
 from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.families import Config
-from bert_repro.files import ROOT, cache_folder, replaced
+from bert_repro.files import ROOT, cache_folder, code_digest, replaced
 from bert_repro.finetune.cards import landmarks
 from bert_repro.finetune.counts import score_rows
 from bert_repro.finetune.loop import learn
@@ -141,8 +141,7 @@ def _state(recipe: Recipe, origin: Mapping[str, object], inputs: Mapping[str, st
 
 def code() -> str:
     """Identify the files of a run's code, so that no run resumes from a state that other code wrote."""
-    files = provenance.sources(ROOT / "notebooks" / "finetune.ipynb")
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    return code_digest(*provenance.sources(ROOT / "notebooks" / "finetune.ipynb"))
 
 
 def _changed(blocks: int, frozen: int, kept: int) -> str:

@@ -225,11 +225,11 @@ class _Steps:
         asked = self.study.scored_on
         found = {f"{task.task}-{task.seeds[0]}": (task.task, task.dev, list[str]()) for task in self.study.tasks}
         found |= {
-            name: (one.task, asked[one.task], one.labels) for name, one in self.given.items() if self.scored_on(one)
+            name: (one.task, asked[one.task], one.labels) for name, one in self.given.items() if self.scored_task(one)
         }
         return {name: found[name] for name in self.first_seeds if name in found}
 
-    def scored_on(self, model: GivenModel | None) -> str:
+    def scored_task(self, model: GivenModel | None) -> str:
         """Name the task that a given model is scored on; empty for none, and for what it was being pre-trained for."""
         return model.task if model and model.task in self.study.scored_on and not model.from_pretraining else ""
 
@@ -302,7 +302,7 @@ class _Steps:
                 "revert": name in {*self.given} & {*self.first_seeds},
             }
             setting |= {"base": self.checkpoint(model.base) if model else "", "labels": model.labels if model else []}
-            scored = self.scored_on(model)
+            scored = self.scored_task(model)
             setting |= {"task": scored, "texts": [asked[scored]] if scored else []}
             about = self.about(name) | setting | {"resamples": self.study.resamples}
             needs = self.made_by(name) + (self.made_by(model.base) if model else ())
