@@ -46,6 +46,7 @@ METHOD = (
     "references",
 )
 _HEADING = re.compile(r"^# +(.+?)\s*$", re.MULTILINE)
+_TABLE = '<span class="table-number"></span>'  # see figures/templates/table.html
 _PLOTLY = "application/vnd.plotly.v1+json"
 _CHANGES = {
     "frozen": "lowest {} blocks frozen",
@@ -201,7 +202,8 @@ class _Pages:
         """Put an executed notebook into the book as page `name`; give its heading."""
         notebook = nbformat.read(source, as_version=4)
         _check(notebook, source)
-        figures = 0
+        figures = listed = 0
+        of_chapter = "" if number is None else f"{number}."
         for cell in notebook.cells:
             if "/runs/" not in name and {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
                 cell.metadata["tags"] = [*cell.metadata["tags"], "remove-cell"]  # the banner says what a chapter shows
@@ -212,8 +214,11 @@ class _Pages:
                     data["text/markdown"] = re.sub(r"<(?=[A-Za-z/!?])", r"\\<", data["text/markdown"])
                 if exhibits.MIME in data:
                     figures += 1
-                    of_chapter = f"Figure {figures}." if number is None else f"Figure {number}.{figures}."
-                    data["text/html"] = self._exhibit(data, name, of_chapter)
+                    data["text/html"] = self._exhibit(data, name, f"Figure {of_chapter}{figures}.")
+                elif _TABLE in data.get("text/html", ""):
+                    listed += 1
+                    numbered = f"{_TABLE[:-7]}Table {of_chapter}{listed}.</span> "
+                    data["text/html"] = data["text/html"].replace(_TABLE, numbered)
                 data.pop(_PLOTLY, None)  # for JupyterLab; it would double every figure
         heading = self._head(notebook, source, name, parts)
         target = self.book / f"{name}.ipynb"
@@ -254,10 +259,7 @@ class _Pages:
         for cell in notebook.cells:
             heading = _HEADING.search(cell.source) if cell.cell_type == "markdown" else None
             if heading:
-                firsts = {
-                    "index",
-                    *(f"{part.folder}/{self.there[part.folder][0]}" for part in parts if name != "index"),
-                }
+                firsts = {f"{part.folder}/{self.there[part.folder][0]}" for part in parts if name != "index"}
                 banners = [self.banners[part.folder][0 if name in firsts else 1] for part in parts]
                 title = _spelt(heading[1]) if "/runs/" in name else heading[1]
                 cell.source = "\n\n".join(

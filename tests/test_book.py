@@ -99,7 +99,7 @@ def executed(tmp_path_factory):
     (folder / "staleness.json").write_text('{"similarity": {"today": "rows gone: 3"}}')
     with_caption = shown(ROOT / "results" / "minilm" / "tables")
     wide = pd.DataFrame({f"a wide column {k}": [EVIL] for k in range(8)})
-    sentence = {"text/html": wide.to_html(), "text/plain": "a table"}
+    sentence = {"text/html": figures.Gallery(folder).table(wide, EVIL).data, "text/plain": "a table"}
     formula = "As {cite:t}`merchant2020` asked, see {doc}`similarity`, $d = \\lVert B h \\rVert^2$:\n\n$$\\min_B \\sum_l \\frac{1}{|s_l|^2}$$"
     chapters = {
         name: ran(heading, *outputs, notebook=f"notebooks/chapters/{name}.ipynb")
@@ -113,7 +113,7 @@ def executed(tmp_path_factory):
                 {"text/markdown": f"**so** {EVIL}", "text/plain": "x"},
                 with_caption,
             ),
-            ("structural_probe", "Structural probe", sentence),
+            ("structural_probe", "Structural probe", sentence, sentence),
             ("extra", "One more chapter", {"text/plain": EVIL}),
             ("claims", "Claims"),
             ("runs", "Runs"),
@@ -182,7 +182,7 @@ def test_every_page_of_a_study_says_whose_it_is(executed, tmp_path):
             path.parent.name in ("yours", "runs", "book"),
             path.parent.name in ("minilm", "book"),
         ), path
-        assert (BANNER in text) == (mine and path.stem in ("index", FIRST)) and text.startswith("# ")
+        assert (BANNER in text) == (mine and path.stem == FIRST) and text.startswith("# ")
     assert "banner" not in heading(out / "reproduce.ipynb")
 
 
@@ -224,6 +224,16 @@ def test_a_figure_has_its_number_data_notebook_and_runs(executed, tmp_path):
     assert 'href="data/index-rsa.csv"' in front.cells[1].outputs[0].data["text/html"]
     assert 'href="minilm/runs.html#similarity-base-nli-1"' in front.cells[1].outputs[0].data["text/html"]
     assert "{doc}`/minilm/similarity`" in front.cells[0].source  # a page of no study leads to the first
+
+
+def test_tables_are_numbered_within_their_chapter(executed, tmp_path):
+    cells = nbformat.read(
+        assembled(executed, tmp_path / "book") / "minilm" / "structural_probe.ipynb", as_version=4
+    ).cells
+    number = list(names.chapters()).index("structural_probe") + 1
+    for count, cell in enumerate(cells[1:], start=1):
+        page = cell.outputs[0].data["text/html"]
+        assert f'<span class="table-number">Table {number}.{count}.</span> &lt;script&gt;' in page
 
 
 @pytest.mark.parametrize(

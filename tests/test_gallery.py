@@ -61,12 +61,20 @@ def test_a_figure_without_a_caption_is_refused(show):
         show("one", " ").layer_curves(rows())
 
 
-def test_a_table_is_shown_as_it_is_or_rounded_with_blanks_or_not_at_all(show):
-    table = pd.DataFrame({"a": [0.12345, None], "b": ["x", "y"]})
-    assert show.table(table) is table
-    assert show.table(table, 2).values.tolist() == [[0.12, "x"], ["", "y"]]
-    assert show.table(table[:0], 2).data == "*Not measured here: nobody asked for it.*"
-    assert show.table(table[:0], missing="") is None and show.nothing("").__class__ is type(None)
+def test_a_table_has_its_caption_and_is_shown_as_it_is_or_rounded_with_blanks_or_not_at_all(show):
+    table = pd.DataFrame({"a": [0.12345, None], "b": ["x", "<y>"]})
+    shown = show.table(table, CAPTION).data
+    assert f'<p class="table-caption"><span class="table-number"></span>{CAPTION}</p>' in shown
+    assert table.to_html() in shown and "0.12345" in shown and "NaN" in shown and "&lt;y&gt;" in shown
+    rounded = show.table(table, CAPTION, 2).data
+    assert "<td>0.12</td>" in rounded and "<td></td>" in rounded and "NaN" not in rounded
+    assert show.table(table[:0], CAPTION, 2).data == "*Not measured here: nobody asked for it.*"
+    assert show.table(table[:0], CAPTION, missing="") is None and show.nothing("").__class__ is type(None)
+
+
+def test_a_table_without_a_caption_is_refused(show):
+    with pytest.raises(ValueError, match="a table has no caption: say what it holds"):
+        show.table(rows(), " ")
 
 
 def test_what_counts_as_equal_is_shaded_on_both_sides_of_zero():

@@ -47,6 +47,24 @@ def test_studies_stand_side_by_side_and_each_verdict_leads_to_its_claim():
     assert rows[0].count("<small>") == 1  # without a number where nothing was measured
 
 
+def test_the_claims_that_several_studies_decide_are_listed_with_what_each_says():
+    assert scorecard.agreement({"a": judged("supported")}) == ""
+    said = scorecard.agreement(
+        {
+            "a": judged("supported", "contradicted", "supported", "inconclusive"),
+            "b": judged("supported", "supported", "inconclusive", "not tested here"),
+        }
+    )
+    first, second, *_ = [claim.claim for claim in claims.load().claims]
+    rows = said.split("\n")
+    assert f"* {first} **supported** in all that decide it." in rows
+    assert f"* {second} **contradicted** in *a*, **supported** in *b*." in rows
+    each = len(claims.load().claims) / 4  # of the four kinds of rows above
+    assert each == 3 and rows[0] == "6 claims are decided by more than one study; 3 by one alone:" and len(rows) == 8
+    said = scorecard.agreement({"a": judged("supported"), "b": judged("inconclusive")})
+    assert said.strip() == "No claim is decided by more than one of these studies; 12 by one alone."
+
+
 def test_every_claim_has_a_section_with_its_margins_and_pairs():
     known = claims.load()
     page = scorecard.sections(known, judged("supported"), PAIRS)

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
-from IPython.display import Markdown
+from IPython.display import HTML, Markdown
+from markupsafe import Markup
 
 from bert_repro.figures import curves, grids, scatter, trees, words
 from bert_repro.figures.dots import dots as draw_dots
 from bert_repro.figures.exhibits import Exhibit, exhibit
 from bert_repro.figures.history import history as draw_history
+from bert_repro.figures.templates import render
 
 NOT_HELD = "the tables of this study do not hold this"
 _Shown = Exhibit | Markdown | None
@@ -84,18 +86,25 @@ class Gallery:
         return Picture(self, name, caption, missing)
 
     def table(
-        self, table: pd.DataFrame, digits: int | None = None, missing: str | None = None
-    ) -> pd.DataFrame | Markdown | None:
-        """Show a table, or say that it was not measured.
+        self, rows: pd.DataFrame, caption: str, digits: int | None = None, missing: str | None = None
+    ) -> HTML | Markdown | None:
+        """Show a table under its caption, or say that it was not measured; the book gives it a number.
 
         Args:
-            table: What is shown.
+            rows: What is shown.
+            caption: What the table holds, in sentences that can be read without the chapter.
             digits: Where given, numbers are rounded to as many, and empty cells are blank.
             missing: Why it is not there, as for a figure.
+
+        Raises:
+            ValueError: No caption.
         """
-        if table.empty:
+        if not caption.strip():
+            raise ValueError("a table has no caption: say what it holds, for those who read nothing else")
+        if rows.empty:
             return self.nothing(missing)
-        return table if digits is None else table.round(digits).astype(object).fillna("")
+        shown = rows if digits is None else rows.round(digits).astype(object).fillna("")
+        return HTML(render("table", caption=caption, table=Markup(shown.to_html())))
 
     def nothing(self, missing: str | None = None) -> Markdown | None:
         """Say that something was not measured, and why; nothing where the reason is empty."""

@@ -73,6 +73,33 @@ def counts(judged: pd.DataFrame) -> str:
     return ", ".join(f"{numbers[verdict]} {verdict}" for verdict in SIGNS if verdict in numbers)
 
 
+def agreement(judged: Mapping[str, pd.DataFrame]) -> str:
+    """Say in Markdown which claims several studies decide, and whether alike.
+
+    Args:
+        judged: As for `table`.
+
+    Returns:
+        A list with a line for each such claim, and how many are decided by one study alone; empty of a single study.
+    """
+    if len(judged) < 2:
+        return ""
+    verdict = pd.DataFrame({name: frame.set_index("claim")["verdict"] for name, frame in judged.items()})
+    decided = verdict.where(verdict.isin(["supported", "contradicted"]))
+    lines = []
+    for claim, row in decided[decided.count(axis=1) > 1].iterrows():
+        said = row.dropna()
+        alike = f"**{said.iloc[0]}** in all that decide it" if said.nunique() == 1 else ""
+        lines.append(f"* {claim} {alike or ', '.join(f'**{word}** in *{name}*' for name, word in said.items())}.")
+    alone = int((decided.count(axis=1) == 1).sum())
+    heads = {
+        0: "No claim is decided by more than one of these studies",
+        1: "One claim is decided by more than one study",
+    }
+    head = heads.get(len(lines), f"{len(lines)} claims are decided by more than one study")
+    return "\n".join([f"{head}; {alone} by one alone{':' if lines else '.'}", "", *lines])
+
+
 def _number(row: Any) -> str:
     return "" if pd.isna(row.effect) else verdicts.number(row.effect, row.ci_low, row.ci_high)
 
