@@ -57,8 +57,8 @@ def test_the_claims_that_several_studies_decide_are_listed_with_what_each_says()
     )
     first, second, *_ = [claim.claim for claim in claims.load().claims]
     rows = said.split("\n")
-    assert f"* {first} **supported** in all that decide it." in rows
-    assert f"* {second} **contradicted** in *a*, **supported** in *b*." in rows
+    assert f"* **supported** on *a* and *b*: {first}" in rows
+    assert f"* **contradicted** on *a*, **supported** on *b*: {second}" in rows
     each = len(claims.load().claims) / 4  # of the four kinds of rows above
     assert each == 3 and rows[0] == "6 claims are decided by more than one study; 3 by one alone:" and len(rows) == 8
     said = scorecard.agreement({"a": judged("supported"), "b": judged("inconclusive")})

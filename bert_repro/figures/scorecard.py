@@ -89,8 +89,8 @@ def agreement(judged: Mapping[str, pd.DataFrame]) -> str:
     lines = []
     for claim, row in decided[decided.count(axis=1) > 1].iterrows():
         said = row.dropna()
-        alike = f"**{said.iloc[0]}** in all that decide it" if said.nunique() == 1 else ""
-        lines.append(f"* {claim} {alike or ', '.join(f'**{word}** in *{name}*' for name, word in said.items())}.")
+        words = {word: " and ".join(f"*{name}*" for name in said.index[said == word]) for word in said}
+        lines.append(f"* {', '.join(f'**{word}** on {names}' for word, names in words.items())}: {claim}")
     alone = int((decided.count(axis=1) == 1).sum())
     heads = {
         0: "No claim is decided by more than one of these studies",
