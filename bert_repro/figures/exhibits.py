@@ -18,9 +18,7 @@ import plotly.io as pio
 from markupsafe import Markup
 from plotly.io._base_renderers import MimetypeRenderer
 
-from bert_repro.figures.svg import still
 from bert_repro.figures.templates import render
-from bert_repro.figures.theme import OURS
 from bert_repro.results import provenance
 
 MIME = "application/vnd.bert-repro.exhibit+json"  # what is behind a figure, for the book to link
@@ -54,19 +52,17 @@ def as_page(figure: Mapping[str, Any], alt: str = "") -> tuple[str, dict[str, An
         alt: What a screen reader says instead; empty for nothing.
 
     Returns:
-        HTML for a page that has plotly.js, with a still picture for a browser that runs no scripts; and plotly's own JSON.
+        HTML for a page that has plotly.js, which says `alt` where a browser runs no scripts; and plotly's own JSON.
     """
     # to_json escapes <, > and /, so no text inside the figure can end the script
     text = pio.to_json({**figure, "config": _CONFIG}, validate=False)
     plain = json.loads(text)
-    own = plain["layout"].get("meta") == OURS  # a reader's own figures have no still picture
     page = render(
         "figure",
         height=plain["layout"].get("height", 450),
         alt=alt,
         json=Markup(text),
         slider=bool(plain["layout"].get("sliders")),
-        still=Markup(still(plain)) if own else "",
     )
     return page, plain
 

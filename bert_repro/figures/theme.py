@@ -42,7 +42,6 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu
 PANEL_HEIGHT, _AROUND, _ENTRY = 270, 100, 14  # pixels: a panel, the axis below it, a legend entry
 DOT, LINE, _GAP = 12, 18, 60  # pixels: a line of one dot, one of a label beside it, the room between panels
 _TITLE_WIDTH, _TITLE_LINE, CATEGORY_WIDTH = 44, 22, 13  # what fits a phone: characters, pixels, characters beside dots
-OURS = "bert_repro"  # on every figure that this package draws
 EMPTY = "nothing to draw, the table has no rows: `make report` fills the tables, or loosen the filter before it"
 
 pio.templates["bert_repro"] = go.layout.Template(
@@ -152,7 +151,7 @@ def finish(figure: go.Figure, height: float, title: str) -> go.Figure:
     entries = sum(trace.showlegend is not False for trace in figure.data)
     return figure.update_layout(
         template="bert_repro", title_text="<br>".join(heading) or None, title_pad_t=8 * max(len(heading), 1),
-        showlegend=True, autosize=True, hovermode="closest", margin_t=top, meta=OURS,
+        showlegend=True, autosize=True, hovermode="closest", margin_t=top,
         height=height + _AROUND + _ENTRY * entries + top,
     )  # fmt: skip
 
