@@ -47,6 +47,18 @@ def test_studies_stand_side_by_side_and_each_verdict_leads_to_its_claim():
     assert rows[0].count("<small>") == 1  # without a number where nothing was measured
 
 
+def test_the_verdicts_of_each_study_are_counted_with_what_its_base_allows():
+    said = scorecard.answers(
+        {"a": judged("supported", "contradicted"), "b": judged("inconclusive")}, {"a": [], "b": ["x", "y"]}
+    )
+    assert said.split("\n") == [
+        "**The answer so far**, on 12 claims:",
+        "",
+        "* *a*: 6 supported, 6 contradicted.",
+        "* *b*: 12 inconclusive. On this base, 2 cannot come out better than inconclusive, whatever is measured.",
+    ]
+
+
 def test_the_claims_that_several_studies_decide_are_listed_with_what_each_says():
     assert scorecard.agreement({"a": judged("supported")}) == ""
     said = scorecard.agreement(

@@ -1,6 +1,6 @@
 """The scorecard: verdicts side by side, and a card for each claim with its answer, its contrasts and how it was tested."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,20 @@ def counts(judged: pd.DataFrame) -> str:
     """Count verdicts in words: `2 supported, 1 contradicted, 9 inconclusive`."""
     numbers = judged["verdict"].value_counts()
     return ", ".join(f"{numbers[verdict]} {verdict}" for verdict in SIGNS if verdict in numbers)
+
+
+def answers(judged: Mapping[str, pd.DataFrame], weakened: Mapping[str, Sequence[str]]) -> str:
+    """Say of each study in Markdown how many claims have which verdict.
+
+    Args:
+        judged: As for `table`.
+        weakened: For each heading the ids of claims that its base weakens.
+    """
+    lines = []
+    for name, frame in judged.items():
+        most = f" On this base, {len(weakened[name])} cannot come out better than inconclusive, whatever is measured."
+        lines.append(f"* *{name}*: {counts(frame)}.{most if weakened[name] else ''}")
+    return "\n".join([f"**The answer so far**, on {len(next(iter(judged.values())))} claims:", "", *lines])
 
 
 def agreement(judged: Mapping[str, pd.DataFrame]) -> str:
