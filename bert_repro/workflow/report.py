@@ -82,7 +82,8 @@ def make(
     built = ROOT / "build" / loaded.name
     owner = [] if keep_states else [f"owner={_owner(built)}"]
     options = [
-        "--nolock", "--rerun-incomplete", "--keep-going", "--quiet", *flags,
+        # at each job's end Snakemake begins to choose among what is ready once more in every such span, until nothing waits
+        "--max-jobs-per-timespan", "500/5s", "--nolock", "--rerun-incomplete", "--keep-going", "--quiet", *flags,
         "--config", f"study={study}", f"threads={threads}", f"parts={parts}", *owner, *(["gpu=1"] if gpu else []),
     ]  # fmt: skip
     runs = studies.runs(loaded)
