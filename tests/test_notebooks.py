@@ -224,7 +224,7 @@ def test_run_leaves_a_whole_stamped_notebook_and_page(tmp_path, monkeypatch, cap
         "display({'application/vnd.plotly.v1+json': json.loads(figure.to_json()),"
         " 'text/html': figure.to_html(full_html=False, include_plotlyjs=False)}, raw=True)",
         parameters=PARAMETERS + f"\ngiven: str = {str(notebooks.ROOT)!r}",
-        heading="# Similarity\n\nWith $x^2$, and [a paper](https://example.org).\n\n## Later",
+        heading="# Similarity\n\nWith $x^2$, {term}`vectors <vector>`, and [a paper](https://example.org).\n\n## Later",
     )
     output = folder / "new/out.ipynb"
     notebooks.run(path, output, {"corpora": [nasty], "name": sys.executable, "rate": 2}, html=True, title="base\nand 1")
@@ -236,7 +236,7 @@ def test_run_leaves_a_whole_stamped_notebook_and_page(tmp_path, monkeypatch, cap
     assert "noise of" in capsys.readouterr().err
     executed = nbformat.read(output, 4)
     assert executed.cells[0].source.startswith("# Similarity: base and 1\n\nWith")
-    assert "## Later" in executed.cells[0].source
+    assert "## Later" in executed.cells[0].source and "{term}`vectors <vector>`" in executed.cells[0].source
     stamp = executed.metadata.bert_repro
     assert set(stamp) == {"notebook", "parameters", "version", "commit", "started", "seconds"}
     assert stamp.notebook == "small.ipynb"
@@ -256,6 +256,8 @@ def test_run_leaves_a_whole_stamped_notebook_and_page(tmp_path, monkeypatch, cap
     assert "&lt;b&gt;bold&lt;/b&gt; int" in page
     assert "<title>Similarity: base and 1</title>" in page
     assert "https://example.org" in page
+    assert "<em>vectors</em>" in page, "only the book can follow a term"
+    assert "svg.contrasts .holds" in page, "verdicts look as in the book"
 
 
 @pytest.mark.slow
