@@ -47,34 +47,37 @@ def test_studies_stand_side_by_side_and_each_verdict_leads_to_its_claim():
     assert rows[0].count("<small>") == 1  # without a number where nothing was measured
 
 
-def test_the_verdicts_of_each_study_are_counted_with_what_its_base_allows():
-    said = scorecard.answers(
-        {"a": judged("supported", "contradicted"), "b": judged("inconclusive")}, {"a": [], "b": ["x", "y"]}
-    )
-    assert said.split("\n") == [
-        "**The answer so far**, on 12 claims:",
-        "",
-        "* *a*: 6 supported, 6 contradicted.",
-        "* *b*: 12 inconclusive. On this base, 2 cannot come out better than inconclusive, whatever is measured.",
-    ]
+PLACES = {"a": "a/claims.html", "b": "b/claims.html"}
 
 
-def test_the_claims_that_several_studies_decide_are_listed_with_what_each_says():
-    assert scorecard.agreement({"a": judged("supported")}) == ""
-    said = scorecard.agreement(
-        {
-            "a": judged("supported", "contradicted", "supported", "inconclusive"),
-            "b": judged("supported", "supported", "inconclusive", "not tested here"),
-        }
-    )
-    first, second, *_ = [claim.claim for claim in claims.load().claims]
-    rows = said.split("\n")
-    assert f"* **supported** on *a* and *b*: {first}" in rows
-    assert f"* **contradicted** on *a*, **supported** on *b*: {second}" in rows
-    each = len(claims.load().claims) / 4  # of the four kinds of rows above
-    assert each == 3 and rows[0] == "6 claims are decided by more than one study; 3 by one alone:" and len(rows) == 8
-    said = scorecard.agreement({"a": judged("supported"), "b": judged("inconclusive")})
-    assert said.strip() == "No claim is decided by more than one of these studies; 12 by one alone."
+def text(page):
+    return " ".join(re.sub("<[^>]+>", "", page).split())
+
+
+def test_each_study_names_the_claims_that_it_decides_and_leads_to_them():
+    known = {"a": judged("supported", "contradicted"), "b": judged("inconclusive")}
+    page = scorecard.answers(known, PLACES, {"a": 0, "b": 2}, [])
+    first, second, *_ = [claim.id for claim in claims.load().claims]
+    assert f'<a href="a/claims.html#{first}">{first.replace("-", " ")}</a>' in page
+    said = text(page)
+    assert said.startswith("The answer so far, on 12 claims: a: supported: no forgetting, ")
+    assert said.index("; contradicted: ") < said.index(second.replace("-", " ")) < said.index("b: 12 inconclusive.")
+    assert said.endswith("On this base, 2 cannot come out better than inconclusive, whatever is measured.")
+
+
+def test_where_several_studies_decide_a_claim_the_page_says_whether_alike():
+    known = {
+        "a": judged("supported", "contradicted", "supported", "inconclusive"),
+        "b": judged("supported", "supported", "inconclusive", "not tested here"),
+    }
+    said = text(scorecard.answers(known, PLACES, {"a": 0, "b": 0}, ["a", "b"]))
+    ids = [claim.id.replace("-", " ") for claim in claims.load().claims]
+    end = f"and alike: {', '.join(ids[0::4])}; differently: {', '.join(ids[1::4])}."
+    assert said.endswith(f"Decided by more than one of the published studies, {end}")
+    known["b"] = judged("inconclusive")
+    said = text(scorecard.answers(known, PLACES, {"a": 0, "b": 0}, ["a", "b"]))
+    assert said.endswith("No claim is decided by more than one of the published studies.")
+    assert "more than one" not in text(scorecard.answers(known, PLACES, {"a": 0, "b": 0}, ["a"]))
 
 
 def test_every_claim_has_a_section_with_its_margins_and_pairs():

@@ -11,6 +11,7 @@ from bert_repro.figures.templates import render
 from bert_repro.results import claims, verdicts
 
 SIGNS = {"supported": "✓", "contradicted": "✗", "inconclusive": "≈", "not tested here": "–"}  # beside colour and word
+DECIDED = ("supported", "contradicted")
 
 
 def table(judged: Mapping[str, pd.DataFrame], places: Mapping[str, str]) -> str:
@@ -73,45 +74,43 @@ def counts(judged: pd.DataFrame) -> str:
     return ", ".join(f"{numbers[verdict]} {verdict}" for verdict in SIGNS if verdict in numbers)
 
 
-def answers(judged: Mapping[str, pd.DataFrame], weakened: Mapping[str, Sequence[str]]) -> str:
-    """Say of each study in Markdown how many claims have which verdict.
+def answers(
+    judged: Mapping[str, pd.DataFrame], places: Mapping[str, str], weakened: Mapping[str, int], alike: Sequence[str]
+) -> str:
+    """Say which claims each study decides, and on which of them several studies agree.
 
     Args:
         judged: As for `table`.
-        weakened: For each heading the ids of claims that its base weakens.
-    """
-    lines = []
-    for name, frame in judged.items():
-        most = f" On this base, {len(weakened[name])} cannot come out better than inconclusive, whatever is measured."
-        lines.append(f"* *{name}*: {counts(frame)}.{most if weakened[name] else ''}")
-    return "\n".join([f"**The answer so far**, on {len(next(iter(judged.values())))} claims:", "", *lines])
-
-
-def agreement(judged: Mapping[str, pd.DataFrame]) -> str:
-    """Say in Markdown which claims several studies decide, and whether alike.
-
-    Args:
-        judged: As for `table`.
+        places: As for `table`.
+        weakened: For each heading how many claims its base weakens.
+        alike: Headings of the studies between which agreement is looked for; of fewer than two nothing is said.
 
     Returns:
-        A list with a line for each such claim, and how many are decided by one study alone; empty of a single study.
+        HTML; a claim is named by its id, in words, and leads to its section.
     """
-    if len(judged) < 2:
-        return ""
-    verdict = pd.DataFrame({name: frame.set_index("claim")["verdict"] for name, frame in judged.items()})
-    decided = verdict.where(verdict.isin(["supported", "contradicted"]))
-    lines = []
-    for claim, row in decided[decided.count(axis=1) > 1].iterrows():
-        said = row.dropna()
-        words = {word: " and ".join(f"*{name}*" for name in said.index[said == word]) for word in said}
-        lines.append(f"* {', '.join(f'**{word}** on {names}' for word, names in words.items())}: {claim}")
-    alone = int((decided.count(axis=1) == 1).sum())
-    heads = {
-        0: "No claim is decided by more than one of these studies",
-        1: "One claim is decided by more than one study",
-    }
-    head = heads.get(len(lines), f"{len(lines)} claims are decided by more than one study")
-    return "\n".join([f"{head}; {alone} by one alone{':' if lines else '.'}", "", *lines])
+    verdict = pd.DataFrame({name: frame.set_index("id")["verdict"] for name, frame in judged.items()})
+    decided = verdict.where(verdict.isin(DECIDED))
+    studies = [
+        {
+            "name": name,
+            "place": places[name],
+            "decided": {word: list(decided.index[decided[name] == word]) for word in DECIDED},
+            "rest": counts(frame[~frame["verdict"].isin(DECIDED)]),
+            "weakened": weakened[name],
+        }
+        for name, frame in judged.items()
+    ]
+    several = decided[list(alike)][decided[list(alike)].count(axis=1) > 1]
+    agree = several.nunique(axis=1) == 1
+    return render(
+        "answers",
+        count=len(verdict),
+        studies=studies,
+        several=len(alike) > 1,
+        agree=list(several.index[agree]),
+        differ=list(several.index[~agree]),
+        place=places[alike[0]] if alike else "",
+    )
 
 
 def _number(row: Any) -> str:
