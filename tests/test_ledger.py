@@ -3,7 +3,6 @@
 import json
 import re
 
-from bert_repro import corpora
 from bert_repro.files import ROOT
 from bert_repro.results import provenance
 from bert_repro.workflow import ledger
@@ -19,12 +18,22 @@ MADE = {
 }  # fmt: skip
 
 
-def test_overview_has_a_row_a_run_with_machine_time_and_why_it_is_stale():
+def test_overview_has_a_row_a_run_with_machine_and_time_and_says_once_why_runs_are_stale():
     page = ledger.overview(MADE, {"states-a": "the notebook is gone"})
     rows = re.findall(r"<tr>(<td>.*?)</tr>", page)
     assert len(rows) == 2 and "2 runs, 0.0 hours" in page and "1 stale" in page
-    assert 'href="#similarity-a"' in rows[0] and "a GPU, jax" in rows[0] and "<td>1.5</td><td></td>" in rows[0]
-    assert "2 cores, a CPU" in rows[1] and "the notebook is gone" in rows[1]
+    assert 'href="#similarity-a"' in rows[0] and "a GPU, jax" in rows[0] and "<td>1.5</td>" in rows[0]
+    assert "2 cores, a CPU" in rows[1] and "reason" not in rows[0] and "<td>reason 1</td>" in rows[1]
+    both = ledger.overview(MADE, dict.fromkeys(MADE, "the notebook is gone"))
+    assert both.count("the notebook is gone") == 1 and both.count("<td>reason 1</td>") == 2
+
+
+def test_one_machine_is_named_once():
+    made = {
+        name: {**manifest, "machine": {"cores": 2, "cpu": "a CPU"}, "backend": "jax"} for name, manifest in MADE.items()
+    }
+    page = ledger.overview(made, {})
+    assert page.count("2 cores, a CPU, jax") == 1 and "<th>machine</th>" not in page and "Why" not in page
 
 
 def test_details_hold_parameters_command_and_manifest():
@@ -65,17 +74,6 @@ def test_texts_and_versions_are_those_of_the_manifests():
     texts = ledger.texts(made)
     assert texts.reset_index().values.tolist() == [["ewt:dev", "a" * 16, 2], ["ewt:dev", "d" * 16, 1]]
     assert ledger.versions(made)["version (runs)"].to_dict() == {"python": "3 (3)", "numpy": "0 (2), 1 (1)"}
-
-
-def test_a_text_that_is_another_now_is_told():
-    text = "mnli:dev[5]"
-    same, other = (
-        {text: {"corpus": corpora.digest(text)}},
-        {text: "0" * 64, "weights": "0" * 64, "glue/mnli:dev": "0" * 64},
-    )
-    absent = {"ewt:nowhere": "0" * 64}
-    made = {name: {"inputs": one} for name, one in (("a", same), ("b", other), ("c", absent), ("d", {}))}
-    assert ledger.changed_texts(made) == {"b": f"{text}: another content now"}
 
 
 def test_a_model_with_two_copies_is_told_from_one_that_was_the_same_everywhere():

@@ -13,7 +13,7 @@ def judged(*given, study="minilm"):
     known = claims.load().claims
     rows = [
         {"id": c.id, "claim": c.claim, "verdict": verdict, "effect": effect, "ci_low": effect, "ci_high": effect, "why": "So <b>it</b> is.",
-         "study": study, "n_pairs": 1, "answer": f"{verdicts.ANSWERS[verdict]}. <b>Numbers</b>.", "agree": 3, "others": 4}
+         "study": study, "n_pairs": 1, "answer": f"{verdicts.ANSWERS[verdict]}. <b>Numbers</b>.", "agree": 3, "others": 4, "primary": True, "untested": ""}
         for c, verdict in zip(known, (given * len(known))[: len(known)], strict=True)
         for effect in [pd.NA if verdict == "not tested here" else 0.25]
     ]  # fmt: skip
@@ -45,6 +45,13 @@ def test_studies_stand_side_by_side_and_each_verdict_leads_to_its_claim():
         assert "✓ supported" in row and "+0.250 [+0.250, +0.250]" in row
     assert "– not tested here" in rows[0] and "✗ contradicted" in rows[1]
     assert rows[0].count("<small>") == 1  # without a number where nothing was measured
+    assert "†" not in page
+
+
+def test_a_verdict_tells_what_was_not_tested_and_whether_a_contrast_for_robustness_decided():
+    page = scorecard.table({"a": judged("contradicted").assign(primary=False, untested="SQuAD")}, PLACES)
+    assert page.count("+0.250 [+0.250, +0.250] †</small> <small>without SQuAD</small>") == len(claims.load().claims)
+    assert "† decided by a contrast for robustness" in page
 
 
 PLACES = {"a": "a/claims.html", "b": "b/claims.html"}

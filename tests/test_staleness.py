@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import smoke_tables
 
-from bert_repro import similarity
+from bert_repro import corpora, similarity
 from bert_repro.files import ROOT
 from bert_repro.results import provenance, tables
 from bert_repro.workflow import staleness
@@ -188,6 +188,28 @@ def test_a_notebook_that_is_gone_and_a_smoke_table_that_nobody_kept(project, mon
     assert stale(project) == {"similarity-base-nli-1": "the smoke table of similarity: the notebook makes none"}
     (project / "results" / "s" / "staleness.json").write_text('{"edge_probe": {"today": "equal"}}')
     assert stale(project) == {"similarity-base-nli-1": "the smoke table of similarity: none was kept"}
+
+
+def test_a_table_whose_text_is_another_now_is_stale(project, monkeypatch):
+    asked(monkeypatch)
+    path = project / "results" / "s" / "tables" / "similarity-base-nli-1.manifest.json"
+    manifest = json.loads(path.read_text())
+    text = "mnli:dev[5]"
+    same = {
+        text: {"corpus": corpora.digest(text)},
+        "wiki[2]": corpora.running_digest("wiki[2]"),
+        "ewt:nowhere": "0" * 64,
+    }
+    for inputs, why in (
+        (same, {}),
+        (
+            {text: "0" * 64, "weights": "0" * 64, "glue/mnli:dev": "0" * 64},
+            {"similarity-base-nli-1": f"{text}: another content now"},
+        ),
+        ({"wiki[2]": "0" * 64}, {"similarity-base-nli-1": "wiki[2]: another content now"}),
+    ):
+        path.write_text(json.dumps(manifest | {"inputs": inputs}))
+        assert stale(project) == why
 
 
 def test_tables_of_ones_own_are_judged_by_their_parameters_alone(project, monkeypatch):

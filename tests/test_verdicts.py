@@ -98,7 +98,13 @@ def test_primary_contrasts_decide_and_others_count():
     ]:  # fmt: skip
         found = several(probe(0.05), *more)
         assert (found["verdict"], found["agree"], found["others"]) == (expected, agree, len(more) - (absent in more))
-    assert "Contradicted for robustness (p" in several(probe(0.05), bad)["why"]
+    found = several(probe(0.05), bad)
+    assert "Contradicted for robustness (p" in found["why"] and not found["primary"]
+    assert (
+        found["answer"].startswith("No, by a contrast for robustness: +0.050 [")
+        and "The primary contrasts: " in found["answer"]
+    )
+    assert several(probe(0.05), good)["primary"]
     assert several(probe(0.05), margin=0.0495)["verdict"] == "inconclusive"
     assert several(probe(0.05), good, margin=0.2)["verdict"] == "contradicted"
 
@@ -113,6 +119,7 @@ def test_each_task_is_tested_that_is_there_and_the_others_are_named():
     verdict = judge(probe(0.05), a=[{"task": "parsing"}, {"task": "squad"}], b=BASE, both=BEST)
     assert verdict["verdict"] == "supported" and "(parsing)" in verdict["answer"]
     assert "Missing: rows with" in verdict["why"] and "task squad" in verdict["why"] and verdict["n_pairs"] == 1
+    assert verdict["untested"] == "squad" and verdict["answer"].endswith(" Not tested: squad.")
     verdict = judge(probe(0.05), a=[{"task": "squad"}], b=BASE, both=BEST)
     assert verdict["verdict"] == "not tested here" and "task squad" in verdict["why"]
     assert verdict["answer"] == "Not tested here: this study has not measured what the claim compares."
@@ -139,6 +146,9 @@ def test_a_gate_keeps_out_what_was_not_learned_by_the_mean_over_seeds():
     kept_out = judge(probe(0.05) + tuned(0.75, 0.79), **options)
     assert kept_out["verdict"] == "not tested here" and kept_out["n_pairs"] == 0
     assert kept_out["answer"] == "Not tested here: parsing was not learned, its LAS is 0.770, less than 0.78 LAS."
+    # a gate of another task is no reason
+    other = judge(probe(0.05) + tuned(0.75), **options | {"a": {"task": "squad"}})
+    assert other["answer"] == "Not tested here: this study has not measured what the claim compares."
     # dev, which chose the weights, does not count, and nothing tuned here leaves nothing to judge by
     dev = [r | {"value": 0.9, "split": "dev"} for r in tuned(0.75)]
     assert judge(probe(0.05) + dev + tuned(0.75), **options)["verdict"] == "not tested here"

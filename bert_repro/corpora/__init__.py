@@ -4,6 +4,7 @@ A draw of more items than there are, and an empty corpus, are errors; malformed 
 """
 
 import contextlib
+import hashlib
 import itertools
 import operator
 import re
@@ -285,6 +286,21 @@ def digest(reference: str) -> str:
     return census(reference).digest
 
 
+def running_digest(reference: str) -> str:
+    """Identify the content of running text, in constant memory: its documents and paragraphs. Errors as of `paragraphs`."""
+    text = hashlib.sha256()
+    for document, paragraph in paragraphs(reference):
+        text.update(f"{document}\n{paragraph}\n".encode())
+    return text.hexdigest()
+
+
+def _digests(reference: str) -> Iterator[str]:
+    """Give the digests that a manifest may hold of a text: of its items and, where it has any, of its running text."""
+    yield digest(reference)
+    with contextlib.suppress(ValueError):
+        yield running_digest(reference)
+
+
 def differing(inputs: Mapping[str, Any]) -> list[str]:
     """Name the texts whose content has changed since a manifest was written.
 
@@ -299,7 +315,7 @@ def differing(inputs: Mapping[str, Any]) -> list[str]:
     for reference, recorded in inputs.items():
         if registered(reference) and all(CORPORA[named(part)].home != "tfds" for part in parts(reference)):
             with contextlib.suppress(OSError, ValueError):
-                changed += [reference] if digest(reference) != digest_in(recorded) else []
+                changed += [reference] if digest_in(recorded) not in _digests(reference) else []
     return changed
 
 

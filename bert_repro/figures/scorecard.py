@@ -34,13 +34,16 @@ def table(judged: Mapping[str, pd.DataFrame], places: Mapping[str, str]) -> str:
                     "address": f"{places[name]}#{row.id}",
                     "verdict": frame.loc[row.id, "verdict"],
                     "number": _number(frame.loc[row.id]),
+                    "robustness": not frame.loc[row.id].fillna({"primary": True})["primary"],
+                    "untested": frame.loc[row.id, "untested"],
                 }
                 for name, frame in by_claim.items()
             ],
         }
         for row in next(iter(judged.values())).itertuples()
     ]
-    return render("scorecard", studies=list(judged), rows=rows, signs=SIGNS)
+    marked = any(cell["robustness"] for row in rows for cell in row["cells"])
+    return render("scorecard", studies=list(judged), rows=rows, signs=SIGNS, marked=marked)
 
 
 def sections(known: claims.Claims, judged: pd.DataFrame, pairs: pd.DataFrame) -> str:

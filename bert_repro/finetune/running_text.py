@@ -75,10 +75,7 @@ class RunningText(Text[Draw]):
 
     def _packed(self, tokenizer: Tokenizer) -> Path:
         """Cut the text into wordpieces once, and find it again by its content and the tokenizer's."""
-        text = hashlib.sha256()
-        for document, paragraph in corpora.paragraphs(self.reference):
-            text.update(f"{document}\n{paragraph}\n".encode())
-        digest = text.hexdigest()
+        digest = corpora.running_digest(self.reference)
         rules = tokenizer.backend_tokenizer.to_str()
         key = hashlib.sha256(f"{digest} {rules} {self.sep}".encode()).hexdigest()[:16]
         return made_once(cache_folder() / "running_text" / key, lambda new: self._pack(new, tokenizer, digest))

@@ -7,7 +7,7 @@ for: what is missing, and what a gate keeps out, gives "not tested here", never 
 
 import functools
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from bert_repro.results.selection import Rows
 COLUMNS = {
     "id": "string", "claim": "string", "verdict": "string", "answer": "string", "effect": "Float64", "ci_low": "Float64",
     "ci_high": "Float64", "n_pairs": "Int64", "agree": "Int64", "others": "Int64", "why": "string", "study": "string",
+    "primary": "boolean", "untested": "string",
 }  # fmt: skip
 """Columns of the verdicts and their pandas types."""
 PAIRS = (
@@ -127,6 +128,10 @@ def judge(all_claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataF
             kept_out = {task: reason for name in reversed(gates) for task, reason in reasons(name).items()}
             compared, missing, lacking = _tested(claim, rows, all_claims.defaults)
             tested = [pair for pair in compared if not _tasks(pair) & set(kept_out)]
+            if "" not in kept_out and len(tested) == len(
+                compared
+            ):  # of tasks that the claim is not about, or nobody tuned
+                kept_out = {}
             judged.append(
                 _judge(
                     claim,
@@ -227,25 +232,36 @@ def _judge(
     primary, secondary = [p for p in made if p.primary], [p for p in made if not p.primary]
     reasons = list(dict.fromkeys(kept_out.values()))
     verdict, decided = decide([] if "" in kept_out else made)
-    why = [f"Deciding one of {len(primary)} primary contrasts: {decided.text}."] if decided and decided.primary else []
+    of_several = f"Deciding one of {len(primary)} primary contrasts" if len(primary) > 1 else "The primary contrast"
+    why = [f"{of_several}: {decided.text}."] if decided and decided.primary else []
     why += (
         [f"Contradicted for robustness (p {decided.p:.2g}): {decided.text}."] if decided and not decided.primary else []
     )
     why += [f"Missing: {'; '.join(missing)}."] if missing else []
     why += [f"Kept out: {'; '.join(reasons)}."] if reasons else []
+    effect = (decided.estimate.value, *decided.estimate.interval) if decided else (pd.NA,) * 3
     numbers = _numbers(claim, names, primary) if decided else ""
     unmeasured = f"no {' and no '.join(lacking)}" if lacking else "not measured what the claim compares"
     unsaid = reasons[0] if reasons else f"this study has {unmeasured}"
+    untested = _untested(claim, names, primary) if decided else ""
+    numbers += f" Not tested: {untested}." * bool(untested)
     answer = f"{ANSWERS[verdict]}. {numbers}" if decided else f"{ANSWERS[verdict]}: {unsaid}."
+    if decided and not decided.primary:
+        common = {phrase for pair in primary for phrase in pair.side.split(", ")}
+        what = ", ".join(phrase for phrase in decided.side.split(", ") if phrase not in common).replace("_", " ")
+        which = f" ({what})" if what else ""
+        answer = f"{ANSWERS[verdict]}, by a contrast for robustness{which}: {number(*effect)}. The primary contrasts: {numbers}"
     if weakened and verdict in ("supported", "contradicted"):
         note = f"Would be {verdict}, but at most inconclusive on this base: {claim.weakened_on.reason}."
         answer = (
             f"Undecided: what was measured says {ANSWERS[verdict].lower()}, but {claim.weakened_on.reason}. {numbers}"
         )
         why, verdict = [note, *why], "inconclusive"
-    effect = (decided.estimate.value, *decided.estimate.interval) if decided else (pd.NA,) * 3
     agree = sum(p.verdict == "supported" for p in secondary)
-    cells = (claim.id, claim.claim, verdict, answer, *effect, len(made), agree, len(secondary), " ".join(why), study)
+    cells = (
+        claim.id, claim.claim, verdict, answer, *effect, len(made), agree, len(secondary), " ".join(why), study,
+        decided.primary if decided else pd.NA, untested,
+    )  # fmt: skip
     return dict(zip(COLUMNS, cells, strict=True))
 
 
@@ -285,6 +301,16 @@ def _numbers(claim: Claim, names: Mapping[str, str], primary: list[Pair]) -> str
         for p in primary
     ]
     return f"{claim.measured}: {', '.join(numbers)}; {_asked(primary[0])}."
+
+
+def _untested(claim: Claim, names: Mapping[str, str], primary: list[Pair]) -> str:
+    """Name the tasks of a claim's primary contrasts that none of those that were made is of."""
+    sides = [s for test in claim.tests if test.primary is not None for s in [*test.contrast.a, *test.contrast.order]]
+    given = (side.get("task") for side in sides)
+    named: list[list[Any]] = [task if isinstance(task, list) else [task] for task in given]
+    tested = {task for pair in primary for task in _tasks(pair)}
+    firsts = (str(tasks[0]) for tasks in named if tasks[0] and not tested & set(tasks))
+    return " and ".join(dict.fromkeys(names.get(task, task) for task in firsts))
 
 
 def _asked(pair: Pair) -> str:

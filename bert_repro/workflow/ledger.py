@@ -24,18 +24,21 @@ def overview(manifests: Manifests, stale: Mapping[str, str]) -> str:
         manifests: Manifests by the names of the runs, as `provenance.manifests` reads them.
         stale: For runs whose tables are stale, why, as `staleness.stale_tables` says it.
     """
+    machines = {_machine(manifest) for manifest in manifests.values()}
+    reasons = list(dict.fromkeys(stale.values()))  # many runs share a long one
     rows = [
         {
             "name": name,
             "notebook": manifest["notebook"],
             "commit": manifest["commit"][:7],
-            "machine": _machine(manifest),
+            "machine": _machine(manifest) if len(machines) > 1 else "",
             "minutes": manifest["seconds"] / 60,
-            "why": stale.get(name, ""),
+            "why": f"reason {reasons.index(stale[name]) + 1}" if name in stale else "",
         }
         for name, manifest in manifests.items()
     ]
-    return render("runs", rows=rows, hours=sum(row["minutes"] for row in rows) / 60, stale=len(stale))
+    hours = sum(row["minutes"] for row in rows) / 60
+    return render("runs", rows=rows, hours=hours, stale=len(stale), reasons=reasons, machines=sorted(machines))
 
 
 def details(manifests: Manifests, stale: Mapping[str, str], folder: str) -> str:
@@ -57,12 +60,6 @@ def details(manifests: Manifests, stale: Mapping[str, str], folder: str) -> str:
         )
         for name, manifest in manifests.items()
     )
-
-
-def changed_texts(manifests: Manifests) -> dict[str, str]:
-    """Name the runs whose texts have another content now than when they were read, and say which."""
-    differ = {name: corpora.differing(manifest.get("inputs", {})) for name, manifest in manifests.items()}
-    return {name: f"{', '.join(texts)}: another content now" for name, texts in differ.items() if texts}
 
 
 def costs(manifests: Manifests) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bert_repro import corpora
 from bert_repro.files import ROOT
 from bert_repro.results import parameters, provenance
 from bert_repro.workflow.study import load, runs
@@ -54,6 +55,8 @@ def stale_tables(folder: Path) -> dict[str, str]:
         today = known.get(manifest["notebook"], {"today": "none was kept"})["today"] if known else EQUAL
         if names := changed(manifest, settings.get(name, {})):
             reasons[name] = f"other values in the study now: {' and '.join(names)}"
+        elif texts := corpora.differing(manifest.get("inputs", {})):
+            reasons[name] = f"{', '.join(texts)}: another content now"
         elif today != EQUAL:
             reasons[name] = f"the smoke table of {manifest['notebook']}: {today}"
     return reasons
