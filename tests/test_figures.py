@@ -342,6 +342,14 @@ def test_a_floor_with_a_class_of_rows_is_called_by_it():
     assert figures.label(tables.tidy([found]).iloc[0]) == "floor: shuffled words"
 
 
+def test_many_panels_with_one_dot_each_have_room_for_it():
+    of_measures = [row | {"method": f"measure {n}"} for n in range(8) for row in scored("accuracy", 0.1 * n)]
+    figure = figures.dots(tables.tidy(of_measures), "metric", facet="method")
+    domains = [getattr(figure.layout, f"yaxis{n or ''}").domain for n in [0, *range(2, 9)]]
+    inner = figure.layout.height - figure.layout.margin.t - 100
+    assert all((high - low) * inner > 40 for low, high in domains)
+
+
 def test_dots_of_several_tasks_in_a_panel_have_their_colours_and_one_legend():
     found = [{"value": 0.1 * n, "ci_low": 0.0, "ci_high": 1.0, "task": task, "model": f"{task}-1", "seed": 1}
              for n, task in enumerate(("nli", "parsing", "squad"))]  # fmt: skip

@@ -142,6 +142,7 @@ def _section(claim: claims.Claim, judged: Any, pairs: pd.DataFrame) -> str:
 
 
 LEFT, WIDTH, RIGHT = 96, 360, 8  # of a picture: where its axis begins, how wide it is, and what is left at its right
+LABEL = 32  # half of what "the claim holds" takes
 TALL, LOW = 22, 6  # heights of the rows of a primary and of another contrast
 
 
@@ -200,6 +201,7 @@ def picture(pairs: pd.DataFrame) -> str:
         bottom=bottom,
         start=across(start),
         end=across(end),
+        label_at=min(max((across(start) + across(end)) / 2, LEFT + LABEL), WIDTH - LABEL),
         zero=across(0),
         dots=dots,
         ticks=ticks,

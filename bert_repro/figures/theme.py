@@ -40,7 +40,7 @@ MARKERS = ("circle", "diamond", "square", "triangle-up", "x")
 INK, _PANEL, _GRID = "#666666", "#FAFAFA", "#DDDDDD"  # readable on white and on near-black
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif"
 PANEL_HEIGHT, _AROUND, _ENTRY = 270, 100, 14  # pixels: a panel, the axis below it, a legend entry
-DOT, LINE, _GAP = 12, 18, 60  # pixels: a line of one dot, one of a label beside it, the room between panels
+DOT, LINE, GAP = 12, 18, 60  # pixels: a line of one dot, one of a label beside it, the room between panels
 _TITLE_WIDTH, _TITLE_LINE, CATEGORY_WIDTH = 44, 22, 13  # what fits a phone: characters, pixels, characters beside dots
 EMPTY = "nothing to draw, the table has no rows: `make report` fills the tables, or loosen the filter before it"
 
@@ -126,7 +126,7 @@ def stacked(heights: list[float], names: list | None) -> go.Figure:
         len(heights),
         1,
         shared_xaxes=True,
-        vertical_spacing=_GAP / max(_GAP, sum(heights)),
+        vertical_spacing=GAP / max(GAP, sum(heights)),
         row_heights=heights,
         subplot_titles=titles,
     )
