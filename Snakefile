@@ -181,7 +181,11 @@ def chapters():
             yield f"{part}/{chapter}", chapter, read[part], {"tables_folder": folder, "study": study.name}
     first, first_study = next(iter(shown.values()))
     both = {"published": PUBLISHED, "own": STUDY.name, "own_tables": f"{OUT}/tables"}
-    sides = {"first": first, "first_name": first_study.name, "second": f"{OUT}/tables", "second_name": STUDY.name}
+    # one's own run beside its published twin; where there is none it has little in common with others: two published ones
+    places = [STUDY.name, "yours"] if STUDY.name in PUBLISHED else [*PUBLISHED, "yours", "yours"][:2]
+    sides = {}
+    for side, (folder, study) in zip(("first", "second"), map(shown.get, places)):
+        sides |= {side: folder, f"{side}_name": study.name}
     everything = [path for paths in read.values() for path in paths]
     yield "index", "index", everything, both
     yield "compare", "compare", everything, sides

@@ -161,7 +161,7 @@ def test_a_summary_says_of_every_score_what_was_measured_beside_it_and_what_was_
     table = pd.concat([table, other], ignore_index=True)
     told = controls.summary(table, scores.held_out(scores.tunings(table)))
     parsing, nli = told.to_dict("records")
-    assert [*told.index] == [("parsing", "ewt", "las"), ("nli", "mnli", "accuracy")]
+    assert [*told.index] == [("ewt", "las"), ("mnli", "accuracy")]
     assert parsing["score"] == "0.850" and parsing["without an encoder"] == "0.050 (chain of words)"
     assert parsing["untrained encoder, same updates"] == "0.300"
     assert parsing["second side alone"] == controls.NOT_MEASURED

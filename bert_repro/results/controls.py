@@ -70,9 +70,9 @@ def summary(table: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
         tuned: Scores of wholly tuned encoders; seeds are averaged.
 
     Returns:
-        Texts, a row each task, corpus and metric: the score, what needs no encoder, the second side alone, an untrained encoder
-        with the same updates, and the difference of the first seed with that, with its interval. No row where nothing was
-        measured beside any score.
+        Texts, a row per corpus and metric: the score, the first seed's difference from an untrained encoder with the same
+        updates, with its interval, what needs no encoder, the second side alone, and the untrained encoder. No row where nothing
+        was measured beside any score.
     """
     control, gained = beside(table, tuned), from_pre_training(table, tuned)
 
@@ -85,14 +85,15 @@ def summary(table: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
         name = f" ({row['method']})" if row["role"] == "baseline" else ""
         return f"{row['value']:.3f}{ends}{name}"
 
-    lines, names = [], ["task", "corpus", "metric"]
+    lines, names = [], ["corpus", "metric"]
     for key, rows in (tuned if len(control) else tuned[:0]).groupby(ALIKE, sort=False):
         case = dict(zip(ALIKE, key, strict=True))
         line = {name: case[name] for name in names}
         line |= {
             "score": f"{rows['value'].mean():.3f}",
+            "from pre-training": cell(gained, case, interval=True),
             "without an encoder": cell(control, case | {"role": "baseline"}),
         }
         line |= {name: cell(control, case | {"method": name}) for name in reversed(CONTROLS.values())}
-        lines.append(line | {"from pre-training": cell(gained, case, interval=True)})
+        lines.append(line)
     return pd.DataFrame(lines, columns=None if lines else names).set_index(names)
