@@ -86,7 +86,7 @@ def history(
     figure.update_xaxes(
         tickvals=[*place.values()],
         ticktext=[*columns.values()],
-        tickangle=0,
+        autotickangles=[0, -45, -90],  # on a phone there is no room for them side by side
         range=[-0.5, len(columns) - 0.5],
         showgrid=False,
     )
