@@ -441,7 +441,7 @@ def test_a_jackknifed_measure_is_a_loop_over_groups_of_sentences_and_gets_the_ro
     sentence, weights = sentences((3,) * 40), intervals.draws("loop", 40, 60)
     (value, replicates), (turned, _) = jackknifed(distances)(iter([x, y]), [(0, 1), (1, 0)], sentence, weights)
     without = np.array([distances(x[sentence % 20 != g], y[sentence % 20 != g]) for g in range(20)])
-    assert value == turned == distances(x, y)
+    assert value == distances(x, y) and turned == distances(y, x)  # which BLAS may round otherwise
     assert np.array_equal(replicates, intervals.jackknife(value, without, weights)[1])
     assert jackknifed(distances).__doc__ == distances.__doc__
 
