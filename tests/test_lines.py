@@ -204,7 +204,7 @@ def chapter(folder):
             shown[cell["id"]] = (
                 "figure"
                 if "application/vnd.plotly.v1+json" in data
-                else data.get("text/markdown", data.get("text/plain", ""))
+                else data.get("text/markdown", data.get("text/html", data.get("text/plain", "")))
             )
     return shown
 
