@@ -166,6 +166,20 @@ def seeds():
     return tables.tidy(rows)
 
 
+def test_points_of_a_line_between_encoders_are_compared_point_by_point():
+    def line(model, rise, where):
+        of_model = {"notebook": "line", "model": model, "role": "score", "task": "nli"}
+        points = [
+            of_model | {"metric": "task_loss", "layers_changed": f"{t} of the way", "value": 1 + rise * t}
+            for t in (0.0, 0.5, 1.0)
+        ]
+        return [*points, of_model | {"metric": "rise of task_loss", "layers_changed": where, "value": rise}]
+
+    table = tables.tidy([*line("nli-1", 0.0, "0.5 of the way"), *line("nli-2", 1.0, "1.0 of the way")])
+    found = contrasts.compare(table, table, model="nli-1", other_model="nli-2")
+    assert sorted(found["value"].astype(float)) == [0, 0.5, 1, 1] and not found["finding"].str.endswith("only").any()
+
+
 def test_two_models_are_compared_with_everything_else_equal():
     found = contrasts.compare(seeds(), seeds(), model="nli-1", other_model="nli-2").set_index(["metric", "layer"])
     assert found.loc["uuas"]["value"].tolist() == pytest.approx([0.1, 0.1])

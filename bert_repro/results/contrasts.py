@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bert_repro.results import claims, intervals, tables, verdicts
+from bert_repro.results import claims, intervals, lines, tables, verdicts
 
 TOLERANCE = 0.02
 """How much two results may differ and still agree: that much of a share, a correlation or a similarity, and as a share of
@@ -82,12 +82,14 @@ def compare(
 
 
 def _of(table: pd.DataFrame, model: str, side: str) -> pd.DataFrame:
-    """Take the rows of a model; those of its checkpoints during training stay separate from those of the final one."""
+    """Take the rows of a model; those of its checkpoints during training, and of points of a line, stay separate."""
     rows = table[table["model"] == model]
     if rows.empty:
         models = ", ".join(sorted(table["model"].dropna().unique()))
         raise ValueError(f"the {side} set has no model {model!r}: it has {models}")
-    return rows.assign(along=rows["updates"].mask(rows["updates"] == rows["updates"].max()))
+    during = rows["updates"].mask(rows["updates"] == rows["updates"].max()).astype("Float64")
+    points = lines.points(rows).mask(rows["metric"].str.startswith((lines.RISE, lines.BARRIER))).astype("Float64")
+    return rows.assign(along=during.fillna(points))
 
 
 def _once(table: pd.DataFrame, key: list[str], side: str) -> pd.DataFrame:
@@ -239,14 +241,14 @@ def text(found: pd.DataFrame, first: str, second: str) -> str:
     """
     if found["value"].isna().all():
         raise ValueError(headline(found, first, second))
-    lines = [headline(found, first, second), "", summary(found).to_string(float_format="{:+.4g}".format, na_rep="")]
+    told = [headline(found, first, second), "", summary(found).to_string(float_format="{:+.4g}".format, na_rep="")]
     clearest = largest(found)
     if len(clearest):
-        lines += ["", f"The clearest differences, {len(clearest)} of {(found['finding'] == 'differs').sum():,}"]
+        told += ["", f"The clearest differences, {len(clearest)} of {(found['finding'] == 'differs').sum():,}"]
     for row in clearest.itertuples():
         interval = "" if pd.isna(row.ci_low) else f" [{row.ci_low:+.4g}, {row.ci_high:+.4g}]"
-        lines.append(f"{row.value:+.4g}{interval}  {row.notebook}: {row.what}")
+        told.append(f"{row.value:+.4g}{interval}  {row.notebook}: {row.what}")
     gaps = alone(found)
     if len(gaps):
-        lines += ["", f"In one set only, the first being {first} and the second {second}", gaps.to_string(index=False)]
-    return "\n".join(lines)
+        told += ["", f"In one set only, the first being {first} and the second {second}", gaps.to_string(index=False)]
+    return "\n".join(told)
