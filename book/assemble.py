@@ -75,7 +75,7 @@ class Part(NamedTuple):
 
     def banner(self) -> str:
         """Say whose numbers these are, what they can say, and whether any is older than the code."""
-        stale = self._stale()
+        stale = _stale(self.tables)
         lines = [self.study.banner.strip()] if self.study.banner else []
         lines += [f"{stale} are **stale**: see the page of the runs."] if stale else []
         text = "\n\n".join(lines) or "In the paper's own setting."
@@ -83,7 +83,7 @@ class Part(NamedTuple):
 
     def line(self) -> str:
         """Say whose numbers these are in one line, for the pages after a study's first."""
-        return render("whose", kind=self.kind, heading=self.heading, stale=self._stale())
+        return render("whose", kind=self.kind, heading=self.heading, stale=_stale(self.tables))
 
     def answer(self, chapter: str) -> str:
         """Give the claims that a chapter argues about with their verdicts in this study; empty where it has none."""
@@ -94,9 +94,11 @@ class Part(NamedTuple):
         judged = _judged(self.tables, self.study.name)
         return scorecard.table({"in this study": judged[judged["id"].isin(argued)]}, {"in this study": "claims.html"})
 
-    def _stale(self) -> str:
-        stale = staleness.stale_tables(self.tables)
-        return f"{len(stale)} of {len(provenance.manifests(self.tables))} tables" if stale else ""
+
+@functools.cache  # compares every text with what is read today
+def _stale(folder: Path) -> str:
+    stale = staleness.stale_tables(folder)
+    return f"{len(stale)} of {len(provenance.manifests(folder))} tables" if stale else ""
 
 
 @functools.cache
@@ -217,8 +219,8 @@ class _Pages:
                     data["text/html"] = self._exhibit(data, name, f"Figure {of_chapter}{figures}.")
                 elif _TABLE in data.get("text/html", ""):
                     listed += 1
-                    numbered = f"{_TABLE[:-7]}Table {of_chapter}{listed}.</span> "
-                    data["text/html"] = data["text/html"].replace(_TABLE, numbered)
+                    numbered = _TABLE.replace("><", f">Table {of_chapter}{listed}.<")
+                    data["text/html"] = data["text/html"].replace(_TABLE, f"{numbered} ")
                 data.pop(_PLOTLY, None)  # for JupyterLab; it would double every figure
         heading = self._head(notebook, source, name, parts)
         target = self.book / f"{name}.ipynb"

@@ -68,9 +68,8 @@ def dots(
     most = [int(rows[by].value_counts().max()) for rows in parts]  # dots in a category
     spelt = [[_folded(name) for name in rows[by].unique()] for rows in parts]
     lines = [max(name.count("<br>") + 1 for name in names) for names in spelt]
-    room = (
-        GAP * (len(parts) - 1) / len(parts)
-    )  # between panels, which a panel with one line of dots has no room to give
+    # a panel's share of what lies between them, which one line of dots has no room to give
+    room = GAP * (len(parts) - 1) / len(parts)
     heights = [
         max(DOT * (count + 2), DOT * 4, LINE * (height + 0.5)) * len(names) + room
         for count, height, names in zip(most, lines, spelt, strict=True)

@@ -34,7 +34,7 @@ def table(judged: Mapping[str, pd.DataFrame], places: Mapping[str, str]) -> str:
                     "address": f"{places[name]}#{row.id}",
                     "verdict": frame.loc[row.id, "verdict"],
                     "number": _number(frame.loc[row.id]),
-                    "robustness": not frame.loc[row.id].fillna({"primary": True})["primary"],
+                    "robustness": not frame.loc[row.id, "primary"],
                     "untested": frame.loc[row.id, "untested"],
                 }
                 for name, frame in by_claim.items()

@@ -98,7 +98,8 @@ def verdicts(all_claims: Claims, table: pd.DataFrame, study: str) -> pd.DataFram
     Returns:
         `COLUMNS`, one row per claim. Effect and interval are those of the primary contrast that decided: the one nearest to the
         rule's border, or deepest on its wrong side. `n_pairs` counts all contrasts, `others` those for robustness, and `agree`
-        how many of these lie wholly where the claim says.
+        how many of these lie wholly where the claim says. `primary` is false where a contrast for robustness decided instead, and
+        `untested` names the tasks that the claim is about and the primary contrasts are not.
 
     Raises:
         ValueError: With the claim's name: rows that cannot be told apart, two primary contrasts of one task, a side b that fits
@@ -260,7 +261,7 @@ def _judge(
     agree = sum(p.verdict == "supported" for p in secondary)
     cells = (
         claim.id, claim.claim, verdict, answer, *effect, len(made), agree, len(secondary), " ".join(why), study,
-        decided.primary if decided else pd.NA, untested,
+        decided is None or decided.primary, untested,
     )  # fmt: skip
     return dict(zip(COLUMNS, cells, strict=True))
 
