@@ -116,7 +116,7 @@ def test_a_floor_says_which_two_it_compares():
         {"role": "floor", "model": "nli-2", "task": "nli", "seed": 2, "reference_model": "nli-1", "layer": k,
          "metric": "rsa", "value": 0.9} for k in range(3)
     )  # fmt: skip
-    assert set(curves(figures.layer_curves(floor))) == {"floor: NLI seed 2 and NLI seed 1"}
+    assert set(curves(figures.layer_curves(floor))) == {"NLI seed 2 and NLI seed 1"}
 
 
 @pytest.mark.slow
@@ -339,7 +339,7 @@ def test_a_floor_with_a_class_of_rows_is_called_by_it():
         "rows": "shuffled words",
         "metric": "similarity",
     }
-    assert figures.label(tables.tidy([found]).iloc[0]) == "floor: shuffled words"
+    assert figures.label(tables.tidy([found]).iloc[0]) == "shuffled words"
 
 
 def test_many_panels_with_one_dot_each_have_room_for_it():
@@ -364,8 +364,8 @@ def test_floors_named_by_their_words_are_lines_of_their_own_in_grey():
     drawn = curves(figures.layer_curves(tables.tidy(found, model="nli-1", task="nli", seed=1, metric="similarity")))
     assert {name: line.line.color for name, line in drawn.items()} == {
         "NLI fine-tuned, seed 1": figures.colour("nli"),
-        "floor: second sample": "#7F7F7F",
-        "floor: shuffled words": "#7F7F7F",
+        "second sample": "#7F7F7F",
+        "shuffled words": "#7F7F7F",
     }
     assert len({line.marker.symbol for line in drawn.values()}) == 3
 

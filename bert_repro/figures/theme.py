@@ -95,9 +95,9 @@ def label(row: pd.Series) -> str:
     if row["role"] == "score" or (row["role"] == "control" and row["model"] == "untrained"):
         return name
     if not pd.isna(row["rows"]) and row["role"] == "floor":
-        return f"floor: {row['rows']}"
+        return str(row["rows"])
     pair = [row["model"]] if pd.isna(row["reference_model"]) else [row["model"], row["reference_model"]]
-    return f"{row['role']}: {' and '.join(map(short, pair))}"
+    return ("control: " if row["role"] == "control" else "") + " and ".join(map(short, pair))
 
 
 def _model_name(model: Any, task: Any, seed: Any) -> str:
