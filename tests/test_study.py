@@ -625,6 +625,15 @@ def test_states_of_further_treebanks_are_computed_and_probes_are_told_of_them(tm
     assert made["structural_probe-untrained"]["further"] == ["f[20]"]
 
 
+def test_published_studies_read_the_same_texts_and_train_the_same_seeds():
+    mini, minilm = (study.load(files.ROOT / "studies" / f"{name}.yaml").model_dump() for name in ("mini", "minilm"))
+    for part in ("similarity", "structural_probe", "edge_probe", "erasure", "line", "examples", "resamples"):
+        assert mini[part] == minilm[part], part
+    apart = {"updates", "learning_rate", "head_learning_rate", "keep_at"}  # how long and how fast each base learns
+    for first, second in zip(mini["tasks"], minilm["tasks"], strict=True):
+        assert {key for key in first if first[key] != second[key]} <= apart
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_what_is_to_be_as_long_as_pairs_has_enough_sentences_of_their_lengths(path):
