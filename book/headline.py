@@ -35,10 +35,8 @@ def draw(folder: Path, weights: bool) -> go.Figure:
         table, notebook="structural_probe", metric="uuas", split="test", probe="structural", rows=None, corpus="ewt"
     )
     panels["UUAS of distance probes (EWT test)"] = scores.over_probe_seeds(uuas)
-    seeds = pd.concat([rows.assign(metric=panel) for panel, rows in panels.items()])
-    means = pd.concat([scores.by_task(of_panel) for _, of_panel in seeds.groupby("metric", sort=False)])
-    faint = tables.select(seeds, role="score").dropna(subset="task")
-    return figures.layer_curves(means, facet="metric", faint=faint).update_layout(width=680)
+    rows = pd.concat([rows.assign(metric=panel) for panel, rows in panels.items()])
+    return figures.task_curves(rows, facet="metric").update_layout(width=680)
 
 
 def curves(figure: go.Figure) -> list[tuple[str, list[float]]]:

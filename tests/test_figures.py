@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 
+import numpy as np
 import pandas as pd
 import plotly.io as pio
 import pytest
@@ -80,6 +81,23 @@ def test_what_is_faint_has_its_colour_no_band_and_no_entry_in_the_legend(table):
     assert [list(t.y) for t in thin] == [group["value"].tolist() for _, group in seeds.groupby("model")]
     assert {t.line.color for t in thin} == {f"rgba(0,114,178,{0.35})"} and not any(t.showlegend for t in thin)
     assert curves(figure) == curves(figures.layer_curves(table)) and bands(figure) == bands(figures.layer_curves(table))
+
+
+def test_the_curve_of_a_task_is_the_mean_of_its_trainings_and_all_else_is_drawn_as_it_is(table):
+    placed = table[table["layer"].notna()]
+    placed = placed.assign(replicates=[np.full(20, value) for value in placed["value"]])
+    figure = figures.task_curves(placed, title="one curve per task")
+    drawn = curves(figure)
+    assert set(drawn) == {
+        "base",
+        "untrained",
+        "NLI fine-tuned",
+        "parsing fine-tuned, seed 1",
+        "SQuAD fine-tuned, seed 1",
+    }
+    of_nli = placed[placed["task"].eq("nli")].groupby("layer")["value"].mean()
+    assert list(drawn["NLI fine-tuned"].y) == pytest.approx(of_nli.tolist())
+    assert sum(trace.mode == "lines" and trace.fill is None for trace in figure.data) == 4  # the four trainings
 
 
 def test_a_kind_of_model_has_one_colour_and_a_seed_its_own_dash(table):

@@ -76,9 +76,11 @@ def test_the_spread_of_seeds_enters_the_interval_from_two_on():
     )  # 12.7 and 2.8 standard errors of a mean of zeros and ones
 
 
-def test_a_single_seed_has_no_mean_and_texts_are_not_mixed():
-    table = tables.tidy([*tuned(1, measured(0.8)), *tuned(2, measured(0.8, "gum"))])
-    assert scores.over_seeds(table).empty
+@pytest.mark.parametrize("apart", ["corpus", "target", "layers_changed", "probe_seed", "reference_model"])
+def test_a_single_seed_has_no_mean_and_what_differs_in_anything_else_is_not_mixed(apart):
+    one, other = ({"corpus": "a"} | measured(0.8) | {apart: value} for value in ((1, 2) if "seed" in apart else "ab"))
+    assert scores.over_seeds(tables.tidy([*tuned(1, one), *tuned(2, other)])).empty
+    assert len(scores.over_seeds(tables.tidy([*tuned(1, one), *tuned(2, one)]))) == 1
 
 
 def test_a_mean_needs_replicates():
@@ -93,6 +95,11 @@ def test_a_task_has_one_curve_the_mean_of_its_seeds_or_its_only_one():
     assert curves["model"].tolist() == ["base", "parsing", "nli-1"]
     assert curves["value"].tolist() == pytest.approx([0.1, 0.7, 0.3])
     assert scores.by_task(untuned)["model"].tolist() == ["base"]
+
+
+def test_scales_of_a_task_are_no_score_of_it():
+    floors = tables.tidy([row | {"role": "floor"} for seed in (1, 2) for row in tuned(seed, {"value": 0.9})])
+    assert scores.by_task(floors)["model"].tolist() == ["parsing-1", "parsing-2"]  # nor do they need replicates
 
 
 def test_seeds_that_kept_more_replicates_are_averaged_over_the_common_ones():

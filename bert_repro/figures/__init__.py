@@ -7,6 +7,7 @@ from bert_repro.figures.curves import difference_curves as difference_curves
 from bert_repro.figures.curves import layer_curves as layer_curves
 from bert_repro.figures.curves import learning_curves as learning_curves
 from bert_repro.figures.curves import line_curves as line_curves
+from bert_repro.figures.curves import task_curves as task_curves
 from bert_repro.figures.dots import dots as dots
 from bert_repro.figures.exhibits import exhibit as exhibit
 from bert_repro.figures.gallery import Gallery as Gallery

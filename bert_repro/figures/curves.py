@@ -5,7 +5,7 @@ An empty table, and rows that would put two values of one line at the same place
 
 import html
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -30,7 +30,7 @@ from bert_repro.figures.theme import (
     stacked,
     turn_of,
 )
-from bert_repro.results import lines, tables
+from bert_repro.results import lines, scores, tables
 
 _LINE = ["role", "model", "reference_model", "rows"]  # what distinguishes lines
 
@@ -74,6 +74,20 @@ def layer_curves(
         ValueError: No rows, or several values of one line at one layer.
     """
     return _curves(table, facet, title, ylabel, reference, faint=faint)
+
+
+def task_curves(table: pd.DataFrame, **look: Any) -> go.Figure:
+    """Draw a value by layer: the mean of each task over its trainings, each training faint, and all other rows as they are.
+
+    Args:
+        table: Rows as `layer_curves` takes them, with their replicates.
+        look: What else `layer_curves` takes.
+
+    Raises:
+        ValueError: As `layer_curves`, or rows of several trainings without replicates.
+    """
+    trainings = tables.select(table, role="score").dropna(subset="task")
+    return layer_curves(scores.by_task(table), faint=trainings, **look)
 
 
 def difference_curves(

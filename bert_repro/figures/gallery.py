@@ -51,6 +51,7 @@ class Picture:
     missing: str | None
 
     layer_curves = _drawing(curves.layer_curves)
+    task_curves = _drawing(curves.task_curves)
     difference_curves = _drawing(curves.difference_curves)
     learning_curves = _drawing(curves.learning_curves)
     line_curves = _drawing(curves.line_curves)

@@ -61,8 +61,7 @@ def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     """Average over the seeds of a task, where it has several.
 
     Args:
-        scores: Rows of several models; those of a task that have text, words, method, layer and metric in common are
-            averaged.
+        scores: Rows of several models; those that have everything but the model and its seed in common are averaged.
 
     Returns:
         Tidy rows without a seed, `model` being the task. The interval is that of `intervals.Estimate`: of the units, and
@@ -71,27 +70,28 @@ def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: Rows without replicates.
     """
-    alike = ["task", "corpus", "split", "rows", "method", "layer", "metric"]
+    alike = [c for c in tables.COLUMNS if c not in ("model", "seed", "updates", *tables.NUMBERS)]
     rows = [
-        group.iloc[0].to_dict() | {"model": task, "seed": pd.NA, "updates": pd.NA} | _mean(group)
-        for (task, *_), group in scores.groupby(alike, sort=False, dropna=False)
+        group.iloc[0].to_dict() | {"model": group["task"].iloc[0], "seed": pd.NA, "updates": pd.NA} | _mean(group)
+        for _, group in scores.groupby(alike, sort=False, dropna=False)
         if len(group) > 1
     ]
     return tables.tidy(rows) if rows else scores[:0]
 
 
 def by_task(scores: pd.DataFrame) -> pd.DataFrame:
-    """Give one curve per task: the mean over its seeds as in `over_seeds`, or its only seed; rows of no task stay.
+    """Give one curve per task: the mean over its seeds as in `over_seeds`, or its only seed; all other rows come first.
 
     Args:
-        scores: Rows as `over_seeds` takes them, and of encoders that were not tuned.
+        scores: Scores as `over_seeds` takes them, those of encoders that were not tuned, controls and floors.
 
     Raises:
         ValueError: Rows without replicates.
     """
-    tuned = scores[scores["task"].notna()]
+    of_task = (scores["role"] == "score") & scores["task"].notna()
+    tuned = scores[of_task]
     seeds = tuned.groupby("task")["seed"].transform("nunique")
-    return pd.concat([scores[scores["task"].isna()], over_seeds(tuned[seeds > 1]), tuned[seeds == 1]])
+    return pd.concat([scores[~of_task], over_seeds(tuned[seeds > 1]), tuned[seeds == 1]])
 
 
 def over_probe_seeds(scores: pd.DataFrame) -> pd.DataFrame:
