@@ -127,7 +127,7 @@ def assemble(parts: list[Part], chapters: Path, runs: Path, out: Path, repositor
         new = Path(folder) / "book"
         shutil.copytree(BOOK, new, ignore=shutil.ignore_patterns("*.py", "__pycache__", "_build", ".*"))
         shutil.copyfile(files.ROOT / "CONTRIBUTING.md", new / "extending.md")
-        (new / "_static" / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
+        (new / "_static" / "plotly.min.mjs").write_text(get_plotlyjs(), encoding="utf-8")
         shutil.copyfile(mathjax_script(), new / "_static" / "tex-svg.mjs")
         sources = sorted(p for p in (files.ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
         for source in sources:  # as they are in the repository, to be taken and rerun

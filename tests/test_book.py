@@ -164,8 +164,11 @@ def test_contents_follow_the_studies_the_published_one_first(executed, tmp_path)
     (runs,) = [page for page in mine["chapters"] if "sections" in page]
     assert runs["file"] == "yours/runs" and [page["file"] for page in runs["sections"]] == single
     assert "title: 'Similarity: base and NLI, seed 1'" in contents
-    assert "title: 'Structural probe: base'" in contents and "Published study minilm, real text" in contents
-    assert not list(out.rglob("*.py")) and list(out.rglob("plotly*.js")) == [out / "_static" / "plotly.min.js"]
+    assert (
+        "title: 'Structural probe: base'" in contents
+        and "Published study minilm, an encoder that had been tuned before" in contents
+    )
+    assert not list(out.rglob("*.py")) and list(out.rglob("plotly*.*js")) == [out / "_static" / "plotly.min.mjs"]
 
 
 def test_every_page_of_a_study_says_whose_it_is(executed, tmp_path):
@@ -369,14 +372,14 @@ def test_chapters_keep_their_code_behind_a_toggle_and_leave_out_imports_and_para
 
 
 @pytest.mark.slow
-def test_no_page_loads_anything_from_outside_and_plotly_is_there_once(site):
+def test_no_page_loads_anything_from_outside_or_plotly_before_its_text(site):
     runs, front = 3, 1
     assert len(pages(site)) == 2 * (len(names.chapters()) + 3) + len(book.METHOD) + runs + front
     for page in pages(site):
         tags = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*>", page.read_text(encoding="utf-8"))
         assert not [tag for tag in tags if re.search(r"""(?:src|href)=["']?(?:https?:)?//""", tag)], page
-        assert sum("plotly.min.js" in tag for tag in tags) == 1, page
-    assert len(list(site.rglob("plotly*.js"))) == 1
+        assert not any("plotly" in tag for tag in tags) and sum("figures.js" in tag for tag in tags) == 1, page
+    assert len(list(site.rglob("plotly*.*js"))) == 1
 
 
 @pytest.mark.slow
@@ -438,6 +441,7 @@ def test_every_page_is_whole_in_a_browser_without_a_network(site, visit, width):
     for address in pages(site):
         page = visit(address, width)
         for figure in page.locator(".bert-repro-figure").all():
+            figure.scroll_into_view_if_needed()
             figure.locator(MARKS).first.wait_for(state="attached")
             box, plot = figure.bounding_box(), figure.locator(".main-svg").first.bounding_box()
             assert plot["width"] <= box["width"] + 1, address
@@ -460,6 +464,17 @@ def test_every_page_is_whole_in_a_browser_without_a_network(site, visit, width):
             assert (page.get_by_text(BANNER.replace("'", "’")).count() > 0) == (address.stem == FIRST)
         page.close()
     assert drawn > 30
+
+
+@pytest.mark.slow
+def test_plotly_is_loaded_only_for_figures_and_each_is_drawn_when_it_is_near_or_printed(site, visit):
+    assert visit(site / "glossary.html").evaluate("typeof Plotly") == "undefined"
+    page = visit(site / "minilm" / "similarity.html")
+    figures, drawn = page.locator(".bert-repro-figure"), page.locator(".bert-repro-figure:has(.main-svg)")
+    drawn.first.wait_for(state="attached")
+    assert 0 < drawn.count() < figures.count() and not figures.last.locator(".main-svg").count()
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert drawn.count() == figures.count() > 4
 
 
 @pytest.mark.slow

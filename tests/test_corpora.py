@@ -273,11 +273,14 @@ def test_memory_for_a_stream_does_not_grow_with_the_corpus(tmp_path, name):
             "s.tsv": "paragraph\n" + "One. Two.\n" * count,
             "s.txt": "One. Two.\n" * count,
         }
-        path = file(tmp_path, name, text[name])
-        tracemalloc.start()
-        assert corpora.census(path).items == 2 * count
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        repeated = []
+        for again in range(3):  # what other threads of this process allocate counts as well
+            path = file(tmp_path, f"{again}-{name}", text[name])
+            tracemalloc.start()
+            assert corpora.census(path).items == 2 * count
+            repeated.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        peaks.append(min(repeated))
     assert peaks[1] < 1.5 * peaks[0]
 
 

@@ -115,6 +115,7 @@ def test_the_notebook_makes_a_small_study_in_two_sittings(tmp_path, monkeypatch)
         "tasks": [{"task": "nli", "train": "mnli:train[32]", "dev": "mnli:dev[12]", "updates": 2, "batch_size": 8, "seeds": [1]}],
         "similarity": {"corpora": ["ewt:dev[60]"], "words": 200},
         "structural_probe": {"train": "ewt:test[60]", "dev": "ewt:dev[60]", "test": "ewt:test[60]", "rank": 4, "epochs": 1},
+        "chapters": ["similarity"],
         "resamples": 100,
     }  # fmt: skip
     (tmp_path / "lent.yaml").write_text(yaml.dump(study))

@@ -21,11 +21,11 @@ name: s
 title: a study of one run
 base: tiny
 tasks: [{task: nli, train: a, dev: b, updates: 10, seeds: [1]}]
-similarity: {corpora: [wiki], words: 50}
+similarity: {corpora: ["wiki[60]"], words: 50}
 structural_probe: {train: a, dev: b, test: c}
 """
 SMALL = {
-    "corpora": ["wiki"], "words": 50, "more_methods": [], "grid_methods": [], "classes_corpus": "", "classes": [],
+    "corpora": ["wiki[60]"], "words": 50, "more_methods": [], "grid_methods": [], "classes_corpus": "", "classes": [],
     "lengths_of": "", "as_long": [], "second_sample": False, "resamples": 100,
 }  # fmt: skip
 
@@ -94,7 +94,7 @@ def project(tmp_path, monkeypatch):
         (tmp_path / folder).mkdir(parents=True)
     shutil.copyfile(ROOT / "notebooks" / "similarity.ipynb", tmp_path / "notebooks" / "similarity.ipynb")
     (tmp_path / "studies" / "s.yaml").write_text(STUDY)
-    given = {"study": "s", "words": 50, "corpora": ["wiki"]}
+    given = {"study": "s", "words": 50, "corpora": ["wiki[60]"]}
     made = {"notebook": "similarity", "parameters": given, "fingerprint": "of old"}
     (tmp_path / "results" / "s" / "tables" / "similarity-base-nli-1.manifest.json").write_text(json.dumps(made))
     smoke(tmp_path, rows())
@@ -125,7 +125,7 @@ def stale(project):
 
 def asked(monkeypatch, **parameters):
     run = staleness.runs(staleness.load(ROOT / "studies" / "train.yaml"))[0]
-    mine = run._replace(name="similarity-base-nli-1", parameters={"words": 50, "corpora": ["wiki"]} | parameters)
+    mine = run._replace(name="similarity-base-nli-1", parameters={"words": 50, "corpora": ["wiki[60]"]} | parameters)
     monkeypatch.setattr(staleness, "runs", lambda study: [mine])
 
 
