@@ -100,6 +100,19 @@ def test_every_claim_has_a_section_with_its_margins_and_pairs():
     assert "<svg" not in page.split("</section>")[1]  # nothing to show, nothing shown
 
 
+def test_many_contrasts_take_no_more_of_the_page_than_twenty():
+    heights = [
+        float(
+            re.search(
+                r'viewBox="0 0 \S+ (\S+)"',
+                scorecard.picture(pd.DataFrame([pair(), *[pair(primary=False)] * n], columns=list(verdicts.PAIRS))),
+            )[1]
+        )
+        for n in (2, 20, 88)
+    ]
+    assert heights[0] < heights[1] == heights[2]
+
+
 def test_the_picture_has_every_contrast_in_its_place():
     rows = [
         pair(),

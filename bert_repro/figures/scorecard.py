@@ -143,7 +143,7 @@ def _section(claim: claims.Claim, judged: Any, pairs: pd.DataFrame) -> str:
 
 LEFT, WIDTH, RIGHT = 96, 360, 8  # of a picture: where its axis begins, how wide it is, and what is left at its right
 LABEL = 32  # half of what "the claim holds" takes
-TALL, LOW = 22, 6  # heights of the rows of a primary and of another contrast
+TALL, LOW, MOST = 22, 6, 120  # heights: of a row of a primary contrast, at most of one of another, and of all others
 
 
 def picture(pairs: pd.DataFrame) -> str:
@@ -171,8 +171,9 @@ def picture(pairs: pd.DataFrame) -> str:
 
     count = int(pairs["primary"].sum())
     secondary = len(pairs) - count
+    low_row = min(LOW, MOST / max(secondary, 1))
     tall = 20 + TALL * count
-    bottom = tall + (8 + LOW * secondary if secondary else 0)
+    bottom = round(tall + (8 + low_row * secondary if secondary else 0), 1)
     dots = [
         {
             "primary": row.primary,
@@ -181,7 +182,7 @@ def picture(pairs: pd.DataFrame) -> str:
             "low": across(row.ci_low),
             "x": across(row.effect),
             "high": across(row.ci_high),
-            "y": 14 + TALL * (n + 0.5) if row.primary else tall + 8 + LOW * (n - count),
+            "y": 14 + TALL * (n + 0.5) if row.primary else round(tall + 8 + low_row * (n - count), 1),
             "task": row.task or "all models",
         }
         for n, row in enumerate(primary.itertuples())
