@@ -17,6 +17,7 @@ from bert_repro.checkpoints.builtin import ALIASES, MINILM_LICENCE, OUR_LICENCE,
 from bert_repro.checkpoints.builtin import SHIPPED as SHIPPED
 from bert_repro.checkpoints.builtin import untrained as untrained
 from bert_repro.checkpoints.checkpoint import Checkpoint
+from bert_repro.checkpoints.families import check_layers
 from bert_repro.files import ROOT, code_digest, found_once
 
 LOOKED_AT = 200  # items of a text
@@ -54,21 +55,24 @@ def open(reference: str) -> Checkpoint:
     return Checkpoint(folder, reference, *hub.about(name, revision or None))
 
 
-def ready(models: Sequence[str], texts: Sequence[str]) -> list[str]:
+def ready(models: Sequence[str], texts: Sequence[str], layers: Sequence[int] = ()) -> list[str]:
     """Make sure that checkpoints can be used, before anything long, and check whether their vocabularies fit some texts.
 
     Args:
         models: References of checkpoints, see `open`; empty ones stand for none.
         texts: References of what they will read, see `corpora.load`; empty ones stand for none.
+        layers: Layers that the first checkpoint must have.
 
     Returns:
         Warnings, with the likely cause.
 
     Raises:
-        ValueError: What `Checkpoint.check` refuses.
+        ValueError: What `Checkpoint.check` and `check_layers` refuse.
         OSError: As `open` and `corpora.load`.
     """
     opened = [open(model) for model in dict.fromkeys(models) if model]
+    for first in opened[:1]:
+        check_layers(layers, first.config.num_hidden_layers)
     for checkpoint in opened:
         _check(checkpoint)
     kinds = {checkpoint.tokenizer_digest: checkpoint for checkpoint in opened}  # often one for all

@@ -7,7 +7,7 @@ pruned attention heads, quantised weights; and weights of an encoder that its ta
 import itertools
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -27,6 +27,17 @@ ACTIVATIONS = {
     "swish": "silu", "mish": "mish", "tanh": "tanh", "sigmoid": "sigmoid", "linear": "linear",
 }  # fmt: skip
 """Functions in encoder.py by what transformers calls them: some have several names."""
+
+
+def check_layers(layers: Sequence[int] | None, blocks: int) -> list[int]:
+    """Give the layers asked for, 0 being the embeddings; all where none are named.
+
+    Raises:
+        ValueError: One that an encoder of so many blocks does not have.
+    """
+    if wrong := [layer for layer in layers or () if not 0 <= layer <= blocks]:
+        raise ValueError(f"layers {wrong} are out of range: this encoder has 0 (embeddings) to {blocks}")
+    return list(layers or range(blocks + 1))
 
 
 @dataclass(frozen=True)

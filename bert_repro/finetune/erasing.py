@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from bert_repro import alignment, checkpoints, corpora, encoder
 from bert_repro.checkpoints import Checkpoint
+from bert_repro.checkpoints.families import check_layers
 from bert_repro.encoder import Room
 from bert_repro.finetune import scoring, tuning
 from bert_repro.finetune.batches import Text
@@ -90,10 +91,7 @@ def erase(
         OSError: A checkpoint could not be fetched.
     """
     start = checkpoints.open(model)
-    depth = start.config.num_hidden_layers
-    chosen = sorted(set(layers)) or list(range(depth + 1))
-    if wrong := [layer for layer in chosen if not 0 <= layer <= depth]:
-        raise ValueError(f"layers {wrong} are out of range: this encoder has 0 (embeddings) to {depth}")
+    chosen = sorted(set(check_layers(layers, start.config.num_hidden_layers)))
     if draws < 1 or not targets:
         raise ValueError(f"at least one target and one random subspace are needed, got {list(targets)} and {draws}")
     fitted = _Annotated(treebank, start, dict.fromkeys(targets, ()))
@@ -102,7 +100,11 @@ def erase(
     most = max(len(annotation.names) for annotation in fitted.labels.values()) - 1
     room = Room(min(most, start.config.hidden_size), tuple(token for token in special if token is not None))
     recipe = (
-        Recipe(task, train, text, updates=updates, frozen_layers=depth, evaluations=1, seed=seed) if updates else None
+        Recipe(
+            task, train, text, updates=updates, frozen_layers=start.config.num_hidden_layers, evaluations=1, seed=seed
+        )
+        if updates
+        else None
     )
     network, record, inputs = _network(start, task, labels, head_of, recipe, room)
     (scored,) = scoring.texts_of(named(task), [text], start)

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from bert_repro import backend, checkpoints, corpora, encoder, states
-from bert_repro.checkpoints.families import differing, weight_table
+from bert_repro.checkpoints.families import check_layers, differing, weight_table
 from bert_repro.finetune.batches import Examples, Text
 from bert_repro.finetune.counts import score_rows
 from bert_repro.finetune.network import Network, NoTaskHeadError
@@ -154,9 +154,7 @@ class Line:
         Raises:
             ValueError: A layer that this encoder does not have, or a corpus of which nothing fits.
         """
-        blocks = self.config.num_hidden_layers
-        if wrong := [layer for layer in layers if not 0 <= layer <= blocks]:
-            raise ValueError(f"layers {wrong} are out of range: this encoder has 0 (embeddings) to {blocks}")
+        layers = check_layers(layers, self.config.num_hidden_layers)
         if (key := tuple(layers)) not in self._readers:
             inputs = {tensor.name: tensor for tensor in self.encoder.inputs}
             reader = keras.Model(inputs, [self.encoder.outputs[layer] for layer in layers])

@@ -24,6 +24,7 @@ from jaxtyping import Float, Int
 
 from bert_repro import alignment, checkpoints, corpora
 from bert_repro.checkpoints import Checkpoint
+from bert_repro.checkpoints.families import check_layers
 from bert_repro.files import cache_folder, made_once
 from bert_repro.states import store
 
@@ -95,16 +96,8 @@ class HiddenStates:
         return [self._entry.array(number) for number in range(len(self._starts) - 1)]
 
     def check_layers(self, layers: Sequence[int] | None) -> list[int]:
-        """Give the layers asked for, all where none are named.
-
-        Raises:
-            ValueError: One that this encoder does not have.
-        """
-        chosen = list(range(self.layers)) if not layers else list(layers)
-        wrong = [layer for layer in chosen if not 0 <= layer < self.layers]
-        if wrong:
-            raise ValueError(f"layers {wrong} are out of range: this encoder has 0 (embeddings) to {self.layers - 1}")
-        return chosen
+        """Give the layers asked for, all where none are named; errors as of `checkpoints.families.check_layers`."""
+        return check_layers(layers, self.layers - 1)
 
     def vectors(
         self, rows: Int[np.ndarray, " rows"], layers: Sequence[int] | None = None
