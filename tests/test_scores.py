@@ -92,7 +92,7 @@ def test_a_task_has_one_curve_the_mean_of_its_seeds_or_its_only_one():
     rows = [*tuned(1, measured(0.8)), *tuned(2, measured(0.6)), *tuned(1, measured(0.3), task="nli")]
     untuned = tables.tidy([measured(0.1) | {"metric": "las"}], role="score", model="base")
     curves = scores.by_task(pd.concat([untuned, tables.tidy(rows)]))
-    assert curves["model"].tolist() == ["base", "parsing", "nli-1"]
+    assert curves["model"].tolist() == ["base", "parsing", "nli-1"] and curves.index.is_unique
     assert curves["value"].tolist() == pytest.approx([0.1, 0.7, 0.3])
     assert scores.by_task(untuned)["model"].tolist() == ["base"]
 

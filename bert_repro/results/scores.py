@@ -91,7 +91,8 @@ def by_task(scores: pd.DataFrame) -> pd.DataFrame:
     of_task = (scores["role"] == "score") & scores["task"].notna()
     tuned = scores[of_task]
     seeds = tuned.groupby("task")["seed"].transform("nunique")
-    return pd.concat([scores[~of_task], over_seeds(tuned[seeds > 1]), tuned[seeds == 1]])
+    parts = [scores[~of_task], over_seeds(tuned[seeds > 1]), tuned[seeds == 1]]
+    return pd.concat(parts, ignore_index=True)
 
 
 def over_probe_seeds(scores: pd.DataFrame) -> pd.DataFrame:
