@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from filelock import FileLock
 
@@ -136,8 +137,10 @@ def clone(tmp_path_factory):
     while not list(clone.out.glob("tables/[a-z]*.parquet")) and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
     assert running.poll() is None, clone.said()
+    started = psutil.Process(running.pid).children(recursive=True)
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
+    psutil.wait_procs(started, timeout=60)  # a kernel is in no group of its parent's: it may still end what it does
     clone.done = {path.stem for path in clone.out.glob("tables/[a-z]*.parquet")}
     assert not clone.book.exists()
     clone.report("--parts", "2")

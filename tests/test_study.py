@@ -630,7 +630,12 @@ def test_published_studies_read_the_same_texts_and_train_the_same_seeds():
     for part in ("similarity", "structural_probe", "edge_probe", "erasure", "line", "examples", "resamples"):
         assert mini[part] == minilm[part], part
     apart = {"updates", "learning_rate", "head_learning_rate", "keep_at"}  # how long and how fast each base learns
-    not_passed = {"seeds", "frozen_layers", "kept_layers", "controls"}  # of small's first answers to questions: its gate
+    not_passed = {
+        "seeds",
+        "frozen_layers",
+        "kept_layers",
+        "controls",
+    }  # of small's first answers to questions: its gate
     for first, second in zip(mini["tasks"], minilm["tasks"], strict=True):
         allowed = apart | not_passed if first["task"] == "squad" else apart
         assert {key for key in first if first[key] != second[key]} <= allowed
