@@ -182,7 +182,7 @@ def picture(pairs: pd.DataFrame) -> str:
             "low": across(row.ci_low),
             "x": across(row.effect),
             "high": across(row.ci_high),
-            "y": 14 + TALL * (n + 0.5) if row.primary else round(tall + 8 + low_row * (n - count), 1),
+            "y": 14 + TALL * (n + 0.5) if row.primary else tall + 8 + low_row * (n - count),
             "task": row.task or "all models",
         }
         for n, row in enumerate(primary.itertuples())
