@@ -6,10 +6,10 @@ import sys
 
 import pytest
 import yaml
-from planted_claims import claim, content, curves, probe, table
+from planted_claims import claim, content
 
 from bert_repro.files import ROOT
-from bert_repro.results import claims, selection, verdicts
+from bert_repro.results import claims, verdicts
 from bert_repro.workflow import study
 
 IDS = [claim.id for claim in claims.load().claims]
@@ -36,19 +36,6 @@ def test_neutral_text_has_the_name_that_each_study_gives_it(path):
     loaded = {claim.id: claim for claim in claims.load().claims}
     corpora = {corpus.split(":")[0].split("[")[0] for corpus in study.load(path).similarity.corpora}
     assert len(corpora & set(loaded["top-layers-change-most"].tests[0].primary["corpus"])) == 1
-
-
-def test_rows_that_a_claim_compares_keep_their_replicates():
-    rows = table(
-        [
-            *probe(),
-            *curves({"nli": (0.9, 0.5)}, corpus="wiki"),
-            *curves({"nli": (0.9, 0.5)}, corpus="wiki", rows="[CLS]"),
-        ]
-    )
-    kept = selection.selected(rows)
-    assert kept.tolist() == (rows["rows"].isna()).tolist()
-    assert not selection.selected(rows.assign(role="baseline")).any()
 
 
 def broken(path, change):

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from bert_repro.files import ROOT
-from bert_repro.results import intervals, parameters, provenance, selection, tables
+from bert_repro.results import intervals, parameters, provenance, tables
 
 
 class Recorder:
@@ -80,6 +80,5 @@ class Recorder:
             table,
             manifest | {"inputs": dict(inputs), "warnings": self.warnings} | notes,
             extra,
-            whole=selection.selected(table),
         )
         print(f"{len(table)} rows written to {output}")

@@ -8,15 +8,14 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from bert_repro.results import claims, intervals, scores, tables
-from bert_repro.results.claims import CASE, FREE, HELD_OUT, LAYERS, REPEATS, Claims
+from bert_repro.results import intervals, scores, tables
+from bert_repro.results.claims import CASE, FREE, HELD_OUT, LAYERS, REPEATS
 
 
 class Rows:
     """A study's rows, made ready for many selections; similarity of the same layer only, as no claim is about layers across.
 
     Attributes:
-        positions: Where they stand in the table.
         case: The number of each row's case.
         cases: What distinguishes each case: its filled columns.
         repeats: What distinguishes each row within its case: its columns REPEATS, None where empty.
@@ -27,7 +26,6 @@ class Rows:
 
     def __init__(self, table: pd.DataFrame):
         mask = (table["reference_layer"].isna() | (table["reference_layer"] == table["layer"])).fillna(False)
-        self.positions = np.flatnonzero(mask)
         table = table[mask].reset_index(drop=True)
         whole = table.assign(split=tables.whole_split(table))  # `test` also stands for `test[500]`
         self._selected_by = {column: _numbered(whole[column]) for column in {*tables.COLUMNS} - FREE}
@@ -74,18 +72,6 @@ def _numbered(column: pd.Series) -> tuple[Int[np.ndarray, " rows"], list]:
     """Number the different values of a column, -1 where it is empty; give the numbers and the values."""
     numbers, values = pd.factorize(column.replace("", pd.NA) if column.dtype == "string" else column)
     return numbers, list(values)
-
-
-def selected(table: pd.DataFrame, all_claims: Claims | None = None) -> np.ndarray:
-    """Mark the rows of a table that some claim (of the project's own) compares: these keep all of their replicates."""
-    rows, chosen = Rows(table), np.zeros(len(table), bool)
-    all_claims = all_claims or claims.load()
-    for test in (test for claim in all_claims.claims for test in claim.tests):
-        for side, opposite in test.sides(all_claims.defaults):
-            for choice in (side, side | (opposite or {}), side | (test.ordered_by or {})):
-                also_dev = choice | ({"split": ["dev", "test"]} if choice.get("layer") == "best" else {})
-                chosen[rows.positions[rows.select(also_dev)]] = True
-    return chosen
 
 
 class MissingError(LookupError):
