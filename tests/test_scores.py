@@ -39,6 +39,8 @@ def test_held_out_is_every_test_corpus_and_dev_only_where_there_is_none():
 def test_the_main_metric_is_a_task_s_first():
     rows = [*tuned(1, measured(0.8)), *tuned(1, measured(0.9), metric="uas"), *tuned(1, measured(0.6), task="nli")]
     assert scores.main(tables.tidy(rows))["model"].tolist() == ["parsing-1", "nli-1"]
+    masked = tuned(1, measured(4.0), metric="masked_word_loss", method="masked words", notebook="checkpoint")
+    assert scores.main(tables.tidy([*masked, *rows]))["metric"].tolist() == ["las", "las"]
 
 
 def test_the_mean_of_equal_seeds_is_each_of_them_with_its_interval():

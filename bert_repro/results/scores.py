@@ -48,8 +48,9 @@ def held_out(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def main(scores: pd.DataFrame) -> pd.DataFrame:
-    """Give the rows of each task's first metric, which chose the weights that were kept."""
-    return scores[scores["metric"] == scores.groupby("task")["metric"].transform("first")]
+    """Give the rows of the metric that chose the weights that were kept: a task's first score, whatever else is measured."""
+    first = tables.select(scores, method="fine-tuning").groupby("task")["metric"].first()
+    return scores[scores["metric"] == scores["task"].map(first)]
 
 
 def whole(table: pd.DataFrame) -> pd.DataFrame:
