@@ -46,7 +46,7 @@ def asked(name=None, parts=1):
     """
 
     def amount(resource):
-        cost = lambda: costs()[name] if name else plan.CHAPTERS
+        cost = lambda: costs()[name] if name else plan.costs.CHAPTERS
         return lambda wildcards, attempt: attempt * plan.request(cost(), GPU, parts)[resource]
 
     gpu = {"gpu": 1} if GPU and name and costs()[name].flop else {}

@@ -98,20 +98,16 @@ def made_new(folder: Path, make: Callable[[Path], object]) -> None:
 def replaced(folder: Path, make: Callable[[Path], object]) -> None:
     """Write a folder next to its place, and move it there once it is complete; the old one stays until then."""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _make_whole(folder, make, over=True)
+
+
+def _make_whole(folder: Path, make: Callable[[Path], object], over: bool = False) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         partial = Path(temporary) / folder.name
         partial.mkdir()
         make(partial)
-        if folder.exists():  # folders cannot be replaced in one step
+        if over and folder.exists():  # folders cannot be replaced in one step
             os.replace(folder, Path(temporary) / "old")
-        os.replace(partial, folder)
-
-
-def _make_whole(folder: Path, make: Callable[[Path], object]) -> None:
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        partial = Path(temporary) / folder.name
-        partial.mkdir()
-        make(partial)
         os.replace(partial, folder)
 
 

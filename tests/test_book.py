@@ -23,6 +23,7 @@ import yaml
 from nbformat import v4
 
 from bert_repro import figures
+from bert_repro.figures import exhibits
 from bert_repro.results import claims, tables
 from bert_repro.workflow import names, notebooks, study
 
@@ -58,7 +59,7 @@ def shown(folder):
     """The outputs of a figure with its caption."""
     figure = figures.layer_curves(curves(), title="How far fine-tuning moves each layer of the encoder")
     caption = "Similarity by layer. A <b>sentence</b> & a second one."
-    return figures.exhibit(figure, curves(), "rsa", caption, folder)._repr_mimebundle_()
+    return exhibits.Exhibit(figure, curves(), "rsa", caption, folder)._repr_mimebundle_()
 
 
 def dots():

@@ -21,8 +21,8 @@ from bert_repro.checkpoints import Checkpoint, builtin
 from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.checkpoints.families import Config
 from bert_repro.files import ROOT
-from bert_repro.results import parameters, tables
-from bert_repro.workflow import keys, notebooks, report, study
+from bert_repro.results import keys, parameters, tables
+from bert_repro.workflow import notebooks, report, study
 from bert_repro.workflow.own import Own
 from bert_repro.workflow.study import load
 from bert_repro.workflow.study import runs as study_runs

@@ -41,13 +41,6 @@ def test_an_unknown_corpus_is_refused(reference, kind, message):
         corpora.load(reference)
 
 
-@pytest.mark.parametrize(("gone", "successor"), corpora.SUCCESSORS.items())
-def test_the_name_of_a_generated_corpus_is_told_what_took_its_place(gone, successor):
-    for reference in (gone, f"{gone}:dev[5]"):
-        with pytest.raises(ValueError, match=f"no generated corpora any more: write '{successor}', .* for '{gone}'"):
-            corpora.load(reference)
-
-
 # ---- the texts of the clone
 
 

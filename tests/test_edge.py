@@ -17,7 +17,7 @@ from bert_repro.probes import description_length, edge, spans, treebank
 from bert_repro.probes.edge import EdgeProbe
 from bert_repro.probes.spans import Labelled
 from bert_repro.results import intervals
-from bert_repro.workflow import study
+from bert_repro.workflow import settings
 
 TAGS = ("DET", "NOUN", "VERB")
 
@@ -552,4 +552,4 @@ def test_expected_layer_and_centre_of_gravity():
 
 
 def test_a_study_knows_the_kinds_of_probes_by_name():
-    assert get_args(study.EdgeSetting.model_fields["probe"].annotation) == edge.KINDS
+    assert get_args(settings.EdgeSetting.model_fields["probe"].annotation) == edge.KINDS

@@ -43,7 +43,7 @@ def rows(model="nli-1", reference="base"):
 
 def shown(folder, table=None, caption="What is seen."):
     table = rows() if table is None else table
-    return figures.exhibit(figures.layer_curves(table, title="A title"), table, "one", caption, folder)
+    return exhibits.Exhibit(figures.layer_curves(table, title="A title"), table, "one", caption, folder)
 
 
 def test_the_page_has_caption_data_notebook_runs_commit_and_commands(folder):

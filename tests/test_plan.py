@@ -491,7 +491,7 @@ def test_at_scale_time_and_disk_follow_the_words_and_reading_out_needs_no_more_m
 def test_a_request_has_room_for_what_is_estimated_and_a_gpu_asks_for_less_time():
     training, probing = cost(), costs.Cost(600.0, 1e9)
     assert training.flop > 0
-    for one in (training, probing, plan.CHAPTERS):
+    for one in (training, probing, costs.CHAPTERS):
         asked = plan.request(one)
         assert set(asked) == {"mem_mb", "runtime"} and all(type(amount) is int for amount in asked.values())
         assert asked["mem_mb"] >= 1.5 * one.memory / 1e6 and asked["runtime"] >= 3 * one.seconds / 60

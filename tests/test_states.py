@@ -414,7 +414,6 @@ def test_array_borders_are_checked_while_testing(read):
 
 
 def test_layers_out_of_range_are_refused(read):
-    assert read[0].check_layers(None) == read[0].check_layers([]) == [0, 1, 2, 3]
     with pytest.raises(ValueError, match=r"layers \[4, -1\] are out of range: .* 0 \(embeddings\) to 3"):
         read[0].vectors(np.arange(3), [0, 4, -1])
 

@@ -84,7 +84,6 @@ def test_a_question_is_the_heading_and_its_passage_speaks_under_the_pointer():
         "context": "markers", "question": "markers+text", "answer": "markers+text",
     }  # fmt: skip
     assert figure.data[0].name == "context" and figure.data[-1].name == "answer"  # which lies on top
-    assert figures.words_through_layers([asked], ["base"], title="Mine").layout.title.text == "Mine"
 
 
 def test_what_cannot_stand_side_by_side_is_refused():

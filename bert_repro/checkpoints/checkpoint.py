@@ -20,15 +20,7 @@ from typing import Any
 import numpy as np
 
 from bert_repro.alignment import Tokenizer, bracketed, cased, without_accents
-from bert_repro.checkpoints import formats, lookalikes
-from bert_repro.checkpoints.families import (
-    Config,
-    from_raw,
-    prefixes,
-    to_raw,
-    unknown_weight,
-    weight_table,
-)
+from bert_repro.checkpoints import families, formats, lookalikes
 from bert_repro.checkpoints.hub import CONFIG_FILES, TOKENIZER_FILES
 from bert_repro.checkpoints.lookalikes import read_json, read_object
 from bert_repro.files import sha256
@@ -55,7 +47,7 @@ class Checkpoint:
     def write(
         cls,
         folder: Path,
-        config: Config,
+        config: families.Config,
         weights: Mapping[str, np.ndarray] | None,
         tokenizer_from: "Checkpoint | None" = None,
         record: Mapping[str, object] = {},
@@ -75,7 +67,7 @@ class Checkpoint:
         Raises:
             OSError: The disk is full or cannot be written.
         """
-        raw = to_raw(config)
+        raw = families.to_raw(config)
         if labels:
             raw |= {"id2label": dict(enumerate(labels)), "label2id": {name: n for n, name in enumerate(labels)}}
         text = json.dumps(raw | ({"bert_repro": dict(record)} if record else {}), indent=1)
@@ -88,7 +80,7 @@ class Checkpoint:
         return cls(folder)
 
     @cached_property
-    def config(self) -> Config:
+    def config(self) -> families.Config:
         """The shape of the encoder.
 
         Raises:
@@ -96,7 +88,7 @@ class Checkpoint:
         """
         with self._named():
             try:
-                return from_raw(self._raw, self._config_file)
+                return families.from_raw(self._raw, self._config_file)
             except ValueError as error:
                 if "model_type" not in self._raw and (place := lookalikes.elsewhere(self.folder)):
                     raise ValueError(f"{self.folder} is not a checkpoint: {place}") from None
@@ -161,21 +153,22 @@ class Checkpoint:
             chosen = formats.choose(names)
             if not chosen and (hint := lookalikes.elsewhere(self.folder) or lookalikes.unread(self.folder)):
                 raise ValueError(f"{self.folder} has no weights in a supported format: {hint}")
-            lookalikes.check_files(self.folder / name for name in chosen)
+            for name in chosen:
+                lookalikes.check_file(self.folder / name)
             return self._checked(config, formats.read(self.folder))
 
-    def _checked(self, config: Config, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _checked(self, config: families.Config, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Give weights without the prefix of the one encoder among them, once they are found to fit its config."""
-        folder, before = self.folder, prefixes(weights)
+        folder, before = self.folder, families.prefixes(weights)
         if len(before) != 1:
             raise ValueError(
                 f"{folder} holds {len(before)} encoders of BERT's family ({', '.join(map(repr, before)) or 'no'} "
                 "embeddings.word_embeddings.weight): expected the weights of one"
             )
-        if unknown := unknown_weight(config, weights, before[0]):
+        if unknown := families.unknown_weight(config, weights, before[0]):
             raise ValueError(f"{folder} has {unknown}")
         weights = {key.removeprefix(before[0]): array for key, array in weights.items()}
-        for _, key, kernel, shape in weight_table(config):
+        for _, key, kernel, shape in families.weight_table(config):
             if key not in weights:
                 raise ValueError(
                     f"{folder} has no weight {key!r}, which an encoder of type {config.model_type!r} needs"
@@ -218,7 +211,8 @@ class Checkpoint:
         if not set(files) - {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}:
             hint = "expected tokenizer.json or vocab.txt beside the weights; copy the files of the checkpoint that it was tuned from"
             raise ValueError(f"{folder} has no tokenizer: {lookalikes.elsewhere(folder) or hint}")
-        lookalikes.check_files(folder / name for name in files)
+        for name in files:
+            lookalikes.check_file(folder / name)
         alone = [name for name in files if name.endswith(".model")]
         if (
             alone

@@ -69,16 +69,7 @@ def fetch(name: str, revision: str | None) -> Path:
 
 
 def about(name: str, revision: str | None) -> About:
-    """Give the commit and the licence of a model on the hub; it is fetched, and the hub asked, as by `fetch`.
-
-    Args:
-        name: As in `fetch`.
-        revision: As in `fetch`.
-
-    Raises:
-        ValueError: As `fetch`.
-        OSError: As `fetch`.
-    """
+    """Give the commit and the licence of a model on the hub, which is fetched, and the hub asked, as by `fetch`; errors as there."""
     return _get(name, revision)[1]
 
 

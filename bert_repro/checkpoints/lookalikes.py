@@ -5,7 +5,7 @@ Such are the files that a download or a clone left in place of the real ones.
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +49,12 @@ def read_object(path: Path) -> dict[str, Any]:
         return {}
 
 
-def check_files(paths: Iterable[Path]) -> None:
-    """Make sure that files are what their names say, by their first bytes and their sizes.
+def check_file(path: Path) -> None:
+    """Make sure that a file is what its name says, by its first bytes and its size.
 
     Raises:
-        ValueError: One is empty or cut, a pointer of Git LFS, or a web page.
+        ValueError: It is empty or cut, a pointer of Git LFS, or a web page.
     """
-    for path in paths:
-        check_file(path)
-
-
-def check_file(path: Path) -> None:
-    """Check one file, see `check_files`."""
     with open(path, "rb") as file:
         start = file.read(512)
     size = path.stat().st_size

@@ -31,7 +31,6 @@ from bert_repro.corpora.places import in_clone as in_clone
 from bert_repro.corpora.readers import text_files as text_files
 from bert_repro.corpora.reference import Reference, named, parts
 from bert_repro.corpora.sources import CORPORA
-from bert_repro.corpora.sources import SUCCESSORS as SUCCESSORS
 from bert_repro.corpora.sources import credit as credit
 from bert_repro.corpora.sources import refuse_to_show as refuse_to_show
 from bert_repro.files import sha256

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from bert_repro.corpora import readers, tfds
 from bert_repro.corpora.reference import Reference, drawn_split, named, parts
-from bert_repro.corpora.sources import CORPORA, SUCCESSORS
+from bert_repro.corpora.sources import CORPORA
 from bert_repro.files import CLONED, added_data, sha256
 
 
@@ -42,7 +42,7 @@ def locate(reference: str) -> Located:
     """Find a corpus without reading it; name and split of `wiki~mnli:dev[60]` are `wiki~mnli` and `all~dev[60]`.
 
     Raises:
-        ValueError: An unknown name or split, or the name of a corpus that is gone.
+        ValueError: An unknown name or split.
         OSError: The file or the added folder is missing, the dataset was not fetched, or a file of the clone has changed.
     """
     parsed = Reference.parse(reference)
@@ -51,12 +51,6 @@ def locate(reference: str) -> Located:
         name, part = f"{text.name}~{layout.name}", f"{text.part}~{layout.part}"
         return text._replace(name=name, split=part, drawn=None, layout=layout)
     name, split, count = parsed.name, parsed.split, parsed.drawn
-    if name in SUCCESSORS:
-        successor = SUCCESSORS[name]
-        raise ValueError(
-            f"there are no generated corpora any more: write {successor!r}, real text that comes with the clone, for {name!r} "
-            f"(for example {successor}:{[*CORPORA[successor].files][-1]}[60])"
-        )
     if name in CORPORA:
         source = CORPORA[name]
         if split is None and len(source.files) == 1:

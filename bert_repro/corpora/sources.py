@@ -52,97 +52,50 @@ _WIKIPEDIA = Origin("Wikipedia", "https://en.wikipedia.org", "split into sentenc
 CORPORA = {
     "ewt": Source("data", {s: f"ud_ewt/en_ewt-ud-{s}.conllu.gz" for s in _SPLITS}, "CC BY-SA 4.0", True, _EWT),
     "gum": Source(
-        "data",
-        {"train": "ud_gum/en_gum-ud-train.dep_only.conllu.gz"}
-        | {s: f"ud_gum/en_gum-ud-{s}.slim.conllu.gz" for s in _SPLITS[1:]},
-        "CC BY-NC-SA 4.0",
-        False,
-        _GUM,
+        "data", {"train": "ud_gum/en_gum-ud-train.dep_only.conllu.gz"} | {s: f"ud_gum/en_gum-ud-{s}.slim.conllu.gz" for s in _SPLITS[1:]},
+        "CC BY-NC-SA 4.0", False, _GUM,
     ),
-    "pud": Source(
-        "data",
-        {"test": "ud_pud/en_pud-ud-test.conllu.gz"},
-        "CC BY-SA 3.0",
-        True,
-        _PUD,
-    ),
+    "pud": Source("data", {"test": "ud_pud/en_pud-ud-test.conllu.gz"}, "CC BY-SA 3.0", True, _PUD),
     # the clean part of dev; the other carrier has lost its full stops (see data/README.md)
     "mnli": Source(
-        "data",
-        {"train": "mnli/mnli_train.tsv.gz", "dev": "mnli/mnli_dev.tsv.gz"},
-        "MultiNLI: OANC and others",
-        False,
-        _MNLI,
+        "data", {"train": "mnli/mnli_train.tsv.gz", "dev": "mnli/mnli_dev.tsv.gz"}, "MultiNLI: OANC and others", False, _MNLI,
         {"dev": {"source": "taxinli"}},
     ),
     "squad": Source(
-        "data",
-        {
-            "train": "squad/squad_v1.1_train_44articles.json.gz",
-            "extra": "squad/squad_v1.1_train_extra.json.gz",
+        "data", {
+            "train": "squad/squad_v1.1_train_44articles.json.gz", "extra": "squad/squad_v1.1_train_extra.json.gz",
             "dev": "squad/squad_v1.1_dev_subset.json.gz",
-        },
-        "CC BY-SA 4.0",
-        True,
-        _SQUAD,
+        }, "CC BY-SA 4.0", True, _SQUAD,
     ),
     "squadshifts-wiki": Source(
-        "data",
-        {"test": "squadshifts/new_wiki_v1.0.json.gz"},
-        "CC BY 4.0; texts CC BY-SA",
-        True,
-        _SHIFTS,
+        "data", {"test": "squadshifts/new_wiki_v1.0.json.gz"}, "CC BY 4.0; texts CC BY-SA", True, _SHIFTS,
     ),
     "squadshifts-amazon": Source(
-        "data",
-        {"test": "squadshifts/amazon_reviews_v1.0.first420par.json.gz"},
-        "CC BY 4.0; texts are users'",
-        False,
-        _SHIFTS,
+        "data", {"test": "squadshifts/amazon_reviews_v1.0.first420par.json.gz"}, "CC BY 4.0; texts are users'", False, _SHIFTS,
     ),
     "squadshifts-reddit": Source(
-        "data",
-        {"test": "squadshifts/reddit_v1.0.first420par.json.gz"},
-        "CC BY 4.0; texts are users'",
-        False,
-        _SHIFTS,
+        "data", {"test": "squadshifts/reddit_v1.0.first420par.json.gz"}, "CC BY 4.0; texts are users'", False, _SHIFTS,
     ),
     "wiki": Source(
-        "data",
-        {"all": "wiki_text/wiki_paragraphs.tsv.gz"},
-        "CC BY-SA 3.0",
-        True,
-        _WIKIPEDIA._replace(title="Wikipedia, by way of WikiText-2 (Merity et al. 2017)"),
-        {"all": {"source": "wikitext2_test"}},
+        "data", {"all": "wiki_text/wiki_paragraphs.tsv.gz"}, "CC BY-SA 3.0", True,
+        _WIKIPEDIA._replace(title="Wikipedia, by way of WikiText-2 (Merity et al. 2017)"), {"all": {"source": "wikitext2_test"}},
     ),
     "glue/mnli": Source(
-        "tfds",
-        {
-            "train": "train",
-            "matched": "validation_matched",
-            "mismatched": "validation_mismatched",
+        "tfds", {
+            "train": "train", "matched": "validation_matched", "mismatched": "validation_mismatched",
             "dev": "validation_matched+validation_mismatched",
-        },
-        "MultiNLI: OANC and others",
-        False,
-        _MNLI,
+        }, "MultiNLI: OANC and others", False, _MNLI,
     ),
     "squad/v1.1": Source("tfds", {"train": "train", "dev": "validation"}, "CC BY-SA 4.0", True, _SQUAD),
     "universal_dependencies/en_ewt": Source(
         "tfds", {s: s for s in _SPLITS}, "CC BY-SA 4.0; UD 2.10, not ewt's release", True, _EWT
     ),
     "wiki40b/en": Source(
-        "tfds",
-        {"train": "train", "dev": "validation", "test": "test"},
-        "CC BY-SA 3.0; as built by tensorflow-datasets",
-        True,
+        "tfds", {"train": "train", "dev": "validation", "test": "test"}, "CC BY-SA 3.0; as built by tensorflow-datasets", True,
         _WIKIPEDIA._replace(title="Wikipedia, by way of Wiki-40B (Guo et al. 2020)"),
     ),
-}
+}  # fmt: skip
 """Corpora by name; `python -m bert_repro list corpora` shows them."""
-
-SUCCESSORS = {"sample-trees": "ewt", "sample-nli": "mnli", "sample-questions": "squad", "sample-text": "wiki"}
-"""What took the place of the corpora that a grammar once generated."""
 
 
 def may_show(reference: str) -> bool:

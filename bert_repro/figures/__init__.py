@@ -9,13 +9,11 @@ from bert_repro.figures.curves import learning_curves as learning_curves
 from bert_repro.figures.curves import line_curves as line_curves
 from bert_repro.figures.curves import task_curves as task_curves
 from bert_repro.figures.dots import dots as dots
-from bert_repro.figures.exhibits import exhibit as exhibit
 from bert_repro.figures.gallery import Gallery as Gallery
 from bert_repro.figures.grids import layer_grid as layer_grid
 from bert_repro.figures.history import history as history
 from bert_repro.figures.scatter import against as against
 from bert_repro.figures.theme import colour as colour
-from bert_repro.figures.theme import kind as kind
 from bert_repro.figures.theme import label as label
 from bert_repro.figures.theme import short as short
 from bert_repro.figures.trees import tree_arcs as tree_arcs

@@ -10,26 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import plotly.graph_objects as go
 
-from bert_repro.figures.theme import (
-    ASIDE,
-    DASHES,
-    EMPTY,
-    INK,
-    MARKERS,
-    PANEL_HEIGHT,
-    SHADE,
-    colour,
-    finish,
-    hover,
-    kind,
-    label,
-    numbers,
-    put,
-    scatter,
-    short,
-    stacked,
-    turn_of,
-)
+from bert_repro.figures import theme
 from bert_repro.results import lines, scores, tables
 
 _LINE = ["role", "model", "reference_model", "rows"]  # what distinguishes lines
@@ -111,7 +92,7 @@ def difference_curves(
         ValueError: No rows, or several values of one line at one layer.
     """
     figure = _curves(table, facet, title, ylabel, None, zero=True)
-    return figure if within is None else figure.add_hrect(y0=-within, y1=within, **SHADE)
+    return figure if within is None else figure.add_hrect(y0=-within, y1=within, **theme.SHADE)
 
 
 def learning_curves(
@@ -141,20 +122,19 @@ def learning_curves(
     )
 
 
-def line_curves(table: pd.DataFrame, *, facet: str | None = None, title: str = "", ylabel: str = "") -> go.Figure:
+def line_curves(table: pd.DataFrame, *, facet: str | None = None, title: str = "") -> go.Figure:
     """Draw a value along the straight line from a base to tuned encoders, a line per model, its 95 % interval as a band.
 
     Args:
         table: Tidy rows of points, see `results.lines`, one value for each model, point and panel.
         facet: A column whose values get a panel each, with a range of its own where the metric is another.
         title: Heading of the figure.
-        ylabel: What the values are; the metric's name by default.
 
     Raises:
         ValueError: No rows of points, or several values of one line at one point.
     """
     at = lines.points(table)
-    return _curves(table.assign(point=at)[at.notna()], facet, title, ylabel, None, x="point")
+    return _curves(table.assign(point=at)[at.notna()], facet, title, "", None, x="point")
 
 
 def _curves(
@@ -162,14 +142,14 @@ def _curves(
     x: str = "layer", faint: pd.DataFrame | None = None,
 ) -> go.Figure:  # fmt: skip
     if table.empty:
-        raise ValueError(EMPTY)
+        raise ValueError(theme.EMPTY)
     table = table if reference is None else pd.concat([table, reference], ignore_index=True)
     placed = table[table[x].notna()]
     levels = table[table[x].isna()].drop_duplicates(["value", "method", "metric", "corpus"])
     if placed.empty:
         raise ValueError(f"no row of the table names its {x}, so there is no curve to draw")
     panels = [None] if facet is None else list(placed[facet].dropna().unique())
-    figure = stacked([PANEL_HEIGHT] * len(panels), None if facet is None else panels)
+    figure = theme.stacked([theme.PANEL_HEIGHT] * len(panels), None if facet is None else panels)
     shown: set[str] = set()
     first_of: dict[frozenset[str], int] = {}
     traces: dict[int, list[dict]] = {}
@@ -192,55 +172,55 @@ def _curves(
         metrics = frozenset(of_panel["metric"].dropna())
         first = first_of.setdefault(metrics, at)
         same_range = None if first == at else f"y{first}" if first > 1 else "y"
-        measured = "" if facet == "metric" else ", ".join(map(short, sorted(metrics)))
+        measured = "" if facet == "metric" else ", ".join(map(theme.short, sorted(metrics)))
         figure.update_yaxes(title_text=ylabel or measured or None, matches=same_range, row=at, col=1)
-    put(figure, traces)
+    theme.put(figure, traces)
     if zero:
-        figure.add_hline(y=0, line={"color": INK, "width": 1}, row="all", col=1)
+        figure.add_hline(y=0, line={"color": theme.INK, "width": 1}, row="all", col=1)
     if x == "layer":
         figure.update_xaxes(tickmode="linear", tick0=0, dtick=1, tickangle=0)
     else:
         figure.update_xaxes(rangemode="tozero")
     figure.update_xaxes(title_text=_AXES[x].title, row=len(panels), col=1)
-    return finish(figure, PANEL_HEIGHT * len(panels), title)
+    return theme.finish(figure, theme.PANEL_HEIGHT * len(panels), title)
 
 
 def _lines(table: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict]]:
     """Split rows into lines and give each its look; floors that are named by their words have a marker each."""
     table = table.drop(columns="replicates", errors="ignore")
     named = sorted(table["rows"].dropna().unique())
-    kinds = {kind(*pair) for pair in table[["model", "task"]].drop_duplicates().itertuples(index=False)}
+    kinds = {theme.kind(*pair) for pair in table[["model", "task"]].drop_duplicates().itertuples(index=False)}
     for key, rows in table.groupby(_LINE, sort=False, dropna=False):
         row = rows.iloc[0]
-        kind_of_row = kind(row["model"], row["task"])
-        turn = turn_of(row["seed"])
+        kind_of_row = theme.kind(row["model"], row["task"])
+        turn = theme.turn_of(row["seed"])
         plain = row["role"] == "score" and kind_of_row != "untrained"
         of_words = row["role"] == "floor" and not pd.isna(row["rows"])
         of_task = row["role"] == "floor" and not pd.isna(row["task"]) and not of_words
-        paint = colour(kind_of_row, kinds) if plain or of_task else ASIDE
+        paint = theme.colour(kind_of_row, kinds) if plain or of_task else theme.ASIDE
         line = {
             "color": paint,
             "width": 2.5 if plain else 1.5,
-            "dash": DASHES[turn % len(DASHES)] if plain else "dot",
+            "dash": theme.DASHES[turn % len(theme.DASHES)] if plain else "dot",
         }
-        symbol = MARKERS[(named.index(row["rows"]) + 1 if of_words else turn) % len(MARKERS)] + (
+        symbol = theme.MARKERS[(named.index(row["rows"]) + 1 if of_words else turn) % len(theme.MARKERS)] + (
             "" if plain else "-open"
         )
         marker = {"color": paint, "size": 7 if plain else 5, "symbol": symbol}
-        yield rows, {"name": html.escape(label(row)), "legendgroup": str(key), "line": line, "marker": marker}
+        yield rows, {"name": html.escape(theme.label(row)), "legendgroup": str(key), "line": line, "marker": marker}
 
 
 def _line(rows: pd.DataFrame, style: dict, x: str, in_legend: bool) -> dict:
     place = f"{_AXES[x].place.format('%{x}')}: "
-    return scatter(
-        x=numbers(rows[x]), y=numbers(rows["value"]), mode="lines+markers", showlegend=in_legend,
-        **hover(rows, place, "y"), **style,
+    return theme.scatter(
+        x=theme.numbers(rows[x]), y=theme.numbers(rows["value"]), mode="lines+markers", showlegend=in_legend,
+        **theme.hover(rows, place, "y"), **style,
     )  # fmt: skip
 
 
 def _faint(rows: pd.DataFrame, style: dict, x: str) -> dict:
-    return scatter(
-        x=numbers(rows[x]), y=numbers(rows["value"]), mode="lines", name=style["name"], hoverinfo="skip", showlegend=False,
+    return theme.scatter(
+        x=theme.numbers(rows[x]), y=theme.numbers(rows["value"]), mode="lines", name=style["name"], hoverinfo="skip", showlegend=False,
         line={"color": _rgba(style["line"]["color"], 0.35), "width": 1},
     )  # fmt: skip
 
@@ -254,20 +234,20 @@ def _band(rows: pd.DataFrame, style: dict, x: str) -> dict | None:
     rows = rows[rows["ci_low"].notna() & rows["ci_high"].notna()]
     if rows.empty:
         return None
-    places = numbers(rows[x])
-    return scatter(
-        x=places + places[::-1], y=numbers(rows["ci_high"]) + numbers(rows["ci_low"])[::-1], mode="lines", fill="toself",
+    places = theme.numbers(rows[x])
+    return theme.scatter(
+        x=places + places[::-1], y=theme.numbers(rows["ci_high"]) + theme.numbers(rows["ci_low"])[::-1], mode="lines", fill="toself",
         fillcolor=_rgba(style["line"]["color"], 0.16), line_width=0, hoverinfo="skip", showlegend=False,
         name=f"{style['name']}, 95 % interval", legendgroup=style["legendgroup"],
     )  # fmt: skip
 
 
 def _level(row: pd.Series, ends: list[int], right: bool) -> dict:
-    name = html.escape(label(row))
-    return scatter(
+    name = html.escape(theme.label(row))
+    return theme.scatter(
         x=ends, y=[float(row["value"])] * 2, mode="lines+text", text=["", name] if right else [name, ""], name=name,
-        textposition="top left" if right else "top right", textfont={"size": 12, "color": INK}, showlegend=False,
-        line={"color": INK, "width": 1.5, "dash": "dot"}, hovertemplate="%{fullData.name}: %{y:.3f}<extra></extra>",
+        textposition="top left" if right else "top right", textfont={"size": 12, "color": theme.INK}, showlegend=False,
+        line={"color": theme.INK, "width": 1.5, "dash": "dot"}, hovertemplate="%{fullData.name}: %{y:.3f}<extra></extra>",
     )  # fmt: skip
 
 
@@ -280,6 +260,6 @@ def _refuse_two_values(table: pd.DataFrame, x: str) -> None:
     differ = [c for c in first.columns if c not in tables.NUMBERS and first[c].nunique(dropna=False) > 1]
     place = _AXES[x].preposition + _AXES[x].place.format(first[x].iloc[0])
     raise ValueError(
-        f"{len(first)} values {place} for {html.escape(label(first.iloc[0]))!r}: the rows differ in {differ}; "
+        f"{len(first)} values {place} for {html.escape(theme.label(first.iloc[0]))!r}: the rows differ in {differ}; "
         f"filter the table to one of each, or give one of these columns as `facet`"
     )

@@ -9,28 +9,7 @@ import textwrap
 import pandas as pd
 import plotly.graph_objects as go
 
-from bert_repro.figures.theme import (
-    ASIDE,
-    CATEGORY_WIDTH,
-    DOT,
-    EMPTY,
-    GAP,
-    INK,
-    LINE,
-    MARKERS,
-    SHADE,
-    colour,
-    finish,
-    hover,
-    kind,
-    label,
-    numbers,
-    put,
-    scatter,
-    short,
-    stacked,
-    turn_of,
-)
+from bert_repro.figures import theme
 
 
 def dots(
@@ -62,19 +41,19 @@ def dots(
         ValueError: No rows.
     """
     if table.empty:
-        raise ValueError(EMPTY)
+        raise ValueError(theme.EMPTY)
     table = table if reference is None else pd.concat([table, reference], ignore_index=True)
     parts = [table] if facet is None else [rows for _, rows in table.groupby(facet, sort=False)]
     most = [int(rows[by].value_counts().max()) for rows in parts]  # dots in a category
     spelt = [[_folded(name) for name in rows[by].unique()] for rows in parts]
     lines = [max(name.count("<br>") + 1 for name in names) for names in spelt]
     # a panel's share of what lies between them, which one line of dots has no room to give
-    room = GAP * (len(parts) - 1) / len(parts)
+    room = theme.GAP * (len(parts) - 1) / len(parts)
     heights = [
-        max(DOT * (count + 2), DOT * 4, LINE * (height + 0.5)) * len(names) + room
+        max(theme.DOT * (count + 2), theme.DOT * 4, theme.LINE * (height + 0.5)) * len(names) + room
         for count, height, names in zip(most, lines, spelt, strict=True)
     ]
-    figure = stacked(heights, None if facet is None else [rows[facet].iloc[0] for rows in parts])
+    figure = theme.stacked(heights, None if facet is None else [rows[facet].iloc[0] for rows in parts])
     legend: dict[str, dict] = {}
     traces: dict[int, list[dict]] = {}
     for at, (rows, count, names) in enumerate(zip(parts, most, spelt, strict=True), start=1):
@@ -85,50 +64,51 @@ def dots(
         for _, group in rows.groupby([each] if each else ["role", "task", "seed", "method"], sort=False, dropna=False):
             row = group.iloc[0]
             name, marker = _of_set(row[each], table[each]) if each else _dot(row, len(legend))
-            look = legend.setdefault(name, marker if each else marker | {"color": INK})
+            look = legend.setdefault(name, marker if each else marker | {"color": theme.INK})
             traces.setdefault(at, []).append(_dotted(group, name, marker | {"symbol": look["symbol"]}))
         figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, showgrid=False, row=at, col=1)
         figure.update_yaxes(range=[len(names) - 0.5, -0.5], row=at, col=1)
-    put(figure, traces)
+    theme.put(figure, traces)
     if zero:
-        figure.add_vline(x=0, line={"color": INK, "width": 1}, row="all", col=1)
+        figure.add_vline(x=0, line={"color": theme.INK, "width": 1}, row="all", col=1)
     for name, marker in legend.items():
         figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker)
     figure.update_xaxes(showticklabels=True, **({} if zero else {"matches": None}))
     figure.update_xaxes(title_text=xlabel, row=len(parts), col=1)
-    finish(figure, sum(heights), title)
-    return figure if within is None else figure.add_vrect(x0=-within, x1=within, **SHADE)
+    theme.finish(figure, sum(heights), title)
+    return figure if within is None else figure.add_vrect(x0=-within, x1=within, **theme.SHADE)
 
 
 def _folded(name: object) -> str:
     """Spell a category on lines that fit beside the dots."""
-    return "<br>".join(textwrap.wrap(html.escape(short(name)), CATEGORY_WIDTH))
+    return "<br>".join(textwrap.wrap(html.escape(theme.short(name)), theme.CATEGORY_WIDTH))
 
 
 def _dot(row: pd.Series, known: int) -> tuple[str, dict]:
     """Name a kind of dot and give its look; seeds have the markers that they have in curves."""
     if row["role"] != "score":
-        symbol = f"{MARKERS[known % len(MARKERS)]}-open"
-        return html.escape(label(row)), {"color": ASIDE, "size": 9, "symbol": symbol}
-    paint = colour(kind(row["model"], row["task"]))
+        symbol = f"{theme.MARKERS[known % len(theme.MARKERS)]}-open"
+        return html.escape(theme.label(row)), {"color": theme.ASIDE, "size": 9, "symbol": symbol}
+    paint = theme.colour(theme.kind(row["model"], row["task"]))
     if pd.isna(row["seed"]):
         return "mean over seeds", {"color": paint, "size": 12, "symbol": "line-ns-open", "line": {"width": 4}}
-    return f"seed {row['seed']}", {"color": paint, "size": 7, "symbol": MARKERS[turn_of(row["seed"]) % len(MARKERS)]}
+    return f"seed {row['seed']}", {
+        "color": paint,
+        "size": 7,
+        "symbol": theme.MARKERS[theme.turn_of(row["seed"]) % len(theme.MARKERS)],
+    }
 
 
 def _of_set(name: str, sets: pd.Series) -> tuple[str, dict]:
     """Name and colour a dot by the set of results that it is of."""
     names = list(sets.unique())
-    symbol = MARKERS[names.index(name) % len(MARKERS)]
-    return html.escape(name), {"color": colour(name, names), "size": 8, "symbol": symbol}
+    symbol = theme.MARKERS[names.index(name) % len(theme.MARKERS)]
+    return html.escape(name), {"color": theme.colour(name, names), "size": 8, "symbol": symbol}
 
 
 def _dotted(rows: pd.DataFrame, name: str, marker: dict) -> dict:
     """Draw dots of one kind, each with its interval."""
-    values = rows["value"].astype(float)
-    ends = {"array": rows["ci_high"].astype(float) - values, "arrayminus": values - rows["ci_low"].astype(float)}
-    bars = {"type": "data", "color": marker["color"], "thickness": 1.5, "width": 0, "symmetric": False}
-    return scatter(
-        x=numbers(values), y=numbers(rows["place"]), mode="markers", name=name, marker=marker, showlegend=False,
-        error_x=bars | {side: numbers(lengths) for side, lengths in ends.items()}, **hover(rows, "", "x"),
+    return theme.scatter(
+        x=theme.numbers(rows["value"]), y=theme.numbers(rows["place"]), mode="markers", name=name, marker=marker, showlegend=False,
+        error_x=theme.bars(rows, marker["color"], thickness=1.5), **theme.hover(rows, "", "x"),
     )  # fmt: skip

@@ -80,13 +80,25 @@ pio.renderers.default = "bert_repro"
 
 
 class Exhibit:
-    """A figure with its caption and what is behind it; `exhibit` makes one.
+    """A figure with its caption, and below it its data, notebooks, parameters, commit and command.
 
     Its output also holds what is behind the figure as JSON, from which the book draws it again, with a number and links. In
     JupyterLab the bare figure shows.
+
+    Args:
+        figure: The figure.
+        rows: What it shows, as it goes into the CSV file; replicates are left out.
+        name: Name of the figure in its chapter; link to it as `#fig-<name>`.
+        caption: What is seen, in sentences that can be read without the chapter.
+        folder: The tables' folder, whose manifests say what made the rows.
+
+    Raises:
+        ValueError: No caption.
     """
 
     def __init__(self, figure: go.Figure, rows: pd.DataFrame, name: str, caption: str, folder: Path):
+        if not caption.strip():
+            raise ValueError(f"the figure {name!r} has no caption: say what is seen, for those who read nothing else")
         self.figure, self.name, self.caption = figure, name, caption
         self.rows = rows.drop(columns="replicates", errors="ignore").dropna(axis="columns", how="all")
         self.folder, self.made = folder, provenance.manifests(folder)
@@ -133,24 +145,6 @@ def drawn(figure: Mapping[str, Any], facts: Mapping[str, Any], links: Links) -> 
     """
     page, plain = as_page(figure, facts["alt"])
     return render("exhibit", figure=Markup(page), links=links, **facts), plain
-
-
-def exhibit(figure: go.Figure, rows: pd.DataFrame, name: str, caption: str, folder: Path | str) -> Exhibit:
-    """Show a figure with its caption, and below it its data, notebooks, parameters, commit and command.
-
-    Args:
-        figure: The figure.
-        rows: What it shows, as it goes into the CSV file; replicates are left out.
-        name: Name of the figure in its chapter; link to it as `#fig-<name>`.
-        caption: What is seen, in sentences that can be read without the chapter.
-        folder: The tables' folder, whose manifests say what made the rows.
-
-    Raises:
-        ValueError: No caption.
-    """
-    if not caption.strip():
-        raise ValueError(f"the figure {name!r} has no caption: say what is seen, for those who read nothing else")
-    return Exhibit(figure, rows, name, caption, Path(folder))
 
 
 def behind(rows: pd.DataFrame, made: Mapping[str, Mapping]) -> list[str]:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from bert_repro.figures import curves, grids, scatter, trees, words
 from bert_repro.figures.dots import dots as draw_dots
-from bert_repro.figures.exhibits import Exhibit, exhibit
+from bert_repro.figures.exhibits import Exhibit
 from bert_repro.figures.history import history as draw_history
 from bert_repro.figures.templates import render
 
@@ -32,7 +32,7 @@ def _drawing(draw: Callable[..., go.Figure]) -> Callable[..., _Shown]:
         if any(isinstance(argument, pd.DataFrame) and argument.empty for argument in (rows, *more, data)):
             return self.gallery.nothing(self.missing)
         held = rows if data is None else data
-        return exhibit(draw(rows, *more, **keys), held, self.name, self.caption, self.gallery.folder)
+        return Exhibit(draw(rows, *more, **keys), held, self.name, self.caption, self.gallery.folder)
 
     show.__doc__ = draw.__doc__
     return show

@@ -8,20 +8,7 @@ import html
 import pandas as pd
 import plotly.graph_objects as go
 
-from bert_repro.figures.theme import (
-    DASHES,
-    EMPTY,
-    INK,
-    MARKERS,
-    PANEL_HEIGHT,
-    colour,
-    finish,
-    kind,
-    label,
-    numbers,
-    stacked,
-    turn_of,
-)
+from bert_repro.figures import theme
 
 
 def against(
@@ -41,37 +28,32 @@ def against(
         ValueError: No rows, or no layer of a model on both sides.
     """
     if across.empty or up.empty:
-        raise ValueError(EMPTY)
+        raise ValueError(theme.EMPTY)
     sides = across[["model", "layer", "value", "ci_low", "ci_high"]]
     merged = up.merge(sides, on=["model", "layer"], suffixes=("", "_across"))
     if merged.empty:
         raise ValueError("the two sides have no layer of a model in common: they are of other models")
     panels = list(merged[facet].unique())
-    figure = stacked([PANEL_HEIGHT] * len(panels), panels)
+    figure = theme.stacked([theme.PANEL_HEIGHT] * len(panels), panels)
     shown: set[str] = set()
     for at, panel in enumerate(panels, start=1):
         for _, rows in merged[merged[facet] == panel].groupby("model", sort=False):
             rows = rows.sort_values("layer")
             row = rows.iloc[0]
-            name, paint, turn = html.escape(label(row)), colour(kind(row["model"], row["task"])), turn_of(row["seed"])
-            bars = {"type": "data", "symmetric": False, "color": paint, "thickness": 1, "width": 0}
+            name, paint, turn = (
+                html.escape(theme.label(row)),
+                theme.colour(theme.kind(row["model"], row["task"])),
+                theme.turn_of(row["seed"]),
+            )
             figure.add_scatter(
-                x=numbers(rows["value_across"]), y=numbers(rows["value"]), mode="lines+markers+text", name=name, legendgroup=name,
+                x=theme.numbers(rows["value_across"]), y=theme.numbers(rows["value"]), mode="lines+markers+text", name=name, legendgroup=name,
                 showlegend=name not in shown, text=[str(layer) for layer in rows["layer"]], textposition="top center",
-                textfont={"color": INK, "size": 12}, line={"color": paint, "width": 1, "dash": DASHES[turn % len(DASHES)]},
-                marker={"color": paint, "size": 7, "symbol": MARKERS[turn % len(MARKERS)]},
-                error_x=bars | _ends(rows, "_across"), error_y=bars | _ends(rows, ""), row=at, col=1,
+                textfont={"color": theme.INK, "size": 12}, line={"color": paint, "width": 1, "dash": theme.DASHES[turn % len(theme.DASHES)]},
+                marker={"color": paint, "size": 7, "symbol": theme.MARKERS[turn % len(theme.MARKERS)]},
+                error_x=theme.bars(rows, paint, "_across"), error_y=theme.bars(rows, paint), row=at, col=1,
                 hovertemplate="%{fullData.name}<br>layer %{text}: %{x:.3f} across, %{y:.3f} up<extra></extra>",
             )  # fmt: skip
             shown.add(name)
         figure.update_yaxes(title_text=ylabel, row=at, col=1)
     figure.update_xaxes(title_text=xlabel, row=len(panels), col=1)
-    return finish(figure, PANEL_HEIGHT * len(panels), title)
-
-
-def _ends(rows: pd.DataFrame, side: str) -> dict[str, list]:
-    value = rows[f"value{side}"]
-    return {
-        "array": numbers(rows[f"ci_high{side}"] - value),
-        "arrayminus": numbers(value - rows[f"ci_low{side}"]),
-    }
+    return theme.finish(figure, theme.PANEL_HEIGHT * len(panels), title)

@@ -161,6 +161,13 @@ def turn_of(seed: Any) -> int:
     return 0 if pd.isna(seed) else max(int(seed) - 1, 0)
 
 
+def bars(rows: pd.DataFrame, colour: str, side: str = "", thickness: float = 1) -> dict:
+    """Give error bars that lead from values to the ends of their intervals."""
+    value = rows[f"value{side}"]
+    ends = {"array": numbers(rows[f"ci_high{side}"] - value), "arrayminus": numbers(value - rows[f"ci_low{side}"])}
+    return {"type": "data", "symmetric": False, "color": colour, "thickness": thickness, "width": 0} | ends
+
+
 def hover(rows: pd.DataFrame, where: str, value: str) -> dict:
     """Say of each point what it is, its interval where it has one, and of how many."""
     columns = (

@@ -55,7 +55,7 @@ def tree_arcs(tree: Mapping[str, Any], layers: Sequence[int], shown: Sequence[in
     return finish(figure, _ARCS * len(shown), title)
 
 
-def tree_plane(tree: Mapping[str, Any], layers: Sequence[int], shown: Sequence[int], *, title: str = "") -> go.Figure:
+def tree_plane(tree: Mapping[str, Any], layers: Sequence[int], shown: Sequence[int]) -> go.Figure:
     """Draw the words of a sentence where a probe puts them, with the treebank's edges drawn in; a panel a layer.
 
     Edges that the probe decodes are drawn through, the others dotted. The plane is that in which the projected words vary most.
@@ -64,7 +64,6 @@ def tree_plane(tree: Mapping[str, Any], layers: Sequence[int], shown: Sequence[i
         tree: As `probes.scores.trees` gives it.
         layers: Numbers of its layers.
         shown: Which of them, by place.
-        title: Heading of the figure.
 
     Raises:
         ValueError: No layer is shown.
@@ -94,7 +93,7 @@ def tree_plane(tree: Mapping[str, Any], layers: Sequence[int], shown: Sequence[i
         )  # fmt: skip
     figure.update_xaxes(showticklabels=False, title_text="")
     figure.update_yaxes(showticklabels=False, title_text="")
-    return finish(figure, _PLANE * len(shown), title)
+    return finish(figure, _PLANE * len(shown), "")
 
 
 def _gold(tree: Mapping[str, Any]) -> set[tuple[int, int]]:

@@ -29,23 +29,15 @@ _CLOSING = re.compile(r" (?=[.,;:?!])")
 _MOVE = {"duration": 500, "easing": "cubic-in-out"}
 
 
-def words_through_layers(
-    pictures: Sequence[Mapping[str, Any]],
-    names: Sequence[str],
-    *,
-    title: str = "",
-    silent: Sequence[str] = ("context",),
-) -> go.Figure:
+def words_through_layers(pictures: Sequence[Mapping[str, Any]], names: Sequence[str]) -> go.Figure:
     """Draw the words of one example where each encoder puts them, a panel an encoder, with one slider for the layer.
 
-    It opens at the last layer. The treebank's edges are drawn in where there is a tree. Both axes have one scale, and the
-    same one in all panels and layers.
+    The sentence, or the question, is its heading; words of a context are written only where the pointer is. It opens at the last
+    layer. The treebank's edges are drawn in where there is a tree. Both axes have one scale, and the same one in all panels and layers.
 
     Args:
         pictures: As `planes.beside_base` gives them: the same words and layers in each.
         names: Names of the models.
-        title: Heading of the figure; the sentence, or the question, by default.
-        silent: Classes whose words are written only where the pointer is.
 
     Raises:
         ValueError: No picture, or pictures of different words or layers.
@@ -59,7 +51,7 @@ def words_through_layers(
     figure = stacked([_PANEL] * len(pictures), list(names))
     moves: list[list[dict]] = []  # of every trace, where it is in each layer
     for row, (name, picture) in enumerate(zip(names, pictures, strict=True), 1):
-        for trace, places in _traces(picture, name, silent):
+        for trace, places in _traces(picture, name):
             moves.append(places)
             figure.add_trace(trace.update(places[-1], showlegend=row == 1), row=row, col=1)
         figure.update_yaxes(scaleanchor="x" if row == 1 else f"x{row}", row=row, col=1)
@@ -72,7 +64,7 @@ def words_through_layers(
     figure.update_xaxes(visible=False, range=[low[0], high[0]])
     figure.update_yaxes(visible=False, range=[low[1], high[1]])
     question = [word for word, kind in zip(first["words"], first["classes"], strict=True) if kind == "question"]
-    finish(figure, _PANEL * len(pictures), title or _CLOSING.sub("", " ".join(question or first["words"])))
+    finish(figure, _PANEL * len(pictures), _CLOSING.sub("", " ".join(question or first["words"])))
     room = {"margin_t": figure.layout.margin.t + _SLIDER, "height": figure.layout.height + _SLIDER}
     return figure.update_layout(sliders=[_slider(layers)], margin_l=10, **room)
 
@@ -118,7 +110,7 @@ def source(pairing: Pairing) -> str:
     return corpora.credit(corpus) or corpus
 
 
-def _traces(picture: Mapping[str, Any], name: str, silent: Sequence[str]) -> Iterator[tuple[go.Scatter, list[dict]]]:
+def _traces(picture: Mapping[str, Any], name: str) -> Iterator[tuple[go.Scatter, list[dict]]]:
     """Give the traces of a panel, each with its x and y in every layer; the classes drawn on top come last."""
     planes, classes = [np.array(places).round(3) for places in picture["places"]], np.array(picture["classes"])
     words = np.array([html.escape(word) for word in picture["words"]], object)
@@ -135,7 +127,7 @@ def _traces(picture: Mapping[str, Any], name: str, silent: Sequence[str]) -> Ite
         of_kind = classes == kind
         if of_kind.any():
             trace = go.Scatter(
-                mode="markers" if kind in silent else "markers+text", text=words[of_kind].tolist(), textposition="top center",
+                mode="markers" if kind == "context" else "markers+text", text=words[of_kind].tolist(), textposition="top center",
                 textfont={"color": INK, "size": 12}, cliponaxis=False, name=kind, legendgroup=kind, legendrank=rank,
                 marker={"color": colour, "symbol": symbol, "size": 8, "line": {"color": INK, "width": 1}},
                 hovertemplate=f"%{{text}} ({kind})<extra>{html.escape(short(name))}</extra>",

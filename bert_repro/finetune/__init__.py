@@ -8,7 +8,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from bert_repro.finetune.tasks import TASKS as TASKS
-from bert_repro.finetune.tasks import Task as Task
 
 if TYPE_CHECKING:
     from bert_repro.finetune.cards import card as card
@@ -16,12 +15,11 @@ if TYPE_CHECKING:
     from bert_repro.finetune.line import Line as Line
     from bert_repro.finetune.recipe import Recipe as Recipe
     from bert_repro.finetune.scoring import assess as assess
-    from bert_repro.finetune.tuning import Tuned as Tuned
     from bert_repro.finetune.tuning import train as train
 
 
 _HOMES = {
-    "Line": "line", "Recipe": "recipe", "Tuned": "tuning", "assess": "scoring", "card": "cards", "erase": "erasing", "train": "tuning"
+    "Line": "line", "Recipe": "recipe", "assess": "scoring", "card": "cards", "erase": "erasing", "train": "tuning"
 }  # fmt: skip
 
 

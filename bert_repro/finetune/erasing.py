@@ -22,21 +22,12 @@ from bert_repro.finetune.counts import score_rows
 from bert_repro.finetune.network import Network, NoTaskHeadError
 from bert_repro.finetune.recipe import Recipe
 from bert_repro.finetune.tasks import named
-from bert_repro.probes.erasure import (
-    Eraser,
-    Labels,
-    Moments,
-    Sums,
-    discriminant,
-    labels_of,
-    leace,
-    random_erasers,
-)
+from bert_repro.probes import erasure
 from bert_repro.results import erasures, intervals
 from bert_repro.results.erasures import ERASED, MAJORITY, NOTHING, RANDOM
 
 Rows = list[dict[str, object]]
-Erasers = dict[tuple[int, str], list[Eraser]]
+Erasers = dict[tuple[int, str], list[erasure.Eraser]]
 """By layer and target: that of the labels, then the random ones."""
 
 
@@ -99,12 +90,9 @@ def erase(
     special = start.tokenizer.cls_token_id, start.tokenizer.sep_token_id
     most = max(len(annotation.names) for annotation in fitted.labels.values()) - 1
     room = Room(min(most, start.config.hidden_size), tuple(token for token in special if token is not None))
+    frozen = start.config.num_hidden_layers
     recipe = (
-        Recipe(
-            task, train, text, updates=updates, frozen_layers=start.config.num_hidden_layers, evaluations=1, seed=seed
-        )
-        if updates
-        else None
+        Recipe(task, train, text, updates=updates, frozen_layers=frozen, evaluations=1, seed=seed) if updates else None
     )
     network, record, inputs = _network(start, task, labels, head_of, recipe, room)
     (scored,) = scoring.texts_of(named(task), [text], start)
@@ -115,10 +103,8 @@ def erase(
     for (layer, target), several in erasers.items():
         for draw, eraser in enumerate(several):
             case = about | {"layer": layer, "target": target, "n": fitted.pieces[target]} | _by(draw)
-            rows += [
-                case | {"metric": "rank", "value": eraser.rank},
-                case | {"metric": "removed_variance", "value": eraser.share},
-            ]
+            numbers = {"rank": eraser.rank, "removed_variance": eraser.share}
+            rows += [case | {"metric": metric, "value": value} for metric, value in numbers.items()]
     inputs |= {treebank: fitted.digest, held_out: elsewhere.digest, text: scored.digest}
     return Erased(rows, fitted.report(), fitted.notes(), inputs, record)
 
@@ -134,7 +120,9 @@ class _Annotated:
     def __init__(self, reference: str, start: Checkpoint, targets: Mapping[str, Sequence[str]]):
         corpus = corpora.sentences(reference)
         self.reference, self.digest = reference, corpus.digest
-        self.labels: dict[str, Labels] = {name: labels_of(name, corpus.items, names) for name, names in targets.items()}
+        self.labels: dict[str, erasure.Labels] = {
+            name: erasure.labels_of(name, corpus.items, names) for name, names in targets.items()
+        }
         self.inputs, self.sentences, _ = alignment.inputs(start.tokenizer, corpus.items, start.config.max_length)
         self.count, self.pieces = len(corpus.items), dict.fromkeys(targets, 0)
         encoder.check(self.inputs, start.config)
@@ -215,10 +203,10 @@ def _network(
 
 def _moments(
     bank: _Annotated, network: Network, cases: Iterable[tuple[int, str]], chosen: Sequence[int]
-) -> dict[tuple[int, str], Moments]:
+) -> dict[tuple[int, str], erasure.Moments]:
     """Add up the states of some inputs, by layer and target."""
     hidden = network.config.hidden_size
-    sums = {(layer, target): Sums(hidden, len(bank.labels[target].names)) for layer, target in cases}
+    sums = {(layer, target): erasure.Sums(hidden, len(bank.labels[target].names)) for layer, target in cases}
     for states, gold, _ in bank.states(network, chosen):
         for (layer, target), of_case in sums.items():
             of_case.add(states[layer], gold[target])
@@ -230,9 +218,9 @@ def _erasers(bank: _Annotated, network: Network, layers: Sequence[int], draws: i
     erasers = {}
     cases = [(layer, target) for layer in layers for target in bank.labels]
     for (layer, target), moments in _moments(bank, network, cases, range(len(bank.inputs))).items():
-        eraser = leace(moments)
+        eraser = erasure.leace(moments)
         seeds = [(seed, layer, draw) for draw in range(1, draws + 1)]
-        erasers[layer, target] = [eraser, *random_erasers(moments, eraser.rank, eraser.share, seeds)]
+        erasers[layer, target] = [eraser, *erasure.random_erasers(moments, eraser.rank, eraser.share, seeds)]
     return erasers
 
 
@@ -253,10 +241,8 @@ def _scores(network: Network, scored: Text, erasers: Erasers, resamples: int) ->
                 bar.update()
     weights = intervals.draws(scored.digest, len(scored.items), resamples)
     for target, by_layer in counts.items():
-        erased, random = (
-            {k: first for k, (first, *_) in by_layer.items()},
-            {k: draws for k, (_, *draws) in by_layer.items()},
-        )
+        erased = {layer: several[0] for layer, several in by_layer.items()}
+        random = {layer: several[1:] for layer, several in by_layer.items()}
         compared = erasures.contrasts(metrics, erased, random, weights, network.config.num_hidden_layers)
         rows += [columns | {"target": target} | row for row in compared]
     return rows
@@ -271,14 +257,15 @@ def _left(bank: _Annotated, network: Network, erasers: Erasers, resamples: int) 
     odd = bank.sentences % 2 == 1
     learned, tested = (np.flatnonzero(side).tolist() for side in (~odd, odd))
     moments = _moments(bank, network, erasers, learned)
-    by = {NOTHING: Eraser.nothing(network.config.hidden_size)}
+    by = {NOTHING: erasure.Eraser.nothing(network.config.hidden_size)}
     cases = {
         (layer, target, method): eraser
         for (layer, target), (first, second, *_) in erasers.items()
         for method, eraser in (by | {ERASED: first, RANDOM: second}).items()
     }
     classifiers = {
-        (k, target, method): discriminant(moments[k, target].after(e)) for (k, target, method), e in cases.items()
+        (k, target, method): erasure.discriminant(moments[k, target].after(e))
+        for (k, target, method), e in cases.items()
     }
     most = {target: int(of_layer.shares.argmax()) for (_, target), of_layer in moments.items()}
     right = {case: np.zeros(bank.count) for case in cases} | {

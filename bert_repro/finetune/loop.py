@@ -68,14 +68,7 @@ class Run:
         return run
 
 
-def learn(
-    network: Network,
-    examples: Text,
-    dev: Text,
-    recipe: Recipe,
-    keep: Callable[[int], None],
-    state: Path,
-) -> Run:
+def learn(network: Network, examples: Text, dev: Text, recipe: Recipe, keep: Callable[[int], None], state: Path) -> Run:
     """Train a network and leave it with the weights that did best on dev, the later ones among equals.
 
     Args:

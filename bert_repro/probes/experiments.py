@@ -189,14 +189,8 @@ def structural_probes_along(
         anew.fit(train.bank, train.states, dev.bank, dev.states, label=label)
         first = first or anew
         for name, probe in ((lines.FIRST, first), (lines.ANEW, anew)):
-            columns = {
-                "target": target,
-                "probe": name,
-                "probe_seed": seed,
-                "method": f"rank {rank}",
-                **test.about,
-                **about,
-            }
+            columns = {"target": target, "probe": name, "probe_seed": seed, "method": f"rank {rank}"} | test.about
+            columns |= about
             for score in probe.target.score(test.bank, probe.predict(test.bank, test.states)):
                 rows += [row | columns for row in score.rows(layers, test.key, resamples)]
     return rows
@@ -276,18 +270,13 @@ def edge_probes(
             ]
     lots = scored("control task", by_lot)[-1] if by_lot else [[] for _ in single]
     for real, control, split in zip(single, lots, splits[1:], strict=True):
-        columns = about | split.about
-        rows += [row | columns | {"method": "single layer"} for row in real]
+        columns = about | split.about | {"method": "single layer"}
+        rows += [row | columns for row in real]
         rows += [row | columns | {"method": "control task", "role": "control"} for row in control]
-        rows += [
-            a
-            | {"metric": "selectivity"}
-            | columns
-            | {"method": "single layer"}
-            | intervals.row(a["value"] - b["value"], a["replicates"] - b["replicates"], a["units"])
-            for a, b in zip(real, control, strict=False)
-            if a["metric"] == metric
-        ]
+        for a, b in zip(real, control, strict=False):
+            if a["metric"] == metric:
+                less = intervals.row(a["value"] - b["value"], a["replicates"] - b["replicates"], a["units"])
+                rows.append(a | {"metric": "selectivity"} | columns | less)
     if mixed:
         probe, _, mixes = scored(MIX, given, mix=True)
         for mix, split in zip(mixes, splits[1:], strict=True):
@@ -297,19 +286,13 @@ def edge_probes(
             value = description_length.expected_layer(np.array([row["value"] for row in scores]), layers)
             drawn = description_length.expected_layer(np.stack([row["replicates"] for row in scores], -1), layers)
             if np.isfinite(value):  # else no layer adds to the first, and there is none to expect
-                expected = {"metric": "expected layer", "n": scores[0]["n"]} | intervals.row(
-                    float(value), drawn, scores[0]["units"]
-                )
-                rows.append(expected | columns)
+                expected = intervals.row(float(value), drawn, scores[0]["units"])
+                rows.append({"metric": "expected layer", "n": scores[0]["n"]} | expected | columns)
         weights, columns = probe.mix[-1], about | {"method": MIX}
-        rows += [
-            {"metric": "mixing weight", "layer": n, "value": float(w)} | columns
-            for n, w in zip(layers, weights, strict=True)
-        ]
-        rows.append(
-            {"metric": "centre of gravity", "value": float(description_length.centre_of_gravity(weights, layers))}
-            | columns
-        )
+        centre = float(description_length.centre_of_gravity(weights, layers))
+        of_layers = zip(layers, weights, strict=True)
+        rows += [{"metric": "mixing weight", "layer": n, "value": float(w)} | columns for n, w in of_layers]
+        rows.append({"metric": "centre of gravity", "value": centre} | columns)
     codes = {"online code": given} | ({"control task": by_lot} if by_lot else {})
     for method, used in codes.items() if coded else ():
         probe = edge.EdgeProbe(layers, **options)

@@ -12,19 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from bert_repro.probes import States
-from bert_repro.probes.scores import (
-    Predictions,
-    Scores,
-    depth_baselines,
-    distance_baselines,
-    score_depths,
-    score_distances,
-)
+from bert_repro.probes import States, scores
 from bert_repro.probes.training import Fit, fit
 from bert_repro.probes.treebank import Treebank
-
-Values = Float[np.ndarray, "layers sentences words ..."]
 
 
 class Target(NamedTuple):
@@ -47,8 +37,8 @@ class Target(NamedTuple):
     gold: Callable[[Treebank], list[np.ndarray]]
     predict: Callable[[Float[np.ndarray, "*any words rank"]], Float[np.ndarray, "..."]]
     metrics: tuple[str, ...]
-    score: Callable[[Treebank, Predictions], list[Scores]]
-    baselines: Callable[[Treebank], dict[str, list[Scores]]]
+    score: Callable[[Treebank, scores.Predictions], list[scores.Scores]]
+    baselines: Callable[[Treebank], dict[str, list[scores.Scores]]]
     gradient: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
     def pull_back(self, error: Float[np.ndarray, "..."], z: Float[np.ndarray, "*any words rank"]) -> np.ndarray:
@@ -90,12 +80,12 @@ def _squared_norms(z: Float[np.ndarray, "*any words rank"]) -> Float[np.ndarray,
 TARGETS = {
     "distance": Target(
         "edges between two words, to be the squared distance of their projections", 2, lambda bank: bank.distances,
-        _squared_distances, ("uuas", "dspr"), score_distances, distance_baselines,
+        _squared_distances, ("uuas", "dspr"), scores.score_distances, scores.distance_baselines,
         lambda error, z: 4 * (error.sum(-1, keepdims=True) * z - error @ z),  # 2 of the square, 2 as each pair occurs twice
     ),
     "depth": Target(
         "edges from a word to the root, to be the squared norm of its projection", 1, lambda bank: bank.depths,
-        _squared_norms, ("root_accuracy", "nspr"), score_depths, depth_baselines, lambda error, z: 2 * error[..., None] * z,
+        _squared_norms, ("root_accuracy", "nspr"), scores.score_depths, scores.depth_baselines, lambda error, z: 2 * error[..., None] * z,
     ),
 }  # fmt: skip
 """Targets by name; the notebook's `targets` parameter and the tests read this."""

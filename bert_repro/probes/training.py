@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from tqdm import tqdm
 
 Parameters = Float[np.ndarray, "layers ..."]
-Loss = Callable[[Parameters, object, Int[np.ndarray, " active"]], tuple[np.ndarray, Parameters | None]]
 
 
 class Fit(NamedTuple):

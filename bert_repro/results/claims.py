@@ -11,10 +11,9 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from bert_repro.results import tables
+from bert_repro.results import keys, tables
 
 PATH = Path(__file__).with_name("claims.yaml")
 LAYERS = ("all", "bottom_half", "top_half", "last", "best")
@@ -44,27 +43,24 @@ def _known(selection: dict[str, _Value | list[_Value]]) -> dict[str, _Value | li
     return selection
 
 
-def _listed(value: object) -> Any:
+def listed(value: object) -> Any:
+    """Give a value as a list, if it is none."""
     return value if isinstance(value, list) else [value]
 
 
 Selection = Annotated[dict[str, _Value | list[_Value]], AfterValidator(_known)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Contrast(_Strict):
+class Contrast(keys.Strict):
     """Which rows are compared: side a with side b (or with zero), or each entry of an order with the next."""
 
     both: Selection = {}
-    a: Annotated[list[Selection], BeforeValidator(_listed)] = []
+    a: Annotated[list[Selection], BeforeValidator(listed)] = []
     b: Selection | None = None
     order: list[Selection] = []
 
 
-class Margin(_Strict):
+class Margin(keys.Strict):
     """How much counts, in the unit of the metric, and one line on why so much."""
 
     value: float = Field(ge=0)
@@ -72,7 +68,7 @@ class Margin(_Strict):
     why: str = Field(min_length=1)
 
 
-class Comparison(_Strict):
+class Comparison(keys.Strict):
     """One test: a contrast, on one or more metrics, under a rule.
 
     Attributes:
@@ -86,7 +82,7 @@ class Comparison(_Strict):
     """
 
     contrast: Contrast
-    metric: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+    metric: Annotated[list[str], BeforeValidator(listed), Field(min_length=1)]
     rule: Literal["no_drop", "equivalent", "greater", "less", "order"]
     margin: Margin
     primary: Selection | None = None
@@ -111,14 +107,14 @@ class Comparison(_Strict):
                 yield {**defaults, **self.contrast.both, "metric": metric, **a}, b
 
 
-class Source(_Strict):
+class Source(keys.Strict):
     """Where the paper says it, as far as it could be read."""
 
     kind: Literal["abstract", "introduction", "third_party", "ours"]
     where: str
 
 
-class Weakened(_Strict):
+class Weakened(keys.Strict):
     """The base encoders on which a claim gets at most *inconclusive*, and why these or none."""
 
     bases: list[str]
@@ -130,7 +126,7 @@ class Weakened(_Strict):
         return bool(names.isin(self.bases).any())
 
 
-class Gate(_Strict):
+class Gate(keys.Strict):
     """What a study must have reached before claims are judged on it: a score, or how far one score is above another.
 
     Attributes:
@@ -148,7 +144,7 @@ class Gate(_Strict):
     least: Margin
 
 
-class Claim(_Strict):
+class Claim(keys.Strict):
     """One claim. `measured` says in words what the number of its primary contrasts is; `chapter` is where the book argues."""
 
     id: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
@@ -168,14 +164,14 @@ class Claim(_Strict):
         return self
 
 
-class Verdict(_Strict):
+class Verdict(keys.Strict):
     """When a verdict is given, in words."""
 
     verdict: Literal["supported", "contradicted", "inconclusive", "not tested here"]
     when: str
 
 
-class Claims(_Strict):
+class Claims(keys.Strict):
     """The claims file, validated; `defaults` is what every side selects unless it says otherwise, `tasks` are words for tasks."""
 
     written: datetime.date
@@ -210,10 +206,7 @@ def load(path: Path | str = PATH) -> Claims:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no claims file {path}: the project's own is {PATH}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from None
+    content = keys.read(path, "claims file")
     try:
         return Claims.model_validate(content)
     except ValidationError as error:

@@ -108,16 +108,10 @@ def _less(table: pd.DataFrame) -> pd.DataFrame:
     """Subtract the first value from the second; where both have replicates, these too, which gives the interval."""
     paired = table[table[["replicates", "drawn"]].notna().all(axis=1)]
     sides = zip(*(paired[column] for column in ("second", "replicates", "first", "drawn")), strict=True)
-    ends = pd.DataFrame(
-        [intervals.difference(*four)[1:] for four in sides], paired.index, ["ci_low", "ci_high"], "Float64"
-    )
-    pairs = zip(paired["replicates"], paired["drawn"], strict=True)
-    return table.assign(
-        value=table["second"] - table["first"],
-        ci_low=ends["ci_low"],
-        ci_high=ends["ci_high"],
-        replicates=pd.Series([intervals.minus(*two) for two in pairs], paired.index, dtype=object),
-    )
+    names = ["value", "ci_low", "ci_high", "replicates"]
+    differences = pd.DataFrame([intervals.difference(*four) for four in sides], paired.index, names, dtype=object)
+    numbers = differences.astype(dict.fromkeys(names[:3], "Float64"))
+    return table.assign(**numbers.reindex(table.index)).assign(value=table["second"] - table["first"])
 
 
 def _name(row: pd.Series, text: str) -> str:
@@ -175,13 +169,11 @@ def judged(sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*verdicts.COLUMNS, "set"])
 
 
-def side_by_side(judged: pd.DataFrame) -> str:
-    """Write the verdicts of several sets side by side, each with its effect: a table in Markdown, a line per claim."""
+def side_by_side(judged: pd.DataFrame) -> pd.DataFrame:
+    """Set the verdicts of several sets side by side, each with its effect: a row per claim, a column per set."""
     effect = judged["effect"].astype(object).map(" {:+.3f}".format, na_action="ignore")
     texts = judged.assign(said=judged["verdict"] + effect.where(effect.notna(), ""))
-    cells = texts.pivot(index="claim", columns="set", values="said").loc[texts["claim"].unique(), texts["set"].unique()]
-    rows = [["claim", *cells.columns], ["---"] * (1 + cells.shape[1]), *cells.itertuples()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return texts.pivot(index="claim", columns="set", values="said").loc[texts["claim"].unique(), texts["set"].unique()]
 
 
 def alone(found: pd.DataFrame) -> pd.DataFrame:

@@ -9,10 +9,7 @@ import pandas as pd
 
 from bert_repro.results import tables
 
-CONTROLS = {
-    "untrained": "untrained encoder, same updates",
-    "partial_input": "second side alone",
-}
+CONTROLS = {"untrained": "untrained encoder, same updates", "partial_input": "second side alone"}
 """Trainings beside those of a base, one thing being otherwise: names in recipes and studies, and `method` in their rows."""
 ALIKE = ["task", "corpus", "split", "metric"]
 """What a score and what stands beside it have in common."""

@@ -94,13 +94,14 @@ def difference(
     replicates: Float[np.ndarray, " resamples"],
     other_value: float,
     other_replicates: Float[np.ndarray, " other_resamples"],
-) -> tuple[float, float, float]:
-    """Subtract two rows measured on the same draws: difference, lower and upper end of its paired interval.
+) -> tuple[float, float, float, np.ndarray]:
+    """Subtract two rows measured on the same draws: difference, lower and upper end of its paired interval, replicates.
 
     Raises:
         ValueError: See `minus`.
     """
-    return value - other_value, *percentiles(minus(replicates, other_replicates))
+    drawn = minus(replicates, other_replicates)
+    return value - other_value, *percentiles(drawn), drawn
 
 
 class Repeats(NamedTuple):
@@ -250,9 +251,7 @@ def groups(sentence: Int[np.ndarray, " words"], count: int = GROUPS) -> Int[np.n
 
 
 def jackknife(
-    value: float,
-    without: Float[np.ndarray, " groups"],
-    weights: Int[np.ndarray, "resamples sentences"],
+    value: float, without: Float[np.ndarray, " groups"], weights: Int[np.ndarray, "resamples sentences"]
 ) -> tuple[float, Float[np.ndarray, " resamples"]]:
     """Make replicates from values without one group of sentences, for statistics that are too expensive to resample.
 

@@ -17,19 +17,7 @@ import numpy as np
 from bert_repro.files import ROOT
 
 PACKAGE = "bert_repro"
-_VERSIONS = (
-    "numpy",
-    "scipy",
-    "pandas",
-    "keras",
-    "tensorflow-cpu",
-    "tensorflow",
-    "jax",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "icu4py",
-)
+_VERSIONS = "numpy scipy pandas keras tensorflow-cpu tensorflow jax torch transformers tokenizers icu4py".split()
 
 
 def manifest(notebook: str, parameters: Mapping[str, object], seconds: float) -> dict[str, object]:

@@ -43,11 +43,7 @@ class Recorder:
                 print(f"Warning: {warning}")
 
     def write(
-        self,
-        table: pd.DataFrame,
-        inputs: Mapping[str, object],
-        extra: pd.DataFrame | None = None,
-        **notes: object,
+        self, table: pd.DataFrame, inputs: Mapping[str, object], extra: pd.DataFrame | None = None, **notes: object
     ) -> None:
         """Write the run's table to its `output` parameter, or say that none was asked for.
 
@@ -75,10 +71,6 @@ class Recorder:
         if extra is not None:
             extra = extra.assign(study=str(self.parameters["study"]), notebook=self.notebook).astype(tables.ARTEFACTS)
         manifest = provenance.manifest(self.notebook, self.parameters, time.time() - self.started)
-        tables.write(
-            target,
-            table,
-            manifest | {"inputs": dict(inputs), "warnings": self.warnings} | notes,
-            extra,
-        )
+        notes = {"inputs": dict(inputs), "warnings": self.warnings} | notes
+        tables.write(target, table, manifest | notes, extra)
         print(f"{len(table)} rows written to {output}")

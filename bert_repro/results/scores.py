@@ -297,15 +297,8 @@ def _plain(rows: pd.DataFrame, target: str, probe: str, less: float | None = Non
     for row in rows.sort_values("layer").itertuples():
         value, replicates = (np.asarray(numbers, float) for numbers in (row.value, row.replicates))
         value, replicates = (less - value, less - replicates) if less is not None else (abs(value), abs(replicates))
-        rows_made.append(
-            {
-                "layer": row.layer,
-                "target": target,
-                "probe": probe,
-                "metric": target,
-                **intervals.row(float(value), replicates),
-            }
-        )
+        about = {"layer": row.layer, "target": target, "probe": probe, "metric": target}
+        rows_made.append(about | intervals.row(float(value), replicates))
     return pd.DataFrame(rows_made)
 
 

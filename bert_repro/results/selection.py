@@ -9,7 +9,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from bert_repro.results import intervals, scores, tables
-from bert_repro.results.claims import CASE, FREE, HELD_OUT, LAYERS, REPEATS
+from bert_repro.results.claims import CASE, FREE, HELD_OUT, LAYERS, REPEATS, listed
 
 
 class Rows:
@@ -57,14 +57,8 @@ class Rows:
                 keep &= self._held_out
                 continue
             numbers, values = self._selected_by[column]
-            keep &= np.isin(
-                numbers,
-                [
-                    -1 if value is None else values.index(value)
-                    for value in (choice if isinstance(choice, list) else [choice])
-                    if value is None or value in values
-                ],
-            )
+            wanted = [value for value in listed(choice) if value is None or value in values]
+            keep &= np.isin(numbers, [-1 if value is None else values.index(value) for value in wanted])
         return np.flatnonzero(keep)
 
 
@@ -194,6 +188,6 @@ def by_case(rows: Rows, chosen: np.ndarray) -> Iterator[tuple[dict[str, object],
 def words(selection: Mapping) -> str:
     """Write a selection in words."""
     return ", ".join(
-        f"{c} {' or '.join('empty' if value is None else str(value) for value in (v if isinstance(v, list) else [v]))}"
+        f"{c} {' or '.join('empty' if value is None else str(value) for value in listed(v))}"
         for c, v in selection.items()
     )

@@ -36,15 +36,7 @@ SCHEMA = 2
 NUMBERS = ("value", "ci_low", "ci_high", "n", "units")
 """Columns that say what came out and from how much; all others say what was measured."""
 ROLES = ("score", "control", "baseline", "floor")
-ARTEFACTS = {
-    "study": _TEXT,
-    "notebook": _TEXT,
-    "model": _TEXT,
-    "kind": _TEXT,
-    "key": _TEXT,
-    "layer": _INT,
-    "content": _TEXT,
-}
+ARTEFACTS = dict.fromkeys(("study", "notebook", "model", "kind", "key", "layer", "content"), _TEXT) | {"layer": _INT}
 """Columns of what is no number; `content` is JSON."""
 
 
@@ -94,10 +86,7 @@ def artefacts(rows: Iterable[Mapping[str, object]], **constants: object) -> pd.D
 
 
 def write(
-    path: Path | str,
-    table: pd.DataFrame,
-    manifest: Mapping[str, object],
-    extra: pd.DataFrame | None = None,
+    path: Path | str, table: pd.DataFrame, manifest: Mapping[str, object], extra: pd.DataFrame | None = None
 ) -> None:
     """Write a table and its companion files; the table itself appears last and only when complete.
 
@@ -325,9 +314,8 @@ def subtract(rows: pd.DataFrame, reference: pd.DataFrame, name: str, on: Sequenc
             "rows without replicates cannot be paired: are the .replicates.parquet files beside the tables?"
         )
     sides = zip(rows["value"], rows["replicates"], rows["value_reference"], rows["replicates_reference"], strict=True)
-    rows[["value", "ci_low", "ci_high"]] = [intervals.difference(*four) for four in sides]
-    pairs = zip(rows["replicates"], rows["replicates_reference"], strict=True)
-    rows["replicates"] = [intervals.minus(*two) for two in pairs]
+    differences = pd.DataFrame([intervals.difference(*four) for four in sides], rows.index, dtype=object)
+    rows[["value", "ci_low", "ci_high", "replicates"]] = differences
     return rows[[*COLUMNS, "replicates"]].astype(COLUMNS)
 
 

@@ -7,7 +7,7 @@ for: what is missing, and what a gate keeps out, gives "not tested here", never 
 
 import functools
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -74,11 +74,9 @@ class Pair(NamedTuple):
     @property
     def p(self) -> float:
         """The p value of "the difference lies in the region": small where it lies far outside."""
-        borders = [border for border in self.region if np.isfinite(border)]
-        ps = [
-            self.estimate.p_below(border) if border == self.region[0] else self.estimate.p_above(border)
-            for border in borders
-        ]
+        start, end = self.region
+        ps = [self.estimate.p_below(start)] * bool(np.isfinite(start))
+        ps += [self.estimate.p_above(end)] * bool(np.isfinite(end))
         return min(1.0, len(ps) * min(ps))
 
     @property
@@ -108,17 +106,9 @@ def verdicts(all_claims: Claims, table: pd.DataFrame, study: str) -> pd.DataFram
     return judge(all_claims, table, study)[0]
 
 
-def pairs(all_claims: Claims, table: pd.DataFrame, study: str) -> pd.DataFrame:
-    """List the contrasts behind the verdicts: what was compared with what, under which rule, with which outcome.
-
-    Returns:
-        Columns `PAIRS`, a row per contrast; claims that lack what they need have none. Arguments as of `verdicts`.
-    """
-    return judge(all_claims, table, study)[1]
-
-
 def judge(all_claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Compare once, and give both: `verdicts` and `pairs`."""
+    """Compare once, and give what `verdicts` gives, and the contrasts behind it: columns `PAIRS`, a row per contrast, none of claims that
+    lack what they need."""
     of_study = table[(table["study"] == study).fillna(False)]
     rows = Rows(of_study)
     judged, listed = [], []
@@ -129,22 +119,10 @@ def judge(all_claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataF
             kept_out = {task: reason for name in reversed(gates) for task, reason in reasons(name).items()}
             compared, missing, lacking = _tested(claim, rows, all_claims.defaults)
             tested = [pair for pair in compared if not _tasks(pair) & set(kept_out)]
-            if "" not in kept_out and len(tested) == len(
-                compared
-            ):  # of tasks that the claim is not about, or nobody tuned
-                kept_out = {}
-            judged.append(
-                _judge(
-                    claim,
-                    all_claims.tasks,
-                    tested,
-                    missing,
-                    lacking,
-                    kept_out,
-                    study,
-                    claim.weakened_on.holds(of_study),
-                )
-            )
+            # of tasks that the claim is not about, or nobody tuned
+            kept_out = kept_out if "" in kept_out or len(tested) < len(compared) else {}
+            weakened = claim.weakened_on.holds(of_study)
+            judged.append(_judge(claim, all_claims.tasks, tested, missing, lacking, kept_out, study, weakened))
         except ValueError as error:
             raise ValueError(f"claim {claim.id}: {error}") from None
         listed += [
@@ -307,8 +285,7 @@ def _numbers(claim: Claim, names: Mapping[str, str], primary: list[Pair]) -> str
 def _untested(claim: Claim, names: Mapping[str, str], primary: list[Pair]) -> str:
     """Name the tasks of a claim's primary contrasts that none of those that were made is of."""
     sides = [s for test in claim.tests if test.primary is not None for s in [*test.contrast.a, *test.contrast.order]]
-    given = (side.get("task") for side in sides)
-    named: list[list[Any]] = [task if isinstance(task, list) else [task] for task in given]
+    named = [claims.listed(side.get("task")) for side in sides]
     tested = {task for pair in primary for task in _tasks(pair)}
     firsts = (str(tasks[0]) for tasks in named if tasks[0] and not tested & set(tasks))
     return " and ".join(dict.fromkeys(names.get(task, task) for task in firsts))
@@ -328,7 +305,7 @@ def _asked(pair: Pair) -> str:
 def _tasks(pair: Pair) -> set[str]:
     """List the tasks of both sides: side a's, and all that an order names."""
     named = [side.get("task") for side in pair.test.contrast.order]
-    return {pair.task} | {str(task) for value in named for task in (value if isinstance(value, list) else [value])}
+    return {pair.task} | {str(task) for value in named for task in claims.listed(value)}
 
 
 # ---- one contrast
@@ -405,7 +382,7 @@ def _fits(case: Mapping, choice: Mapping) -> bool:
     """Return whether a case is among those that a selection names."""
     for column, allowed in choice.items():
         value = str(case.get(column, "")).partition("[")[0] if column == "split" else case.get(column)
-        if value not in (allowed if isinstance(allowed, list) else [allowed]):
+        if value not in claims.listed(allowed):
             return False
     return True
 

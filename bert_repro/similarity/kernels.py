@@ -14,16 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 from bert_repro.results import intervals
+from bert_repro.similarity import sums
 from bert_repro.similarity.measure import Pairs, Result, Sentences, Vectors, Weights, jackknifed, kept
-from bert_repro.similarity.sums import (
-    kernel_sum,
-    over_pairs,
-    places,
-    products,
-    row_products,
-    rows_at_a_time,
-    with_whole,
-)
 
 NEIGHBOURS = 10
 
@@ -88,16 +80,16 @@ def rsa(
         Kriegeskorte et al. 2008; Abnar et al. 2019, section 3 (cosine kernel, Pearson over the upper triangle).
     """
     stack = [unit(prepare(x)) for x in stack]
-    counts = with_whole(weights)
+    counts = sums.with_whole(weights)
     lengths = np.bincount(sentence).astype(float)
-    number = over_pairs(counts, np.outer(lengths, lengths), lengths)
-    sums = [kernel_sum(x, sentence, counts) for x in stack]
+    number = sums.over_pairs(counts, np.outer(lengths, lengths), lengths)
+    totals = [sums.kernel_sum(x, sentence, counts) for x in stack]
     # taken from their mean, as cosines that are all near 1 lose their differences in float32 when they are squared
-    middles = [float(total[0] / number[0]) for total in sums]
+    middles = [float(total[0] / number[0]) for total in totals]
     cells = [*((i, i) for i in range(len(stack))), *pairs]
-    crossed = products(stack, cells, sentence, counts, middles)
+    crossed = sums.products(stack, cells, sentence, counts, middles)
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = [total / number - middle for total, middle in zip(sums, middles, strict=True)]
+        means = [total / number - middle for total, middle in zip(totals, middles, strict=True)]
         squares, cross = crossed[: len(stack)] / number, crossed[len(stack) :] / number
         spreads = [square - mean**2 for square, mean in zip(squares, means, strict=True)]
         varied = [v > 1e-6 * square + 1e-12 for v, square in zip(spreads, squares, strict=True)]  # not mere rounding
@@ -127,22 +119,22 @@ def cka(
         Kornblith et al. 2019, section 3; Song et al. 2012, equation 5; Murphy et al. 2024.
     """
     stack = [_mean_square_one(centred(x)) for x in stack]
-    counts = with_whole(weights)
+    counts = sums.with_whole(weights)
     n = counts @ np.bincount(sentence)
     cells = [*((i, i) for i in range(len(stack))), *pairs]
-    crossed = products(stack, cells, sentence, counts, [0.0] * len(stack))
-    rows = row_products(stack, cells, sentence, counts, debiased)
-    sums = [kernel_sum(x, sentence, counts) for x in stack]
+    crossed = sums.products(stack, cells, sentence, counts, [0.0] * len(stack))
+    rows = sums.row_products(stack, cells, sentence, counts, debiased)
+    totals = [sums.kernel_sum(x, sentence, counts) for x in stack]
     with np.errstate(invalid="ignore", divide="ignore"):
         if debiased:
             sizes = (1 / ((n - 1) * (n - 2)), 2 / (n - 2))
         else:
             sizes = (1 / n**2, 2 / n)
-            norms, first = [np.einsum("wh,wh->w", x, x, dtype=float) for x in stack], places(sentence)[:-1]
+            norms, first = [np.einsum("wh,wh->w", x, x, dtype=float) for x in stack], sums.places(sentence)[:-1]
             crossed += np.array([counts @ np.add.reduceat(norms[i] * norms[j], first) for i, j in cells])
-            sums = [total + counts @ np.add.reduceat(norm, first) for total, norm in zip(sums, norms, strict=True)]
+            totals = [total + counts @ np.add.reduceat(norm, first) for total, norm in zip(totals, norms, strict=True)]
         criteria = [
-            kl + sizes[0] * sums[i] * sums[j] - sizes[1] * row
+            kl + sizes[0] * totals[i] * totals[j] - sizes[1] * row
             for (i, j), kl, row in zip(cells, crossed, rows, strict=True)
         ]
         own, cross = criteria[: len(stack)], criteria[len(stack) :]
@@ -232,8 +224,10 @@ def paired_cosine(
 
 def word_mean(each: Float[np.ndarray, " words"], sentence: Sentences, weights: Weights) -> Result:
     """Average a number of each word over words, and over those of every resample."""
-    sums, words = (np.add.reduceat(values, places(sentence)[:-1], dtype=float) for values in (each, np.ones(len(each))))
-    value, replicates = intervals.ratio(sums, words, weights)
+    totals, words = (
+        np.add.reduceat(values, sums.places(sentence)[:-1], dtype=float) for values in (each, np.ones(len(each)))
+    )
+    value, replicates = intervals.ratio(totals, words, weights)
     return float(value), replicates
 
 
@@ -243,13 +237,13 @@ def _result(values: np.ndarray) -> Result:
 
 
 def _mean_square_one(x: np.ndarray) -> np.ndarray:
-    """Scale a representation, so that sums of products stay within single precision."""
+    """Scale a representation, so that totals of products stay within single precision."""
     return x / np.sqrt(np.einsum("wh,wh->", x, x, dtype=float) / len(x)).astype(x.dtype)
 
 
 def _nearest(x: np.ndarray, count: int) -> np.ndarray:
     """Find the words with the largest cosines to each word: `words count`, in no order."""
-    step = rows_at_a_time(4, len(x))
+    step = sums.rows_at_a_time(4, len(x))
     neighbours = []
     for start in range(0, len(x), step):
         kernel = x[start : start + step] @ x.T

@@ -18,8 +18,6 @@ class Shaped(Protocol):
     layers: int
     hidden: int
 
-    def check_layers(self, layers: Sequence[int] | None) -> list[int]: ...
-
 
 class Match(NamedTuple):
     """Which layers of a model are compared with which of its reference, and the widths of both.
@@ -73,14 +71,11 @@ def match(reference: Shaped, model: Shaped, layers: Sequence[int] = ()) -> Match
         model: Hidden states of the one that is compared.
         layers: Layers of the model, all where none are named. Of the reference all are taken then too, for what is about it
             alone; otherwise those that stand beside the named ones.
-
-    Raises:
-        ValueError: A layer that the model does not have.
     """
-    chosen, blocks = model.check_layers(layers), (reference.layers - 1, model.layers - 1)
+    chosen, blocks = list(layers or range(model.layers)), (reference.layers - 1, model.layers - 1)
     beside = [layer_beside(layer, blocks[1], blocks[0]) for layer in chosen]
     # of equal depth these are the model's own, in the order in which they were named
-    own = reference.check_layers(list(dict.fromkeys(beside)) if layers else None)
+    own = list(dict.fromkeys(beside) if layers else range(reference.layers))
     return Match(chosen, beside, own, blocks, (reference.hidden, model.hidden))
 
 

@@ -95,10 +95,6 @@ class HiddenStates:
     def _maps(self) -> list[np.ndarray]:
         return [self._entry.array(number) for number in range(len(self._starts) - 1)]
 
-    def check_layers(self, layers: Sequence[int] | None) -> list[int]:
-        """Give the layers asked for, all where none are named; errors as of `checkpoints.families.check_layers`."""
-        return check_layers(layers, self.layers - 1)
-
     def vectors(
         self, rows: Int[np.ndarray, " rows"], layers: Sequence[int] | None = None
     ) -> Float[np.ndarray, "layers rows hidden"]:
@@ -111,7 +107,7 @@ class HiddenStates:
         Raises:
             ValueError: A layer or row that is not there or was not drawn, or rows out of order.
         """
-        chosen = self.check_layers(layers)
+        chosen = check_layers(layers, self.layers - 1)
         total = self._starts[-1] if self.only is None else len(self._held)
         if len(rows) and (rows[0] < 0 or rows[-1] >= total or (np.diff(rows) <= 0).any()):
             raise ValueError(f"rows must ascend, each once, between 0 and {total - 1}; got {rows[0]} .. {rows[-1]}")

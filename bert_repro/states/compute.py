@@ -137,11 +137,7 @@ def _complete(
         raise ValueError(f"no item of {reference} fits into {setting.max_length} pieces")
     about: dict[str, Any] = {"layers": layers, "hidden": hidden, "origin": origin}
     report = sum((alignment.Report(**shard["report"]) for shard in shards), alignment.Report())
-    about |= {
-        "digests": states.digests(checkpoint, reference),
-        "left_out": census.left_out,
-        "report": asdict(report),
-    }
+    about |= {"digests": states.digests(checkpoint, reference), "left_out": census.left_out, "report": asdict(report)}
     entry.finish(len(shards), about | totals)
 
 

@@ -5,6 +5,7 @@ they are asked for, so that one network whose weights are assigned anew serves f
 `HiddenStates`.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,35 +17,17 @@ from bert_repro.alignment import Tokenizer
 from bert_repro.states import Setting
 
 
-class HeldStates:
-    """The states of a corpus in memory.
+class LiveStates:
+    """The states of a corpus under an encoder whose weights may change: computed when they are asked for.
 
     Attributes:
         corpus: Its name.
         split: Its split, with the draw if there is one.
-        setting: How they were computed.
+        setting: How they are computed.
         layers: The numbers of the layers that are there.
         hidden: The width of a state.
         inputs: The checksum of the corpus.
         rows: One line per word or special token, as of `HiddenStates`.
-    """
-
-    def __init__(self, like: "LiveStates", vectors: Float[np.ndarray, "layers rows hidden"]):
-        self.corpus, self.split, self.setting, self.inputs = like.corpus, like.split, like.setting, like.inputs
-        self.rows, self.layers, self.hidden = like.rows, like.layers, like.hidden
-        self._vectors = vectors
-
-    def vectors(
-        self, rows: Int[np.ndarray, " rows"], layers: Sequence[int] | None = None
-    ) -> Float[np.ndarray, "layers rows hidden"]:
-        """Give the vectors of some rows, in their order, in some of the layers, all that are there by default."""
-        return self._vectors[np.ix_(_places(self.layers, layers), rows)]
-
-
-class LiveStates:
-    """The states of a corpus under an encoder whose weights may change: computed when they are asked for.
-
-    Attributes are those of `HeldStates`.
 
     Args:
         network: The network of `encoder.build`, or some of its outputs; made ready by `encoder.compiled`.
@@ -67,20 +50,25 @@ class LiveStates:
         if not self._aligned:
             raise ValueError(f"no item of {reference} fits into {setting.max_length} pieces")
         self._starts = np.cumsum([0, *(len(aligned.starts) for aligned in self._aligned)])  # first row of every input
+        self._held: np.ndarray | None = None
 
     def vectors(
         self, rows: Int[np.ndarray, " rows"], layers: Sequence[int] | None = None
     ) -> Float[np.ndarray, "layers rows hidden"]:
         """Compute the vectors of some rows, ascending, in some of the layers; the inputs that they are of are encoded whole."""
+        if self._held is not None:
+            return self._held[np.ix_(_places(self.layers, layers), rows)]
         needed, place = np.unique(np.searchsorted(self._starts, rows, side="right") - 1, return_inverse=True)
         lengths = np.diff(self._starts)[needed]
         before = np.cumsum(lengths) - lengths  # rows of the inputs before each one
         at = rows - self._starts[needed][place] + before[place]
         return self._extract(needed)[np.ix_(_places(self.layers, layers), at)]
 
-    def held(self) -> HeldStates:
-        """Compute all of them, and hold them as they are now."""
-        return HeldStates(self, self._extract(np.arange(len(self._aligned))))
+    def held(self) -> "LiveStates":
+        """Compute all of them, and give the same states, which stay as they are now."""
+        fixed = copy.copy(self)
+        fixed._held = self._extract(np.arange(len(self._aligned)))
+        return fixed
 
     def _extract(self, numbers: np.ndarray) -> np.ndarray:
         from bert_repro.encoder import extract  # what reads states starts without TensorFlow

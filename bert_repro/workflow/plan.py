@@ -8,21 +8,7 @@ from typing import Any, NamedTuple
 
 from bert_repro import states
 from bert_repro.states import store
-from bert_repro.workflow import turns
-from bert_repro.workflow.costs import (
-    CHAPTERS,
-    COSTS,
-    CUDA,
-    ENCODERS,
-    ENGINE,
-    GPU,
-    MORE_MEMORY,
-    MORE_TIME,
-    SETTLE,
-    Cost,
-    encoder,
-    micro_batch,
-)
+from bert_repro.workflow import costs, turns
 from bert_repro.workflow.own import Own
 from bert_repro.workflow.sizes import LARGEST, SIZES
 from bert_repro.workflow.study import NOTHING, Run, Study, load, runs
@@ -32,7 +18,7 @@ class Job(NamedTuple):
     """A run of a study with its cost."""
 
     run: Run
-    cost: Cost
+    cost: costs.Cost
 
 
 class Schedule(NamedTuple):
@@ -56,25 +42,25 @@ def jobs(study: Study, tflops: float = 0.0) -> list[Job]:
         ValueError: The size of its encoder or of a corpus is not known, or a GPU that does nothing.
         FileNotFoundError: A corpus has to be counted, and is not there.
     """
-    base = encoder(study.base)
-    shapes = {model.checkpoint: encoder(model.checkpoint, base) for model in study.models}
+    base = costs.encoder(study.base)
+    shapes = {model.checkpoint: costs.encoder(model.checkpoint, base) for model in study.models}
     planned = [
-        Job(run, COSTS[run.notebook](run.parameters, shapes.get(str(run.parameters.get("model")), base)))
+        Job(run, costs.COSTS[run.notebook](run.parameters, shapes.get(str(run.parameters.get("model")), base)))
         for run in runs(study)
     ]
     book = Run("chapters and book", turns.BOOK, {}, tuple(job.run.name for job in planned), study.title)
-    planned.append(Job(book, CHAPTERS))
+    planned.append(Job(book, costs.CHAPTERS))
     return [Job(run, cost.on_gpu(tflops)) for run, cost in planned] if tflops else planned
 
 
-def request(cost: Cost, gpu: bool = False, parts: int = 1) -> dict[str, int]:
+def request(cost: costs.Cost, gpu: bool = False, parts: int = 1) -> dict[str, int]:
     """Say what a scheduler is asked for: MB of memory, and minutes; with a GPU, what computes in the encoder is done sooner.
 
     Of a job that is shared among parts, each takes its share of the time, and all of the memory.
     """
     gpu = gpu and cost.flop > 0
-    memory = MORE_MEMORY * cost.memory + ENGINE + gpu * CUDA
-    minutes = MORE_TIME * cost.seconds / parts / 60 / (GPU if gpu else 1) + SETTLE
+    memory = costs.MORE_MEMORY * cost.memory + costs.ENGINE + gpu * costs.CUDA
+    minutes = costs.MORE_TIME * cost.seconds / parts / 60 / (costs.GPU if gpu else 1) + costs.SETTLE
     return {"mem_mb": math.ceil(memory / 1e6), "runtime": math.ceil(minutes)}
 
 
@@ -125,13 +111,13 @@ def schedule(planned: Sequence[Job], workers: int, gpu: bool = False) -> Schedul
             running.append(_Running(job, gpu))
             lasting += job.cost.disk - job.cost.states
             held[job.run.name] = job.cost.states
-        costs, states = [active.job.cost for active in running], sum(held.values())
+        taken, states = [active.job.cost for active in running], sum(held.values())
         now = Schedule(
             clock,
-            sum(c.memory for c in costs),
-            lasting + states + sum(c.scratch for c in costs),
+            sum(c.memory for c in taken),
+            lasting + states + sum(c.scratch for c in taken),
             states,
-            sum(c.device for c in costs),
+            sum(c.device for c in taken),
         )
         most = Schedule(*map(max, most, now))
         sharing = sum(active.on_core <= 0 for active in running)
@@ -156,12 +142,12 @@ def stages(study: Study) -> dict[str, tuple[int, float, float, float]]:
     return sums
 
 
-def at_scale(study: Study, words: float) -> dict[str, Cost]:
+def at_scale(study: Study, words: float) -> dict[str, costs.Cost]:
     """Estimate each stage of a study as one job on a corpus of so many words, its other settings kept; errors as in `jobs`.
 
     Fine-tuning is one pass over the corpus; both probes learn from all of it; similarity draws its sample from it.
     """
-    config, whole = encoder(study.base), SIZES[LARGEST]
+    config, whole = costs.encoder(study.base), SIZES[LARGEST]
     items = round(whole.items * words / whole.words)
     text = f"{LARGEST}[{items}]"
     first: dict[str, dict[str, Any]] = {run.notebook: dict(run.parameters) for run in reversed(runs(study))}
@@ -173,7 +159,7 @@ def at_scale(study: Study, words: float) -> dict[str, Cost]:
         "structural_probe": first["structural_probe"] | {"train": text, "more_ranks": []},
         "edge_probe": first["edge_probe"] | {"train": text},
     }
-    return {notebook: COSTS[notebook](setting, config) for notebook, setting in changed.items()}
+    return {notebook: costs.COSTS[notebook](setting, config) for notebook, setting in changed.items()}
 
 
 def show(study: Study, workers: int = 2, tflops: float = 0.0) -> str:
@@ -189,7 +175,7 @@ def show(study: Study, workers: int = 2, tflops: float = 0.0) -> str:
     lines.append(f"{'job':57} {'jobs':>4} {'minutes each':>13} {'GB memory':>10} {'GB disk':>8}")
     for notebook, group in itertools.groupby(planned, lambda job: job.run.notebook):
         lines.append(notebook.replace("_", " "))
-        alike: dict[Cost, list[str]] = {}
+        alike: dict[costs.Cost, list[str]] = {}
         for job in group:
             alike.setdefault(job.cost, []).append(job.run.name)
         lines += [
@@ -197,10 +183,10 @@ def show(study: Study, workers: int = 2, tflops: float = 0.0) -> str:
             for c, names in alike.items()
         ]
     lines += [*_at_a_time(study)]
-    costs = [job.cost for job in planned]
-    seconds = sum(c.seconds for c in costs)
+    taken = [job.cost for job in planned]
+    seconds = sum(c.seconds for c in taken)
     beside, chain = schedule(planned, workers, tflops > 0), schedule(planned, len(planned))
-    disk, every = sum(c.disk for c in costs), sum(c.states for c in costs)
+    disk, every = sum(c.disk for c in taken), sum(c.states for c in taken)
     lines += [
         "",
         f"{len(planned)} jobs: {seconds / 60:,.0f} minutes one after another, {beside.seconds / 60:,.0f} with {workers} "
@@ -210,7 +196,7 @@ def show(study: Study, workers: int = 2, tflops: float = 0.0) -> str:
         f"disk: {beside.disk / 1e9:.1f} GB at most at a time, of which hidden states {beside.states / 1e9:.1f}, as those of tuned "
         "models",
         f"are dropped when all have read them; {disk / 1e9:.1f} and {every / 1e9:.1f} with --keep-states (KEEP_STATES=1)",
-        f"computing in the encoder: {sum(c.flop for c in costs) / 1e15:,.2f} PFLOP (float32)",
+        f"computing in the encoder: {sum(c.flop for c in taken) / 1e15:,.2f} PFLOP (float32)",
         "",
         *(_WITH_GPU if tflops else _WITHOUT),
     ]
@@ -232,9 +218,13 @@ def show_run(notebook: str, setting: Mapping[str, Any]) -> str:
     Raises:
         ValueError: A notebook whose cost nobody has measured; and as in `jobs`.
     """
-    if notebook not in COSTS:
-        raise ValueError(f"the cost of {notebook!r} is not known: expected a study file or one of {sorted(COSTS)}")
-    cost = COSTS[notebook](setting, encoder(setting["model"]) if "model" in setting else ENCODERS["tiny"])
+    if notebook not in costs.COSTS:
+        raise ValueError(
+            f"the cost of {notebook!r} is not known: expected a study file or one of {sorted(costs.COSTS)}"
+        )
+    cost = costs.COSTS[notebook](
+        setting, costs.encoder(setting["model"]) if "model" in setting else costs.ENCODERS["tiny"]
+    )
     return (
         f"{notebook}: {cost.seconds / 60:,.1f} minutes of one core, {cost.memory / 1e9:.1f} GB of memory, "
         f"{cost.disk / 1e9:.2f} GB of disk ({cost.scratch / 1e9:.2f} more while it runs), {cost.flop / 1e15:,.3f} PFLOP"
@@ -243,9 +233,9 @@ def show_run(notebook: str, setting: Mapping[str, Any]) -> str:
 
 def _at_a_time(study: Study) -> Iterator[str]:
     """Say how many inputs the largest training of each task computes at a time, where that is not the whole batch."""
-    tunings, base = [run.parameters for run in runs(study) if run.notebook == "finetune"], encoder(study.base)
+    tunings, base = [run.parameters for run in runs(study) if run.notebook == "finetune"], costs.encoder(study.base)
     for task in study.tasks:
-        sizes = [micro_batch(setting, base) for setting in tunings if setting["task"] == task.task]
+        sizes = [costs.micro_batch(setting, base) for setting in tunings if setting["task"] == task.task]
         if least := min(filter(None, sizes), default=0):
             yield f"{task.task}: {least} of {task.batch_size} inputs at a time, within {task.memory:g} GB for a training"
 

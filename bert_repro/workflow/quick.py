@@ -1,7 +1,6 @@
 """The quick answer on two checkpoints, in a terminal: similarity and change of weights by layer.
 
-A text with fewer words than asked for is an error before an encoder starts. What cannot be compared is reported. What
-cannot be compared is said, not refused.
+A text with fewer words than asked for is an error before an encoder starts. What cannot be compared is said, not refused.
 """
 
 import re
@@ -77,12 +76,10 @@ def answer(
     doubted = corpora.doubts([corpus])
     yield "\n".join(shapes)
     if sides[0].digests == sides[1].digests:
-        yield _wrapped(
-            [
-                "The two are the same: equal weights, equal tokenizer. There is nothing to compare, every similarity is 1."
-            ],
-            width,
+        same = (
+            "The two are the same: equal weights, equal tokenizer. There is nothing to compare, every similarity is 1."
         )
+        yield _wrapped([same], width)
         return
     moved, why_not = _moved(sides)
     yield _wrapped([_tokenizers(sides), *([f"Weights are not compared: {why_not}."] if why_not else [])], width)
@@ -99,8 +96,9 @@ def answer(
     rows = similarity.compare([drawn], matched.layers, list(METHODS), RESAMPLES, matched.beside)
     notes = [f"{remark[0].upper()}{remark[1:]}." for remark in similarity.remarks(list(METHODS), matched)]
     notes += [f"Compared on {drawn.summary()}."]
+    misfits = [f"Warning: {misfit}." for side in sides if (misfit := checkpoints.misfit(side, corpus))]
     notes += [f"In brackets: 95 % intervals, by {RESAMPLES} resamples of sentences or items."]
-    yield _wrapped([*(f"Warning: {doubt}" for doubt in doubted), *_misfits(sides, corpus), *notes], width)
+    yield _wrapped([*(f"Warning: {doubt}" for doubt in doubted), *misfits, *notes], width)
 
     layers = _layers(rows, moved)
     yield "\n".join(table(layers))
@@ -116,21 +114,15 @@ def _shape(config: Config) -> str:
 
 def _tokenizers(sides: Sequence[Checkpoint]) -> str:
     """Say whether two encoders cut words alike."""
-    if sides[0].tokenizer_digest == sides[1].tokenizer_digest:
-        return "The tokenizer is the same."
     base, tuned = (side.tokenizer for side in sides)
-    if base.backend_tokenizer.to_str() == tuned.backend_tokenizer.to_str():  # files may differ in what is no part of it
+    same = sides[0].tokenizer_digest == sides[1].tokenizer_digest  # files may differ in what is no part of it
+    if same or base.backend_tokenizer.to_str() == tuned.backend_tokenizer.to_str():
         return "The tokenizer is the same."
     if base.get_vocab() == tuned.get_vocab():
         return (
             "The tokenizers have one vocabulary and other rules, such as lower-casing: words are compared all the same."
         )
     return "The tokenizers have other vocabularies: words are compared all the same, each by the mean of its pieces."
-
-
-def _misfits(sides: Sequence[Checkpoint], corpus: str) -> list[str]:
-    """Warn of vocabularies that do not fit a text."""
-    return [f"Warning: {misfit}." for side in sides if (misfit := checkpoints.misfit(side, corpus))]
 
 
 def _moved(sides: Sequence[Checkpoint]) -> tuple[dict[int, float], str]:

@@ -5,13 +5,10 @@ They refuse what they do not know, values of another type, and numbers that come
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from bert_repro.results.keys import Strict
 from bert_repro.workflow.names import MeasureName, TargetName, TaskName
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class FinetuneTask(Strict):

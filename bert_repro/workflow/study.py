@@ -11,38 +11,29 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from bert_repro.workflow import keys
+from bert_repro.results import keys
+from bert_repro.workflow import settings
 from bert_repro.workflow.names import UNTUNED, ChapterName, TaskName, chapters
 from bert_repro.workflow.own import Own
-from bert_repro.workflow.settings import (
-    EdgeSetting,
-    ErasureSetting,
-    FinetuneTask,
-    GivenModel,
-    LineSetting,
-    ProbeSetting,
-    SimilaritySetting,
-    Strict,
-)
 
 NOTHING = Own()
 
 
-class Study(Strict):
+class Study(settings.Strict):
     """A study file, validated. See studies/demo.yaml for a commented example."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     title: str
     banner: str = ""
     base: str
-    tasks: list[FinetuneTask] = []
-    models: list[GivenModel] = []
+    tasks: list[settings.FinetuneTask] = []
+    models: list[settings.GivenModel] = []
     scored_on: dict[TaskName, str] = {}  # what the tasks of given models are scored on, and all models' masked words
-    similarity: SimilaritySetting
-    structural_probe: ProbeSetting
-    edge_probe: EdgeSetting | None = None
-    erasure: ErasureSetting | None = None
-    line: LineSetting | None = None
+    similarity: settings.SimilaritySetting
+    structural_probe: settings.ProbeSetting
+    edge_probe: settings.EdgeSetting | None = None
+    erasure: settings.ErasureSetting | None = None
+    line: settings.LineSetting | None = None
     examples: list[str] = []  # texts whose words are shown moving through the layers
     resamples: int = Field(default=1000, ge=100)
     chapters: list[ChapterName]
@@ -198,7 +189,7 @@ class _Steps:
         return [f"{task.task}-{seed}" for task in self.study.tasks for seed in task.seeds]
 
     @property
-    def given(self) -> dict[str, GivenModel]:
+    def given(self) -> dict[str, settings.GivenModel]:
         return {model.name: model for model in self.study.models}
 
     @property
@@ -229,7 +220,7 @@ class _Steps:
         }
         return {name: found[name] for name in self.first_seeds if name in found}
 
-    def scored_task(self, model: GivenModel | None) -> str:
+    def scored_task(self, model: settings.GivenModel | None) -> str:
         """Name the task that a given model is scored on; empty for none, and for what it was being pre-trained for."""
         return model.task if model and model.task in self.study.scored_on and not model.from_pretraining else ""
 
@@ -277,7 +268,13 @@ class _Steps:
                 yield self.tuning(task, first, name, name, (), start | {"control": control})
 
     def tuning(
-        self, task: FinetuneTask, seed: int, name: str, title: str, needs: tuple[str, ...], changed: dict[str, Any]
+        self,
+        task: settings.FinetuneTask,
+        seed: int,
+        name: str,
+        title: str,
+        needs: tuple[str, ...],
+        changed: dict[str, Any],
     ) -> Run:
         lists = {"seeds", "frozen_layers", "kept_layers", "reverted_layers", "keep_at", "controls"}
         setting = task.model_dump(exclude=lists) | {"model": self.study.base, "resamples": self.study.resamples}

@@ -1,4 +1,4 @@
-"""The keys of a study file: what its YAML says, before it is validated.
+"""Files of settings: what their YAML says, and how it is validated.
 
 Invalid YAML, anything but a mapping, and a repeated key, of which YAML would keep the last, are errors.
 """
@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict
 
 from bert_repro.files import OUTSIDE, ROOT
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class _KeysOnce(yaml.SafeLoader):
@@ -21,8 +26,8 @@ class _KeysOnce(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Read a study file.
+def read(path: Path, kind: str = "study") -> dict[str, Any]:
+    """Read a file of this kind.
 
     Raises:
         FileNotFoundError: No such file; the message names those there are.
@@ -36,5 +41,5 @@ def read(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is not a study: expected `key: value` lines, got {type(content).__name__}")
+        raise ValueError(f"{path} is not a {kind}: expected `key: value` lines, got {type(content).__name__}")
     return content
