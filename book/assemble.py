@@ -87,12 +87,11 @@ class Part(NamedTuple):
 
     def answer(self, chapter: str) -> str:
         """Give the claims that a chapter argues about with their verdicts in this study; empty where it has none."""
-        known = claims.load()
-        argued = [claim.id for claim in known.claims if claim.chapter == chapter]
+        argued = [claim for claim in claims.load().claims if claim.chapter == chapter]
         if not argued or not any(self.tables.glob("*.parquet")):
             return ""
         judged = _judged(self.tables, self.study.name)
-        return scorecard.table({"in this study": judged[judged["id"].isin(argued)]}, {"in this study": "claims.html"})
+        return scorecard.table(argued, {"in this study": judged}, {"in this study": "claims.html"})
 
 
 @functools.cache  # compares every text with what is read today

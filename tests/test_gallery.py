@@ -72,6 +72,13 @@ def test_a_table_has_its_caption_and_is_shown_as_it_is_or_rounded_with_blanks_or
     assert show.table(table[:0], CAPTION, missing="") is None and show.nothing("").__class__ is type(None)
 
 
+def test_names_in_a_table_are_spelt_as_in_figures_and_whole_numbers_have_no_point(show):
+    table = pd.DataFrame({"uuas": [0.5, 0.25], "n": [70.0, 10.0]}, index=["nli-1", "ewt:dev"]).rename_axis("model")
+    shown = show.table(table, CAPTION, 3).data
+    for cell in ("<th>UUAS</th>", "<th>NLI seed 1</th>", "<th>ewt:dev</th>", "<td>0.5</td>", "<td>70</td>"):
+        assert cell in shown, cell
+
+
 def test_a_table_without_a_caption_is_refused(show):
     with pytest.raises(ValueError, match="a table has no caption: say what it holds"):
         show.table(rows(), " ")

@@ -13,7 +13,7 @@ def judged(*given, study="minilm"):
     known = claims.load().claims
     rows = [
         {"id": c.id, "claim": c.claim, "verdict": verdict, "effect": effect, "ci_low": effect, "ci_high": effect, "why": "So <b>it</b> is.",
-         "study": study, "n_pairs": 1, "answer": f"{verdicts.ANSWERS[verdict]}. <b>Numbers</b>.", "agree": 3, "others": 4, "primary": True, "untested": ""}
+         "study": study, "n_pairs": 1, "answer": f"{verdicts.ANSWERS[verdict]}. <b>Numbers</b>.", "primary": True, "untested": ""}
         for c, verdict in zip(known, (given * len(known))[: len(known)], strict=True)
         for effect in [pd.NA if verdict == "not tested here" else 0.25]
     ]  # fmt: skip
@@ -31,6 +31,7 @@ PAIRS = pd.DataFrame([pair()], columns=list(verdicts.PAIRS))
 
 def test_studies_stand_side_by_side_and_each_verdict_leads_to_its_claim():
     page = scorecard.table(
+        claims.load().claims,
         {"minilm (published)": judged("supported"), "demo (your run)": judged("not tested here", "contradicted")},
         {"minilm (published)": "minilm/claims.html", "demo (your run)": "yours/claims.html"},
     )
@@ -44,12 +45,15 @@ def test_studies_stand_side_by_side_and_each_verdict_leads_to_its_claim():
         ]
         assert "✓ supported" in row and "+0.250 [+0.250, +0.250]" in row
     assert "– not tested here" in rows[0] and "✗ contradicted" in rows[1]
-    assert rows[0].count("<small>") == 1  # without a number where nothing was measured
+    assert rows[0].count("<small>") == 2  # what is measured; and without a number where nothing was
+    assert "each at its best layer; the claim allows a loss of less than 0.03 UUAS (or DSpr).</small>" in rows[0]
     assert "†" not in page
 
 
 def test_a_verdict_tells_what_was_not_tested_and_whether_a_contrast_for_robustness_decided():
-    page = scorecard.table({"a": judged("contradicted").assign(primary=False, untested="SQuAD")}, PLACES)
+    page = scorecard.table(
+        claims.load().claims, {"a": judged("contradicted").assign(primary=False, untested="SQuAD")}, PLACES
+    )
     assert page.count("+0.250 [+0.250, +0.250] †</small> <small>without SQuAD</small>") == len(claims.load().claims)
     assert "† decided by a contrast for robustness" in page
 
@@ -89,11 +93,17 @@ def test_where_several_studies_decide_a_claim_the_page_says_whether_alike():
 
 def test_every_claim_has_a_section_with_its_margins_and_pairs():
     known = claims.load()
-    page = scorecard.sections(known, judged("supported"), PAIRS)
+    further = [pair(primary=False)] * 3 + [pair(verdict="contradicted", primary=False)]
+    page = scorecard.sections(
+        known, judged("supported"), pd.DataFrame([pair(), *further], columns=list(verdicts.PAIRS))
+    )
     assert re.findall(r'<section class="claim" id="([^"]+)">', page) == [claim.id for claim in known.claims]
     first = page.split("</section>")[0]
-    assert "1 contrast, the" in first and "uuas of a &amp; b" in first and "+0.100 [+0.050, +0.150]" in first
-    assert "3 against 5 seeds" in first and "3 of 4 further contrasts agree." in first
+    assert "5 contrasts, the" in first and "uuas of a &amp; b" in first and "+0.100 [+0.050, +0.150]" in first
+    assert (
+        "3 against 5 seeds" in first
+        and "Of 4 further contrasts, each taken alone, 3 agree, 1 speaks against it, 0 are open." in first
+    )
     assert "margin 0.03 UUAS" in first and 'href="edge_probe.html"' in first
     assert "So &lt;b&gt;it&lt;/b&gt; is." in page and "<b>" not in page
     assert first.index("Yes. &lt;b&gt;Numbers") < first.index("<svg") < first.index("<details>")

@@ -185,7 +185,7 @@ def test_encoders_are_ordered_by_how_many_blocks_learned():
     names = ["first_8_of_12_frozen", "top_10_of_12", "top_2_of_12", "head_only", "all"]
     table = tables.tidy(row for name in names for row in frozen(1, name, measured(0.8)))
     assert scores.by_learning(table)["layers_changed"].tolist() == [
-        "all", "top 10 of 12", "top 2 of 12", "head only", "first 8 of 12 frozen",
+        "all", "top 10 of 12", "top 2 of 12", "head only", "cut after 8 of 12",
     ]  # fmt: skip
 
 

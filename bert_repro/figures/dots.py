@@ -62,13 +62,18 @@ def dots(
         dot = rows.groupby("place")["place"]  # the dots of a category lie one below the other
         rows["place"] += (dot.cumcount() - (dot.transform("size") - 1) / 2) / (count + 2)
         for _, group in rows.groupby([each] if each else ["role", "task", "seed", "method"], sort=False, dropna=False):
-            row = group.iloc[0]
-            name, marker = _of_set(row[each], table[each]) if each else _dot(row, len(legend))
+            row, aside = group.iloc[0], sum("-open" in look["symbol"] for look in legend.values())
+            name, marker = _of_set(row[each], table[each]) if each else _dot(row, aside)
             look = legend.setdefault(name, marker if each else marker | {"color": theme.INK})
             traces.setdefault(at, []).append(_dotted(group, name, marker | {"symbol": look["symbol"]}))
         figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, showgrid=False, row=at, col=1)
         figure.update_yaxes(range=[len(names) - 0.5, -0.5], row=at, col=1)
     theme.put(figure, traces)
+    shared = table.groupby([by, *([facet] if facet else [])], dropna=False)["task"].nunique().max() > 1
+    if shared and not each:  # only colours tell which of the dots of a category are of which task
+        kinds = dict.fromkeys(theme.kind(row.model, row.task) for row in table[table["role"] == "score"].itertuples())
+        colours = {theme.short(kind): {"color": theme.colour(kind), "size": 9, "symbol": "circle"} for kind in kinds}
+        legend = colours | (legend if len(legend) > 1 else {})
     if zero:
         figure.add_vline(x=0, line={"color": theme.INK, "width": 1}, row="all", col=1)
     for name, marker in legend.items():
@@ -87,7 +92,7 @@ def _folded(name: object) -> str:
 def _dot(row: pd.Series, known: int) -> tuple[str, dict]:
     """Name a kind of dot and give its look; seeds have the markers that they have in curves."""
     if row["role"] != "score":
-        symbol = f"{theme.MARKERS[known % len(theme.MARKERS)]}-open"
+        symbol = f"{theme.ASIDES[known % len(theme.ASIDES)]}-open"
         return html.escape(theme.label(row)), {"color": theme.ASIDE, "size": 9, "symbol": symbol}
     paint = theme.colour(theme.kind(row["model"], row["task"]))
     if pd.isna(row["seed"]):
@@ -103,7 +108,7 @@ def _of_set(name: str, sets: pd.Series) -> tuple[str, dict]:
     """Name and colour a dot by the set of results that it is of."""
     names = list(sets.unique())
     symbol = theme.MARKERS[names.index(name) % len(theme.MARKERS)]
-    return html.escape(name), {"color": theme.colour(name, names), "size": 8, "symbol": symbol}
+    return html.escape(theme.title(name)), {"color": theme.colour(name, names), "size": 8, "symbol": symbol}
 
 
 def _dotted(rows: pd.DataFrame, name: str, marker: dict) -> dict:

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from IPython.display import HTML, Markdown
 from markupsafe import Markup
 
-from bert_repro.figures import curves, grids, scatter, trees, words
+from bert_repro.figures import curves, grids, scatter, theme, trees, words
 from bert_repro.figures.dots import dots as draw_dots
 from bert_repro.figures.exhibits import Exhibit
 from bert_repro.figures.history import history as draw_history
@@ -23,6 +23,10 @@ from bert_repro.figures.templates import render
 
 NOT_HELD = "the tables of this study do not hold this"
 _Shown = Exhibit | Markdown | None
+
+
+def _spelt(name: object) -> object:
+    return theme.short(name) if isinstance(name, str) else name
 
 
 def _drawing(draw: Callable[..., go.Figure]) -> Callable[..., _Shown]:
@@ -91,6 +95,8 @@ class Gallery:
     ) -> HTML | Markdown | None:
         """Show a table under its caption, or say that it was not measured; the book gives it a number.
 
+        Names are spelt as in figures, and whole numbers without a point.
+
         Args:
             rows: What is shown.
             caption: What the table holds, in sentences that can be read without the chapter.
@@ -104,7 +110,10 @@ class Gallery:
             raise ValueError("a table has no caption: say what it holds, for those who read nothing else")
         if rows.empty:
             return self.nothing(missing)
-        shown = rows if digits is None else rows.round(digits).astype(object).fillna("")
+        spelt = {"index": _spelt, "columns": _spelt}
+        whole = [c for c in rows.select_dtypes("number") if (rows[c].dropna() % 1 == 0).all()]
+        shown = rows.astype(dict.fromkeys(whole, "Int64")).rename(**spelt)
+        shown = shown if digits is None else shown.round(digits).astype(object).fillna("")
         return HTML(render("table", caption=caption, table=Markup(shown.to_html())))
 
     def nothing(self, missing: str | None = None) -> Markdown | None:

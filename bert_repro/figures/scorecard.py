@@ -14,10 +14,11 @@ SIGNS = {"supported": "✓", "contradicted": "✗", "inconclusive": "≈", "not 
 DECIDED = ("supported", "contradicted")
 
 
-def table(judged: Mapping[str, pd.DataFrame], places: Mapping[str, str]) -> str:
-    """Lay the verdicts of studies side by side, a claim a row.
+def table(known: Sequence[claims.Claim], judged: Mapping[str, pd.DataFrame], places: Mapping[str, str]) -> str:
+    """Lay the verdicts of studies side by side, a claim a row, with what the numbers are.
 
     Args:
+        known: The claims that are shown.
         judged: Verdicts, as `verdicts.verdicts` gives them, by the heading of their column.
         places: For each heading the address of the page where its claims are argued one by one.
 
@@ -25,22 +26,23 @@ def table(judged: Mapping[str, pd.DataFrame], places: Mapping[str, str]) -> str:
         HTML; each verdict leads to its claim's section.
     """
     by_claim = {name: frame.set_index("id") for name, frame in judged.items()}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
-            "claim": row.claim,
+            "claim": claim,
+            "asked": verdicts.asked(next(test for test in claim.tests if test.primary is not None)),
             "cells": [
                 {
                     "study": name,
-                    "address": f"{places[name]}#{row.id}",
-                    "verdict": frame.loc[row.id, "verdict"],
-                    "number": _number(frame.loc[row.id]),
-                    "robustness": not frame.loc[row.id, "primary"],
-                    "untested": frame.loc[row.id, "untested"],
+                    "address": f"{places[name]}#{claim.id}",
+                    "verdict": frame.loc[claim.id, "verdict"],
+                    "number": _number(frame.loc[claim.id]),
+                    "robustness": not frame.loc[claim.id, "primary"],
+                    "untested": frame.loc[claim.id, "untested"],
                 }
                 for name, frame in by_claim.items()
             ],
         }
-        for row in next(iter(judged.values())).itertuples()
+        for claim in known
     ]
     marked = any(cell["robustness"] for row in rows for cell in row["cells"])
     return render("scorecard", studies=list(judged), rows=rows, signs=SIGNS, marked=marked)
@@ -52,7 +54,7 @@ def sections(known: claims.Claims, judged: pd.DataFrame, pairs: pd.DataFrame) ->
     Args:
         known: The claims.
         judged: Their verdicts on a study.
-        pairs: What `verdicts.pairs` gives for the same study.
+        pairs: The contrasts that `verdicts.judge` gives for the same study.
 
     Returns:
         HTML, a section per claim, whose id is the claim's.
@@ -137,6 +139,7 @@ def _section(claim: claims.Claim, judged: Any, pairs: pd.DataFrame) -> str:
         picture=Markup(picture(pairs)),
         pairs=rows,
         common=common,
+        further=pairs.loc[~pairs["primary"], "verdict"].value_counts().to_dict(),
         signs=SIGNS,
     )
 
@@ -150,7 +153,7 @@ def picture(pairs: pd.DataFrame) -> str:
     """Draw contrasts as dots with their intervals, the primary ones first, and shade the region in which the claim holds.
 
     Args:
-        pairs: The contrasts of one claim, as `verdicts.pairs` gives them.
+        pairs: The contrasts of one claim, as `verdicts.judge` gives them.
 
     Returns:
         An SVG that takes its colours from the page; empty without a contrast.

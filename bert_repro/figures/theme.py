@@ -29,7 +29,7 @@ NAMES = {
     "accuracy_matched": "accuracy, matched", "accuracy_mismatched": "accuracy, mismatched",
     "las_without_punctuation": "LAS, no punctuation", "uas_without_punctuation": "UAS, no punctuation",
     "relative_l2": "relative change", "masked_word_loss": "nats per masked wordpiece",
-    "masked_word_accuracy": "masked wordpieces named", "task_loss": "nats",
+    "masked_word_accuracy": "masked wordpieces named", "task_loss": "nats", "ci_low": "95 % from", "ci_high": "to",
 }  # fmt: skip
 """How other names in a table are spelt in a figure than those of tasks, measures and targets, whose titles stand with them."""
 _SPARE = ("#E69F00", "#882255", "#332288")
@@ -37,6 +37,7 @@ ASIDE = "#7F7F7F"  # controls, floors and baselines
 SHADE = {"fillcolor": "gray", "opacity": 0.15, "line_width": 0}
 DASHES = ("solid", "dash", "dashdot", "longdash")
 MARKERS = ("circle", "diamond", "square", "triangle-up", "x")
+ASIDES = (*MARKERS, "triangle-down", "star", "hexagram", "pentagon", "hourglass")  # of what is no score
 INK, _PANEL, _GRID = "#666666", "#FAFAFA", "#DDDDDD"  # readable on white and on near-black
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', Arial, sans-serif"
 PANEL_HEIGHT, _AROUND, _ENTRY = 270, 100, 14  # pixels: a panel, the axis below it, a legend entry
@@ -109,10 +110,11 @@ def _model_name(model: Any, task: Any, seed: Any) -> str:
 def short(name: object) -> str:
     """Spell a table's name of a model, task, measure, target or metric: `nli-1` as `NLI seed 1`."""
     stem, _, seed = str(name).rpartition("-")
-    return f"{_title(stem)} seed {seed}" if stem and seed.isdecimal() else _title(str(name))
+    return f"{title(stem)} seed {seed}" if stem and seed.isdecimal() else title(str(name))
 
 
-def _title(name: str) -> str:
+def title(name: str) -> str:
+    """Spell a task, measure, target or metric; any other name stays as it is."""
     for registry in (TASKS, MEASURES, EDGE_TARGETS):
         if entry := registry.get(name):
             return entry.title

@@ -176,7 +176,8 @@ def by_learning(scores: pd.DataFrame) -> pd.DataFrame:
     blocks = changed.str.extract(r"^top_(\d+)_")[0].astype("Float64")
     blocks = blocks.mask(changed == "all", np.inf).mask(changed == "head_only", 0).fillna(-1)
     order = blocks.sort_values(ascending=False, kind="stable").index
-    return scores.assign(layers_changed=changed.str.replace("_", " ")).loc[order]
+    cut = changed.str.replace(r"^first_(\d+)_of_(\d+)_frozen$", r"cut after \1 of \2", regex=True)
+    return scores.assign(layers_changed=cut.str.replace("_", " ")).loc[order]
 
 
 def weights(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -309,7 +310,7 @@ DECIDES = 40  # permutations, below which none could lie in a tail of .025
 def residual_correlations(layers: pd.DataFrame) -> Iterator[dict[str, object]]:
     """Correlate change and its effect over models and layers, after subtracting each layer's mean over models.
 
-    Change grows with depth in every tuned encoder, and so may anything else that does: their correlation over layers says
+    Change mostly grows with depth, and so may anything else that does: their correlation over layers says
     little. Of what is left,
 
         r = sum_ml a_ml b_ml / sqrt(sum_ml a_ml² sum_ml b_ml²),   a_ml = change_ml - mean over models, b likewise,

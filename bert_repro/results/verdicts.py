@@ -18,7 +18,7 @@ from bert_repro.results.selection import Rows
 
 COLUMNS = {
     "id": "string", "claim": "string", "verdict": "string", "answer": "string", "effect": "Float64", "ci_low": "Float64",
-    "ci_high": "Float64", "n_pairs": "Int64", "agree": "Int64", "others": "Int64", "why": "string", "study": "string",
+    "ci_high": "Float64", "n_pairs": "Int64", "why": "string", "study": "string",
     "primary": "boolean", "untested": "string",
 }  # fmt: skip
 """Columns of the verdicts and their pandas types."""
@@ -95,8 +95,7 @@ def verdicts(all_claims: Claims, table: pd.DataFrame, study: str) -> pd.DataFram
 
     Returns:
         `COLUMNS`, one row per claim. Effect and interval are those of the primary contrast that decided: the one nearest to the
-        rule's border, or deepest on its wrong side. `n_pairs` counts all contrasts, `others` those for robustness, and `agree`
-        how many of these lie wholly where the claim says. `primary` is false where a contrast for robustness decided instead, and
+        rule's border, or deepest on its wrong side. `n_pairs` counts all contrasts. `primary` is false where a contrast for robustness decided instead, and
         `untested` names the tasks that the claim is about and the primary contrasts are not.
 
     Raises:
@@ -208,7 +207,7 @@ def _judge(
     study: str,
     weakened: bool,
 ) -> dict[str, object]:
-    primary, secondary = [p for p in made if p.primary], [p for p in made if not p.primary]
+    primary = [p for p in made if p.primary]
     reasons = list(dict.fromkeys(kept_out.values()))
     verdict, decided = decide([] if "" in kept_out else made)
     of_several = f"Deciding one of {len(primary)} primary contrasts" if len(primary) > 1 else "The primary contrast"
@@ -236,9 +235,8 @@ def _judge(
             f"Undecided: what was measured says {ANSWERS[verdict].lower()}, but {claim.weakened_on.reason}. {numbers}"
         )
         why, verdict = [note, *why], "inconclusive"
-    agree = sum(p.verdict == "supported" for p in secondary)
     cells = (
-        claim.id, claim.claim, verdict, answer, *effect, len(made), agree, len(secondary), " ".join(why), study,
+        claim.id, claim.claim, verdict, answer, *effect, len(made), " ".join(why), study,
         decided is None or decided.primary, untested,
     )  # fmt: skip
     return dict(zip(COLUMNS, cells, strict=True))
@@ -279,7 +277,7 @@ def _numbers(claim: Claim, names: Mapping[str, str], primary: list[Pair]) -> str
         f"{number(p.estimate.value, *p.estimate.interval)}" + f" ({names.get(p.task, p.task)})" * bool(p.task)
         for p in primary
     ]
-    return f"{claim.measured}: {', '.join(numbers)}; {_asked(primary[0])}."
+    return f"{claim.measured}: {', '.join(numbers)}; {asked(primary[0].test)}."
 
 
 def _untested(claim: Claim, names: Mapping[str, str], primary: list[Pair]) -> str:
@@ -291,15 +289,16 @@ def _untested(claim: Claim, names: Mapping[str, str], primary: list[Pair]) -> st
     return " and ".join(dict.fromkeys(names.get(task, task) for task in firsts))
 
 
-def _asked(pair: Pair) -> str:
-    margin, unit = f"{pair.test.margin.value:g}", pair.test.margin.unit
+def asked(test: Comparison) -> str:
+    """Say what a claim asks of a difference."""
+    margin, unit = f"{test.margin.value:g}", test.margin.unit
     return {
         "no_drop": f"the claim allows a loss of less than {margin} {unit}",
         "equivalent": f"the claim asks for less than {margin} {unit} either way",
         "greater": f"the claim asks for more than {margin} {unit}",
         "order": f"the claim asks for more than {margin} {unit}",
         "less": f"the claim asks for less than -{margin} {unit}",
-    }[pair.test.rule]
+    }[test.rule]
 
 
 def _tasks(pair: Pair) -> set[str]:
