@@ -120,5 +120,5 @@ def test_a_caption_says_how_much_is_behind_it():
             "seed": [1, 2, 1, None],
         }
     )
-    assert exhibits.counted(rows) == "n 4,996 to 5,021; 203 to 350 units resampled; 2 seeds of nli, 1 seed of squad."
+    assert exhibits.counted(rows) == "n 4,996 to 5,021; 203 to 350 units resampled; trainings: 2 of NLI, 1 of SQuAD."
     assert exhibits.counted(rows[["n"]][:1]) == "n 4,996." and exhibits.counted(rows[["task"]]) == ""

@@ -374,7 +374,9 @@ def test_dots_of_several_tasks_in_a_panel_have_their_colours_and_one_legend():
     figure = figures.dots(tables.tidy(found, role="score", metric="change"), "task")
     assert [trace.marker.color for trace in figure.data[:3]] == [figures.colour(one["task"]) for one in found]
     assert [trace.name for trace in figure.data if trace.showlegend is not False] == ["seed 1"]
-    mixed = figures.dots(tables.tidy(found, role="score", metric="change", corpus="wiki"), "corpus")  # all in one category
+    mixed = figures.dots(
+        tables.tidy(found, role="score", metric="change", corpus="wiki"), "corpus"
+    )  # all in one category
     entries = {trace.name: trace.marker.color for trace in mixed.data if trace.showlegend is not False}
     assert entries == {figures.short(one["task"]): figures.colour(one["task"]) for one in found}
 

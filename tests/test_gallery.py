@@ -29,7 +29,10 @@ def test_a_figure_is_what_its_function_draws_with_caption_counts_and_data(show):
     made = show("one", CAPTION).layer_curves(rows(), title="A title", ylabel="edges")
     assert isinstance(made, Exhibit) and (made.name, made.caption) == ("one", CAPTION)
     assert made.figure == figures.layer_curves(rows(), title="A title", ylabel="edges")
-    assert f"{CAPTION} <small>n 7; 5 units resampled; 1 seed of nli.</small>" in made._repr_mimebundle_()["text/html"]
+    assert (
+        f"{CAPTION} <small>n 7; 5 units resampled; trainings: 1 of NLI.</small>"
+        in made._repr_mimebundle_()["text/html"]
+    )
     assert made.rows["value"].tolist() == [0, 0.1, 0.2]
     made = show("one", CAPTION).dots(rows(), "layer", data=rows(2))
     assert made.figure == figures.dots(rows(), "layer") and made.rows["layer"].tolist() == [0, 1]

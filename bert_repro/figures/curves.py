@@ -78,6 +78,7 @@ def difference_curves(
     title: str = "",
     ylabel: str = "difference",
     within: float | None = None,
+    faint: pd.DataFrame | None = None,
 ) -> go.Figure:
     """Draw paired differences by layer with their intervals and a line at zero.
 
@@ -87,11 +88,12 @@ def difference_curves(
         title: Heading of the figure.
         ylabel: What was subtracted from what.
         within: How far from zero still counts as equal: that far is shaded.
+        faint: As for `layer_curves`.
 
     Raises:
         ValueError: No rows, or several values of one line at one layer.
     """
-    figure = _curves(table, facet, title, ylabel, None, zero=True)
+    figure = _curves(table, facet, title, ylabel, None, zero=True, faint=faint)
     return figure if within is None else figure.add_hrect(y0=-within, y1=within, **theme.SHADE)
 
 

@@ -18,6 +18,7 @@ import plotly.io as pio
 from markupsafe import Markup
 from plotly.io._base_renderers import MimetypeRenderer
 
+from bert_repro.figures import theme
 from bert_repro.figures.templates import render
 from bert_repro.results import provenance
 
@@ -179,8 +180,9 @@ def counted(rows: pd.DataFrame) -> str:
     phrases += [f"{range_of('units')} units resampled"] if range_of("units") else []
     if {"task", "seed"} <= set(rows):
         seeds = rows.dropna(subset=["task", "seed"]).groupby("task", sort=False)["seed"].nunique()
-        phrases += [", ".join(f"{n} {'seed' if n == 1 else 'seeds'} of {task}" for task, n in seeds.items())]
-    phrases = list(filter(None, phrases))
+        phrases += [f"trainings: {', '.join(f'{n} of {theme.short(task)}' for task, n in seeds.items())}"] * bool(
+            len(seeds)
+        )
     return f"{'; '.join(phrases)}." if phrases else ""
 
 
