@@ -34,14 +34,14 @@ def test_a_tuned_encoder_is_placed_on_the_straight_line_between_two_checkpoints(
     """RSA with the end: .2 at the start, .6 after 100 of 300 updates, 1 at the end. So .8 was reached half way to the end."""
     far = histories.as_far_from_the_end(HISTORY[HISTORY["model"] != "base"], last=300).set_index("model")
     assert far.loc["tuned", "updates"] == pytest.approx(200) and far.loc["tuned", "left"] == pytest.approx(1 / 3)
-    told = "- tuned (900 updates of tuning): layer 1 after 200 (RSA 0.80) of 300 updates"
-    assert histories.in_words(far.reset_index(), 300).splitlines()[0] == told
+    told = "- tuned (900 updates of tuning): layer 1 at about 200 (RSA 0.80)"
+    assert histories.in_words(far.reset_index()).splitlines()[0] == told
 
 
 def test_what_is_farther_than_the_first_checkpoint_has_no_place():
     far = histories.as_far_from_the_end(HISTORY, last=300)
     assert pd.isna(far.set_index("model").loc["far", "updates"])
-    assert "layer 1 before the first checkpoint (RSA 0.10)" in histories.in_words(far, 300)
+    assert "layer 1 before the first checkpoint (RSA 0.10)" in histories.in_words(far)
 
 
 def test_of_several_passages_the_last_counts():

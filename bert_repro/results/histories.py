@@ -98,23 +98,23 @@ def as_bad_at_masked_words(table: pd.DataFrame, last: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "value", "updates"])
 
 
-def in_words(far: pd.DataFrame, last: int) -> str:
-    """Say of the first block and the last layer of each tuned encoder where they lie, as a list in Markdown.
+def in_words(far: pd.DataFrame) -> str:
+    """Say where the first block, the layer that was set back furthest, and the last of each tuned encoder lie, as Markdown.
 
     Args:
         far: What `as_far_from_the_end` gives.
-        last: Updates of the whole pre-training.
     """
 
     def at(row: Any) -> str:
-        where = "before the first checkpoint" if pd.isna(row.updates) else f"after {row.updates:,.0f}"
-        return f"layer {row.layer} {where} (RSA {row.value:.2f})"
+        # two digits: it is read off a straight line between two checkpoints
+        rounded = "" if pd.isna(row.updates) else f"at about {float(f'{row.updates:.2g}'):,.0f}"
+        return f"layer {row.layer} {rounded or 'before the first checkpoint'} (RSA {row.value:.2f})"
 
-    ends = far[far["layer"].isin([1, far["layer"].max()])]
-    lines = [
-        f"- {name} ({rows['tuning'].iloc[0]:,} updates of tuning): {', '.join(map(at, rows.itertuples()))} of {last:,} updates"
-        for name, rows in ends.groupby("model", sort=False)
-    ]
+    lines = []
+    for name, rows in far.groupby("model", sort=False):
+        furthest = rows["layer"].iloc[int(rows["updates"].fillna(-1).argmin())]
+        told = map(at, rows[rows["layer"].isin([1, furthest, rows["layer"].max()])].itertuples())
+        lines.append(f"- {name} ({rows['tuning'].iloc[0]:,} updates of tuning): {', '.join(told)}")
     return "\n".join(lines)
 
 
