@@ -83,6 +83,14 @@ def test_what_is_faint_has_its_colour_no_band_and_no_entry_in_the_legend(table):
     assert curves(figure) == curves(figures.layer_curves(table)) and bands(figure) == bands(figures.layer_curves(table))
 
 
+def test_panels_keep_the_order_of_the_table_though_means_come_last(table):
+    placed = table[table["layer"].notna()]
+    placed = placed.assign(replicates=[np.full(20, value) for value in placed["value"]])
+    tuned_alone = placed[placed["task"].notna()].assign(metric="rsa")
+    figure = figures.task_curves(pd.concat([tuned_alone, placed]), facet="metric")
+    assert [note.text for note in figure.layout.annotations] == ["<b>RSA</b>", "<b>UUAS</b>"]
+
+
 def test_the_curve_of_a_task_is_the_mean_of_its_trainings_and_all_else_is_drawn_as_it_is(table):
     placed = table[table["layer"].notna()]
     placed = placed.assign(replicates=[np.full(20, value) for value in placed["value"]])

@@ -68,7 +68,11 @@ def task_curves(table: pd.DataFrame, **look: Any) -> go.Figure:
         ValueError: As `layer_curves`, or rows of several trainings without replicates.
     """
     trainings = tables.select(table, role="score").dropna(subset="task")
-    return layer_curves(scores.by_task(table), faint=trainings, **look)
+    means = scores.by_task(table)
+    if facet := look.get("facet"):  # panels in the order of the table, whatever came first in the means
+        places = {panel: place for place, panel in enumerate(table[facet].unique())}
+        means = means.sort_values(facet, key=lambda panels: panels.map(places), kind="stable")
+    return layer_curves(means, faint=trainings, **look)
 
 
 def difference_curves(
