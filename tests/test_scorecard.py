@@ -100,10 +100,7 @@ def test_every_claim_has_a_section_with_its_margins_and_pairs():
     assert re.findall(r'<section class="claim" id="([^"]+)">', page) == [claim.id for claim in known.claims]
     first = page.split("</section>")[0]
     assert "5 contrasts, the" in first and "uuas of a &amp; b" in first and "+0.100 [+0.050, +0.150]" in first
-    assert (
-        "3 against 5 seeds" in first
-        and "Further contrasts, each taken alone: 3 on its side, 1 against it." in first
-    )
+    assert "3 against 5 seeds" in first and "Further contrasts, each taken alone: 3 on its side, 1 against it." in first
     assert "margin 0.03 UUAS" in first and 'href="edge_probe.html"' in first
     assert "So &lt;b&gt;it&lt;/b&gt; is." in page and "<b>" not in page
     assert first.index("Yes. &lt;b&gt;Numbers") < first.index("<svg") < first.index("<details>")
