@@ -228,7 +228,7 @@ def test_the_chapter_shows_lines_and_what_was_forgotten(tmp_path):
     shown = chapter(tmp_path)
     assert [shown[name] for name in ("masked-0", "masked-1", "line-figure")] == ["figure"] * 3
     assert "barrier of task_loss" in shown["line-rises-table"] and "0.6 of the way" in shown["line-rises-table"]
-    assert "squad-1" in shown["cards-1"] and "nli-1" not in shown["cards-1"]  # that was tuned here
+    assert "SQuAD seed 1" in shown["cards-1"] and "NLI seed 1" not in shown["cards-1"]  # that was tuned here
 
 
 @pytest.mark.slow
