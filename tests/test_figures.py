@@ -294,6 +294,8 @@ def test_dots_of_two_sets_are_told_apart_by_colour_and_marker():
     assert first.marker.color != second.marker.color and first.marker.symbol != second.marker.symbol
     legend = {trace.name: trace.marker for trace in figure.data if trace.showlegend is not False}
     assert legend == {"&lt;minilm&gt;": first.marker, "yours": second.marker}
+    bare = pd.concat(both, ignore_index=True)[["set", "metric", "value", "ci_low", "ci_high", "n"]]  # as verdicts are
+    assert drawn_dots(figures.dots(bare, "metric", each="set")).keys() == drawn_dots(figure).keys()
 
 
 @pytest.mark.parametrize("zero", [False, True])

@@ -69,8 +69,9 @@ def dots(
         figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, showgrid=False, row=at, col=1)
         figure.update_yaxes(range=[len(names) - 0.5, -0.5], row=at, col=1)
     theme.put(figure, traces)
-    shared = table.groupby([by, *([facet] if facet else [])], dropna=False)["task"].nunique().max() > 1
-    if shared and not each:  # only colours tell which of the dots of a category are of which task
+    panels = [by, *([facet] if facet else [])]
+    if not each and table.groupby(panels, dropna=False)["task"].nunique().max() > 1:
+        # only colours tell which of the dots of a category are of which task
         kinds = dict.fromkeys(theme.kind(row.model, row.task) for row in table[table["role"] == "score"].itertuples())
         colours = {theme.short(kind): {"color": theme.colour(kind), "size": 9, "symbol": "circle"} for kind in kinds}
         legend = colours | (legend if len(legend) > 1 else {})
