@@ -239,4 +239,5 @@ rule book:
         '"$PYTHON" book/assemble.py --study {params.study:q} --build {params.build}'
         " --published {params.published} && "
         '"$(dirname "$PYTHON")"/jupyter-book build {params.build}/book -n -W --keep-going -q && '
-        "find {params.build}/book/_build -name '*.map' -delete"  # of the theme's scripts, a sixth of the site, for its developers
+        # a sixth of the site: of the theme's scripts, for its developers, and its words in other languages
+        "find {params.build}/book/_build -name '*.map' -delete && rm -rf {params.build}/book/_build/html/_static/locales"

@@ -115,7 +115,7 @@ def expected_layer(
         layers: Their numbers, ascending; 0, 1, 2, ... by default.
 
     Returns:
-        NaN where the layers above the first add nothing to it, or take away so much that the mean is none of a layer.
+        NaN where the layers above the first add nothing to it.
 
     Reference:
         Tenney et al. 2019b, section 3.2.
@@ -123,8 +123,7 @@ def expected_layer(
     gains = np.diff(scores, axis=-1)
     numbers = np.arange(gains.shape[-1] + 1) if layers is None else np.asarray(layers)
     total, weighted = gains.sum(-1), (gains * numbers[1:]).sum(-1)
-    mean = np.divide(weighted, total, out=np.full(np.shape(total), np.nan), where=total != 0)
-    return np.where((mean >= numbers[0]) & (mean <= numbers[-1]), mean, np.nan)
+    return np.divide(weighted, total, out=np.full(np.shape(total), np.nan), where=total != 0)
 
 
 def centre_of_gravity(
