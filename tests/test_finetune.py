@@ -82,6 +82,12 @@ def differing(one, other):
     return {name for name in one if not np.array_equal(one[name], other[name])}
 
 
+@pytest.fixture(autouse=True)
+def one_draw():
+    """Task heads begin at random: alike in each run, whatever ran before."""
+    keras.utils.set_random_seed(0)
+
+
 @pytest.fixture(scope="module")
 def tokenizer():
     return checkpoints.open("tiny").tokenizer
@@ -163,7 +169,6 @@ def test_the_task_head_learns_at_a_rate_of_its_own():
 @pytest.mark.parametrize("task", ["nli", "squad", "parsing"])
 def test_micro_batches_come_to_the_step_of_the_whole_batch(tokenizer, task):
     """Also where they hold different numbers of targets, or none: a loss is a mean over those of the batch."""
-    keras.utils.set_random_seed(0)  # of the task head, which begins at random
     start, kind = checkpoints.open("tiny"), finetune.TASKS[task]
     config = replace(start.config, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     text = Examples(kind, DATA[task][0], tokenizer, 512)
