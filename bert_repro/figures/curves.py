@@ -209,9 +209,7 @@ def _lines(table: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict]]:
             "width": 2.5 if plain else 1.5,
             "dash": theme.DASHES[turn % len(theme.DASHES)] if plain else "dot",
         }
-        symbol = theme.MARKERS[(named.index(row["rows"]) + 1 if of_words else turn) % len(theme.MARKERS)] + (
-            "" if plain else "-open"
-        )
+        symbol = theme.marker(named.index(row["rows"]) + 1 if of_words else turn) + ("" if plain else "-open")
         marker = {"color": paint, "size": 7 if plain else 5, "symbol": symbol}
         yield rows, {"name": html.escape(theme.label(row)), "legendgroup": str(key), "line": line, "marker": marker}
 

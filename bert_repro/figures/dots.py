@@ -98,17 +98,13 @@ def _dot(row: pd.Series, known: int) -> tuple[str, dict]:
     paint = theme.colour(theme.kind(row["model"], row["task"]))
     if pd.isna(row["seed"]):
         return "mean over seeds", {"color": paint, "size": 12, "symbol": "line-ns-open", "line": {"width": 4}}
-    return f"seed {row['seed']}", {
-        "color": paint,
-        "size": 7,
-        "symbol": theme.MARKERS[theme.turn_of(row["seed"]) % len(theme.MARKERS)],
-    }
+    return f"seed {row['seed']}", {"color": paint, "size": 7, "symbol": theme.marker(theme.turn_of(row["seed"]))}
 
 
 def _of_set(name: str, sets: pd.Series) -> tuple[str, dict]:
     """Name and colour a dot by the set of results that it is of."""
     names = list(sets.unique())
-    symbol = theme.MARKERS[names.index(name) % len(theme.MARKERS)]
+    symbol = theme.marker(names.index(name))
     return html.escape(theme.title(name)), {"color": theme.colour(name, names), "size": 8, "symbol": symbol}
 
 

@@ -180,9 +180,8 @@ def counted(rows: pd.DataFrame) -> str:
     phrases += [f"{range_of('units')} units resampled"] if range_of("units") else []
     if {"task", "seed"} <= set(rows):
         seeds = rows.dropna(subset=["task", "seed"]).groupby("task", sort=False)["seed"].nunique()
-        phrases += [f"trainings: {', '.join(f'{n} of {theme.short(task)}' for task, n in seeds.items())}"] * bool(
-            len(seeds)
-        )
+        trainings = ", ".join(f"{n} of {theme.short(task)}" for task, n in seeds.items())
+        phrases += [f"trainings: {trainings}"] if trainings else []
     return f"{'; '.join(phrases)}." if phrases else ""
 
 

@@ -110,9 +110,8 @@ class Gallery:
             raise ValueError("a table has no caption: say what it holds, for those who read nothing else")
         if rows.empty:
             return self.nothing(missing)
-        spelt = {"index": _spelt, "columns": _spelt}
         whole = [c for c in rows.select_dtypes("number") if (rows[c].dropna() % 1 == 0).all()]
-        shown = rows.astype(dict.fromkeys(whole, "Int64")).rename(**spelt)
+        shown = rows.astype(dict.fromkeys(whole, "Int64")).rename(index=_spelt, columns=_spelt)
         shown = shown if digits is None else shown.round(digits).astype(object).fillna("")
         return HTML(render("table", caption=caption, table=Markup(shown.to_html())))
 

@@ -49,7 +49,7 @@ def against(
                 x=theme.numbers(rows["value_across"]), y=theme.numbers(rows["value"]), mode="lines+markers+text", name=name, legendgroup=name,
                 showlegend=name not in shown, text=[str(layer) for layer in rows["layer"]], textposition="top center",
                 textfont={"color": theme.INK, "size": 12}, line={"color": paint, "width": 1, "dash": theme.DASHES[turn % len(theme.DASHES)]},
-                marker={"color": paint, "size": 7, "symbol": theme.MARKERS[turn % len(theme.MARKERS)]},
+                marker={"color": paint, "size": 7, "symbol": theme.marker(turn)},
                 error_x=theme.bars(rows, paint, "_across"), error_y=theme.bars(rows, paint), row=at, col=1,
                 hovertemplate="%{fullData.name}<br>layer %{text}: %{x:.3f} across, %{y:.3f} up<extra></extra>",
             )  # fmt: skip

@@ -158,6 +158,11 @@ def finish(figure: go.Figure, height: float, title: str) -> go.Figure:
     )  # fmt: skip
 
 
+def marker(turn: int) -> str:
+    """Give the symbol of a turn; they begin again after the last."""
+    return MARKERS[turn % len(MARKERS)]
+
+
 def turn_of(seed: Any) -> int:
     """Count seeds from 0, for their dashes and markers."""
     return 0 if pd.isna(seed) else max(int(seed) - 1, 0)

@@ -121,7 +121,7 @@ def _mean(group: pd.DataFrame) -> dict[str, object]:
     if group["replicates"].isna().any():
         raise ValueError("rows without replicates have no mean: are the .replicates.parquet files beside the tables?")
     replicates = list(group["replicates"])
-    common = min(map(len, replicates))  # rows that claims compare keep more of the same resamples
+    common = min(map(len, replicates))  # a run of fewer resamples has the first of the same
     # those of a jackknife are still known as such
     drawn = np.stack([of_seed[:common] for of_seed in replicates]).view(type(replicates[0]))
     repeats = intervals.Repeats(tuple(range(len(group))), group["value"].to_numpy(float), drawn)

@@ -95,8 +95,8 @@ def verdicts(all_claims: Claims, table: pd.DataFrame, study: str) -> pd.DataFram
 
     Returns:
         `COLUMNS`, one row per claim. Effect and interval are those of the primary contrast that decided: the one nearest to the
-        rule's border, or deepest on its wrong side. `n_pairs` counts all contrasts. `primary` is false where a contrast for robustness decided instead, and
-        `untested` names the tasks that the claim is about and the primary contrasts are not.
+        rule's border, or deepest on its wrong side. `n_pairs` counts all contrasts. `primary` is false where a contrast for
+        robustness decided instead, and `untested` names the tasks that the claim is about and the primary contrasts are not.
 
     Raises:
         ValueError: With the claim's name: rows that cannot be told apart, two primary contrasts of one task, a side b that fits
@@ -106,8 +106,11 @@ def verdicts(all_claims: Claims, table: pd.DataFrame, study: str) -> pd.DataFram
 
 
 def judge(all_claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Compare once, and give what `verdicts` gives, and the contrasts behind it: columns `PAIRS`, a row per contrast, none of claims that
-    lack what they need."""
+    """Compare once, and give what `verdicts` gives, and the contrasts behind it.
+
+    Returns:
+        The verdicts; and columns `PAIRS`, a row per contrast, none of claims that lack what they need.
+    """
     of_study = table[(table["study"] == study).fillna(False)]
     rows = Rows(of_study)
     judged, listed = [], []
