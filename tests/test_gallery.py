@@ -78,7 +78,7 @@ def test_a_table_has_its_caption_and_is_shown_as_it_is_or_rounded_with_blanks_or
 def test_names_in_a_table_are_spelt_as_in_figures_and_whole_numbers_have_no_point(show):
     table = pd.DataFrame({"uuas": [0.5, 0.25], "n": [70.0, 10.0]}, index=["nli-1", "ewt:dev"]).rename_axis("model")
     shown = show.table(table, CAPTION, 3).data
-    for cell in ("<th>UUAS</th>", "<th>NLI seed 1</th>", "<th>ewt:dev</th>", "<td>0.5</td>", "<td>70</td>"):
+    for cell in ("<th>UUAS</th>", "<th>NLI seed 1</th>", "<th>ewt:dev</th>", "<td>0.500</td>", "<td>70</td>"):
         assert cell in shown, cell
 
 

@@ -104,14 +104,16 @@ def pairing(corpus, **more):
 
 def test_a_caption_says_which_example_and_how_much_of_the_variance_is_seen_and_whose_text_it_is():
     told = words.caption(pairing("mine"))
-    assert told.startswith("Example s-1 layer by layer: ") and "below in one tuned on NLI." in told
-    assert "the two planes hold 12 % and 75 % of the variance. Text: mine." in told
+    assert told.startswith(f"The words of “{words.heading(pairing('mine').base)}” layer by layer, ")
+    assert "below in one tuned on NLI." in told
+    assert told.endswith("the two planes hold 12 % and 75 % of the variance. Example s-1 of mine.")
     assert words.source(pairing("ewt")) == corpora.credit("ewt") != "ewt"
 
 
 def test_shares_have_a_row_for_each_encoder_and_a_column_for_each_layer():
     told = words.shares([pairing("mine")])
-    assert told.index.tolist() == [("s-1", "base"), ("s-1", "nli-1")] and told.columns.tolist() == [0, 1, 2]
+    text = words.heading(pairing("mine").base)
+    assert told.index.tolist() == [(text, "base"), (text, "nli-1")] and told.columns.tolist() == [0, 1, 2]
     assert told.values.tolist() == [[0.5, 0.25, 0.125], [0.5, 0.25, 0.75]] and words.shares([]).empty
 
 

@@ -100,7 +100,7 @@ class Gallery:
         Args:
             rows: What is shown.
             caption: What the table holds, in sentences that can be read without the chapter.
-            digits: Where given, numbers are rounded to as many, and empty cells are blank.
+            digits: Where given, so many follow the point, and empty cells are blank.
             missing: Why it is not there, as for a figure.
 
         Raises:
@@ -112,8 +112,8 @@ class Gallery:
             return self.nothing(missing)
         whole = [c for c in rows.select_dtypes("number") if (rows[c].dropna() % 1 == 0).all()]
         shown = rows.astype(dict.fromkeys(whole, "Int64")).rename(index=_spelt, columns=_spelt)
-        shown = shown if digits is None else shown.round(digits).astype(object).fillna("")
-        return HTML(render("table", caption=caption, table=Markup(shown.to_html())))
+        shown, spell = (shown, None) if digits is None else (shown.astype(object).fillna(""), f"{{:.{digits}f}}".format)
+        return HTML(render("table", caption=caption, table=Markup(shown.to_html(float_format=spell))))
 
     def nothing(self, missing: str | None = None) -> Markdown | None:
         """Say that something was not measured, and why; nothing where the reason is empty."""

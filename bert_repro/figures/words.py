@@ -63,10 +63,15 @@ def words_through_layers(pictures: Sequence[Mapping[str, Any]], names: Sequence[
     low, high = extent.min(0) - _GUTTER, extent.max(0) + _GUTTER
     figure.update_xaxes(visible=False, range=[low[0], high[0]])
     figure.update_yaxes(visible=False, range=[low[1], high[1]])
-    question = [word for word, kind in zip(first["words"], first["classes"], strict=True) if kind == "question"]
-    finish(figure, _PANEL * len(pictures), _CLOSING.sub("", " ".join(question or first["words"])))
+    finish(figure, _PANEL * len(pictures), heading(first))
     room = {"margin_t": figure.layout.margin.t + _SLIDER, "height": figure.layout.height + _SLIDER}
     return figure.update_layout(sliders=[_slider(layers)], margin_l=10, **room)
+
+
+def heading(picture: Mapping[str, Any]) -> str:
+    """Write an example out in a line: its sentence, or of a question with its passage the question."""
+    question = [word for word, kind in zip(picture["words"], picture["classes"], strict=True) if kind == "question"]
+    return _CLOSING.sub("", " ".join(question or picture["words"]))
 
 
 def listed(projections: pd.DataFrame) -> pd.DataFrame:
@@ -91,16 +96,16 @@ def shares(pairings: Sequence[Pairing]) -> pd.DataFrame:
     sides = [
         (name, side) for pairing in pairings for name, side in (("base", pairing.base), (pairing.model, pairing.tuned))
     ]
-    return pd.DataFrame({(side["id"], name): side["shares"] for name, side in sides}).rename_axis("layer").T
+    return pd.DataFrame({(heading(side), name): side["shares"] for name, side in sides}).rename_axis("layer").T
 
 
 def caption(pairing: Pairing) -> str:
     """Say what a figure of an example shows, and where its text is from."""
     base, tuned = (100 * side["shares"][-1] for side in (pairing.base, pairing.tuned))
     return (
-        f"Example {pairing.base['id']} layer by layer: its words in the plane in which they vary most, above in the untuned encoder, "
+        f"The words of “{heading(pairing.base)}” layer by layer, in the plane in which they vary most: above in the untuned encoder, "
         f"below in one tuned on {short(pairing.task)}. In the last layer the two planes hold {base:.0f} % and {tuned:.0f} % of the "
-        f"variance. Text: {source(pairing)}."
+        f"variance. Example {pairing.base['id']} of {source(pairing)}."
     )
 
 
