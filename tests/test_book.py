@@ -406,7 +406,7 @@ def test_the_book_is_small(site):
 @pytest.fixture
 def visit(browser):
     """Open pages without a network, and end with no error, no failed request and none that left the disk."""
-    seen, wrong, contexts = [], [], []
+    seen, wrong, windows = [], [], {}
 
     def failed(request):
         # a download ends the request that it began with; a browser told to run no scripts does not fetch them
@@ -414,20 +414,21 @@ def visit(browser):
             wrong.append(f"{request.url}: {request.failure}")
 
     def visit(address, width=1400, **options):
-        context = browser.new_context(offline=True, viewport={"width": width, "height": 1000}, **options)
-        contexts.append(context)
-        context.set_default_timeout(20_000)
-        context.on("request", lambda request: seen.append(request.url))
-        context.on("requestfailed", failed)
-        context.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        context.on("weberror", lambda error: wrong.append(str(error.error)))
-        page = context.new_page()
-        page.goto(address.as_uri())
-        return page
+        kind = (width, *options.items())
+        if kind not in windows:  # in one window plotly.js is compiled once
+            context = browser.new_context(offline=True, viewport={"width": width, "height": 1000}, **options)
+            context.set_default_timeout(20_000)
+            context.on("request", lambda request: seen.append(request.url))
+            context.on("requestfailed", failed)
+            context.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+            context.on("weberror", lambda error: wrong.append(str(error.error)))
+            windows[kind] = context.new_page()
+        windows[kind].goto(address.as_uri())
+        return windows[kind]
 
     yield visit
-    for context in contexts:
-        context.close()
+    for page in windows.values():
+        page.context.close()
     assert not wrong
     assert not [url for url in seen if not url.startswith(("file:", "data:", "blob:"))]
 
@@ -464,7 +465,6 @@ def test_every_page_is_whole_in_a_browser_without_a_network(site, visit, width):
                 assert "<script>window.ran = true</script> costs $5 and $6" in page.locator("article").inner_text()
             assert page.get_by_text("Your run: study demo, a laptop").last.is_visible()
             assert (page.get_by_text(BANNER.replace("'", "’")).count() > 0) == (address.stem == FIRST)
-        page.close()
     assert drawn > (30 if width == 1400 else 10)
 
 
@@ -489,7 +489,6 @@ def test_without_scripts_every_captioned_figure_is_told_in_words(site, visit):
             said = figure.locator("[role=img]").get_attribute("aria-label")
             assert said and said in figure.locator("noscript").inner_text(), address
             told += 1
-        page.close()
     assert told > 8
 
 
