@@ -41,9 +41,7 @@ test smoke bench: export TF_NUM_INTRAOP_THREADS = 1
 test smoke bench: export TF_NUM_INTEROP_THREADS = 1
 test smoke bench: export TQDM_DISABLE = 1
 test: $(READY) lint
-	$(RUN) $(PYTEST) tests -m "not slow"
-	$(RUN) $(PYTEST) tests -m slow
-	$(RUN) $(PYTEST) -p no:cacheprovider --nbval-lax notebooks/chapters
+	$(RUN) $(PYTEST) --no-loadscope-reorder tests  # chapters run in tests/test_book.py
 	$(MAKE) smoke  # the other notebooks; then once more, to the same outputs
 	BERT_REPRO_CACHE="$(CURDIR)/build/smoke/cache" $(RUN) $(PYTEST) -p no:cacheprovider --nbval build/smoke --nbval-sanitize-with tests/sanitise.cfg
 	$(RUN) python tests/smoke_tables.py
