@@ -409,25 +409,34 @@ def test_perfect_and_constant_predictions():
 
 
 def test_replicates_equal_scores_of_repeated_sentences():
-    """A length that a resample did not draw keeps its value on all sentences."""
-    bank = bank_of(corpus(12, (5, 9), seed=11, punctuation=0))
-    predicted = [symmetric(n, np.random.default_rng(int(n))) for n in bank.lengths]
+    """Of a mean over lengths where there is one length; the variance of a mean is that of its units over their number less one."""
+    bank = bank_of(corpus(12, (9, 9), seed=11, punctuation=0))
+    predicted = [symmetric(n, np.random.default_rng(int(n) + k)) for k, n in enumerate(bank.lengths)]
     edges, ranks = score_distances(bank, (one[None] for one in predicted))
     (uuas,), (dspr,) = edges.rows([0], "key", 50), ranks.rows([0], "key", 50)
     means = ranks.right[0] / bank.lengths
-    missed = 0
+    assert means.std() > 0.01
     for number, counts in enumerate(intervals.draws("key", 12, 50)):
         drawn = np.repeat(np.arange(12), counts)
         assert uuas["replicates"][number] == pytest.approx(
             edges.right[0, drawn].sum() / edges.all[drawn].sum(), rel=1e-6
         )
-        by_length = []
-        for n in sorted(set(bank.lengths.tolist())):
-            here = drawn[bank.lengths[drawn] == n]
-            missed += not len(here)
-            by_length.append(means[here].mean() if len(here) else means[bank.lengths == n].mean())
-        assert dspr["replicates"][number] == pytest.approx(np.mean(by_length), rel=1e-5)
-    assert missed
+        moved = (means[drawn].mean() - means.mean()) * np.sqrt(12 / 11)
+        assert dspr["replicates"][number] == pytest.approx(means.mean() + moved, rel=1e-5)
+
+
+def test_an_interval_of_a_mean_over_lengths_holds_the_truth_where_many_lengths_have_one_sentence():
+    real = np.array([len(sentence.words) for sentence in corpora.treebank("ewt:test").items])
+    generator, held = np.random.default_rng(0), {120: 0, 600: 0}
+    for number in range(300):
+        for size in held:
+            lengths = generator.choice(real, size)
+            truth = np.mean([1 - n / 60 for n in set(lengths.tolist()) & set(probe_scores.LENGTHS)])
+            drawn = 1 - lengths / 60 + generator.normal(0, 0.2, size)
+            one = probe_scores.Scores("nspr", drawn[None], np.ones(size), lengths)
+            (row,) = one.rows([0], f"{number}/{size}", 200)
+            held[size] += row["ci_low"] <= truth <= row["ci_high"]
+    assert all(0.91 <= count / 300 <= 0.98 for count in held.values()), held
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -18,6 +18,7 @@ from bert_repro.probes.treebank import Treebank, tree_distances
 from bert_repro.results import intervals
 
 LENGTHS = range(5, 51)  # sentence lengths that enter DSpr. and NSpr., punctuation counted
+STRATUM = 5  # sentences whose spread about their mean is measured together
 
 Predictions = Iterable[Float[np.ndarray, "layers words ..."]]
 
@@ -60,15 +61,24 @@ class Scores(NamedTuple):
         ]
 
     def _mean_over_lengths(self, lengths: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        values, draws = [], []
-        for length in sorted(set(lengths.tolist()) & set(LENGTHS)):
-            at = lengths == length
-            value, drawn = intervals.ratio(self.right[:, at], self.all[at], weights[:, at])
-            values.append(value)
-            # A length that a resample did not draw keeps its value: left out, it would take the long sentences, which are
-            # few and hard, away from most resamples, and shift the whole interval upwards.
-            draws.append(np.where(np.isnan(drawn), value[:, None], drawn))
-        return np.mean(values, axis=0), np.mean(draws, axis=0)
+        at = np.flatnonzero(np.isin(lengths, LENGTHS) & (self.all > 0))
+        scores = self.right[:, at] / self.all[at]
+        different, of_length, count = np.unique(lengths[at], return_inverse=True, return_counts=True)
+        shares = 1 / (count[of_length] * len(different))  # of each sentence in the mean over lengths
+        value = scores @ shares
+        # A length of one sentence has no spread of its own, and most resamples leave it out. So a resample moves the value by
+        #     sum_s (w_s - 1) share_s (score_s - mean) sqrt(m / (m - 1)),
+        # the mean being that of the m sentences that are about as long: neighbouring lengths are joined until there are STRATUM
+        strata, members, left = [0], 0, len(at)
+        for sentences in count:
+            full = members >= STRATUM and left >= STRATUM
+            strata.append(strata[-1] + full)
+            members, left = sentences + members * (not full), left - sentences
+        stratum = np.array(strata[1:])[of_length]
+        size = np.bincount(stratum)
+        means = np.stack([np.bincount(stratum, layer) for layer in scores]) / size
+        spread = (scores - means[:, stratum]) * np.sqrt(size / np.maximum(size - 1, 1))[stratum]
+        return value, value[:, None] + (shares * spread) @ (weights[:, at] - 1).T
 
 
 def score_distances(
