@@ -70,6 +70,21 @@ def test_each_layer_has_its_change_and_what_came_of_it():
     assert set(by_layer["model"]) == {"parsing-1"} and set(by_layer["layers_changed"]) == {"all"}
 
 
+def test_the_size_of_a_difference_may_be_none_where_the_difference_may():
+    """Signs are told by the interval of the difference: 1 % either way is a size from 0 to 1 %."""
+    table = study()
+    edges = (table["notebook"] == "edge_probe") & (table["model"] != "base") & (table["layer"] == 3)
+    (n,) = np.flatnonzero(edges)
+    base = table[(table["notebook"] == "edge_probe") & (table["model"] == "base") & (table["layer"] == 3)].iloc[0]
+    table.at[n, "value"] = base["value"] - 0.002
+    table.at[n, "replicates"] = base["replicates"] - 0.002 + 0.01 * np.linspace(-1, 1, len(base["replicates"]))
+    found = scores.by_layer(table, "parsing-1").set_index(["probe", "layer"])
+    low, high = found.loc[("accuracy, upos", 3), ["ci_low", "ci_high"]]
+    assert found.loc[("accuracy, upos", 3), "value"] == pytest.approx(0.002, abs=1e-6)
+    assert low == 0 and high == pytest.approx(0.0115, abs=2e-4)
+    assert found.loc[("accuracy, upos", 6), "ci_low"] > 0.05
+
+
 def test_the_probe_seed_is_the_first_that_both_models_have():
     table = study()
     structural = table["notebook"] == "structural_probe"

@@ -156,6 +156,13 @@ def test_labels_are_those_of_training_and_others_are_wrong_and_counted():
     assert len(first.of(np.array([1])).gold) == 1 and first.of(np.array([1])).sentence.tolist() == [0]
 
 
+def test_a_split_without_a_label_of_training_is_refused():
+    other = bank_of([corpora.Sentence("c", ("X", "q"), upos=("VERBUM", "NOMEN"))])
+    none = r"^target 'upos': no label of this split, as \['NOMEN', 'VERBUM'\], is one of training's, as \['NOUN', 'VERB'\]$"
+    with pytest.raises(ValueError, match=none):
+        spans.labelled("upos", other, ("NOUN", "VERB"))
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [

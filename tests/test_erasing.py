@@ -293,7 +293,7 @@ def test_the_same_arguments_give_the_same_rows_and_fewer_layers_the_same_numbers
 
 @pytest.mark.slow
 def test_a_new_task_head_learns_on_the_encoder_as_it_is(start):
-    found = finetune.erase("tiny", **ASKED | {"layers": [1]}, train="ewt:train[60]", updates=3, draws=1, resamples=100)
+    found = finetune.erase("tiny", **ASKED | {"layers": [1]}, train="ewt:train[60]", updates=3, draws=2, resamples=100)
     assert found.origin == {"base": "tiny", "task": "tagging", "seed": 1, "updates": 3, "layers_changed": "head_only"}
     assert set(found.inputs) == {"weights", "tokenizer", "ewt:train[60]", TREEBANK, HELD_OUT, TEXT}
     assert found.inputs["weights"] == start.weights_digest
@@ -307,8 +307,8 @@ def test_a_new_task_head_learns_on_the_encoder_as_it_is(start):
     ("changed", "message"),
     [
         ({"layers": [0, 3]}, r"layers \[3\] are out of range: this encoder has 0 \(embeddings\) to 2"),
-        ({"draws": 0}, r"at least one target and one random subspace are needed, got \['upos', 'relation'\] and 0"),
-        ({"targets": []}, r"at least one target and one random subspace are needed, got \[\] and 3"),
+        ({"draws": 1}, r"at least one target and two random subspaces are needed, got \['upos', 'relation'\] and 1"),
+        ({"targets": []}, r"at least one target and two random subspaces are needed, got \[\] and 3"),
         ({"treebank": "wiki[60]"}, r"target 'upos' \(part of speech\): 0 labels .* of 0 in 60 sentences"),
         ({"treebank": "mnli:dev[5]"}, "mnli:dev.5. is no corpus of single sentences"),
         ({"targets": ["arc"]}, "target 'arc' .* does not label single words"),

@@ -33,6 +33,12 @@ def rows(*given, depth=DEPTH, metrics=METRICS):
     return tables.tidy(erasures.contrasts(metrics, *given, WEIGHTS, depth), role="score")
 
 
+def test_the_variation_of_one_random_subspace_is_not_guessed():
+    erased, random = planted(draws=1)
+    with pytest.raises(ValueError, match=r"^layers \[0, 1, 2, 3, 4\] have fewer than two random subspaces"):
+        rows(erased, random)
+
+
 def mean(replicates):
     return np.mean(list(replicates), 0)
 

@@ -78,9 +78,12 @@ def test_the_spread_of_seeds_enters_the_interval_from_two_on():
     )  # 12.7 and 2.8 standard errors of a mean of zeros and ones
 
 
-@pytest.mark.parametrize("apart", ["corpus", "target", "layers_changed", "probe_seed", "reference_model"])
+@pytest.mark.parametrize("apart", ["corpus", "target", "layers_changed", "probe_seed", "reference_model", "updates"])
 def test_a_single_seed_has_no_mean_and_what_differs_in_anything_else_is_not_mixed(apart):
-    one, other = ({"corpus": "a"} | measured(0.8) | {apart: value} for value in ((1, 2) if "seed" in apart else "ab"))
+    one, other = (
+        {"corpus": "a"} | measured(0.8) | {apart: value}
+        for value in ((1, 2) if apart in ("probe_seed", "updates") else "ab")
+    )
     assert scores.over_seeds(tables.tidy([*tuned(1, one), *tuned(2, other)])).empty
     assert len(scores.over_seeds(tables.tidy([*tuned(1, one), *tuned(2, one)]))) == 1
 

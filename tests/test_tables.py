@@ -267,6 +267,8 @@ def test_merge_reads_all_tables_in_the_order_of_their_names(tmp_path):
     assert tables.merge_artefacts(tmp_path, "tree")["content"].tolist() == ["a", "b", "c"]
     assert tables.merge_artefacts(tmp_path, "curve")["content"].tolist() == [[1]] * 3
     assert tables.merge_artefacts(tmp_path, "none").empty
+    tables.write(tmp_path / "bert-v1.1.parquet", small()[:2].assign(model="dotted"), {"notebook": "similarity"})
+    assert "dotted" in tables.merge(tmp_path)["model"].tolist()
 
 
 @pytest.mark.parametrize(("notebook", "what"), [(None, "tables"), ("edge_probe", "tables of edge_probe")])

@@ -52,8 +52,7 @@ def test_p_and_interval_say_the_same(rule):
     """Where p is below the tail of an interval at 95 %, the interval lies outside, and nowhere else."""
     for middle in np.linspace(-4, 4, 41):
         pair = planted_pair(rule, 1.0, middle - 1, middle + 1)
-        sides = 2 if rule == "equivalent" else 1
-        assert (pair.p < sides * verdicts.TAIL) == (pair.verdict == "contradicted")
+        assert (pair.p < verdicts.TAIL) == (pair.verdict == "contradicted")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +145,13 @@ def test_a_gate_keeps_out_what_was_not_learned_by_the_mean_over_seeds():
     kept_out = judge(probe(0.05) + tuned(0.75, 0.79), **options)
     assert kept_out["verdict"] == "not tested here" and kept_out["n_pairs"] == 0
     assert kept_out["answer"] == "Not tested here: parsing was not learned, its LAS is 0.770, less than 0.78 LAS."
-    # a gate of another task is no reason
+    # a gate of another task is no reason, also beside one that is
+    squad = GATE | {"what": "questions were not learned, their F1", "tasks": ["squad"]}
+    squad["score"] = GATE["score"] | {"metric": "f1"}
+    both = [*tuned(0.5), *(r | {"task": "squad", "model": "q-1", "metric": "f1"} for r in tuned(0.2))]
+    told = judge(probe(0.05) + both, **options | {"gates": {"questions": squad, "parsing": GATE}})
+    assert told["answer"] == "Not tested here: parsing was not learned, its LAS is 0.500, less than 0.78 LAS."
+    assert "questions" not in told["why"]
     other = judge(probe(0.05) + tuned(0.75), **options | {"a": {"task": "squad"}})
     assert other["answer"] == "Not tested here: this study has not measured what the claim compares."
     # dev, which chose the weights, does not count, and nothing tuned here leaves nothing to judge by
@@ -179,6 +184,42 @@ def test_a_gate_of_a_claim_may_ask_for_a_lead():
         assert (
             judge(probe(0.05) + untrained, gates={"lead": lead}, **options)["verdict"] == "supported"
         )  # not the claim's gate
+
+
+def test_inference_that_hypotheses_alone_give_is_none():
+    """By the gates as they are: the control is scored on the same texts as the encoders, and is none of them."""
+    gates, defaults = claims.load().gates, claims.load().defaults
+    for alone, closed in ((0.51, {"nli"}), (0.49, set()), (None, set())):
+        scored = [
+            r | {"task": "nli", "metric": "accuracy", "layers_changed": "all"} for r in tuned(0.5, 0.6, split="dev")
+        ]
+        scored += [r | {"split": "dev[-2000]", "corpus": "mnli"} for r in scored]
+        control = {"role": "control", "method": "second side alone", "model": "nli-partial-1"}
+        scored += [r | control | {"value": alone} for r in scored if r["seed"] == 1 and alone]
+        found = verdicts.closed(
+            "nli above hypotheses", gates["nli above hypotheses"], selection.Rows(table(scored)), defaults
+        )
+        assert set(found) == closed, found
+
+
+def test_an_encoder_of_one_block_is_judged_as_far_as_it_has_layers():
+    shallow = [r for r in probe(0.05) if r["layer"] < 2]
+    lead = {
+        "what": "too little",
+        "score": BEST | {"model": "base"},
+        "least": {"value": 0.5, "unit": "UUAS", "why": "x"},
+    }
+    options = {
+        "a": {"task": "parsing"},
+        "b": BASE | {"role": "score"},
+        "gates": {"lead": lead},
+        "gates_of_claim": ["lead"],
+    }
+    assert judge(shallow, both=BEST, **options)["verdict"] == "supported"
+    halves = judge(shallow, both={"split": "test", "layer": "top_half"}, **options)
+    assert halves["verdict"] == "not tested here" and "layers to summarise" in halves["why"]
+    without = [r for r in shallow if r["split"] == "test"]  # no dev to choose the best layer on
+    assert "too little was not measured" in judge(without, both=BEST, **options)["answer"]
 
 
 def test_a_gate_is_judged_by_all_words_like_a_claim():
@@ -260,6 +301,15 @@ def seeded(values, task="t", **columns):
     return [row(value, 0.01, **plan, task=task, model=f"{task}-{s}", seed=s) for s, value in enumerate(values, 1)]
 
 
+def test_probe_seeds_repeat_where_there_is_one_training_of_a_task_too():
+    probed = [("t-1", "base", 1, probe, "t") for probe in (1, 2, 3)]
+    alone = selection.repeats(probed, np.array([0.1, 0.2, 0.3]), [NOISE] * 3)
+    assert alone.values.tolist() == [0.1, 0.2, 0.3] and len(alone.seeds) == 3
+    second = [("t-2", "base", 2, probe, "t") for probe in (1, 2, 3)]
+    both = selection.repeats(probed + second, np.array([0.1, 0.2, 0.3, 0.3, 0.4, 0.5]), [NOISE] * 6)
+    assert both.values == pytest.approx([0.2, 0.4]) and both.seeds == (("t", "base", 1), ("t", "base", 2))
+
+
 def test_intervals_hold_the_variation_between_seeds():
     base = [row(0.5, 0.01, notebook="similarity", metric="similarity", layer=2, model="base")]
     options = {"a": {"task": "t"}, "b": BASE, "metric": "similarity"}
@@ -307,6 +357,8 @@ def test_the_order_of_one_measure_is_asked_of_another_only_where_it_has_one():
     found = judge(rows + same, **options)
     assert found["verdict"] == "supported" and found["n_pairs"] == 2  # none for z, whatever the other measure says
     assert judge(rows + curves({"x": (0.8, 0.6), "y": (0.8, 0.6)}, "cka"), **options)["verdict"] == "contradicted"
+    flat = judge([r | {"value": 0.7} for r in rows] + same, **options)
+    assert flat["answer"] == "Not tested here: this study has no clear order by rsa."
 
 
 def test_a_row_may_bring_its_own_interval():

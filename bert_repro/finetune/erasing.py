@@ -69,7 +69,7 @@ def erase(
             other half it is scored.
         targets: Names from EDGE_TARGETS, of labels of single words.
         layers: From which they are erased, 0 being the embeddings; by default from each.
-        draws: Random subspaces for each layer and target.
+        draws: Random subspaces for each layer and target, at least two.
         seed: Seed of these, and of a new task head.
         labels: Names of the outputs of the task head, in their order, where its config does not say them.
         head_of: Another checkpoint, whose task head reads this one's states.
@@ -83,8 +83,8 @@ def erase(
     """
     start = checkpoints.open(model)
     chosen = sorted(set(check_layers(layers, start.config.num_hidden_layers)))
-    if draws < 1 or not targets:
-        raise ValueError(f"at least one target and one random subspace are needed, got {list(targets)} and {draws}")
+    if draws < 2 or not targets:
+        raise ValueError(f"at least one target and two random subspaces are needed, got {list(targets)} and {draws}")
     fitted = _Annotated(treebank, start, dict.fromkeys(targets, ()))
     elsewhere = _Annotated(held_out, start, {target: annotation.names for target, annotation in fitted.labels.items()})
     special = start.tokenizer.cls_token_id, start.tokenizer.sep_token_id

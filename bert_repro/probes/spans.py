@@ -183,8 +183,8 @@ def labelled(
             spans without a label are left out.
 
     Raises:
-        ValueError: An unknown target; a corpus without this annotation, with one label only, with labels of one span
-            and of two, or with several labels of a span where training has one.
+        ValueError: An unknown target; a corpus without this annotation, with one label only, without any label of training,
+            with labels of one span and of two, or with several labels of a span where training has one.
     """
     gold_of, description = read or named(target).gold, named(target).description
     edges = [
@@ -215,6 +215,11 @@ def labelled(
             row[[place[label] for label in edge[2] if label in place]] = True
     else:
         gold = np.array([place.get(edge[2][0], -1) for *_, edge in edges])
+    if not (gold.any() if several else (gold >= 0).any()):
+        found = sorted({label for *_, edge in edges for label in edge[2]})[:5]
+        raise ValueError(
+            f"target {target!r}: no label of this split, as {found}, is one of training's, as {list(known[:5])}"
+        )
     unknown = sum(label not in place for *_, edge in edges for label in edge[2])
     spans = np.array([[start + np.array(span) for span in edge[:2] if span] for _, start, edge in edges])
     numbers = np.unique([number for number, *_ in edges], return_inverse=True)[1]

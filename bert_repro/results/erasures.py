@@ -32,7 +32,7 @@ def contrasts(
     Args:
         metrics: Metrics of the task, the first being the main one.
         erased: By layer, what is right and all there is, of each item and metric.
-        random: The same for each random subspace.
+        random: The same for each random subspace, at least two.
         weights: How often each resample drew each item.
         depth: The number of blocks.
 
@@ -40,7 +40,12 @@ def contrasts(
         Rows of each layer and, without a layer, of the mean over those between the embeddings and the last block: the primary
         contrast. Intervals are of the items and of the random subspaces. For the main metric the two-sided p of the
         primary contrast (P) and those of the layers after Holm's correction (P_HOLM) follow.
+
+    Raises:
+        ValueError: One random subspace, whose variation nothing tells.
     """
+    if few := sorted(layer for layer, drawn in random.items() if len(drawn) < 2):
+        raise ValueError(f"layers {few} have fewer than two random subspaces: nothing tells how much these vary")
     rows: list[dict[str, object]] = []
     for m, metric in enumerate(metrics):
         n = int(next(iter(erased.values()))[:, m, 1].sum())

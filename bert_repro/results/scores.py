@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from bert_repro.results import intervals, provenance, tables
+from bert_repro.results import controls, intervals, provenance, tables
 
 PUBLISHED = (
     {"task": "nli", "corpus": "mnli", "metric": "accuracy_matched", "value": 0.8468, "method": "BERT base, published"},
@@ -39,8 +39,8 @@ def tunings(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def held_out(table: pd.DataFrame) -> pd.DataFrame:
-    """Give the final scores: on a model's test corpora, which were scored once, or on dev where it has none."""
-    scores = table[table["method"] == "fine-tuning"]
+    """Give the final scores, also of controls: on a model's test corpora, which were scored once, or on dev where it has none."""
+    scores = table[table["method"].isin(["fine-tuning", *controls.CONTROLS.values()])]
     text = tables.texts(scores)
     texts = text.groupby(scores["model"])
     # a model's rows stand in the order in which its corpora were scored, dev first
@@ -62,7 +62,8 @@ def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     """Average over the seeds of a task, where it has several.
 
     Args:
-        scores: Rows of several models; those that have everything but the model and its seed in common are averaged.
+        scores: Rows of several models; those that have everything but the model and its seed in common are averaged, so seeds
+            that were tuned for different numbers of updates are not.
 
     Returns:
         Tidy rows without a seed, `model` being the task. The interval is that of `intervals.Estimate`: of the units, and
@@ -71,7 +72,7 @@ def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: Rows without replicates.
     """
-    alike = [c for c in tables.COLUMNS if c not in ("model", "seed", "updates", *tables.NUMBERS)]
+    alike = [c for c in tables.COLUMNS if c not in ("model", "seed", *tables.NUMBERS)]
     rows = [
         group.iloc[0].to_dict() | {"model": group["task"].iloc[0], "seed": pd.NA, "updates": pd.NA} | _mean(group)
         for _, group in scores.groupby(alike, sort=False, dropna=False)
@@ -254,9 +255,10 @@ def by_layer(table: pd.DataFrame, model: str, base: str = "base") -> pd.DataFram
         base: The one that it was tuned from.
 
     Returns:
-        Tidy rows by layer, in [0, 2]. Target `change`: 1 - RSA with the base on the study's first text. Target
-        `probe_change`, a probe each: |tuned - base| of UUAS and of edge probes' accuracy, on test. Target `restored_layer`:
-        how much the task's score on dev falls when that layer is reverted to its first weights.
+        Tidy rows by layer. Target `change`: 1 - RSA with the base on the study's first text, in [0, 2]. Target `probe_change`, a
+        probe each: |tuned - base| of UUAS and of edge probes' accuracy, on test, in [0, 1]; its interval begins at 0 where that of
+        tuned - base holds 0. Target `restored_layer`: how much the task's score on dev falls when that layer is reverted to its
+        first weights, in [-1, 1].
 
     Raises:
         NotMeasuredError: No similarity of the model, or neither probes nor reverted layers.
@@ -297,9 +299,13 @@ def _plain(rows: pd.DataFrame, target: str, probe: str, less: float | None = Non
     rows_made = []
     for row in rows.sort_values("layer").itertuples():
         value, replicates = (np.asarray(numbers, float) for numbers in (row.value, row.replicates))
-        value, replicates = (less - value, less - replicates) if less is not None else (abs(value), abs(replicates))
-        about = {"layer": row.layer, "target": target, "probe": probe, "metric": target}
-        rows_made.append(about | intervals.row(float(value), replicates))
+        value, replicates = (value, replicates) if less is None else (less - value, less - replicates)
+        made = intervals.row(float(value), replicates)
+        if less is None:
+            low, high = intervals.percentiles(replicates)
+            ends = {"ci_low": max(low, -high, 0.0), "ci_high": max(-low, high)}
+            made |= {"value": abs(float(value)), "replicates": abs(made["replicates"])} | ends
+        rows_made.append({"layer": row.layer, "target": target, "probe": probe, "metric": target} | made)
     return pd.DataFrame(rows_made)
 
 

@@ -72,6 +72,10 @@ class MissingError(LookupError):
     """What a test asks for is not in the table."""
 
 
+class UnorderedError(MissingError):
+    """What a test orders its sides by puts none of them first."""
+
+
 class Side(NamedTuple):
     case: dict[str, object]  # the filled columns that distinguish it
     layer: dict[str, str]  # of a summary over layers, which it was
@@ -141,9 +145,9 @@ def repeats(
     """
     if len(tasks := sorted({task for *_, task in trainings if task})) > 1:
         raise ValueError(f"seeds of different tasks pooled, {' and '.join(tasks)}: average one task at a time")
-    several = len({row[:3] for row in trainings}) > 1
+    of_probes = len({row[:3] for row in trainings}) == 1 and (not tasks or len({row[3] for row in trainings}) > 1)
     keys = [
-        (task or model, reference, seed, *(() if several or task else (probe,)))
+        (task or model, reference, seed, *([probe] if of_probes else []))
         for model, reference, seed, probe, task in trainings
     ]
     kept = min(map(len, replicates))
@@ -158,9 +162,9 @@ def repeats(
 
 def layers_of(rows: Rows, where: Mapping, case: Mapping) -> list[int]:
     """List the layers of a summary; the best one is chosen on dev, where the corpus may be another."""
-    depth = int(np.nanmax(rows.layers)) if np.isfinite(rows.layers).any() else 0
-    if depth < 2:
+    if np.isnan(rows.layers).all():
         raise MissingError(f"layers to summarise of {words(case)}")
+    depth = int(np.nanmax(rows.layers))
     if where["layer"] == "best":
         of_dev = {c: v for c, v in {**where, **case}.items() if c != "corpus"} | {"layer": "best", "split": "dev"}
         dev = rows.select(of_dev)
@@ -176,6 +180,8 @@ def layers_of(rows: Rows, where: Mapping, case: Mapping) -> list[int]:
         "all": range(depth + 1),
         "last": range(depth, depth + 1),
     }
+    if not parts[where["layer"]]:
+        raise MissingError(f"layers to summarise of {words(case)}")
     return list(parts[where["layer"]])
 
 

@@ -196,7 +196,8 @@ def merge(folder: Path | str, notebook: str | None = None) -> pd.DataFrame:
     Raises:
         FileNotFoundError: There is none.
     """
-    paths = [p for p in sorted(Path(folder).glob("*.parquet")) if len(p.suffixes) == 1]
+    beside = (".replicates.parquet", ".artefacts.parquet")
+    paths = [p for p in sorted(Path(folder).glob("*.parquet")) if not p.name.endswith(beside)]
     if notebook is not None:  # known from the manifests, so that no other table is read
         manifests = provenance.manifests(folder)
         paths = [p for p in paths if manifests.get(p.stem, {}).get("notebook") == notebook]

@@ -73,11 +73,11 @@ class Pair(NamedTuple):
 
     @property
     def p(self) -> float:
-        """The p value of "the difference lies in the region": small where it lies far outside."""
+        """The p value of "the difference lies in the region": small where it lies far outside, beyond either border."""
         start, end = self.region
         ps = [self.estimate.p_below(start)] * bool(np.isfinite(start))
         ps += [self.estimate.p_above(end)] * bool(np.isfinite(end))
-        return min(1.0, len(ps) * min(ps))
+        return min(ps)
 
     @property
     def text(self) -> str:
@@ -121,8 +121,11 @@ def judge(all_claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataF
             kept_out = {task: reason for name in reversed(gates) for task, reason in reasons(name).items()}
             compared, missing, lacking = _tested(claim, rows, all_claims.defaults)
             tested = [pair for pair in compared if not _tasks(pair) & set(kept_out)]
-            # of tasks that the claim is not about, or nobody tuned
-            kept_out = kept_out if "" in kept_out or len(tested) < len(compared) else {}
+            about = {
+                "",
+                *(task for pair in compared for task in _tasks(pair)),
+            }  # nothing is kept out of what was not compared
+            kept_out = {task: reason for task, reason in kept_out.items() if task in about}
             weakened = claim.weakened_on.holds(of_study)
             judged.append(_judge(claim, all_claims.tasks, tested, missing, lacking, kept_out, study, weakened))
         except ValueError as error:
@@ -174,13 +177,14 @@ def _why_closed(name: str, gate: Gate, rows: Rows, defaults: Mapping, task: str)
 
 def _mean(rows: Rows, choice: Mapping) -> float | None:
     """Average the rows of a selection over seeds, of the best layer where that is asked; the largest of several cases."""
-    best = choice.get("layer") == "best"
-    means = [
-        rows.values[
-            group[np.isin(rows.layers[group], selection.layers_of(rows, choice, case))] if best else group, 0
-        ].mean()
-        for case, group in selection.by_case(rows, rows.select(choice))
-    ]
+    means = []
+    for case, group in selection.by_case(rows, rows.select(choice)):
+        if choice.get("layer") == "best":
+            try:
+                group = group[np.isin(rows.layers[group], selection.layers_of(rows, choice, case))]
+            except selection.MissingError:
+                continue
+        means.append(rows.values[group, 0].mean())
     return float(max(means)) if means else None
 
 
@@ -189,15 +193,16 @@ def _mean(rows: Rows, choice: Mapping) -> float | None:
 
 def _tested(claim: Claim, rows: Rows, defaults: Mapping) -> tuple[list[Pair], list[str], list[str]]:
     """Make all contrasts of a claim; return them, what is missing, and which of its needs are absent altogether."""
-    lacking = {need: needed for need, needed in claim.needs.items() if not len(rows.select(needed))}
-    missing = [f"{need} (no rows with {selection.words(needed)})" for need, needed in lacking.items()]
+    lacking = [need for need, needed in claim.needs.items() if not len(rows.select(needed))]
+    missing = [f"{need} (no rows with {selection.words(claim.needs[need])})" for need in lacking]
     compared: list[Pair] = []
     for test, side, opposite in [] if missing else [(t, *sides) for t in claim.tests for sides in t.sides(defaults)]:
         try:
             compared += list(_compare(rows, side, opposite, test))
         except selection.MissingError as error:
             missing += [] if test.optional else [str(error)]
-    return compared, list(dict.fromkeys(missing)), [*lacking]
+            lacking += [str(error)] if isinstance(error, selection.UnorderedError) else []
+    return compared, list(dict.fromkeys(missing)), list(dict.fromkeys(lacking))
 
 
 def _judge(
@@ -223,7 +228,7 @@ def _judge(
     effect = (decided.estimate.value, *decided.estimate.interval) if decided else (pd.NA,) * 3
     numbers = _numbers(claim, names, primary) if decided else ""
     unmeasured = f"no {' and no '.join(lacking)}" if lacking else "not measured what the claim compares"
-    unsaid = reasons[0] if reasons else f"this study has {unmeasured}"
+    unsaid = "; ".join(reasons) or f"this study has {unmeasured}"
     untested = _untested(claim, names, primary) if decided else ""
     numbers += f" Not tested: {untested}." * bool(untested)
     answer = f"{ANSWERS[verdict]}. {numbers}" if decided else f"{ANSWERS[verdict]}: {unsaid}."
@@ -320,6 +325,8 @@ def _compare(rows: Rows, side: dict, opposite: dict | None, test: Comparison) ->
     # another corpus has splits of its own
     free = {*(opposite or {})} | ({"split"} if "corpus" in (opposite or {}) else set())
     orders = {} if test.ordered_by is None else dict(_orders(rows, side, opposite, test))
+    if orders and not any(orders.values()):
+        raise selection.UnorderedError(f"clear order by {' '.join(map(str, (test.ordered_by or {}).values()))}")
     for left in lefts:
         partner, against = None, "zero"
         if opposite is not None:

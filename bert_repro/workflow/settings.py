@@ -162,7 +162,7 @@ class ErasureSetting(Strict):
     held_out: str
     targets: list[TargetName] = Field(default=["upos", "relation"], min_length=1)
     layers: list[Annotated[int, Field(ge=0)]] = []  # empty for all
-    draws: int = Field(default=5, ge=1)
+    draws: int = Field(default=5, ge=2)
     seed: int = Field(default=1, ge=0)
 
 
