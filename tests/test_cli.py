@@ -23,7 +23,7 @@ from bert_repro.checkpoints.families import Config
 from bert_repro.files import ROOT
 from bert_repro.results import keys, parameters, tables
 from bert_repro.workflow import notebooks, report, study
-from bert_repro.workflow.own import Own
+from bert_repro.workflow.own import TEMPLATE, Own
 from bert_repro.workflow.study import load
 from bert_repro.workflow.study import runs as study_runs
 
@@ -180,7 +180,7 @@ def test_report_can_be_called_from_any_folder(tmp_path, monkeypatch):
 
 def test_a_table_made_with_other_parameters_is_said_to_be_stale_and_made_again(tmp_path, monkeypatch, request, capsys):
     study = tmp_path / "study.yaml"
-    study.write_text(TRAIN.replace("name: train", "name: other_parameters").replace("base: small", "base: tiny"))
+    study.write_text(TRAIN.replace("name: train", "name: other_parameters"))
     folder = ROOT / "build" / "other_parameters" / "tables"
     request.addfinalizer(lambda: shutil.rmtree(folder.parent, ignore_errors=True))
     folder.mkdir(parents=True)
@@ -215,6 +215,30 @@ def test_what_a_killed_report_started_keeps_the_next_one_out(tmp_path, monkeypat
     report.make(ROOT / "studies" / "train.yaml", Own(base="tiny"))
     left[1].communicate(b"\n")
     assert len(left) == 2
+
+
+def test_a_refused_report_leaves_the_running_ones_study_and_a_folder_of_jupyters_stays(tmp_path, monkeypatch):
+    """Reports on checkpoints of the same names go to the same folder. Nothing of one has to be there before."""
+    monkeypatch.setattr(report, "ROOT", tmp_path / "clone")
+    monkeypatch.setattr(report.opening, "show", load)
+    (tmp_path / "clone").mkdir()
+    monkeypatch.setattr(report, "_run", lambda command, lock: 0)
+    report.make(ROOT / "studies" / "demo.yaml", keep_states=True)
+    refused = []
+
+    def run(command, lock):
+        (file,) = (tmp_path / "clone" / "build").glob("checkpoints*/study.yaml")
+        before = file.read_text()
+        with pytest.raises(RuntimeError, match="another report is running"):
+            report.make(TEMPLATE, Own(base="tiny", tuned=[f"mnli={tmp_path / 'two'}"]))
+        refused.append(file.read_text() == before)
+        (file.parent / "runs" / ".ipynb_checkpoints").mkdir(parents=True, exist_ok=True)
+        return 0
+
+    monkeypatch.setattr(report, "_run", run)
+    for _ in range(2):
+        report.make(TEMPLATE, Own(base="tiny", tuned=[f"mnli={tmp_path / 'one'}"]))
+    assert refused == [True, True]
 
 
 @pytest.mark.slow

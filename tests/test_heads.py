@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bert_repro.alignment import Aligned
 from bert_repro.corpora.items import LABELS, Pair, Question, Sentence
 from bert_repro.finetune import heads
-from bert_repro.finetune.counts import exact_match, f1
+from bert_repro.finetune.counts import exact_match, f1, tree
 from bert_repro.finetune.heads.pairs import PairClassifier
 from bert_repro.finetune.heads.parser import Biaffine, BiaffineParser
 from bert_repro.finetune.heads.spans import SpanFinder
@@ -561,3 +561,8 @@ def test_words_that_were_cut_off_are_wrong():
     assert targets["tags"][0].tolist() == [-1, *(tagger.names.index(tag) for tag in TREES[1].upos[:4]), -1, -1, -1]
     reading = tagger.read(TREES[1], cut, {"tags": np.eye(len(tagger.names))[targets["tags"][0]]})
     np.testing.assert_array_equal(tagger.score(TREES[1], [reading]), [[4, 6]])
+
+
+def test_where_no_word_has_a_tag_punctuation_is_what_is_related_so():
+    words = Sentence("s", ("Hi", "."), (0, 1), ("root", "punct"), upos=("_", "_"))
+    assert tree(words, [0, 1], ["root", "punct"]).tolist() == [[2, 2], [2, 2], [1, 1], [1, 1]]

@@ -1,5 +1,6 @@
 """Masked words: exactly so many are masked, in the shares of BERT; text is covered once an epoch; PyTorch agrees on every logit."""
 
+import dataclasses
 import json
 import os
 import re
@@ -398,3 +399,49 @@ def test_a_killed_pre_training_ends_in_the_same_bytes(text, tmp_path):
     assert [start(5), start(0)] == [9, 0]
     assert (tmp_path / "mine" / "model.safetensors").read_bytes() == undisturbed
     assert json.loads((tmp_path / "mine" / "config.json").read_text())["bert_repro"]["task"] == "masked_words"
+
+
+# ---- what readers bring
+
+
+def test_a_text_of_one_document_has_an_interval_over_its_paragraphs(text, tokenizer):
+    lines = [line for line in (text / "dev.txt").read_text().splitlines() if line]
+    one = text / "one.txt"
+    one.write_text("\n".join(lines))
+    read = RunningText(TASK, str(one), tokenizer, 512)
+    assert len(read.items) == len(read.ends) == len(lines) and read.ends[-1] == len(read.pieces)
+    recipe = finetune.Recipe("masked_words", f"{text}/train.txt", str(one), updates=1, evaluations=1)
+    tuned = finetune.train("tiny", recipe, resamples=50)
+    (loss,) = [row for row in tuned.rows if row["metric"] == "masked_word_loss"]
+    assert loss["ci_low"] < loss["value"] < loss["ci_high"] and loss["units"] == len(lines)
+    drawn = RunningText(TASK, f"{one}[90]", tokenizer, 512)
+    assert len(drawn.items) == 90
+    one.write_text(" ".join(lines))
+    with pytest.raises(ValueError, match="one.txt holds one item: an interval needs at least two to be scored"):
+        finetune.train("tiny", recipe)
+
+
+def changed(folder: Path, **shape: int) -> str:
+    """Write `tiny` in another shape."""
+    start = checkpoints.open("tiny")
+    config = dataclasses.replace(start.config, **shape)
+    folder.mkdir()
+    Checkpoint.write(folder, config, random_weights(config, 0, 0.1), start, {})
+    return str(folder)
+
+
+def test_a_piece_that_was_added_and_does_not_occur_does_no_harm(text, tmp_path):
+    folder = Path(changed(tmp_path / "added"))
+    rules = json.loads((folder / "tokenizer.json").read_text())
+    number = max(rules["model"]["vocab"].values()) + 1
+    plain = dict.fromkeys(["single_word", "lstrip", "rstrip", "normalized", "special"], False)
+    rules["added_tokens"].append({"id": number, "content": "[UNUSED]"} | plain)
+    (folder / "tokenizer.json").write_text(json.dumps(rules))
+    recipe = finetune.Recipe("masked_words", f"{text}/train.txt", f"{text}/dev.txt", updates=2, evaluations=1)
+    assert len(finetune.train(str(folder), recipe, resamples=50).curve)
+
+
+def test_an_encoder_of_one_segment_is_trained_on_one(text, tmp_path):
+    recipe = finetune.Recipe("masked_words", f"{text}/train.txt", f"{text}/dev.txt", updates=2, evaluations=1)
+    tuned = finetune.train(changed(tmp_path / "one", type_vocab_size=1), recipe, resamples=50)
+    assert np.isfinite(tuned.curve["value"]).all()

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bert_repro import files
+from bert_repro import corpora, files
 from bert_repro.files import ROOT
 from bert_repro.results import parameters
-from bert_repro.workflow import notebooks, study
+from bert_repro.workflow import notebooks, report, study
 from bert_repro.workflow.own import MODELS, TEMPLATE, TEXTS, Own, from_here, task_of
 
 TRAIN = files.ROOT / "studies" / "train.yaml"
@@ -155,7 +155,60 @@ def test_a_text_of_ones_own_stands_where_neutral_text_did(tmp_path):
     brought = loaded(base="tiny", tuned=["mnli=a"], text=str(text))
     assert brought.similarity.corpora[0] == f"{text}[240]" and f"{text}[100]" not in brought.similarity.corpora
     assert f"{text}~mnli:dev[100]" in brought.similarity.corpora
-    assert brought.scored_on["masked_words"] == str(text)  # of a single document, which is no draw of twenty
+    assert brought.scored_on["masked_words"] == str(text)  # all of it, as the study's own draw has more words
+    text.write_text("A sentence of mine. Another one.\n" * 40_000)
+    mine, study_s = loaded(base="tiny", tuned=["mnli=a"], text=str(text)), study.load(TEMPLATE)
+    words = [
+        sum(len(line.split()) for _, line in corpora.paragraphs(one.scored_on["masked_words"]))
+        for one in (mine, study_s)
+    ]
+    assert words[1] <= words[0] < words[1] + 6 and "[" in mine.scored_on["masked_words"]
+
+
+def test_a_banner_that_is_longer_than_a_name_of_a_file_may_be_is_no_path(tmp_path):
+    """Two checkpoints of the hub have such a banner."""
+    text = tmp_path / "mine.txt"
+    text.write_text("A sentence of mine. Another one.\n" * 400)
+    brought = loaded(
+        base="org/bert", tuned=[f"{name}=org/{'long-' * 25}{name}" for name in ("mnli", "squad")], text=str(text)
+    )
+    assert len(brought.banner) > 255
+
+
+def test_names_that_could_be_taken_for_others_are_refused():
+    with pytest.raises(ValueError, match="two models are called x_1, - and _ being one"):
+        loaded(base="tiny", tuned=["x-1=a", "x_1=b"])
+    brought = loaded(base="tiny", tuned=[f"{name}={n}" for n, name in enumerate(["x", "y-z", "x-y", "z"])])
+    with pytest.raises(
+        ValueError, match="^two runs are called similarity-x-y-z: give its models names that cannot be taken"
+    ):
+        study.runs(brought)
+
+
+def test_layers_that_another_base_does_not_have_are_left_out_and_those_of_a_study_refused(tmp_path, monkeypatch):
+    given = study.load(TRAIN, Own(base="google/bert_uncased_L-4_H-256_A-4")).within(4)
+    tunings = [run.parameters for run in study.runs(given) if run.notebook == "finetune"]
+    assert {layer for one in tunings for layer in one["reverted_layers"]} == {0, 1, 2, 3, 4}
+    shallow = study.load(TRAIN, Own(base="tiny")).within(2)
+    assert not any(run.parameters.get("frozen_layers") for run in study.runs(shallow) if run.notebook == "finetune")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(TRAIN.read_text().replace("base: small", "base: tiny"))
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    with pytest.raises(
+        ValueError, match="mine.yaml: the base tiny has 2 blocks: frozen_layers, kept_layers and reverted"
+    ):
+        report.make(mine)
+
+
+def test_folders_of_text_and_layouts_are_where_the_reader_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name in ("folder/a.txt", "t.txt"):
+        (tmp_path / name).write_text("One. Two.\n")
+    given = {"train": "folder", "corpora": ["t.txt", "wiki~t.txt", "folder[1]", "ewt:dev[60]"], "words": 3}
+    made = from_here(given)
+    assert made["train"] == str(tmp_path / "folder") and made["words"] == 3
+    assert made["corpora"] == [f"{tmp_path}/t.txt", f"wiki~{tmp_path}/t.txt", f"{tmp_path}/folder[1]", "ewt:dev[60]"]
 
 
 def test_text_of_tasks_that_no_checkpoint_has_is_left_out_but_for_the_probes():
@@ -188,8 +241,8 @@ def test_a_study_is_written_as_it_was_loaded_and_only_once(tmp_path):
         ({"tuned": ["mnli="]}, "--tuned takes NAME=..., as in mnli=org/name, got 'mnli='"),
         ({"as_seeds": ["a,b"]}, "--as-seeds takes NAME=..., as in mnli=a,b,c, got 'a,b'"),
         ({"tuned": ["My Model=a"]}, "a model's name consists of small letters, digits, - and _, as in mnli-2, got 'My Model'"),
-        ({"tuned": ["a=x", "a=y"]}, "two models are called a: give each a different name"),
-        ({"tuned": ["base=x"]}, "two models are called base: give each a different name"),
+        ({"tuned": ["a=x", "a=y"]}, "two models are called a, - and _ being one: give each a different name"),
+        ({"tuned": ["base=x"]}, "two models are called base, - and _ being one: give each a different name"),
         ({"tuned": ["a=x", "b=x"]}, "x occurs twice: a model compared with itself says nothing"),
         ({"base": "x", "tuned": ["a=x"]}, "x occurs twice: a model compared with itself says nothing"),
         ({"tuned": ["a=x"], "labels": ["b=yes,no"]}, "labels of b, which is not a checkpoint given: name one of ['a']"),

@@ -500,7 +500,7 @@ def test_another_base(tmp_path):
             {"erasure": ERASURE | {"targets": ["upso"]}},
             "erasure.targets.0: unknown target: did you mean 'upos'? Expected one of upos, xpos, ",
         ),
-        ({"erasure": ERASURE | {"draws": 0}}, "erasure.draws: Input should be greater than or equal to 1 (got 0)"),
+        ({"erasure": ERASURE | {"draws": 1}}, "erasure.draws: Input should be greater than or equal to 2 (got 1)"),
         *(
             (
                 {"line": WAY | {"points": points}},

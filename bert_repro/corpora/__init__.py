@@ -177,7 +177,7 @@ def paragraphs(reference: str) -> Iterator[tuple[str, str]]:
     name; other corpora of single sentences (treebanks, wiki40b) their words joined by blanks, a sentence a paragraph.
 
     Args:
-        reference: As in `stream`; `[500]` and `[-500]` count documents here.
+        reference: As in `stream`; `[500]` and `[-500]` count documents here, or paragraphs of a single document.
 
     Returns:
         Document and paragraph; consecutive paragraphs with the same document belong together. In a folder, the name of a
@@ -189,7 +189,7 @@ def paragraphs(reference: str) -> Iterator[tuple[str, str]]:
     """
     parsed = Reference.parse(reference)
     if parsed.drawn is not None:
-        drawn = _drawn(parsed, lambda: documents(paragraphs(str(parsed.whole))))
+        drawn = _drawn(parsed, lambda: units(str(parsed.whole)))
         return (text for part in drawn for text in part)
     items = stream(reference)
     first = next(items)
@@ -209,6 +209,13 @@ def paragraphs(reference: str) -> Iterator[tuple[str, str]]:
 def documents(text: Iterable[tuple[str, str]]) -> Iterator[Iterator[tuple[str, str]]]:
     """Split what `paragraphs` gives into documents."""
     return (part for _, part in itertools.groupby(text, key=operator.itemgetter(0)))
+
+
+def units(reference: str) -> Iterator[Iterable[tuple[str, str]]]:
+    """Give what running text is drawn by: its documents or, where it is one document, its paragraphs. Errors as of `paragraphs`."""
+    if len([*itertools.islice(documents(paragraphs(reference)), 2)]) > 1:
+        return documents(paragraphs(reference))
+    return ([paragraph] for paragraph in paragraphs(reference))
 
 
 def undrawn(reference: str) -> str:

@@ -5,9 +5,9 @@ always that file's, whatever characters it contains; so is that of a folder.
 """
 
 import dataclasses
+import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 _FORM = re.compile(r"(?P<name>[^:\[\]]+)(:(?P<split>\w+))?(\[(?P<drawn>-?\d+)\])?")
 
@@ -89,6 +89,7 @@ def _written(part: str) -> tuple[str, str | None, int | None] | None:
 def _of_file(part: str) -> tuple[str, None, int | None] | None:
     """Take the path of a file or folder that is there from its draw."""
     path, drawn = part, None
-    if not Path(path).exists() and (match := re.fullmatch(r"(.+)\[(-?\d+)\]", part, re.DOTALL)):
+    # not Path.exists, to which a sentence is a name that is too long
+    if not os.path.exists(path) and (match := re.fullmatch(r"(.+)\[(-?\d+)\]", part, re.DOTALL)):
         path, drawn = match[1], int(match[2])
-    return (path, None, drawn) if path and Path(path).exists() else None
+    return (path, None, drawn) if path and os.path.exists(path) else None

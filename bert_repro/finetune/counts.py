@@ -52,7 +52,8 @@ def tree(item: Sentence, heads: Sequence[int] | np.ndarray, relations: Sequence[
     """
     right = np.equal(heads, item.heads)
     labelled = right & np.equal(relations, item.relations)
-    words = np.array([tag.lower() != "punct" for tag in item.upos or item.relations])
+    tagged = any(tag != "_" for tag in item.upos)
+    words = np.array([tag.lower() != "punct" for tag in (item.upos if tagged else item.relations)])
     return np.array(
         [[sum(hits & counted), sum(counted)] for counted in (words | True, words) for hits in (labelled, right)],
         float,

@@ -33,8 +33,8 @@ class Recipe:
             without their change.
         evaluations: How many times dev is scored, at equal intervals.
         keep_at: Updates after which the checkpoint is kept as well.
-        precision: `float32`, or `bfloat16` or `float16` for the products of training; weights, optimiser and scores are in
-            float32.
+        precision: `float32`, or `bfloat16` or `float16` for the products of training; weights, optimiser and the
+            scores of what is kept are in float32, those along the way are computed as in training.
         control: What the run is a control by, a name from CONTROLS: `untrained`, an encoder that learned nothing before, or
             `partial_input`, the second side of every item alone; empty for none. All else is as it would be without.
 

@@ -60,6 +60,7 @@ class RunningText(Text[Draw]):
             raise ValueError(
                 f"{reference} has {len(self.pieces)} wordpieces, less than one input of {self.short}: give more text"
             )
+        self.segments = 2
         words = tokenizer.get_vocab()
         special = {*tokenizer.all_special_ids}
         self.vocabulary = np.array(sorted({*words.values()} - special))
@@ -77,13 +78,14 @@ class RunningText(Text[Draw]):
         """Cut the text into wordpieces once, and find it again by its content and the tokenizer's."""
         digest = corpora.running_digest(self.reference)
         rules = tokenizer.backend_tokenizer.to_str()
-        key = hashlib.sha256(f"{digest} {rules} {self.sep}".encode()).hexdigest()[:16]
+        key = hashlib.sha256(f"{digest} {rules} {self.sep} units".encode()).hexdigest()[:16]
         return made_once(cache_folder() / "running_text" / key, lambda new: self._pack(new, tokenizer, digest))
 
     def _pack(self, folder: Path, tokenizer: Tokenizer, digest: str) -> None:
         kind = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
         ends: list[int] = []
         documents: list[str] = []
+        paragraphs_end: list[int] = []  # of the first document
         size = 0
         with open(folder / "pieces", "wb") as file:
             paragraphs = corpora.paragraphs(self.reference)
@@ -96,8 +98,13 @@ class RunningText(Text[Draw]):
                     if not documents or document != documents[-1]:
                         documents.append(document)
                     size += file.write(np.array(encoding.ids, kind).tobytes())
+                    if len(documents) == 1:
+                        paragraphs_end.append(size // kind().nbytes)
             size += file.write(np.array([self.sep], kind).tobytes())
             ends.append(size // kind().nbytes)
+        if len(documents) == 1:  # scores are resampled by document; one alone would have no interval
+            documents = [f"{documents[0]}.{number}" for number in range(1, len(paragraphs_end) + 1)]
+            ends = [*paragraphs_end[:-1], *ends]
         pieces = np.memmap(folder / "pieces", kind, "r")
         np.save(folder / "pieces.npy", pieces)
         (folder / "pieces").unlink()
@@ -105,8 +112,11 @@ class RunningText(Text[Draw]):
         (folder / "notes.json").write_text(json.dumps({"digest": digest, "documents": documents}))
 
     def check(self, config: Config) -> None:
-        highest = np.array([max(len(self.ordinary) - 1, self.mask)])
-        encoder.check([Aligned(highest, np.ones(1, int) * (config.segments > 1), np.zeros(1, int))], config)
+        """Make sure that an encoder of this shape has embeddings for what occurs; others of the vocabulary are not drawn."""
+        highest = np.array([max(int(self.pieces.max()), self.mask, self.cls, self.sep)])
+        self.segments = config.segments
+        encoder.check([Aligned(highest, np.ones(1, int) * (self.segments > 1), np.zeros(1, int))], config)
+        self.vocabulary = self.vocabulary[self.vocabulary < config.vocab_size]
 
     def _starts(self, length: int, offset: int) -> np.ndarray:
         """Give where inputs of a length begin that cover the text once, [CLS] and [SEP] around each."""
@@ -147,7 +157,7 @@ class RunningText(Text[Draw]):
                 while cut > 1 and self.continues[text[cut]]:
                     cut -= 1
                 text = np.concatenate([text[:cut], [self.sep], text[cut:-1]])
-                segment_ids[row, cut + 2 :] = 1
+                segment_ids[row, cut + 2 :] = self.segments > 1
             token_ids[row, 1 : 1 + len(text)] = text
         token_ids, places, gold = masked_words.mask(
             token_ids, self.ordinary[token_ids], self.vocabulary, self.mask, MASKED, generator

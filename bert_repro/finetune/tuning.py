@@ -67,6 +67,8 @@ def train(model: str, recipe: Recipe, *, save: str = "", resamples: int = interv
     recipe = recipe.fitting(config)
     task = recipe.read_as
     examples, dev, *test = texts_of(task, [recipe.train, recipe.dev, *recipe.test], start)
+    if alone := [text.reference for text in (dev, *test) if len(text.items) < 2]:
+        raise ValueError(f"{alone[0]} holds one item: an interval needs at least two to be scored")
     labels = task.head.labels(examples.items)
     backend.deterministic(recipe.seed)
     network = _new(recipe, config, labels, start)

@@ -303,8 +303,8 @@ def _plain(rows: pd.DataFrame, target: str, probe: str, less: float | None = Non
         made = intervals.row(float(value), replicates)
         if less is None:
             low, high = intervals.percentiles(replicates)
-            ends = {"ci_low": max(low, -high, 0.0), "ci_high": max(-low, high)}
-            made |= {"value": abs(float(value)), "replicates": abs(made["replicates"])} | ends
+            made |= intervals.row(abs(float(value)), abs(replicates))
+            made |= {"ci_low": max(low, -high, 0.0), "ci_high": max(-low, high)}
         rows_made.append({"layer": row.layer, "target": target, "probe": probe, "metric": target} | made)
     return pd.DataFrame(rows_made)
 

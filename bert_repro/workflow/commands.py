@@ -148,12 +148,14 @@ def study(arguments: argparse.Namespace) -> None:
 def plan(arguments: argparse.Namespace) -> None:
     """Estimate what a study or one run will take."""
     from bert_repro.results import parameters
-    from bert_repro.workflow import notebooks, plan, study
+    from bert_repro.workflow import costs, notebooks, plan, study
 
     if arguments.what.endswith((".yaml", ".yml")):
         if arguments.parameter:
             raise ValueError(f"-p goes with a notebook, {arguments.what} is a study file: edit that")
-        print(plan.show(study.load(arguments.what, _own(arguments)), arguments.jobs, arguments.gpu_tflops))
+        planned = study.load(arguments.what, own := _own(arguments))
+        planned = planned.within(costs.encoder(planned.base).num_hidden_layers) if own.base else planned
+        print(plan.show(planned, arguments.jobs, arguments.gpu_tflops))
         return
     notebook = notebooks.find(arguments.what)
     setting = {parameter.name: parameter.default for parameter in parameters.read(notebook)}

@@ -67,8 +67,8 @@ class Own:
         content = _replaced(content, self._texts(content))
         if self.treebank:  # of another language, or of other rules
             content |= {name: probe | {"further": []} for name in PROBES if (probe := content.get(name))}
-        if self.text and content.get("scored_on", {}).get("masked_words", masked) != masked:
-            content["scored_on"]["masked_words"] = _documents(content["scored_on"]["masked_words"])
+        if self.text and (other := content.get("scored_on", {}).get("masked_words", masked)) != masked:
+            content["scored_on"]["masked_words"] = _as_much(other, masked)
         return _without_others(content) if models and not content.get("tasks") else content
 
     def _models(self) -> list[dict[str, Any]]:
@@ -173,14 +173,18 @@ def _place(reference: str) -> str:
 
 
 def _file(reference: str) -> str:
+    """Make the paths of files and folders of text absolute; leave other corpora."""
     from bert_repro.corpora.reference import Reference
+    from bert_repro.corpora.sources import CORPORA
+
+    def absolute(part: Reference) -> Reference:
+        layout = part.layout and absolute(part.layout)
+        here = part.name not in CORPORA and Path(part.name).exists()
+        return dataclasses.replace(part, name=str(Path(part.name).absolute()) if here else part.name, layout=layout)
 
     parsed = Reference.parse(reference)
-    return (
-        str(dataclasses.replace(parsed, name=str(Path(parsed.name).absolute())))
-        if Path(parsed.name).is_file()
-        else reference
-    )
+    found = absolute(parsed)
+    return reference if found == parsed else str(found)
 
 
 def _treebank(places: Sequence[str]) -> list[str]:
@@ -236,14 +240,18 @@ def _standing_in(reference: "Reference", places: Mapping[str, str]) -> "Referenc
     return dataclasses.replace(text, drawn=drawn if text.drawn is None else text.drawn, layout=layout)
 
 
-def _documents(reference: str) -> str:
-    """Take all of a text where it has no more documents than are drawn, which is what running text is drawn by."""
+def _as_much(reference: str, study: str) -> str:
+    """Draw so much of a text as has as many words as the study's own draw, or take all there is."""
     from bert_repro import corpora
     from bert_repro.corpora.reference import Reference
 
+    def words(text: str) -> list[int]:
+        return [sum(len(paragraph.split()) for _, paragraph in unit) for unit in corpora.units(text)]
+
     whole = str(Reference.parse(reference).whole)
-    count = sum(1 for _ in corpora.documents(corpora.paragraphs(whole)))
-    return reference if count > abs(Reference.parse(reference).drawn or count) else whole
+    mine = words(whole)
+    count = -(-sum(words(study)) * len(mine) // max(1, sum(mine)))
+    return f"{whole}[{count}]" if 1 < count < len(mine) else whole
 
 
 def _without_others(content: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 A study, data or an encoder that a run could not use, and another report in the same folder, end it before it starts.
 """
 
+import contextlib
 import fcntl
 import os
 import re
@@ -11,7 +12,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bert_repro import checkpoints, corpora
@@ -63,39 +64,29 @@ def make(
         raise ValueError(f"--parts must be at least 1, got {parts}")
     for reference in loaded.corpora():
         corpora.locate(reference)
-    if own or loaded.models:
-        study = ROOT / "build" / loaded.name / "study.yaml"
-        loaded.write(study)
-    if loaded.models:
-        loaded = opening.show(study)
-        print()
-    else:
-        checkpoints.open(loaded.base).check()
-    # Snakemake works in the project's folder, its user in any
-    study = study.absolute().relative_to(ROOT) if study.absolute().is_relative_to(ROOT) else study.absolute()
-    if profile:  # one core a job, as the plan reckons; "rules" would keep quiet about jobs that the cluster ended
-        threads, flags = 1, ["reason", "--profile", str(profile.absolute()), *(["--jobs", str(jobs)] if jobs else [])]
-    else:
-        jobs = jobs or min(2, cores)
-        threads, flags = cores // jobs, ["rules", "--cores", str(cores - cores % jobs)]
-    snakemake = [sys.executable, "-m", "snakemake"]
-    built = ROOT / "build" / loaded.name
-    owner = [] if keep_states else [f"owner={_owner(built)}"]
-    options = [
-        # at each job's end Snakemake begins to choose among what is ready once more in every such span, until nothing waits
-        "--max-jobs-per-timespan", "500/5s", "--nolock", "--rerun-incomplete", "--keep-going", "--quiet", *flags,
-        "--config", f"study={study}", f"threads={threads}", f"parts={parts}", *owner, *(["gpu=1"] if gpu else []),
-    ]  # fmt: skip
-    runs = studies.runs(loaded)
-    known = {run.name: run.parameters for run in runs}
-    with open(ROOT / "build" / ".report.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            why = "another report is running in this folder, or what it started still is"
-            raise RuntimeError(f"{why}: wait for it, or work in another clone") from None
+    with _alone() as lock:
+        study, loaded = _opened(study, loaded, own)
+        # Snakemake works in the project's folder, its user in any
+        study = study.absolute().relative_to(ROOT) if study.absolute().is_relative_to(ROOT) else study.absolute()
+        if profile:  # one core a job, as the plan reckons; "rules" would keep quiet about jobs that the cluster ended
+            flags = ["reason", "--profile", str(profile.absolute()), *(["--jobs", str(jobs)] if jobs else [])]
+            threads = 1
+        else:
+            jobs = jobs or min(2, cores)
+            threads, flags = cores // jobs, ["rules", "--cores", str(cores - cores % jobs)]
+        snakemake = [sys.executable, "-m", "snakemake"]
+        built = ROOT / "build" / loaded.name
+        owner = [] if keep_states else [f"owner={_owner(built)}"]
+        options = [
+            # at each job's end Snakemake begins to choose among what is ready once more in every such span, until nothing waits
+            "--max-jobs-per-timespan", "500/5s", "--nolock", "--rerun-incomplete", "--keep-going", "--quiet", *flags,
+            "--config", f"study={study}", f"threads={threads}", f"parts={parts}", *owner, *(["gpu=1"] if gpu else []),
+        ]  # fmt: skip
+        runs = studies.runs(loaded)
+        known = {run.name: run.parameters for run in runs}
         for old in [*(built / "runs").glob("*"), *(built / "tables").glob("*")]:
-            if old.name.lstrip(".").partition(".")[0] not in known:  # of a run that the study no longer has
+            gone = old.name.lstrip(".").partition(".")[0] not in known  # of a run that the study no longer has
+            if gone and old.is_file():
                 old.unlink()
         for name, manifest in provenance.manifests(built / "tables").items():
             # Snakemake sees that as well, but not where its notes were removed
@@ -107,8 +98,8 @@ def make(
             _warn(loaded, {run.name for run in missing}, jobs, keep_states)
         if parts > 1 and any(run.notebook == "hidden_states" for run in missing):
             # what fails here the rest goes without, or makes up for
-            _run([*snakemake, "read_out", *options], lock.fileno())
-        failed = _run([*snakemake, "all", *options], lock.fileno())
+            _run([*snakemake, "read_out", *options], lock)
+        failed = _run([*snakemake, "all", *options], lock)
     if failed:
         ended = failures(ROOT / ".snakemake" / "log") if profile else []
         first = ended[0] if ended else "the first error stands above"
@@ -119,6 +110,44 @@ def make(
     if archive:
         packed = shutil.make_archive(str(built / loaded.name), "zip", ROOT / site)
         print(f"the same in one file: {Path(packed).relative_to(ROOT)}")
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[int]:
+    """Keep other reports out of this folder; give the lock's descriptor, which what is started here holds as well."""
+    (ROOT / "build").mkdir(exist_ok=True)
+    with open(ROOT / "build" / ".report.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            why = "another report is running in this folder, or what it started still is"
+            raise RuntimeError(f"{why}: wait for it, or work in another clone") from None
+        yield lock.fileno()
+
+
+def _opened(study: Path, loaded: studies.Study, own: Own) -> tuple[Path, studies.Study]:
+    """Open every encoder of a study; give the file that its jobs read, and the study as it is run.
+
+    Raises:
+        ValueError: Tasks of the study name layers that its base does not have; of another base they are left out.
+    """
+    given = ROOT / "build" / loaded.name / "study.yaml"
+    if loaded.models:
+        loaded.write(given)
+        loaded = opening.show(given)
+        print()
+    base = checkpoints.open(loaded.base)
+    if not loaded.models:
+        base.check()
+    blocks = base.config.num_hidden_layers
+    fitting = loaded.within(blocks)
+    if fitting != loaded and not own.base:
+        layers = "frozen_layers, kept_layers and reverted_layers"
+        raise ValueError(f"{study}: the base {loaded.base} has {blocks} blocks: {layers} must lie within them")
+    if own or loaded.models:
+        fitting.write(given)
+        return given, fitting
+    return study, fitting
 
 
 def _warn(study: studies.Study, names: set[str], jobs: int, keep_states: bool) -> None:

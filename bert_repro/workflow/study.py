@@ -73,8 +73,8 @@ class Study(settings.Strict):
             )
         taken = [*UNTUNED, *(f"{task.task}-{seed}" for task in self.tasks for seed in task.seeds)]
         for model in self.models:
-            if model.name in taken:
-                raise ValueError(f"two models are called {model.name}: give each a different name")
+            if model.name.replace("_", "-") in (name.replace("_", "-") for name in taken):
+                raise ValueError(f"two models are called {model.name}, - and _ being one: give each a different name")
             taken.append(model.name)
         for model in self.models:
             if model.base not in taken or model.base == model.name:
@@ -83,6 +83,20 @@ class Study(settings.Strict):
         if twice := {place for place in places if places.count(place) > 1}:
             raise ValueError(f"{min(twice)} occurs twice: a model compared with itself says nothing")
         return self
+
+    def within(self, blocks: int) -> "Study":
+        """Leave out the layers of its tasks that a base of so many blocks does not have, and cuts that cut nothing off."""
+        most = {"frozen_layers": blocks, "kept_layers": blocks - 1, "reverted_layers": blocks}
+        return self.model_copy(
+            update={
+                "tasks": [
+                    task.model_copy(
+                        update={name: [n for n in getattr(task, name) if n <= last] for name, last in most.items()}
+                    )
+                    for task in self.tasks
+                ]
+            }
+        )
 
     def write(self, path: Path) -> None:
         """Write it as a file that loads as the same, with everything that a reader brought."""
@@ -158,6 +172,9 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
     Args:
         study: The study.
         folder: Where it is built, relative to the project root; `build/<study>` by default.
+
+    Raises:
+        ValueError: Two runs would have one name.
     """
     steps = _Steps(study, folder or f"build/{study.name}")
     groups = (
@@ -165,7 +182,13 @@ def runs(study: Study, folder: str | None = None) -> list[Run]:
         steps.edge_probes(), steps.erasures(), steps.lines(),
     )  # fmt: skip
     listed = [run for group in groups for run in group]
-    return [*listed, *steps.effects(listed)]
+    listed += steps.effects(listed)
+    names = [run.name for run in listed]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(
+            f"two runs are called {twice[0]}: give its models names that cannot be taken for two others in a row"
+        )
+    return listed
 
 
 @dataclass(frozen=True)
