@@ -52,6 +52,8 @@ def test_edge_probing_files_are_read_in_every_layout(tmp_path, name, content):
 def test_one_record_in_a_json_file_is_read(tmp_path):
     (only,) = load(file(tmp_path, "a.json", json.dumps(RECORDS[0], indent=2))).items
     assert len(only.spans) == 2
+    (pair,) = load(file(tmp_path, "b.json", json.dumps(nli()))).items
+    assert pair.label == "entailment" and pair.first == ("It", "rained", ".")
 
 
 def test_labels_may_be_none_one_or_several(tmp_path):

@@ -29,7 +29,7 @@ def records(path: Path, where: Mapping[str, str], left_out: dict[str, int]) -> I
         return
     except (ValueError, RecursionError) as error:
         raise _no_questions(path, error) from None
-    if isinstance(whole, dict) and "targets" in whole:
+    if isinstance(whole, dict) and ("targets" in whole or makers.PAIR <= makers.columns_of_pair(whole).keys()):
         whole = [whole]
     if isinstance(whole, list) and whole:
         for number, record in enumerate(whole, 1):

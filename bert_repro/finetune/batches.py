@@ -94,7 +94,7 @@ class Examples(Text[np.ndarray]):
             texts = [corpora.sides(part)[1] for part in texts]
         inputs, places, cut = alignment.inputs(tokenizer, texts, self.limit)
         fits = np.flatnonzero((cut == 0) | (task.too_long == "cut"))
-        if not len(fits):
+        if not len(fits) or not parts:
             raise ValueError(f"no item of {reference} fits into {self.limit} wordpieces")
         self.inputs = [inputs[i] for i in fits]
         kept = [parts[place] for place in places[fits]]
