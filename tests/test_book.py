@@ -417,7 +417,7 @@ def visit(browser):
         kind = (width, *options.items())
         if kind not in windows:  # in one window plotly.js is compiled once
             context = browser.new_context(offline=True, viewport={"width": width, "height": 1000}, **options)
-            context.set_default_timeout(20_000)
+            context.set_default_timeout(60_000)  # of a busy machine, too
             context.on("request", lambda request: seen.append(request.url))
             context.on("requestfailed", failed)
             context.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
