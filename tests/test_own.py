@@ -185,7 +185,9 @@ def test_names_that_could_be_taken_for_others_are_refused():
         study.runs(brought)
 
 
-def test_layers_that_another_base_does_not_have_are_left_out_and_those_of_a_study_refused(tmp_path, monkeypatch):
+def test_layers_that_another_base_does_not_have_are_left_out_and_those_of_a_study_refused(
+    tmp_path, monkeypatch, capsys
+):
     given = study.load(TRAIN, Own(base="google/bert_uncased_L-4_H-256_A-4")).within(4)
     tunings = [run.parameters for run in study.runs(given) if run.notebook == "finetune"]
     assert {layer for one in tunings for layer in one["reverted_layers"]} == {0, 1, 2, 3, 4}
@@ -198,6 +200,14 @@ def test_layers_that_another_base_does_not_have_are_left_out_and_those_of_a_stud
         ValueError, match="mine.yaml: the base tiny has 2 blocks: frozen_layers, kept_layers and reverted"
     ):
         report.make(mine)
+    monkeypatch.setattr(report, "_run", lambda command, lock: 0)
+    report.make(TRAIN, Own(base="tiny"))
+    assert (
+        "tiny has 2 blocks: frozen_layers, kept_layers and reverted_layers of the study that lie beyond are left out"
+        in capsys.readouterr().err
+    )
+    (written,) = (tmp_path / "build").glob("train*/study.yaml")
+    assert study.load(written).within(2) == study.load(written)
 
 
 def test_folders_of_text_and_layouts_are_where_the_reader_is(tmp_path, monkeypatch):

@@ -141,9 +141,11 @@ def _opened(study: Path, loaded: studies.Study, own: Own) -> tuple[Path, studies
         base.check()
     blocks = base.config.num_hidden_layers
     fitting = loaded.within(blocks)
-    if fitting != loaded and not own.base:
-        layers = "frozen_layers, kept_layers and reverted_layers"
-        raise ValueError(f"{study}: the base {loaded.base} has {blocks} blocks: {layers} must lie within them")
+    if fitting != loaded:
+        layers = f"{loaded.base} has {blocks} blocks: frozen_layers, kept_layers and reverted_layers"
+        if not own.base:
+            raise ValueError(f"{study}: the base {layers} must lie within them")
+        print(f"Warning: {layers} of the study that lie beyond are left out", file=sys.stderr, flush=True)
     if own or loaded.models:
         fitting.write(given)
         return given, fitting
