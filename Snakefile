@@ -173,7 +173,7 @@ def chapters():
     read = {
         part: [made(run)[1] for run in RUNS]
         if part == "yours"
-        else [*sorted(map(str, Path(folder).glob("*.parquet"))), f"results/{part}/staleness.json"]
+        else [*sorted(map(str, Path(folder).glob("*.parquet"))), *map(str, Path(folder).parent.glob("staleness.json"))]
         for part, (folder, _) in shown.items()
     }
     for part, (folder, study) in shown.items():

@@ -27,7 +27,7 @@ def folder(tmp_path, monkeypatch):
     """Tables' manifests of four runs."""
     monkeypatch.setattr(exhibits.provenance, "ROOT", tmp_path)
     for notebook, name, reference in NAMES:
-        given = {"name": name, "study": "minilm"} | ({"reference_name": reference} if reference else {})
+        given = {"name": name, "study": "minilm", "layers": []} | ({"reference_name": reference} if reference else {})
         made = {"notebook": notebook, "commit": "0123456789", "parameters": given}
         stem = "-".join(filter(None, (notebook, reference, name)))
         (tmp_path / f"{stem}.manifest.json").write_text(json.dumps(made))
@@ -52,7 +52,13 @@ def test_the_page_has_caption_data_notebook_runs_commit_and_commands(folder):
     assert page.startswith('<figure class="bert-repro-exhibit" id="fig-one">') and page.count("Plotly.newPlot") == 1
     assert "What is seen. <small>" in page and "CSV, 3 rows" in page
     assert "similarity-base-nli-1\n" in page and "nli-2" not in page and "commit 0123456" in page
-    assert "make report STUDY=studies/minilm.yaml" in page and "rerun similarity-base-nli-1 -p layers" in page
+    assert "make report STUDY=build/minilm/study.yaml" in page and "rerun similarity-base-nli-1 -p layers" in page
+    (folder / "studies").mkdir()
+    (folder / "studies" / "minilm.yaml").touch()
+    for path in folder.glob("*.manifest.json"):  # of a notebook that has no layers to choose
+        path.write_text(path.read_text().replace('"layers": []', '"seed": 1'))
+    page = shown(folder)._repr_mimebundle_()["text/html"]
+    assert "make report STUDY=studies/minilm.yaml" in page and "rerun similarity-base-nli-1 -p seed 2" in page
     data = pd.read_csv(io.StringIO(bundle["text/csv"]))
     assert data["value"].tolist() == [1.0, 0.9, 0.8] and "replicates" not in data and "corpus" not in data
     assert bundle["application/vnd.plotly.v1+json"]["data"]

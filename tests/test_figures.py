@@ -11,6 +11,7 @@ import plotly.io as pio
 import pytest
 
 from bert_repro import figures
+from bert_repro.figures import theme
 from bert_repro.finetune.tasks import TASKS
 from bert_repro.results import tables
 
@@ -464,3 +465,29 @@ def test_one_thing_against_another_is_a_point_a_layer_with_both_intervals():
         figures.against(change[:0], effects, facet="metric")
     with pytest.raises(ValueError, match="no layer of a model in common"):
         figures.against(tables.tidy(side("change", 0, ("squad-1",))), effects, facet="metric")
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "seed", "called"),
+    [
+        ("nli-2", "nli", 2, "NLI fine-tuned, seed 2"), ("nli-frozen4-1", "nli", 1, "NLI fine-tuned, seed 1"),
+        ("mnli", "nli", 1, "NLI fine-tuned, seed 1"), ("mnli-2", "nli", 2, "NLI fine-tuned, seed 2"), ("nli", "nli", None, "NLI fine-tuned"),
+        ("mnli-2", "nli", 1, "mnli-2 (NLI)"), ("mine", "nli", 1, "mine (NLI)"), ("kept-281", "masked_words", 1, "kept-281 (masked words)"),
+    ],
+)  # fmt: skip
+def test_a_line_is_called_by_task_and_seed_and_somebodys_checkpoint_by_its_name(model, task, seed, called):
+    (row,) = tables.tidy([{"role": "score", "model": model, "task": task, "seed": seed, "value": 1.0}]).iloc
+    assert theme.label(row) == called
+
+
+@pytest.mark.parametrize(
+    ("name", "spelt"),
+    [
+        ("nli-1", "NLI seed 1"),
+        ("mnli-2", "MNLI seed 2"),
+        ("weblog_000200-0001", "weblog_000200-0001"),
+        ("kept-1125", "kept-1125"),
+    ],
+)
+def test_only_a_tasks_name_has_a_seed(name, spelt):
+    assert theme.short(name) == spelt

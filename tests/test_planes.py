@@ -219,6 +219,11 @@ def test_the_lowest_seed_of_each_task_stands_beside_the_base():
     assert [pairing.task for pairing in planes.beside_base(several, TASKS, most=1)] == ["nli"]
 
 
+def test_somebodys_checkpoints_stand_beside_the_base_by_their_names():
+    given = table(base=LAYERS, nli=LAYERS, nli_kept4_1=LAYERS, mine_2=LAYERS, mine_1=LAYERS, untrained=LAYERS)
+    assert [(one.task, one.model) for one in planes.beside_base(given, TASKS)] == [("nli", "nli"), ("mine", "mine-1")]
+
+
 def test_without_projections_or_the_base_there_is_nothing_to_pair(tmp_path):
     assert planes.beside_base(tables.merge_artefacts(tmp_path, "projection"), TASKS) == []
     assert planes.beside_base(table(nli_1=LAYERS, nli_2=LAYERS), TASKS) == []

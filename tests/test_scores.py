@@ -102,6 +102,14 @@ def test_a_task_has_one_curve_the_mean_of_its_seeds_or_its_only_one():
     assert scores.by_task(untuned)["model"].tolist() == ["base"]
 
 
+def test_what_one_seed_alone_has_stays_beside_the_means_and_models_of_one_seed_are_no_seeds():
+    both, alone = measured(0.8), measured(0.6) | {"target": "mix"}
+    curves = scores.by_task(tables.tidy([*tuned(1, both, alone), *tuned(2, both)]))
+    assert curves[["model", "target"]].fillna("").values.tolist() == [["parsing", ""], ["parsing-1", "mix"]]
+    two = tables.tidy([*tuned(1, both, name="mnli"), *tuned(1, measured(0.4), name="mnli-2")])
+    assert scores.over_seeds(two).empty and scores.by_task(two)["model"].tolist() == ["mnli", "mnli-2"]
+
+
 def test_scales_of_a_task_are_no_score_of_it():
     floors = tables.tidy([row | {"role": "floor"} for seed in (1, 2) for row in tuned(seed, {"value": 0.9})])
     assert scores.by_task(floors)["model"].tolist() == ["parsing-1", "parsing-2"]  # nor do they need replicates

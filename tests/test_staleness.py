@@ -114,6 +114,15 @@ def renew(project):
     assert smoke_tables.main(["--write"], project) == 0
 
 
+def test_a_parameter_that_the_study_no_longer_sets_is_that_of_the_notebook():
+    made = {"notebook": "finetune", "parameters": {"study": "s", "seed": 1, "baseline": True}}
+    assert (
+        staleness.changed(made, {"seed": 1}) == ["baseline"]
+        and staleness.changed(made, {"seed": 1, "baseline": True}) == []
+    )
+    assert staleness.changed(made, {}) == []  # the study has no such run
+
+
 def today(project):
     """Say what was written down."""
     return staleness.outcomes(project / "results" / "s" / "tables")["similarity"]["today"]

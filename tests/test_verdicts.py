@@ -310,6 +310,12 @@ def test_probe_seeds_repeat_where_there_is_one_training_of_a_task_too():
     assert both.values == pytest.approx([0.2, 0.4]) and both.seeds == (("t", "base", 1), ("t", "base", 2))
 
 
+def test_two_given_encoders_of_one_task_and_seed_are_two_trainings():
+    given = [("mnli", "base", 1, None, "nli"), ("mine", "base", 1, None, "nli")]
+    both = selection.repeats(given, np.array([0.1, 0.3]), [NOISE] * 2)
+    assert both.values.tolist() == [0.1, 0.3] and both.seeds == (("mnli", "base", 1), ("mine", "base", 1))
+
+
 def test_intervals_hold_the_variation_between_seeds():
     base = [row(0.5, 0.01, notebook="similarity", metric="similarity", layer=2, model="base")]
     options = {"a": {"task": "t"}, "b": BASE, "metric": "similarity"}

@@ -25,6 +25,11 @@ from bert_repro.results import provenance
 MIME = "application/vnd.bert-repro.exhibit+json"  # what is behind a figure, for the book to link
 _SPOKEN = 8  # lines that an alternative text describes one by one
 _LISTED = 6  # runs that a source names before it only counts them
+_SETTINGS = {
+    "layers": '-p layers "[0, 3]"',
+    "seed": "-p seed 2",
+    "resamples": "-p resamples 200",
+}  # what a run may have
 _CONFIG = {"responsive": True, "displayModeBar": False}  # a finger on a figure scrolls the page: see dragmode
 
 
@@ -120,6 +125,8 @@ class Exhibit:
             commits = sorted({self.made[run]["commit"][:7] for run in runs})
             sources.append({"notebook": notebook, "count": len(runs), "runs": runs[:_LISTED], "commits": commits})
         first = self.runs[0] if self.runs else None
+        made = self.made[first]["parameters"] if first else {}
+        published = (provenance.ROOT / "studies" / f"{made.get('study')}.yaml").is_file()
         return {
             "name": self.name,
             "caption": self.caption,
@@ -127,7 +134,10 @@ class Exhibit:
             "alt": described(self.figure),
             "rows": len(self.rows),
             "sources": sources,
-            "study": first and self.made[first]["parameters"]["study"],
+            "study": made.get("study"),
+            # with what a reader brought, a study is written to where it is built
+            "study_file": f"studies/{made.get('study')}.yaml" if published else f"build/{made.get('study')}/study.yaml",
+            "setting": next((setting for name, setting in _SETTINGS.items() if name in made), ""),
             # tables may lie outside the project
             "first": first and os.path.relpath(self.folder / first, provenance.ROOT),
         }

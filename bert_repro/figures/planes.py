@@ -4,8 +4,7 @@ An example that was cut or that has no plane is an error; so are many at once, a
 by itself.
 """
 
-import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -148,8 +147,7 @@ def beside_base(projections: pd.DataFrame, tasks: Collection[str], most: int = 3
     pairings = []
     for key, rows in projections.groupby("key", sort=False):
         by_model = dict(zip(rows["model"], rows["content"], strict=True))
-        names = [(task, _first_seed(by_model, task)) for task in tasks if "base" in by_model]
-        for task, name in [(task, name) for task, name in names if name][:most]:
+        for task, name in _first_seeds(by_model, tasks)[: most if "base" in by_model else 0]:
             base, tuned = by_model["base"], by_model[name]
             if (base["words"], base["layers"]) != (tuned["words"], tuned["layers"]):
                 raise ValueError(
@@ -164,6 +162,13 @@ def beside_base(projections: pd.DataFrame, tasks: Collection[str], most: int = 3
     return pairings
 
 
-def _first_seed(models: Mapping[str, Any], task: str) -> str | None:
-    seeds = [int(match[1]) for name in models if (match := re.fullmatch(rf"{task}-(\d+)", name))]
-    return f"{task}-{min(seeds)}" if seeds else None
+def _first_seeds(models: Iterable[str], tasks: Collection[str]) -> list[tuple[str, str]]:
+    """Give the lowest seed of each task, and of what else somebody tuned, with what it was tuned on or what it is called."""
+    found: dict[str, list[tuple[int, str]]] = {task: [] for task in tasks}
+    for name in models:
+        stem, _, seed = name.rpartition("-")
+        stem, number = (stem, int(seed)) if stem and seed.isdecimal() else (name, 0)
+        cut = stem not in tasks and stem.partition("-")[0] in tasks  # or partly frozen
+        if name not in ("base", "untrained") and not cut:
+            found.setdefault(stem, []).append((number, name))
+    return [(stem, min(named)[1]) for stem, named in found.items() if named]

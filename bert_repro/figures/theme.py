@@ -6,6 +6,7 @@ dash and marker say which seed.
 
 import hashlib
 import html
+import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -104,13 +105,19 @@ def label(row: pd.Series) -> str:
 def _model_name(model: Any, task: Any, seed: Any) -> str:
     if pd.isna(task) or not task:
         return short(model)
+    name, _, number = str(model).rpartition("-")
+    name, number = (name, number) if name and number.isdecimal() else (str(model), "")
+    stem = re.sub(r"-((frozen|kept)\d+|untrained|partial)$", "", name)
+    if SAME.get(stem, stem) != SAME.get(task, task) or (number and not pd.isna(seed) and int(number) != seed):
+        return f"{model} ({short(task)})"  # somebody's checkpoint, of which a task may have several
     return f"{short(task)} fine-tuned" + ("" if pd.isna(seed) else f", seed {seed}")
 
 
 def short(name: object) -> str:
     """Spell a table's name of a model, task, measure, target or metric: `nli-1` as `NLI seed 1`."""
     stem, _, seed = str(name).rpartition("-")
-    return f"{title(stem)} seed {seed}" if stem and seed.isdecimal() else title(str(name))
+    own = stem.partition("-")[0]
+    return f"{title(stem)} seed {seed}" if seed.isdecimal() and SAME.get(own, own) in TASKS else title(str(name))
 
 
 def title(name: str) -> str:

@@ -72,17 +72,26 @@ def over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: Rows without replicates.
     """
-    alike = [c for c in tables.COLUMNS if c not in ("model", "seed", *tables.NUMBERS)]
+    averaged = _seeds(scores) > 1
     rows = [
         group.iloc[0].to_dict() | {"model": group["task"].iloc[0], "seed": pd.NA, "updates": pd.NA} | _mean(group)
-        for _, group in scores.groupby(alike, sort=False, dropna=False)
-        if len(group) > 1
+        for _, group in scores[averaged].groupby(_ALIKE, sort=False, dropna=False)
     ]
     return tables.tidy(rows) if rows else scores[:0]
 
 
+_ALIKE = [c for c in tables.COLUMNS if c not in ("model", "seed", *tables.NUMBERS)]
+
+
+def _seeds(scores: pd.DataFrame) -> pd.Series:
+    """Count, for each row, the seeds that a mean would be over; 1 where models of one seed differ in nothing that a column tells."""
+    groups = scores.groupby(_ALIKE, sort=False, dropna=False)
+    different = groups["seed"].transform("nunique")
+    return different.where(groups["seed"].transform("size") == different, 1)
+
+
 def by_task(scores: pd.DataFrame) -> pd.DataFrame:
-    """Give one curve per task: the mean over its seeds as in `over_seeds`, or its only seed; all other rows come first.
+    """Give one curve per task: the mean over its seeds as in `over_seeds`, or what only one seed has; all other rows come first.
 
     Args:
         scores: Scores as `over_seeds` takes them, those of encoders that were not tuned, controls and floors.
@@ -92,8 +101,7 @@ def by_task(scores: pd.DataFrame) -> pd.DataFrame:
     """
     of_task = (scores["role"] == "score") & scores["task"].notna()
     tuned = scores[of_task]
-    seeds = tuned.groupby("task")["seed"].transform("nunique")
-    parts = [scores[~of_task], over_seeds(tuned[seeds > 1]), tuned[seeds == 1]]
+    parts = [scores[~of_task], over_seeds(tuned), tuned[_seeds(tuned) < 2]]
     return pd.concat(parts, ignore_index=True)
 
 

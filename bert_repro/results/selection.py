@@ -146,8 +146,16 @@ def repeats(
     if len(tasks := sorted({task for *_, task in trainings if task})) > 1:
         raise ValueError(f"seeds of different tasks pooled, {' and '.join(tasks)}: average one task at a time")
     of_probes = len({row[:3] for row in trainings}) == 1 and (not tasks or len({row[3] for row in trainings}) > 1)
+    models: dict[tuple, set] = {}  # of each task and seed, of which somebody may have several
+    for model, *about, _, task in trainings:
+        models.setdefault((task, *about), set()).add(model)
     keys = [
-        (task or model, reference, seed, *([probe] if of_probes else []))
+        (
+            task if task and len(models[task, reference, seed]) == 1 else model,
+            reference,
+            seed,
+            *([probe] if of_probes else []),
+        )
         for model, reference, seed, probe, task in trainings
     ]
     kept = min(map(len, replicates))

@@ -35,12 +35,18 @@ def changed(made: Mapping[str, Any], asked: Mapping[str, object]) -> list[str]:
 
     Args:
         made: The manifest of its table. A parameter that the notebook did not have then counts as its default.
-        asked: The run's parameters as the study has them now.
+        asked: The run's parameters as the study has them now; those that it does not set are the notebook's defaults. Empty
+            where the study has no such run.
     """
     path = ROOT / "notebooks" / f"{made['notebook']}.ipynb"
-    then = ({p.name: p.default for p in parameters.read(path)} if path.is_file() else {}) | made["parameters"]
+    defaults = {p.name: p.default for p in parameters.read(path)} if path.is_file() else {}
+    then = defaults | made["parameters"]
+    unset = (
+        {name: defaults[name] for name in made["parameters"] if name in defaults and name != "study"} if asked else {}
+    )
     without = NO_RESULT.get(made["notebook"], set())
-    return [name for name, value in asked.items() if name not in without and (name not in then or then[name] != value)]
+    now = unset | dict(asked)
+    return [name for name, value in now.items() if name not in without and (name not in then or then[name] != value)]
 
 
 def stale_tables(folder: Path) -> dict[str, str]:
