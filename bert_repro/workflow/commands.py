@@ -204,8 +204,10 @@ def compare_checkpoints(arguments: argparse.Namespace) -> None:
 def compute_states(arguments: argparse.Namespace) -> None:
     """Compute the hidden states of corpora and store them."""
     from bert_repro import states
+    from bert_repro.states import store
     from bert_repro.states.compute import compute
 
+    store.cap()  # refused as well where all states are there
     given = arguments.max_length
     longest = states.usual(arguments.model).max_length if given is None else given
     setting = states.Setting(longest, arguments.pooling, arguments.dtype, arguments.pairs)

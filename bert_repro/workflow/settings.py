@@ -33,6 +33,11 @@ class FinetuneTask(Strict):
     # what its scores are set against: a training each, of the first seed, but a baseline, which needs no encoder
     controls: list[Literal["baseline", "untrained", "partial_input"]] = []
 
+    def within(self, blocks: int) -> "FinetuneTask":
+        """Leave out layers that an encoder of so many blocks does not have, and cuts that cut nothing off."""
+        most = {"frozen_layers": blocks, "kept_layers": blocks - 1, "reverted_layers": blocks}
+        return self.model_copy(update={k: [n for n in getattr(self, k) if n <= last] for k, last in most.items()})
+
     @field_validator("seeds", "frozen_layers", "kept_layers", "reverted_layers", "keep_at")
     @classmethod
     def _nothing_comes_twice(cls, numbers: list[int]) -> list[int]:

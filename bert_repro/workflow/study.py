@@ -86,17 +86,7 @@ class Study(settings.Strict):
 
     def within(self, blocks: int) -> "Study":
         """Leave out the layers of its tasks that a base of so many blocks does not have, and cuts that cut nothing off."""
-        most = {"frozen_layers": blocks, "kept_layers": blocks - 1, "reverted_layers": blocks}
-        return self.model_copy(
-            update={
-                "tasks": [
-                    task.model_copy(
-                        update={name: [n for n in getattr(task, name) if n <= last] for name, last in most.items()}
-                    )
-                    for task in self.tasks
-                ]
-            }
-        )
+        return self.model_copy(update={"tasks": [task.within(blocks) for task in self.tasks]})
 
     def write(self, path: Path) -> None:
         """Write it as a file that loads as the same, with everything that a reader brought."""
