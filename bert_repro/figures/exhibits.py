@@ -25,11 +25,8 @@ from bert_repro.results import provenance
 MIME = "application/vnd.bert-repro.exhibit+json"  # what is behind a figure, for the book to link
 _SPOKEN = 8  # lines that an alternative text describes one by one
 _LISTED = 6  # runs that a source names before it only counts them
-_SETTINGS = {
-    "layers": '-p layers "[0, 3]"',
-    "seed": "-p seed 2",
-    "resamples": "-p resamples 200",
-}  # what a run may have
+# of a run, the first that it has
+_SETTINGS = {"layers": '-p layers "[0, 3]"', "seed": "-p seed 2", "resamples": "-p resamples 200"}
 _CONFIG = {"responsive": True, "displayModeBar": False}  # a finger on a figure scrolls the page: see dragmode
 
 

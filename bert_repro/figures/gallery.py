@@ -112,7 +112,8 @@ class Gallery:
             return self.nothing(missing)
         whole = [c for c in rows.select_dtypes("number") if (rows[c].dropna() % 1 == 0).all()]
         shown = rows.astype(dict.fromkeys(whole, "Int64")).rename(index=_spelt, columns=_spelt)
-        shown, spell = (shown, None) if digits is None else (shown.astype(object).fillna(""), f"{{:.{digits}f}}".format)
+        shown = shown if digits is None else shown.astype(object).fillna("")
+        spell = None if digits is None else f"{{:.{digits}f}}".format
         return HTML(render("table", caption=caption, table=Markup(shown.to_html(float_format=spell))))
 
     def nothing(self, missing: str | None = None) -> Markdown | None:

@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from bert_repro import corpora
+from bert_repro.figures.theme import name_parts
 from bert_repro.similarity.samples import CLASSES
 
 MOST = 5  # examples of a reference
@@ -166,9 +167,7 @@ def _first_seeds(models: Iterable[str], tasks: Collection[str]) -> list[tuple[st
     """Give the lowest seed of each task, and of what else somebody tuned, with what it was tuned on or what it is called."""
     found: dict[str, list[tuple[int, str]]] = {task: [] for task in tasks}
     for name in models:
-        stem, _, seed = name.rpartition("-")
-        stem, number = (stem, int(seed)) if stem and seed.isdecimal() else (name, 0)
-        cut = stem not in tasks and stem.partition("-")[0] in tasks  # or partly frozen
-        if name not in ("base", "untrained") and not cut:
-            found.setdefault(stem, []).append((number, name))
+        stem, change, seed = name_parts(name)
+        if name not in ("base", "untrained") and not (change and stem in tasks):
+            found.setdefault(stem, []).append((int(seed or 0), name))
     return [(stem, min(named)[1]) for stem, named in found.items() if named]

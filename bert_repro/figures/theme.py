@@ -105,9 +105,7 @@ def label(row: pd.Series) -> str:
 def _model_name(model: Any, task: Any, seed: Any) -> str:
     if pd.isna(task) or not task:
         return short(model)
-    name, _, number = str(model).rpartition("-")
-    name, number = (name, number) if name and number.isdecimal() else (str(model), "")
-    stem = re.sub(r"-((frozen|kept)\d+|untrained|partial)$", "", name)
+    stem, _, number = name_parts(model)
     if SAME.get(stem, stem) != SAME.get(task, task) or (number and not pd.isna(seed) and int(number) != seed):
         return f"{model} ({short(task)})"  # somebody's checkpoint, of which a task may have several
     return f"{short(task)} fine-tuned" + ("" if pd.isna(seed) else f", seed {seed}")
@@ -115,9 +113,16 @@ def _model_name(model: Any, task: Any, seed: Any) -> str:
 
 def short(name: object) -> str:
     """Spell a table's name of a model, task, measure, target or metric: `nli-1` as `NLI seed 1`."""
-    stem, _, seed = str(name).rpartition("-")
+    stem, change, seed = name_parts(name)
     own = stem.partition("-")[0]
-    return f"{title(stem)} seed {seed}" if seed.isdecimal() and SAME.get(own, own) in TASKS else title(str(name))
+    return f"{title(stem + change)} seed {seed}" if seed and SAME.get(own, own) in TASKS else title(str(name))
+
+
+def name_parts(name: object) -> tuple[str, str, str]:
+    """Take a model's name apart, as `nli-frozen4-1`: what it is tuned on or called, `-frozen4`, and the seed `1`, each where it has one."""
+    match = re.fullmatch(r"(.*?)(-(?:frozen\d+|kept\d+|untrained|partial))?(?:-(\d+))?", str(name), re.DOTALL)
+    stem, change, seed = match.groups("") if match else (str(name), "", "")
+    return stem, change, seed
 
 
 def title(name: str) -> str:

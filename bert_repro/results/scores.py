@@ -311,8 +311,8 @@ def _plain(rows: pd.DataFrame, target: str, probe: str, less: float | None = Non
         made = intervals.row(float(value), replicates)
         if less is None:
             low, high = intervals.percentiles(replicates)
-            made |= intervals.row(abs(float(value)), abs(replicates))
             made |= {"ci_low": max(low, -high, 0.0), "ci_high": max(-low, high)}
+            made |= {"value": abs(float(value)), "replicates": np.float32(abs(replicates))}
         rows_made.append({"layer": row.layer, "target": target, "probe": probe, "metric": target} | made)
     return pd.DataFrame(rows_made)
 

@@ -121,10 +121,8 @@ def judge(all_claims: Claims, table: pd.DataFrame, study: str) -> tuple[pd.DataF
             kept_out = {task: reason for name in reversed(gates) for task, reason in reasons(name).items()}
             compared, missing, lacking = _tested(claim, rows, all_claims.defaults)
             tested = [pair for pair in compared if not _tasks(pair) & set(kept_out)]
-            about = {
-                "",
-                *(task for pair in compared for task in _tasks(pair)),
-            }  # nothing is kept out of what was not compared
+            # nothing is kept out of what was not compared
+            about = {"", *(task for pair in compared for task in _tasks(pair))}
             kept_out = {task: reason for task, reason in kept_out.items() if task in about}
             weakened = claim.weakened_on.holds(of_study)
             judged.append(_judge(claim, all_claims.tasks, tested, missing, lacking, kept_out, study, weakened))
