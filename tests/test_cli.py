@@ -457,7 +457,11 @@ def sets(tmp_path):
             for layer in range(30)
         ]  # fmt: skip
         known = {"role": "score", "metric": "uuas", "notebook": "probe", "study": name, "corpus": corpus}
-        tables.write(tmp_path / name / "tables" / "x.parquet", tables.tidy(rows, **known), {})
+        tables.write(
+            tmp_path / name / "tables" / "x.parquet",
+            tables.tidy(rows, **known),
+            {"notebook": "probe", "parameters": {}},
+        )
     return tmp_path
 
 

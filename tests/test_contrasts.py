@@ -257,12 +257,32 @@ def test_a_row_is_named_by_what_tells_it_apart():
     ]
 
 
+def test_probes_that_learned_from_other_corpora_are_no_pair(tmp_path):
+    sets = []
+    for name, train in (("a", "ewt:train[3000]"), ("b", "ewt:train"), ("c", "ewt:train")):
+        parameters = {"name": "nli-1", "train": train}
+        made = {"notebook": "structural_probe", "parameters": parameters}
+        tables.write(tmp_path / name / "probe.parquet", tables.tidy([row(0.5)]), made)
+        sets.append(contrasts.read(tmp_path / name))
+    found = contrasts.compare(sets[0], sets[1])
+    assert found["finding"].tolist() == ["first only", "second only"]
+    assert found["learned_from"].tolist() == ["ewt:train[3000]", "ewt:train"]
+    assert contrasts.alone(found)["learned_from"].tolist() == ["ewt:train[3000]", "ewt:train"]
+    assert contrasts.compare(sets[1], sets[2])["finding"].tolist() == ["agrees"]
+
+
+def test_what_one_set_has_alone_lists_three_texts_and_counts_the_others():
+    texts = tables.tidy([row(0.5, at, corpus=name) for at, name in enumerate("abcde")])
+    found = contrasts.compare(tables.tidy([row(0.5)]), texts)
+    assert contrasts.alone(found)["corpora"].tolist() == ["ewt:test", "a:test, b:test, c:test, 2 more"]
+
+
 def test_what_one_set_has_alone_is_listed():
     gum = tables.tidy([row(0.5, corpus="gum"), row(0.5, 1, corpus="pud")])
     found = contrasts.compare(mixed(), pd.concat([mixed(skip=range(9, 13)), gum], ignore_index=True))
     assert contrasts.alone(found).values.tolist() == [
-        ["first only", "finetune", "nli-1", 4, 940, ""],
-        ["second only", "structural_probe", "nli-1", 2, 940, "gum:test, pud:test"],
+        ["first only", "finetune", "nli-1", 4, 940, "", ""],
+        ["second only", "structural_probe", "nli-1", 2, 940, "", "gum:test, pud:test"],
     ]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bert_repro.results import claims, intervals, lines, tables, verdicts
+from bert_repro.results import claims, intervals, lines, provenance, tables, verdicts
 
 TOLERANCE = 0.02
 """How much two results may differ and still agree: that much of a share, a correlation or a similarity, and as a share of
@@ -22,6 +22,8 @@ FINDINGS = ("agrees", "open", "differs", "first only", "second only")
 """The whole interval of a difference lies within the tolerance, across its edge, or outside; or a row has no partner."""
 REPEATED = 1e-4  # within which a measurement that several tables hold is one measurement
 _MEASURED = [c for c in tables.COLUMNS if c not in ("study", "base", *tables.NUMBERS)]
+_LEARNED = "learned_from"
+_NAMED = 3  # corpora that a list names before it only counts them
 _OF_MODEL = ["role", "model", "task", "seed", "updates", "layers_changed"]
 
 
@@ -35,10 +37,11 @@ def compare(
 ) -> pd.DataFrame:
     """Pair the rows of two sets that measure the same thing, and decide which agree.
 
-    Rows are paired where every column is equal except the names of study and base encoder, which distinguish the sets.
+    Rows are paired where every column is equal except the names of study and base encoder, which distinguish the sets; of
+    sets that `read` gives, probes have learned from the same corpus too.
 
     Args:
-        first: Tidy rows, as `tables.merge` gives them.
+        first: Tidy rows, as `read` or `tables.merge` gives them.
         second: Those of the other set; the same one, to compare two of its models.
         model: Only this model of the first set, whatever it was tuned on and for how long; what it is compared with
             (`reference_model`) stays the same.
@@ -48,7 +51,7 @@ def compare(
     Returns:
         Tidy rows with their replicates, those of a pair as the second set has them: `value`, `ci_low` and `ci_high` are of
         the difference, second minus first. Beside them `first` and `second` (both values), `tolerance` (in the metric's own
-        unit) and `finding`, one of `FINDINGS`.
+        unit), `finding`, one of `FINDINGS`, and `learned_from`.
 
     Raises:
         ValueError: A negative tolerance, no such model, or rows of one set that measure the same thing and differ.
@@ -57,9 +60,10 @@ def compare(
         raise ValueError(f"tolerance must be at least 0, got {tolerance}: {TOLERANCE} is two points of a share")
     if other_model is not None and model is None:
         raise ValueError(f"other_model {other_model!r} was given without model: say what it is compared with")
-    key = _MEASURED
+    first, second = (side if _LEARNED in side else side.assign(**{_LEARNED: pd.NA}) for side in (first, second))
+    key = [*_MEASURED, _LEARNED]
     if model is not None:
-        key = [*(column for column in _MEASURED if column not in _OF_MODEL), "along"]
+        key = [*(column for column in key if column not in _OF_MODEL), "along"]
         first, second = _of(first, model, "first"), _of(second, other_model or model, "second")
     first, second = _once(first, key, "first"), _once(second, key, "second")
     partners = first[[*key, "value", "replicates"]].rename(columns={"value": "first", "replicates": "drawn"})
@@ -78,7 +82,7 @@ def compare(
     }
     finding = np.select([case.fillna(False).to_numpy(bool) for case in cases.values()], list(cases), "open")
     pairs = pairs.assign(tolerance=allowed, finding=pd.Series(finding, dtype="string"))
-    return pairs[[*tables.COLUMNS, "replicates", "first", "second", "tolerance", "finding"]]
+    return pairs[[*tables.COLUMNS, "replicates", "first", "second", "tolerance", "finding", _LEARNED]]
 
 
 def _of(table: pd.DataFrame, model: str, side: str) -> pd.DataFrame:
@@ -177,14 +181,36 @@ def side_by_side(judged: pd.DataFrame) -> pd.DataFrame:
 
 
 def alone(found: pd.DataFrame) -> pd.DataFrame:
-    """List what only one set has: rows counted by side, notebook and model, with the updates and corpora they are of."""
+    """List what only one set has: rows counted by side, notebook and model, with their updates and corpora, and the corpora
+    that probes learned from."""
     rows = found[found["finding"].isin(["first only", "second only"])]
     of_side = rows.assign(text=tables.texts(rows).fillna("")).groupby(["finding", "notebook", "model"], sort=False)
-    return of_side.agg(rows=("metric", "size"), updates=("updates", "max"), corpora=("text", _listed)).reset_index()
+    return of_side.agg(
+        rows=("metric", "size"),
+        updates=("updates", "max"),
+        learned_from=(_LEARNED, _listed),
+        corpora=("text", _listed),
+    ).reset_index()
 
 
 def _listed(texts: pd.Series) -> str:
-    return ", ".join(filter(None, texts.unique()))
+    names = [text for text in texts.dropna().unique() if text]
+    more = [f"{len(names) - _NAMED} more"] if len(names) > _NAMED else []
+    return ", ".join(names[:_NAMED] + more)
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """Read a set of results, with what each result's probe or training learned from, as its manifest says (`learned_from`).
+
+    Two probes that learned from other corpora measure other things, which no other column of a table says.
+    """
+    table = tables.merge(folder)
+    learned: dict[tuple[str, str], str] = {}
+    for made in provenance.manifests(folder).values():
+        parameters = made["parameters"]
+        learned[made["notebook"], parameters.get("name")] = parameters.get("train")
+    measured = zip(table["notebook"], table["model"], strict=True)
+    return table.assign(**{_LEARNED: pd.array([learned.get(pair) for pair in measured], dtype="string")})
 
 
 def folder(which: str) -> Path:

@@ -165,14 +165,14 @@ def plan(arguments: argparse.Namespace) -> None:
 
 def compare(arguments: argparse.Namespace) -> None:
     """Compare two sets of results, or two models."""
-    from bert_repro.results import contrasts, tables
+    from bert_repro.results import contrasts
 
     if arguments.second is None and arguments.other_model is None:
         raise ValueError("one set has nothing to be compared with: give a second one, or --model and --other-model")
     names = [arguments.first, arguments.second or arguments.first]
-    first = second = tables.merge(contrasts.folder(names[0]))
+    first = second = contrasts.read(contrasts.folder(names[0]))
     if names[1] != names[0]:
-        second = tables.merge(contrasts.folder(names[1]))
+        second = contrasts.read(contrasts.folder(names[1]))
     compared = contrasts.compare(
         first,
         second,
