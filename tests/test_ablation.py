@@ -68,6 +68,13 @@ def test_each_layer_has_its_change_and_what_came_of_it():
     for row, part in expected.items():  # of size only, whichever way a probe's score went
         np.testing.assert_allclose(found.loc[row], [layer / part for layer in LAYERS], atol=0.01)
     assert set(by_layer["model"]) == {"parsing-1"} and set(by_layer["layers_changed"]) == {"all"}
+    sources = by_layer.groupby("probe")["notebook"].unique().map(list).to_dict()  # which a figure names below it
+    assert sources == {
+        "rsa": ["similarity"],
+        "UUAS, distance": ["structural_probe"],
+        "accuracy, upos": ["edge_probe"],
+        "las": ["finetune"],
+    }
 
 
 def test_the_size_of_a_difference_may_be_none_where_the_difference_may():

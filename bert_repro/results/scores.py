@@ -205,12 +205,12 @@ def learning_curves(folder: Path | str, table: pd.DataFrame) -> pd.DataFrame:
     """Read the learning curves of the models of a table.
 
     Returns:
-        Columns `model`, `task`, `seed`, `layers_changed`, `updates`, `metric` (`loss`, or a score on dev) and `value`.
+        Columns `notebook`, `model`, `task`, `seed`, `layers_changed`, `updates`, `metric` (`loss`, or a score on dev), `value`.
     """
     curves = tables.merge_artefacts(folder, "learning curve")
     points = pd.DataFrame(curves["content"].tolist(), columns=["updates", "metric", "value"])
     models = table[["model", "task", "seed", "layers_changed"]].drop_duplicates("model")
-    points = points.assign(model=curves["model"]).explode(["updates", "metric", "value"])
+    points = points.assign(notebook="finetune", model=curves["model"]).explode(["updates", "metric", "value"])
     return models.merge(points, on="model").astype({"updates": "Int64", "metric": "string", "value": "Float64"})
 
 
@@ -313,7 +313,8 @@ def _plain(rows: pd.DataFrame, target: str, probe: str, less: float | None = Non
             low, high = intervals.percentiles(replicates)
             made |= {"ci_low": max(low, -high, 0.0), "ci_high": max(-low, high)}
             made |= {"value": abs(float(value)), "replicates": np.float32(abs(replicates))}
-        rows_made.append({"layer": row.layer, "target": target, "probe": probe, "metric": target} | made)
+        measured = {"notebook": row.notebook, "layer": row.layer, "target": target, "probe": probe, "metric": target}
+        rows_made.append(measured | made)
     return pd.DataFrame(rows_made)
 
 
