@@ -25,7 +25,7 @@ def draw(folder: Path, weights: bool) -> go.Figure:
     """Draw RSA with the base, the change of the weights if wanted, and UUAS, by layer, from a study's tables."""
     table = tables.merge(folder)
     panels = {
-        "RSA with the untuned encoder (Wikipedia)": tables.select(
+        "RSA with the base (Wikipedia)": tables.select(
             table, notebook="similarity", method="rsa", metric="similarity", role="score", rows=None, corpus="wiki"
         )
     }

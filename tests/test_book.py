@@ -332,7 +332,7 @@ def test_the_example_of_the_page_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("BERT_REPRO_CACHE", str(tmp_path))
     code = re.search(r"```python\n(.*?)```", API, re.DOTALL)[1]
     for of_page, here in {
-        '"minilm", "build/mine"': '"tiny", "untrained:tiny"',
+        '"small", "small-nli"': '"tiny", "untrained:tiny"',
         "words=2000": "words=300",
         "range(7)": "range(3)",
     }.items():

@@ -103,7 +103,7 @@ def caption(pairing: Pairing) -> str:
     """Say what a figure of an example shows, and where its text is from."""
     base, tuned = (100 * side["shares"][-1] for side in (pairing.base, pairing.tuned))
     return (
-        f"The words of “{heading(pairing.base)}” layer by layer, in the plane in which they vary most: above in the untuned encoder, "
+        f"The words of “{heading(pairing.base)}” layer by layer, in the plane in which they vary most: above in the base, "
         f"below in one tuned on {short(pairing.task)}. In the last layer the two planes hold {base:.0f} % and {tuned:.0f} % of the "
         f"variance. Example {pairing.base['id']} of {source(pairing)}."
     )

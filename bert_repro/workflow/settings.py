@@ -126,7 +126,7 @@ class Treebanks(Strict):
     dev: str
     test: str
     further: list[str] = []  # tested on as well: syntax that neither tuning nor probing has seen
-    # whether scores are taken apart by relation, arc and frequency, of untuned encoders and first seeds
+    # whether scores are taken apart by relation, arc and frequency, of first seeds and of what was not tuned
     phenomena: bool = False
 
 
@@ -149,7 +149,7 @@ class ProbeSetting(Treebanks):
 
 
 class EdgeSetting(Treebanks):
-    """What edge probes read off, and how; mixes and description lengths are measured for first seeds and untuned encoders."""
+    """What edge probes read off, and how; mixes and description lengths are measured for first seeds and what was not tuned."""
 
     targets: list[TargetName] = Field(default=["upos", "relation"], min_length=1)
     probe: Literal["linear", "low-rank", "mlp", "bilinear"] = "linear"
