@@ -1,5 +1,4 @@
 # make report|plan|publish|pretrain [STUDY=studies/minilm.yaml DATA=/path/to/data BASE=bert-base-uncased TUNED="mnli=org/name mine=path" JOBS=2 PROFILE=profiles/slurm GPU=1 PARTS=8 KEEP_STATES=1 GPU_TFLOPS=8] · test · staleness · renew · lint · bench [FULL=1] · picture · lab · clean
-STUDY ?= studies/$(if $(TUNED)$(AS_SEEDS),checkpoints,$(if $(BASE),train,demo)).yaml
 UV ?= $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN = $(UV) run --frozen --no-sync
 PYTEST = pytest -n 2 --dist loadfile
@@ -8,7 +7,7 @@ READY = .venv/.ready-$(DEVICE)$(if $(PROFILE),-slurm)
 export BERT_REPRO_DATA := $(if $(DATA),$(shell cd "$(DATA)" 2>/dev/null && pwd || echo "$(DATA)"),$(BERT_REPRO_DATA))
 .PHONY: report plan publish pretrain smoke staleness renew test lint bench picture lab clean
 
-GIVEN = "$(STUDY)" $(if $(BASE),--base "$(BASE)") $(if $(TUNED),--tuned $(TUNED)) $(if $(AS_SEEDS),--as-seeds $(AS_SEEDS)) \
+GIVEN = $(if $(STUDY),"$(STUDY)") $(if $(BASE),--base "$(BASE)") $(if $(TUNED),--tuned $(TUNED)) $(if $(AS_SEEDS),--as-seeds $(AS_SEEDS)) \
   $(if $(LABELS),--labels $(LABELS)) $(if $(TEXT),--text "$(TEXT)") $(if $(TREEBANK),--treebank $(TREEBANK)) $(if $(JOBS),--jobs $(JOBS))
 WHERE = $(if $(PROFILE),--profile "$(PROFILE)" $(if $(GPU),--gpu)) $(if $(PARTS),--parts $(PARTS)) $(if $(KEEP_STATES),--keep-states)
 
@@ -56,7 +55,7 @@ smoke: $(READY)
 staleness: smoke ; $(RUN) python tests/smoke_tables.py --write
 
 # the published tables of STUDY were made again, or only defaults of notebooks have changed: they count as made by today's code
-renew: KEPT = results/$(basename $(notdir $(STUDY)))/smoke
+renew: KEPT = results/$(or $(basename $(notdir $(STUDY))),$(error say which: STUDY=studies/mini.yaml))/smoke
 renew: smoke
 	rm -rf $(KEPT) && mkdir $(KEPT) && cp build/smoke/*.csv $(KEPT)
 	$(RUN) python tests/smoke_tables.py --write

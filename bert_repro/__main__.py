@@ -9,16 +9,20 @@ import sys
 from bert_repro.workflow.arguments import parser
 
 
-def _have_a_home() -> None:
-    """Name a home folder where there is none, as for an account of a container without an entry in passwd: Jupyter needs one."""
+def _settle() -> None:
+    """Name a home folder where there is none that can be written, as in many containers: Jupyter and Snakemake need one. And
+    make the folders absolute that the environment names: notebooks run in the project's folder, their reader is in any."""
     from pathlib import Path
 
     from bert_repro.files import ROOT
 
-    try:
-        Path.home()
-    except RuntimeError:
-        os.environ["HOME"] = str(ROOT / "build" / "home")
+    if not os.access(os.path.expanduser("~"), os.W_OK):
+        home = ROOT / "build" / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        os.environ["HOME"] = str(home)
+    for name in ("BERT_REPRO_CACHE", "BERT_REPRO_DATA"):
+        if folder := os.environ.get(name):
+            os.environ[name] = str(Path(folder).absolute())
 
 
 def main(given: list[str] | None = None) -> int:
@@ -28,8 +32,8 @@ def main(given: list[str] | None = None) -> int:
     """
     arguments = parser().parse_args(given)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    _have_a_home()
     try:
+        _settle()
         arguments.call(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough; what is still to be written goes nowhere

@@ -6,7 +6,9 @@ A data folder that does not exist, and a new folder over an old one, are errors.
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+import uuid
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -41,7 +43,7 @@ def added_data() -> Path | None:
 
 def atomically(path: Path, save: Callable[[Path], object]) -> None:
     """Write a file next to its place, and move it there once it is complete."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # process ids repeat on machines that share a volume
     try:
         save(partial)
         os.replace(partial, path)
@@ -55,6 +57,8 @@ def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():
+                for left in folder.parent.glob(f".{folder.name}.*/"):  # by a process that was killed
+                    shutil.rmtree(left)
                 _make_whole(folder, make)
     return folder
 
@@ -68,11 +72,17 @@ def found_once(kind: str, what: object, find: Callable[[], Any]) -> Any:
         find: Finds it out: anything that JSON has.
     """
 
+    found: list[Any] = []
+
     def write(folder: Path) -> None:
-        (folder / "found.json").write_text(json.dumps(find()), encoding="utf-8")
+        found.append(find())
+        (folder / "found.json").write_text(json.dumps(found[0]), encoding="utf-8")
 
     key = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
-    return json.loads((made_once(cache_folder() / kind / key, write) / "found.json").read_text(encoding="utf-8"))
+    try:
+        return json.loads((made_once(cache_folder() / kind / key, write) / "found.json").read_text(encoding="utf-8"))
+    except OSError:  # a cache may be read-only, or full
+        return found[0] if found else find()
 
 
 @cache
@@ -102,7 +112,7 @@ def replaced(folder: Path, make: Callable[[Path], object]) -> None:
 
 
 def _make_whole(folder: Path, make: Callable[[Path], object], over: bool = False) -> None:
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
         partial = Path(temporary) / folder.name
         partial.mkdir()
         make(partial)

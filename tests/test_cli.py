@@ -220,7 +220,7 @@ def test_what_a_killed_report_started_keeps_the_next_one_out(tmp_path, monkeypat
 def test_a_refused_report_leaves_the_running_ones_study_and_a_folder_of_jupyters_stays(tmp_path, monkeypatch):
     """Reports on checkpoints of the same names go to the same folder. Nothing of one has to be there before."""
     monkeypatch.setattr(report, "ROOT", tmp_path / "clone")
-    monkeypatch.setattr(report.opening, "show", load)
+    monkeypatch.setattr(report.opening, "show", lambda study: study)
     (tmp_path / "clone").mkdir()
     monkeypatch.setattr(report, "_run", lambda command, lock: 0)
     report.make(ROOT / "studies" / "demo.yaml", keep_states=True)
@@ -239,6 +239,19 @@ def test_a_refused_report_leaves_the_running_ones_study_and_a_folder_of_jupyters
     for _ in range(2):
         report.make(TEMPLATE, Own(base="tiny", tuned=[f"mnli={tmp_path / 'one'}"]))
     assert refused == [True, True]
+
+
+def test_a_chapter_that_the_study_no_longer_has_leaves_the_book(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(report, "_run", lambda command, lock: 0)
+    pages = [
+        tmp_path / "build" / "train_tiny" / "chapters" / "yours" / f"{name}.ipynb" for name in ("erasure", "similarity")
+    ]
+    pages[0].parent.mkdir(parents=True)
+    for page in pages:
+        page.touch()
+    report.make(ROOT / "studies" / "train.yaml", Own(base="tiny"))
+    assert [page.is_file() for page in pages] == [False, True]
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ MADE = {
         "parameters": {"layers": [0, 3], "name": "<b>"}, "inputs": {"corpus": "<script>"},
     },
     "states-a": {
-        "notebook": "hidden_states", "commit": "abcdefghij", "seconds": 30, "machine": {"cores": 2, "cpu": "a CPU"}, "parameters": {},
+        "notebook": "hidden_states", "commit": "abcdefghij+changes", "seconds": 30, "machine": {"cores": 2, "cpu": "a CPU"}, "parameters": {},
     },
 }  # fmt: skip
 
@@ -22,6 +22,7 @@ def test_overview_has_a_row_a_run_with_machine_and_time_and_says_once_why_runs_a
     page = ledger.overview(MADE, {"states-a": "the notebook is gone"})
     rows = re.findall(r"<tr>(<td>.*?)</tr>", page)
     assert len(rows) == 2 and "2 runs, 0.0 hours" in page and "1 stale" in page
+    assert "0123456<" in rows[0] and "abcdefg+<" in rows[1]  # not committed
     assert 'href="#similarity-a"' in rows[0] and "a GPU, jax" in rows[0] and "<td>1.5</td>" in rows[0]
     assert "2 cores, a CPU" in rows[1] and "reason" not in rows[0] and "<td>reason 1</td>" in rows[1]
     both = ledger.overview(MADE, dict.fromkeys(MADE, "the notebook is gone"))

@@ -60,6 +60,22 @@ def test_folders_are_named_from_where_the_reader_is(tmp_path, monkeypatch):
     )
 
 
+def test_a_folder_called_like_one_of_the_projects_is_the_readers(tmp_path, monkeypatch):
+    """What is checked in the reader's folder must be what jobs measure, which run in the project's."""
+    place = "encoders/small-nli"
+    monkeypatch.chdir(files.ROOT)
+    assert loaded(base=place).base == place
+    (tmp_path / place).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert loaded(base=place).base == f"{tmp_path}/{place}"
+
+
+def test_a_folder_may_end_in_a_slash_as_a_shell_completes_it(monkeypatch):
+    monkeypatch.chdir(files.ROOT)
+    one, other = (study.load(TRAIN, Own(base=base)) for base in ("encoders/small-nli/", "encoders/small-nli"))
+    assert one == other and one.name == "train_small_nli"
+
+
 @pytest.mark.parametrize(
     ("name", "task"),
     [("nli", "nli"), ("mnli", "nli"), ("mnli-2", "nli"), ("squad_3", "squad"), ("ewt", "parsing"), ("tagging", "tagging"), ("mine", "")],
@@ -188,26 +204,28 @@ def test_names_that_could_be_taken_for_others_are_refused():
 def test_layers_that_another_base_does_not_have_are_left_out_and_those_of_a_study_refused(
     tmp_path, monkeypatch, capsys
 ):
-    given = study.load(TRAIN, Own(base="google/bert_uncased_L-4_H-256_A-4")).within(4)
+    given = study.load(TRAIN, Own(base="google/bert_uncased_L-4_H-256_A-4")).within(4, 256)
     tunings = [run.parameters for run in study.runs(given) if run.notebook == "finetune"]
     assert {layer for one in tunings for layer in one["reverted_layers"]} == {0, 1, 2, 3, 4}
-    shallow = study.load(TRAIN, Own(base="tiny")).within(2)
+    shallow = study.load(TRAIN, Own(base="tiny")).within(2, 32)
     assert not any(run.parameters.get("frozen_layers") for run in study.runs(shallow) if run.notebook == "finetune")
     mine = tmp_path / "mine.yaml"
     mine.write_text(TRAIN.read_text().replace("base: small", "base: tiny"))
     monkeypatch.setattr(report, "ROOT", tmp_path)
     with pytest.raises(
-        ValueError, match="mine.yaml: the base tiny has 2 blocks: frozen_layers, kept_layers and reverted"
+        ValueError,
+        match="mine.yaml: the base tiny has 2 blocks and is 32 wide: layers and ranks of probes must lie within",
     ):
         report.make(mine)
     monkeypatch.setattr(report, "_run", lambda command, lock: 0)
     report.make(TRAIN, Own(base="tiny"))
     assert (
-        "tiny has 2 blocks: frozen_layers, kept_layers and reverted_layers of the study that lie beyond are left out"
+        "tiny has 2 blocks and is 32 wide: layers of the study that lie beyond are left out, and ranks of probes lowered"
         in capsys.readouterr().err
     )
     (written,) = (tmp_path / "build").glob("train*/study.yaml")
-    assert study.load(written).within(2) == study.load(written)
+    fitted = study.load(written)
+    assert fitted.within(2, 32) == fitted and fitted.structural_probe.rank == 32
 
 
 def test_folders_of_text_and_layouts_are_where_the_reader_is(tmp_path, monkeypatch):

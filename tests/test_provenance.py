@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 
 import nbformat
 import numpy as np
@@ -78,6 +79,27 @@ def test_sources_follow_imports_inside_functions_and_packages(project):
     assert [p.relative_to(project).as_posix() for p in parts[1:]] == [
         "bert_repro/core.py", "bert_repro/parts/__init__.py", "bert_repro/parts/one.py",
     ]  # fmt: skip
+
+
+def test_what_states_are_computed_by_in_another_process_counts_as_code_of_whoever_reads_them():
+    for notebook_of in ("hidden_states", "similarity", "structural_probe", "edge_probe"):
+        found = names(provenance.sources(ROOT / "notebooks" / f"{notebook_of}.ipynb"))
+        assert {"encoder", "compute", "backend", "alignment"} <= set(found)
+
+
+def test_the_commit_of_a_project_around_this_one_is_not_taken_for_ours(project):
+    git = ["git", "-C", str(project), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "other"]):
+        subprocess.run([*git, *command], check=True)
+    provenance.commit.cache_clear()
+    assert len(provenance.commit()) == 40
+    provenance.commit.cache_clear()
+    inner = project / "inner"
+    inner.mkdir()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(provenance, "ROOT", inner)
+        assert provenance.commit() == "unknown"
+    provenance.commit.cache_clear()
 
 
 def test_every_notebook_of_this_project_reads_tables_and_no_test():

@@ -130,6 +130,8 @@ TABLE = (  # a command, variables of the environment before it; its exit code; o
     ("study key.yaml", 1, "key.yaml: resample: ... (got 1000)"),
     ("study gum.yaml --files", 1, "corpus gum:dev does not come with the clone: name the folder that holds ud_gum/en_gum-ud-dev"),
     ("plan nowhere.yaml", 1, "no study file nowhere.yaml: there are studies/"),
+    ("plan finetune --base tiny", 1, "finetune is a notebook, which takes -p alone: a study takes checkpoints, texts and a GPU"),
+    ("plan finetune --gpu-tflops 5", 1, "finetune is a notebook, which takes -p alone"),
     ("plan STUDIES/train.yaml --jobs 0", 1, "at least 1 job must run at a time, got 0"),
     ("compare", 2, "first"),
     ("compare minilm", 1, "one set has nothing to be compared with: give a second one, or --model and --other-model"),
@@ -176,7 +178,7 @@ TABLE = (  # a command, variables of the environment before it; its exit code; o
     ("BERT_REPRO_STORE_GB=nan states compute tiny wiki[60]", 1, "BERT_REPRO_STORE_GB must be a number of gigabytes above 0, e.g. 100, got 'nan'"),
     ("report latin.yaml", 1, "latin.yaml is not valid YAML: "),
     ("report twice.yaml", 1, "twice.yaml is not valid YAML: line 2: resamples occurs twice"),
-    ("BERT_REPRO_DATA=file.bin report STUDIES/minilm.yaml", 1, "the data folder 'file.bin' does not exist: correct DATA=... or BERT_REPRO_DATA"),
+    ("BERT_REPRO_DATA=file.bin report STUDIES/minilm.yaml", 1, "the data folder ... file.bin' does not exist: correct DATA=... or BERT_REPRO_DATA"),
     ("fetch noconfig", 1, "noconfig is not a checkpoint: it has no config.json"),
     ("fetch gpt", 1, "gpt/config.json describes a model of type 'gpt2': supported are bert, roberta,"),
     ("fetch json", 1, "json/config.json is not valid JSON"),
@@ -204,7 +206,7 @@ def folder(tmp_path_factory):
 def test_a_wrong_command_is_refused_in_one_line(folder, monkeypatch, capsys, line, code, message):
     monkeypatch.chdir(folder)
     monkeypatch.delenv("BERT_REPRO_DATA", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
     words = shlex.split(line.replace("STUDIES", str(ROOT / "studies")))
     while words and words[0].partition("=")[0].isupper():
         monkeypatch.setenv(*words.pop(0).split("=", 1))

@@ -261,7 +261,7 @@ def test_a_second_report_runs_nothing_in_parts_or_whole(clone, parts):
 def test_the_whole_site_can_be_had_in_one_file(clone):
     before = clone.times()
     said = clone.report("--archive")
-    assert clone.remade(before) == set() and f"the same in one file: build/{clone.name}/{clone.name}.zip" in said
+    assert clone.remade(before) == set() and f"the same in one file: clone/build/{clone.name}/{clone.name}.zip" in said
     with zipfile.ZipFile(clone.out / f"{clone.name}.zip") as packed:
         names = {name for name in packed.namelist() if not name.endswith("/")}
         assert packed.read("index.html") == (clone.book / "index.html").read_bytes()

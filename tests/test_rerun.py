@@ -67,6 +67,19 @@ def test_an_encoder_that_is_not_there_is_trained_first(folder, elsewhere, capsys
     assert set(tables.read(elsewhere / "similarity-base-nli-1.parquet")["model"]) >= {"nli-1"}
 
 
+def test_a_run_that_reads_tables_reads_those_beside_its_own(folder, elsewhere, monkeypatch):
+    """Not those of build/, which a stranger's clone does not have."""
+    parameters = {"study": "s", "tables_folder": "build/gone/tables", "output": "x/change_and_function.parquet"}
+    manifest = {"notebook": "change_and_function", "seconds": 1, "parameters": parameters}
+    (folder / "change_and_function.manifest.json").write_text(json.dumps(manifest))
+    asked = []
+    monkeypatch.setattr(rerun.notebooks, "run", lambda notebook, out, settings, **more: asked.append(settings))
+    rerun.rerun(folder / "change_and_function")
+    assert (ROOT / asked[0]["tables_folder"]).resolve() == folder.resolve()
+    rerun.rerun(folder / "change_and_function", [("tables_folder", "results/minilm/tables")])
+    assert asked[1]["tables_folder"] == "results/minilm/tables"
+
+
 def test_what_cannot_be_rerun_is_told(folder, capsys):
     def told(*arguments):
         assert main(["rerun", *map(str, arguments)]) == 1

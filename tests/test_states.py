@@ -486,9 +486,14 @@ def test_an_error_of_the_encoders_process_is_one_message(own_store):
     assert str(error.value) == "max_length must lie between 4 and 512 for tiny, got 4000"
 
 
-def test_a_process_that_dies_without_a_word_is_told(own_store, monkeypatch):
+def test_a_process_that_dies_without_a_word_is_told(own_store, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RuntimeError, match="the encoder's process ended with 1"):
+        states.get("tiny", "ewt:dev[5]")
+    (tmp_path / "killed").write_text("#!/bin/sh\necho I0000 hello >&2\nkill -9 $$\n")
+    (tmp_path / "killed").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "killed"))
+    with pytest.raises(RuntimeError, match="the encoder's process was ended by signal 9"):
         states.get("tiny", "ewt:dev[5]")
 
 

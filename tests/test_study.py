@@ -1,6 +1,8 @@
 """Study files: what is not understood in full is refused in one line, and every run is one its notebook would accept."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 import yaml
 
 from bert_repro import checkpoints, corpora, files, states
+from bert_repro.__main__ import _settle
 from bert_repro.results import parameters
 from bert_repro.similarity import samples
 from bert_repro.workflow import names, notebooks, study
@@ -616,6 +619,43 @@ def test_a_folder_is_made_once_and_whole_or_not_at_all(tmp_path):
     assert files.made_once(tmp_path / "x", lambda partial: (partial / "whole").touch()) == tmp_path / "x"
     files.made_once(tmp_path / "x", half)
     assert [p.name for p in (tmp_path / "x").iterdir()] == ["whole"]
+
+
+def test_what_a_killed_process_left_is_gone_when_the_folder_is_made(tmp_path):
+    def killed(partial):
+        (partial / "big").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if not (child := os.fork()):
+        files.made_once(tmp_path / "x", killed)
+    os.waitpid(child, 0)
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 1
+    files.made_once(tmp_path / "x", lambda partial: (partial / "whole").touch())
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["x"]
+
+
+def test_what_cannot_be_kept_is_found_once_all_the_same(tmp_path, monkeypatch):
+    """A cache may be read-only, or full: then what is found is told and not kept."""
+    monkeypatch.setenv("BERT_REPRO_CACHE", str(tmp_path))
+    (tmp_path / "kind").touch()  # where a folder would be made
+    assert files.found_once("kind", "x", lambda: 3) == 3
+    finds = iter([4])
+    monkeypatch.setattr(Path, "write_text", lambda *given, **more: (_ for _ in ()).throw(OSError(28, "no space")))
+    assert files.found_once("other", "x", lambda: next(finds)) == 4
+
+
+def test_a_home_that_cannot_be_written_is_replaced_and_folders_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    monkeypatch.setenv("HOME", "/proc/nohome")
+    monkeypatch.setenv("BERT_REPRO_CACHE", "cache")
+    monkeypatch.setenv("BERT_REPRO_DATA", "")
+    monkeypatch.chdir(tmp_path)
+    _settle()
+    assert os.environ["HOME"] == f"{tmp_path}/build/home" and (tmp_path / "build" / "home").is_dir()
+    assert os.environ["BERT_REPRO_CACHE"] == f"{tmp_path}/cache" and os.environ["BERT_REPRO_DATA"] == ""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _settle()
+    assert os.environ["HOME"] == str(tmp_path)
 
 
 def test_states_of_further_treebanks_are_computed_and_probes_are_told_of_them(tmp_path):

@@ -43,7 +43,7 @@ def manifest(notebook: str, parameters: Mapping[str, object], seconds: float) ->
 
 
 def sources(notebook: Path, drawing: bool = False) -> list[Path]:
-    """List a notebook and every module of the package that it imports, directly or through another one.
+    """List a notebook and every module of the package that it imports or names, directly or through another one.
 
     Args:
         notebook: The notebook.
@@ -77,6 +77,8 @@ def _names(code: str) -> frozenset[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names.add(node.value)  # of a module that is run in a process of its own
     return frozenset(name for name in names if name.split(".")[0] == PACKAGE)
 
 
@@ -91,11 +93,13 @@ def commit() -> str:
     """Give the commit of the project, marked `+changes` where files differ from it; `unknown` outside git."""
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
+        command = ["git", "--no-optional-locks", "-C", str(ROOT), *arguments]  # somebody may be committing
+        done = subprocess.run(command, capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
-        head = git("rev-parse", "HEAD")
+        top = git("rev-parse", "--show-toplevel")  # of another project, if this one was unpacked inside of it
+        head = git("rev-parse", "HEAD") if top and ROOT.samefile(top) else ""
         return f"{head}+changes" if head and git("status", "--porcelain", "--untracked-files=no") else head or "unknown"
     except FileNotFoundError:  # no git on this machine
         return "unknown"

@@ -25,10 +25,10 @@ from jaxtyping import Float, Int
 from bert_repro import alignment, checkpoints, corpora
 from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.families import check_layers
-from bert_repro.files import cache_folder, made_once
+from bert_repro.files import ROOT, cache_folder, code_digest, made_once
 from bert_repro.states import store
 
-FORMAT = 4  # what a layer is, and what lies in a shard
+FORMAT = 4  # what lies in a shard
 SHARD = 32_768  # words: counted in sentences, a shard of long texts would take ten times the memory
 OWNER = "BERT_REPRO_STATES_OF"
 """The environment variable by which a report says that states computed now are its own, to be dropped by it: see `drop`."""
@@ -213,7 +213,7 @@ def words(models: Sequence[str], wanted: Sequence[str]) -> dict[str, list[pd.Dat
 def _words(checkpoint: Checkpoint, reference: str) -> pd.DataFrame:
     """List the words of a corpus: found once for all models of one tokenizer, which a study has many of."""
     limit = usual(checkpoint.reference).max_length
-    parts = [checkpoint.tokenizer_digest, corpora.digest(reference), limit, FORMAT]
+    parts = [checkpoint.tokenizer_digest, corpora.digest(reference), limit, FORMAT, _code()]
     key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:20]
 
     def write(folder: Path) -> None:
@@ -230,20 +230,47 @@ def _compute_apart(model: str, missing: "Sequence[tuple[Sequence[str], Setting, 
         model: A checkpoint reference.
         missing: Corpora, with the setting and the draws that all of them are computed by.
     """
-    arguments = json.dumps([model, [(wanted, asdict(setting), only) for wanted, setting, only in missing]])
-    command = [sys.executable, "-m", "bert_repro.states.compute", arguments]
+    apart(
+        "bert_repro.states.compute",
+        json.dumps([model, [(wanted, asdict(setting), only) for wanted, setting, only in missing]]),
+    )
+
+
+def apart(module: str, argument: str) -> str:
+    """Run a module in a process of its own, which ends with TensorFlow's memory; pass its progress on, which is on stderr.
+
+    Args:
+        module: Its whole name; is run as a script.
+        argument: What it is given.
+
+    Returns:
+        What it wrote to stdout.
+
+    Raises:
+        RuntimeError: It failed; the message is the last line of its stdout, if any, or says how it ended.
+    """
+    command = [sys.executable, "-m", module, argument]
     quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     with (
-        tempfile.TemporaryFile("w+", encoding="utf-8") as reason,
-        subprocess.Popen(command, stdout=reason, stderr=subprocess.PIPE, env=quiet) as child,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as output,
+        subprocess.Popen(command, stdout=output, stderr=subprocess.PIPE, env=quiet) as child,
     ):
         assert child.stderr is not None
         while chunk := os.read(child.stderr.fileno(), 4096):  # in a notebook, what the child writes itself is not seen
             sys.stderr.write(without_greetings(chunk.decode(errors="replace")))
-        if child.wait():
-            reason.seek(0)
-            lines = reason.read().splitlines() or [f"the encoder's process ended with {child.returncode}"]
-            raise RuntimeError(lines[-1])
+        status = child.wait()
+        output.seek(0)
+        said = output.read()
+    if status:
+        how = f"was ended by signal {-status}" if status < 0 else f"ended with {status}"
+        raise RuntimeError((said.splitlines() or [f"the encoder's process {how}"])[-1])
+    return said
+
+
+def _code() -> str:
+    """Identify the code that makes states of words: what older code made is not taken for what today's would."""
+    package = ROOT / "bert_repro"
+    return code_digest(package / "alignment.py", package / "encoder.py", package / "states" / "compute.py")
 
 
 def without_greetings(text: str) -> str:
@@ -257,7 +284,7 @@ def entries(
     """Find the store's entries of states, and keep them from being evicted."""
     places = []
     for reference in wanted:
-        parts = [*digests(checkpoint, reference).values(), repr(setting), FORMAT, SHARD]
+        parts = [*digests(checkpoint, reference).values(), repr(setting), FORMAT, _code(), SHARD]
         parts += [",".join(map(str, only[reference]))] if only and reference in only else []
         places.append(store.Entry(hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:20]))
         places[-1].hold()

@@ -77,7 +77,12 @@ def parser() -> argparse.ArgumentParser:
 
     plan = kinds.add_parser("plan", help="estimate the minutes, memory and disk of a study, job by job, or of one run")
     plan.set_defaults(call=commands.plan)
-    plan.add_argument("what", metavar="STUDY.yaml|NOTEBOOK", help="a study file, or a run notebook, e.g. finetune")
+    plan.add_argument(
+        "what",
+        nargs="?",
+        metavar="STUDY.yaml|NOTEBOOK",
+        help="a study file, by default as for report, or a run notebook, e.g. finetune",
+    )
     plan.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     _add_own(plan)
     plan.add_argument("--jobs", type=int, default=2, help="notebooks that run at a time, one core each")
@@ -177,7 +182,7 @@ def parser() -> argparse.ArgumentParser:
         "drop", help="what a report does with states that it computed, once all its runs have read them"
     )
     drop.set_defaults(call=commands.drop_states)
-    drop.add_argument("owner", help="the number of the report, build/<study>/owner")
+    drop.add_argument("owner", help="the name of the report's states, build/<study>/owner")
     drop.add_argument("model", help="whose states")
     return parser
 

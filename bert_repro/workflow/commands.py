@@ -7,10 +7,12 @@ import argparse
 import json
 import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bert_repro.workflow.own import Own
+    from bert_repro.workflow.study import Study
 
 
 def _own(arguments: argparse.Namespace) -> "Own":
@@ -46,14 +48,19 @@ def rerun(arguments: argparse.Namespace) -> None:
 
 def report(arguments: argparse.Namespace) -> None:
     """Run a study and build its book."""
-    from bert_repro.files import ROOT
     from bert_repro.workflow import report
 
     own = _own(arguments)
-    usual = "checkpoints" if own.tuned or own.as_seeds else "train" if own.base else "demo"
-    study = arguments.study or ROOT / "studies" / f"{usual}.yaml"
     where = arguments.profile, arguments.gpu, arguments.parts, arguments.keep_states
-    report.make(study, own, arguments.jobs, arguments.archive, *where)
+    report.make(arguments.study or _usual(own), own, arguments.jobs, arguments.archive, *where)
+
+
+def _usual(own: "Own") -> Path:
+    """Give the study file where none is named."""
+    from bert_repro.files import ROOT
+
+    name = "checkpoints" if own.tuned or own.as_seeds else "train" if own.base else "demo"
+    return ROOT / "studies" / f"{name}.yaml"
 
 
 def parameters(arguments: argparse.Namespace) -> None:
@@ -133,7 +140,7 @@ def study(arguments: argparse.Namespace) -> None:
     from bert_repro.results import provenance
     from bert_repro.workflow import staleness, study
 
-    loaded = study.load(arguments.file, _own(arguments))
+    loaded = _fitted(arguments.file, _own(arguments))
     if arguments.files:
         print(*(f"{digest}  {path}" for path, digest in corpora.checksums(loaded.corpora()).items()), sep="\n")
         return
@@ -141,23 +148,38 @@ def study(arguments: argparse.Namespace) -> None:
     made = provenance.manifests(files.ROOT / "build" / loaded.name / "tables")
     for run in study.runs(loaded):
         there = (files.ROOT / str(run.parameters["output"])).is_file()
-        state = "to do" if not there else "stale" if staleness.changed(made[run.name], run.parameters) else "done"
+        known = run.name in made and not staleness.changed(made[run.name], run.parameters)
+        state = "to do" if not there else "done" if known else "stale"
         print(f"  {run.name:34} {state:6} after {', '.join(run.needs) or '-'}")
+
+
+def _fitted(file: Path | str, own: "Own") -> "Study":
+    """Load a study as a report would run it."""
+    from bert_repro.workflow import costs
+    from bert_repro.workflow import study as studies
+
+    loaded = studies.load(file, own)
+    if not own.base:
+        return loaded
+    base = costs.encoder(loaded.base)
+    return loaded.within(base.num_hidden_layers, base.hidden_size)
 
 
 def plan(arguments: argparse.Namespace) -> None:
     """Estimate what a study or one run will take."""
     from bert_repro.results import parameters
-    from bert_repro.workflow import costs, notebooks, plan, study
+    from bert_repro.workflow import notebooks, plan
 
-    if arguments.what.endswith((".yaml", ".yml")):
+    own = _own(arguments)
+    what = arguments.what or str(_usual(own))
+    if what.endswith((".yaml", ".yml")):
         if arguments.parameter:
-            raise ValueError(f"-p goes with a notebook, {arguments.what} is a study file: edit that")
-        planned = study.load(arguments.what, own := _own(arguments))
-        planned = planned.within(costs.encoder(planned.base).num_hidden_layers) if own.base else planned
-        print(plan.show(planned, arguments.jobs, arguments.gpu_tflops))
+            raise ValueError(f"-p goes with a notebook, {what} is a study file: edit that")
+        print(plan.show(_fitted(what, own), arguments.jobs, arguments.gpu_tflops))
         return
-    notebook = notebooks.find(arguments.what)
+    if own or arguments.gpu_tflops:
+        raise ValueError(f"{what} is a notebook, which takes -p alone: a study takes checkpoints, texts and a GPU")
+    notebook = notebooks.find(what)
     setting = {parameter.name: parameter.default for parameter in parameters.read(notebook)}
     given = parameters.parse([tuple(pair) for pair in arguments.parameter], notebook)
     print(plan.show_run(notebook.stem, setting | given))

@@ -30,7 +30,8 @@ def overview(manifests: Manifests, stale: Mapping[str, str]) -> str:
         {
             "name": name,
             "notebook": manifest["notebook"],
-            "commit": manifest["commit"][:7],
+            "commit": manifest["commit"][:7]
+            + "+" * ("+" in manifest["commit"]),  # with changes that were not committed
             "machine": _machine(manifest) if len(machines) > 1 else "",
             "minutes": manifest["seconds"] / 60,
             "why": f"reason {reasons.index(stale[name]) + 1}" if name in stale else "",

@@ -4,41 +4,32 @@ A checkpoint that no run could use or that is given twice, and a task head whose
 """
 
 import itertools
-import subprocess
+import json
 import sys
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
-from bert_repro import checkpoints, corpora
+from bert_repro import checkpoints, corpora, states
 from bert_repro.checkpoints.families import differing
 from bert_repro.corpora.reference import parts
-from bert_repro.workflow.study import Study, load
+from bert_repro.workflow.study import Study
 
 SENTENCES = 100  # of the study's neutral text, on which the share of [UNK] is counted
 WIDTH = 28  # of a column, in characters
 
 
-def show(file: Path) -> Study:
+def show(study: Study) -> Study:
     """Open the checkpoints of a study in a process of its own, which ends with TensorFlow's memory; print what they are.
 
-    Args:
-        file: A study file; the tasks that are told by the task heads are written into it.
-
     Returns:
-        The study, with these.
+        The study, with the tasks that are told by the task heads.
 
     Raises:
-        ValueError: A checkpoint that cannot be used.
+        RuntimeError: A checkpoint that cannot be used.
     """
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as reason:
-        done = subprocess.run([sys.executable, "-m", "bert_repro.workflow.opening", str(file)], stderr=reason)
-        if done.returncode:
-            reason.seek(0)
-            lines = reason.read().strip().splitlines() or [f"opening the checkpoints ended with {done.returncode}"]
-            raise ValueError(lines[-1])
-    return load(file)
+    told = json.loads(states.apart(__name__, json.dumps(study.model_dump())))
+    print(told["table"], flush=True)
+    models = [model.model_copy(update={"task": told["tasks"].get(model.name, "")}) for model in study.models]
+    return study.model_copy(update={"models": models})
 
 
 def table(study: Study) -> tuple[str, dict[str, str]]:
@@ -116,17 +107,9 @@ def _columns(about: Mapping[str, Mapping[str, str]]) -> str:
     )
 
 
-def _main(file: str) -> None:
-    study = load(file)
-    text, tasks = table(study)
-    print(text, flush=True)
-    models: list[dict[str, Any]] = [model.model_dump() | {"task": tasks.get(model.name, "")} for model in study.models]
-    Study.model_validate(study.model_dump() | {"models": models}).write(Path(file))
-
-
 if __name__ == "__main__":
     try:
-        _main(sys.argv[1])
+        print(json.dumps(dict(zip(("table", "tasks"), table(Study.model_validate_json(sys.argv[1])), strict=True))))
     except (ValueError, OSError, RuntimeError) as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
+        print(" ".join(str(error).split()))
         sys.exit(1)

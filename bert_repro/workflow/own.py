@@ -165,9 +165,10 @@ def from_here(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _place(reference: str) -> str:
     """Make the path of a folder, which is relative to where the reader is, absolute; leave other references."""
+    reference = reference.rstrip("/") or reference  # as a shell completes the name of a folder
     prefix, _, place = reference.rpartition(":") if reference.startswith("untrained") else ("", "", reference)
     path = Path(place).expanduser()
-    if not path.is_dir() or (ROOT / place).is_dir():
+    if not path.is_dir() or path.resolve() == (ROOT / place).resolve():
         return reference
     return f"{prefix}:{path.absolute()}" if prefix else str(path.absolute())
 

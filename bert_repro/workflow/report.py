@@ -18,7 +18,7 @@ from pathlib import Path
 from bert_repro import checkpoints, corpora
 from bert_repro.files import ROOT, atomically
 from bert_repro.results import provenance
-from bert_repro.workflow import costs, opening, plan, room, staleness
+from bert_repro.workflow import costs, names, opening, plan, room, staleness
 from bert_repro.workflow import study as studies
 from bert_repro.workflow.own import Own
 
@@ -57,7 +57,8 @@ def make(
     loaded = studies.load(study, own)
     if profile and not (profile / "config.yaml").is_file():
         raise ValueError(f"--profile takes a folder with Snakemake's config.yaml, e.g. profiles/slurm, got {profile}")
-    cores = os.cpu_count() or 1
+    # those that this process may use, which are fewer under taskset or an allocation of a cluster
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if jobs < 0 or (jobs > cores and not profile):
         raise ValueError(f"--jobs must lie between 1 and the {cores} cores of this machine, got {jobs}")
     if parts < 1:
@@ -88,6 +89,9 @@ def make(
             gone = old.name.lstrip(".").partition(".")[0] not in known  # of a run that the study no longer has
             if gone and old.is_file():
                 old.unlink()
+        for page in (built / "chapters" / "yours").glob("[!.]*.ipynb"):
+            if page.stem not in (*loaded.chapters, *names.END):
+                page.unlink()
         for name, manifest in provenance.manifests(built / "tables").items():
             # Snakemake sees that as well, but not where its notes were removed
             if staleness.changed(manifest, known[name]):
@@ -105,11 +109,10 @@ def make(
         first = ended[0] if ended else "the first error stands above"
         further = f"; {len(ended) - 1} more failed, see above" if ended[1:] else ""
         raise RuntimeError(f"the report is not complete: {first}{further}; what was finished is kept")
-    site = Path("build", loaded.name, "book", "_build", "html")
-    print(f"\nopen {site / 'index.html'}")
+    site = built / "book" / "_build" / "html"
+    print(f"\nopen {os.path.relpath(site / 'index.html')}")
     if archive:
-        packed = shutil.make_archive(str(built / loaded.name), "zip", ROOT / site)
-        print(f"the same in one file: {Path(packed).relative_to(ROOT)}")
+        print(f"the same in one file: {os.path.relpath(shutil.make_archive(str(built / loaded.name), 'zip', site))}")
 
 
 @contextlib.contextmanager
@@ -129,25 +132,24 @@ def _opened(study: Path, loaded: studies.Study, own: Own) -> tuple[Path, studies
     """Open every encoder of a study; give the file that its jobs read, and the study as it is run.
 
     Raises:
-        ValueError: Tasks of the study name layers that its base does not have; of another base they are left out.
+        ValueError: The study names layers or ranks that its base does not have; of another base they are left out or lowered.
     """
-    given = ROOT / "build" / loaded.name / "study.yaml"
     if loaded.models:
-        loaded.write(given)
-        loaded = opening.show(given)
+        loaded = opening.show(loaded)
         print()
     base = checkpoints.open(loaded.base)
     if not loaded.models:
         base.check()
-    blocks = base.config.num_hidden_layers
-    fitting = loaded.within(blocks)
+    blocks, hidden = base.config.num_hidden_layers, base.config.hidden_size
+    fitting = loaded.within(blocks, hidden)
     if fitting != loaded:
-        layers = f"{loaded.base} has {blocks} blocks: frozen_layers, kept_layers and reverted_layers"
+        shape = f"{loaded.base} has {blocks} blocks and is {hidden} wide"
         if not own.base:
-            raise ValueError(f"{study}: the base {layers} must lie within them")
-        print(f"Warning: {layers} of the study that lie beyond are left out", file=sys.stderr, flush=True)
+            raise ValueError(f"{study}: the base {shape}: layers and ranks of probes must lie within that")
+        beyond = "layers of the study that lie beyond are left out, and ranks of probes lowered"
+        print(f"Warning: {shape}: {beyond}", file=sys.stderr, flush=True)
     if own or loaded.models:
-        fitting.write(given)
+        fitting.write(given := ROOT / "build" / loaded.name / "study.yaml")
         return given, fitting
     return study, fitting
 

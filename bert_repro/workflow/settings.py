@@ -140,6 +140,12 @@ class ProbeSetting(Treebanks):
     more_seeds: list[Annotated[int, Field(ge=0)]] = []  # for the base encoder alone: what the probe's seed does
     shown: int = Field(default=3, ge=0)  # sentences whose decoded trees are kept
 
+    def within(self, hidden: int) -> "ProbeSetting":
+        """Lower ranks to the width of an encoder."""
+        rank = min(self.rank, hidden)
+        more = [other for other in self.more_ranks if other <= hidden and other != rank]
+        return self.model_copy(update={"rank": rank, "more_ranks": more})
+
     @model_validator(mode="after")
     def _nothing_is_probed_twice(self) -> "ProbeSetting":
         for name, values in (("seeds", self.seeds + self.more_seeds), ("ranks", [self.rank, *self.more_ranks])):
@@ -170,6 +176,10 @@ class ErasureSetting(Strict):
     draws: int = Field(default=5, ge=2)
     seed: int = Field(default=1, ge=0)
 
+    def within(self, blocks: int) -> "ErasureSetting":
+        """Leave out layers that an encoder of so many blocks does not have."""
+        return self.model_copy(update={"layers": [layer for layer in self.layers if layer <= blocks]})
+
 
 class LineSetting(Strict):
     """What is measured between the base and tuned encoders, and at which points; see notebooks/line.ipynb."""
@@ -183,6 +193,11 @@ class LineSetting(Strict):
     epochs: int = Field(default=10, ge=1)
     layers: list[Annotated[int, Field(ge=0)]] = []  # the middle one, that at two thirds and the last unless said
     points: list[float] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+
+    def within(self, blocks: int, hidden: int) -> "LineSetting":
+        """Leave out layers that an encoder of so many blocks does not have, and lower the rank to its width."""
+        layers = [layer for layer in self.layers if layer <= blocks]
+        return self.model_copy(update={"layers": layers, "rank": min(self.rank, hidden)})
 
     @field_validator("points")
     @classmethod

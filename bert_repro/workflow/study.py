@@ -84,9 +84,11 @@ class Study(settings.Strict):
             raise ValueError(f"{min(twice)} occurs twice: a model compared with itself says nothing")
         return self
 
-    def within(self, blocks: int) -> "Study":
-        """Leave out the layers of its tasks that a base of so many blocks does not have, and cuts that cut nothing off."""
-        return self.model_copy(update={"tasks": [task.within(blocks) for task in self.tasks]})
+    def within(self, blocks: int, hidden: int) -> "Study":
+        """Leave out layers that a base of so many blocks does not have, and lower the ranks of structural probes to its width."""
+        tasks, probe = [task.within(blocks) for task in self.tasks], self.structural_probe.within(hidden)
+        erasure, line = self.erasure and self.erasure.within(blocks), self.line and self.line.within(blocks, hidden)
+        return self.model_copy(update={"tasks": tasks, "structural_probe": probe, "erasure": erasure, "line": line})
 
     def write(self, path: Path) -> None:
         """Write it as a file that loads as the same, with everything that a reader brought."""

@@ -3,6 +3,7 @@
 A table without a manifest, and a tuned encoder that neither exists nor can be trained from a manifest, are errors.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ def rerun(table: Path | str, changed: Sequence[tuple[str, str]] = ()) -> Path:
     settings |= {"output": str(OUT / f"{name}.parquet")} | (
         {"save": str(OUT / "models" / name)} if settings.get("save") else {}
     )
+    if "tables_folder" in settings:  # which the run wrote its own table into, too
+        settings["tables_folder"] = os.path.relpath(folder, ROOT)
     settings |= from_here(parameters.parse(list(changed), notebook))
     parameters.check(notebook, settings)
     for encoder in (settings.get("model"), settings.get("reference_model")):
