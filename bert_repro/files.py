@@ -6,6 +6,7 @@ A data folder that does not exist, and a new folder over an old one, are errors.
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -119,6 +120,11 @@ def _make_whole(folder: Path, make: Callable[[Path], object], over: bool = False
         if over and folder.exists():  # folders cannot be replaced in one step
             os.replace(folder, Path(temporary) / "old")
         os.replace(partial, folder)
+
+
+def without_greetings(text: str) -> str:
+    """Leave out what TensorFlow says on stderr whenever it starts, and no setting of its own turns off."""
+    return re.sub(r"^(WARNING: All log messages before absl|I0000 ).*\n", "", text, flags=re.MULTILINE)
 
 
 def sha256(path: Path) -> str:

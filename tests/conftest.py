@@ -35,6 +35,36 @@ install_import_hook(
 )
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch):
+    """Compute hidden states here: a process of its own, which other tests start, takes four seconds."""
+    from bert_repro import states
+    from bert_repro.states import compute
+
+    monkeypatch.setattr(states, "_compute_apart", compute.compute_all)
+
+
+@pytest.fixture
+def executed(in_this_process: None):
+    """Run a notebook's code in this process, where it can be changed.
+
+    Papermill runs every notebook with its defaults in `make smoke`, and with settings in reports.
+    """
+    import nbformat
+
+    from bert_repro.files import ROOT
+
+    def run(notebook: str, **given: object) -> None:
+        names: dict[str, object] = {}
+        for cell in nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", 4).cells:
+            if cell.cell_type == "code":
+                exec(cell.source, names)
+                if "parameters" in cell.metadata.get("tags", []):
+                    names |= given
+
+    return run
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory):
     """Keep weights and states of the tests in a folder of their own."""

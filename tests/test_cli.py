@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -550,13 +551,7 @@ def test_debug_shows_the_traceback(capsys, tmp_path):
     ("notebook", "given", "expected"),
     [
         ("similarity", {"layers": [0, 9]}, "layers [9] are out of range: this encoder has 0 (embeddings) to 2"),
-        ("similarity", {"methods": ["rsaa"]}, "rsaa"),
-        ("hidden_states", {"model": "no such model!"}, "is neither a folder, nor a hub id"),
-        ("hidden_states", {"words": 99999999}, "words"),
-        ("structural_probe", {"train": "wiki[60]"}, "wiki[60] has no trees: a treebank (CoNLL-U) is needed here"),
-        ("structural_probe", {"punctuation": "commas"}, "punctuation must be one of"),
         ("finetune", {"task": "squadd"}, "unknown task 'squadd': expected one of"),
-        ("finetune", {"updates": -1}, "updates must be at least 1, got -1"),
     ],
 )
 def test_a_notebook_that_cannot_go_on_says_why_in_one_line(capsys, tmp_path, notebook, given, expected):
@@ -565,11 +560,18 @@ def test_a_notebook_that_cannot_go_on_says_why_in_one_line(capsys, tmp_path, not
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.failed.ipynb"]  # to look into; no output
 
 
-def test_who_has_no_home_gets_one(monkeypatch, capsys):
-    def nobody():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "home", nobody)
-    monkeypatch.setenv("HOME", "none")  # to be put back
-    assert main(["list", "models"]) == 0
-    assert os.environ["HOME"] == str(ROOT / "build" / "home")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("notebook", "given", "expected"),
+    [
+        ("similarity", {"methods": ["rsaa"]}, "rsaa"),
+        ("hidden_states", {"model": "no such model!"}, "is neither a folder, nor a hub id"),
+        ("hidden_states", {"words": 99999999}, "words"),
+        ("structural_probe", {"train": "wiki[60]"}, "wiki[60] has no trees: a treebank"),
+        ("structural_probe", {"punctuation": "commas"}, "punctuation must be one of"),
+        ("finetune", {"updates": -1}, "updates must be at least 1, got -1"),
+    ],
+)
+def test_a_notebook_refuses_what_cannot_be_meant(executed, notebook, given, expected):
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        executed(notebook, **given)

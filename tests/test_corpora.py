@@ -260,7 +260,7 @@ def test_what_is_drawn_is_drawn_anew_from_a_changed_file(tmp_path):
 @pytest.mark.parametrize("name", ["s.conllu.gz", "s.tsv", "s.txt"])
 def test_memory_for_a_stream_does_not_grow_with_the_corpus(tmp_path, name):
     peaks = []
-    for count in (100, 1000):
+    for count in (30, 300):
         text = {
             "s.conllu.gz": (SMALL + "\n") * count,
             "s.tsv": "paragraph\n" + "One. Two.\n" * count,

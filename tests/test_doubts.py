@@ -7,7 +7,6 @@ from planted import bank_of
 from test_readers import file, line
 
 from bert_repro import corpora
-from bert_repro.__main__ import main
 from bert_repro.checkpoints import open as checkpoint
 from bert_repro.finetune import running_text
 
@@ -132,18 +131,14 @@ def test_a_treebank_without_punctuation_needs_no_rule(tmp_path):
 
 
 @pytest.mark.slow
-def test_doubts_stand_in_the_notebook_and_in_the_manifest(tmp_path, capsys):
+def test_doubts_stand_in_the_notebook_and_in_the_manifest(tmp_path, executed, capsys):
     text = file(tmp_path, "half.txt", plain(40) + "Bird 0 sings.\n" * 20)
-    given = ["-p", "corpora", json.dumps([text]), "-p", "examples", "[]", "-p", "words", "100"]
-    assert (
-        main(["run", "hidden_states", str(tmp_path / "a.ipynb"), *given, "-p", "output", str(tmp_path / "a.parquet")])
-        == 0
-    )
+    executed("hidden_states", corpora=[text], examples=[], words=100, output=str(tmp_path / "a.parquet"))
     (told,) = json.loads((tmp_path / "a.manifest.json").read_text())["warnings"]
-    assert told.startswith(f"{text}: 20 of 60 items repeat others") and f"Warning: {told[-40:]}"[-40:] in (tmp_path / "a.ipynb").read_text()  # fmt: skip
+    assert told.startswith(f"{text}: 20 of 60 items repeat others") and f"Warning: {told[-40:]}"[-40:] in capsys.readouterr().out  # fmt: skip
     once = file(tmp_path, "once.txt", "Birds sing at dawn.\n" * 200)
-    assert main(["run", "hidden_states", str(tmp_path / "b.ipynb"), "-p", "corpora", json.dumps([once])]) == 1
-    assert "all 200 items are equal" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="all 200 items are equal"):
+        executed("hidden_states", corpora=[once])
 
 
 def test_two_texts_of_one_name_are_refused(tmp_path):

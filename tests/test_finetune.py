@@ -783,14 +783,20 @@ def measured(tuned, method=None):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["nli", "squad", "parsing"])
-def test_the_same_seed_gives_the_same_bytes_and_another_others(made, tmp_path, task):
-    (first, tuned), (other, differently) = made(task), made(task, seed=2)
+def test_the_same_seed_gives_the_same_bytes(made, tmp_path, task):
+    first, tuned = made(task)
     again = tune(task, save=str(tmp_path / "again"))
-    assert weights_in(first) == weights_in(tmp_path / "again") != weights_in(other)
-    assert tuned.curve.equals(again.curve) and not tuned.curve.equals(differently.curve)
+    assert weights_in(first) == weights_in(tmp_path / "again") and tuned.curve.equals(again.curve)
     for method in (None, "weights"):
         assert measured(tuned, method) == measured(again, method) != []
-    assert tuned.inputs == again.inputs == differently.inputs and tuned.items.equals(again.items)
+    assert tuned.inputs == again.inputs and tuned.items.equals(again.items)
+
+
+@pytest.mark.slow
+def test_another_seed_gives_other_bytes(made):
+    (first, tuned), (other, differently) = made("nli"), made("nli", seed=2)
+    assert weights_in(first) != weights_in(other) and not tuned.curve.equals(differently.curve)
+    assert tuned.inputs == differently.inputs
 
 
 @pytest.mark.slow

@@ -40,16 +40,47 @@ def server():
         yield served
 
 
+FORKING = """
+import json, os, sys, traceback
+from bert_repro.checkpoints import hub
+assert "huggingface_hub" not in sys.modules
+for line in sys.stdin:
+    environment, given, show, out = json.loads(line)
+    if not os.fork():
+        os.environ.clear()
+        os.environ.update(environment)
+        with open(out, "w") as told:
+            os.dup2(told.fileno(), 1)
+            try:
+                exec(f"print({show}, file=told)")
+            except BaseException as error:
+                print(traceback.format_exception_only(error)[-1], file=told)
+        os._exit(0)
+    os.wait()
+    print("done", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def forking():
+    """A process with our side of the hub, which forks: the hub's client reads its settings when it is imported."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", FORKING], text=True, **pipes) as running:
+        yield running
+        running.stdin.close()
+
+
 @pytest.fixture
-def ask(server, tmp_path):
-    """Fetch in a process of its own, since the client reads its settings when it is imported; give what it printed."""
+def ask(server, tmp_path, forking):
+    """Fetch in a process of its own; give what it printed last."""
 
     def run(name: str = "org/bert", revision: str = "", show: str = "hub.fetch(*given)", **settings: str) -> str:
-        code = f"import sys\nfrom bert_repro.checkpoints import hub\ngiven = sys.argv[1], sys.argv[2] or None\nprint({show})"
-        command = [sys.executable, "-c", code, name, revision]
-        environment = server.environment(tmp_path) | settings
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
-        return (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()[-1]
+        out = tmp_path / "said.txt"
+        request = server.environment(tmp_path) | settings, (name, revision or None), show, str(out)
+        forking.stdin.write(json.dumps(request) + "\n")
+        forking.stdin.flush()
+        assert forking.stdout.readline() == "done\n"
+        return out.read_text().strip().splitlines()[-1]
 
     return run
 

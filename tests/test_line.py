@@ -195,7 +195,7 @@ def test_word_embeddings_that_decode_stay_those_of_the_head(start, make, base):
 
 
 @pytest.mark.slow
-def test_states_at_both_ends_are_those_of_the_store(make, moved):
+def test_states_at_both_ends_are_those_of_the_store(make, moved, in_this_process):
     tuned = make(moved)
     line = finetune.Line("tiny", tuned)
     live = line.states(TEXT, [0, 2])
@@ -208,7 +208,7 @@ def test_states_at_both_ends_are_those_of_the_store(make, moved):
 
 
 @pytest.mark.slow
-def test_similarity_begins_at_one_and_ends_as_the_notebook_of_similarity_has_it(make, moved):
+def test_similarity_begins_at_one_and_ends_as_the_notebook_of_similarity_has_it(make, moved, in_this_process):
     tuned, layers = make(moved), [0, 1, 2]
     line = finetune.Line("tiny", tuned)
     live = line.states(TEXT, layers)

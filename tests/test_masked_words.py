@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.checkpoints.families import ARCHITECTURES, Config
 from bert_repro.files import ROOT
-from bert_repro.finetune import running_text
+from bert_repro.finetune import loop, running_text
 from bert_repro.finetune.heads import masked_words
 from bert_repro.finetune.network import Network
 from bert_repro.finetune.running_text import RunningText
@@ -324,40 +323,46 @@ def test_half_the_digits_learn_as_float32_does(text):
 
 
 LOGITS = """
-import sys, json, numpy as np, torch
+import sys, numpy as np, torch
 from transformers import AutoModelForMaskedLM
-folder, asked, target = sys.argv[1:]
-ids = np.load(asked)
-model = AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
-with torch.no_grad():
-    np.save(target, model(input_ids=torch.tensor(ids), attention_mask=torch.ones_like(torch.tensor(ids))).logits.numpy())
+for folder in sys.argv[1:]:
+    ids = torch.tensor(np.load(f"{folder}/ids.npy"))
+    model = AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        np.save(f"{folder}/logits.npy", model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.numpy())
 """
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Give for every family a network with a head, saved by us, what it is asked, and the logits of PyTorch's."""
+    if not TORCH.is_file():
+        skip = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        skip("PyTorch is not there: .ci/run installs it into .venv-torch")
+    asked, folder = {}, tmp_path_factory.mktemp("families")
+    for family, architecture in ARCHITECTURES.items():
+        narrow = {"embedding_size": 16} if family == "electra" else {}
+        pad = {"pad_token_id": 1} if architecture.offset else {}
+        config = Config(90, 32, 2, 2, 64, 70, model_type=family, initializer_range=0.3, **narrow, **pad)
+        network = Network(config, random_weights(config, 1, 0.3), TASK.head())
+        generator = np.random.default_rng(2)
+        for variable in network.added:
+            variable.assign(generator.standard_normal(variable.shape) * 0.3)
+        (folder / family).mkdir()
+        Checkpoint.write(folder / family, config, network.export())
+        asked[family] = network, generator.integers(5, 90, (3, 20)).astype(np.int32)
+        np.save(folder / family / "ids.npy", asked[family][1].astype(np.int64))
+    command = [TORCH, "-c", LOGITS, *(folder / family for family in asked)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return {family: (*both, np.load(folder / family / "logits.npy")) for family, both in asked.items()}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ARCHITECTURES)
-def test_logits_are_those_of_pytorch_transformers(family, tmp_path):
+def test_logits_are_those_of_pytorch_transformers(saved, family):
     """A head of every family, saved by us and opened by `AutoModelForMaskedLM`."""
-    if not TORCH.is_file():
-        if os.environ.get("CI") == "true":
-            pytest.fail("PyTorch is not there: .ci/run installs it into .venv-torch")
-        pytest.skip("PyTorch is not there: .ci/run installs it into .venv-torch")
-    narrow = {"embedding_size": 16} if family == "electra" else {}
-    pad = {"pad_token_id": 1} if ARCHITECTURES[family].offset else {}
-    config = Config(90, 32, 2, 2, 64, 70, model_type=family, initializer_range=0.3, **narrow, **pad)
-    weights = random_weights(config, 1, 0.3)
-    network = Network(config, weights, TASK.head())
-    generator = np.random.default_rng(2)
-    for variable in network.added:
-        variable.assign(generator.standard_normal(variable.shape) * 0.3)
-    Checkpoint.write(tmp_path, config, network.export())
-    ids = generator.integers(5, 90, (3, 20)).astype(np.int32)
-    np.save(tmp_path / "ids.npy", ids.astype(np.int64))
-    done = subprocess.run(
-        [TORCH, "-c", LOGITS, tmp_path, tmp_path / "ids.npy", tmp_path / "logits.npy"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    expected = np.load(tmp_path / "logits.npy")
+    network, ids, expected = saved[family]
     places = np.tile(np.arange(20, dtype=np.int32), (3, 1))
     inputs = {"token_ids": ids, "segment_ids": 0 * ids, "mask": 0 * ids + 1, "masked": places, "gold": ids}
     logits = np.asarray(network.trained(inputs)["pieces"])
@@ -368,35 +373,34 @@ def test_logits_are_those_of_pytorch_transformers(family, tmp_path):
     assert np.abs(nats - naive).max() < 1e-4
 
 
-KILLED = """
-import os, sys
-from bert_repro import finetune
-from bert_repro.finetune import loop, network
-loop.SECONDS = 0  # the state is saved after every update
-def stop(self, *given, _step=network.Network.step):
-    loss = _step(self, *given)
-    stop.updates += 1
-    if stop.updates == int(sys.argv[3]):
-        os._exit(9)
-    return loss
-stop.updates = 0
-network.Network.step = stop
-recipe = finetune.Recipe("masked_words", f"{sys.argv[1]}/train.txt", f"{sys.argv[1]}/dev.txt", updates=12, batch_size=8,
-                         learning_rate=3e-3, head_learning_rate=3e-3, evaluations=2)
-finetune.train("untrained:tiny", recipe, save=sys.argv[2], resamples=50)
-"""
-
-
 @pytest.mark.slow
-def test_a_killed_pre_training_ends_in_the_same_bytes(text, tmp_path):
-    def start(dies_after: int) -> int:
-        given = [sys.executable, "-c", KILLED, text, tmp_path / "mine", str(dies_after)]
-        return subprocess.run(given, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}).returncode
+def test_a_pre_training_that_was_stopped_ends_in_the_same_bytes(text, tmp_path, monkeypatch):
+    """A real kill is among the tests of fine-tuning."""
+    monkeypatch.setattr(loop, "SECONDS", 0)  # the state is saved after every update
+    step, done = Network.step, []
 
-    assert start(0) == 0
+    def start(dies_after: int) -> None:
+        def stopping(self, *given):
+            if len(done) == dies_after:
+                raise KeyboardInterrupt
+            done.append(step(self, *given))
+            return done[-1]
+
+        done.clear()
+        monkeypatch.setattr(Network, "step", stopping)
+        recipe = finetune.Recipe(
+            "masked_words", f"{text}/train.txt", f"{text}/dev.txt", updates=12, batch_size=8,
+            learning_rate=3e-3, head_learning_rate=3e-3, evaluations=2,
+        )  # fmt: skip
+        finetune.train("untrained:tiny", recipe, save=str(tmp_path / "mine"), resamples=50)
+
+    start(-1)
     undisturbed = (tmp_path / "mine" / "model.safetensors").read_bytes()
     (tmp_path / "mine" / "model.safetensors").unlink()
-    assert [start(5), start(0)] == [9, 0]
+    with pytest.raises(KeyboardInterrupt):
+        start(5)
+    start(-1)
+    assert len(done) == 7  # it went on
     assert (tmp_path / "mine" / "model.safetensors").read_bytes() == undisturbed
     assert json.loads((tmp_path / "mine" / "config.json").read_text())["bert_repro"]["task"] == "masked_words"
 

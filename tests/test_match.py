@@ -1,18 +1,15 @@
 """Encoders of other depth, width and tokenizer: which layers and words stand beside each other, and what is left out and said."""
 
-import json
 from dataclasses import replace
 from fractions import Fraction
 from math import floor
 from types import SimpleNamespace
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 
-from bert_repro import checkpoints, files, similarity
-from bert_repro.__main__ import main
+from bert_repro import checkpoints, similarity
 from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.builtin import random_weights
 from bert_repro.results import tables
@@ -292,24 +289,18 @@ def test_lengths_to_draw_by_are_those_of_the_words_in_common():
 
 
 @pytest.mark.slow
-def test_the_notebook_compares_a_deeper_wider_encoder_and_says_what_it_leaves_out(tmp_path, monkeypatch, cache):
+def test_the_notebook_compares_a_deeper_wider_encoder_and_says_what_it_leaves_out(tmp_path, executed, capsys):
     source = checkpoints.open("tiny")
     config = replace(
         source.config, num_hidden_layers=4, hidden_size=48, num_attention_heads=4, max_position_embeddings=60
     )
     (tmp_path / "deep").mkdir()
     Checkpoint.write(tmp_path / "deep", config, random_weights(config, 0, 0.15), tokenizer_from=source)
-    where = (files.ROOT / "build").resolve() / "tests" / "similarity-of-another-shape.parquet"
+    where = tmp_path / "similarity.parquet"
     given = {"model": "tiny", "reference_model": str(tmp_path / "deep"), "resamples": 100, "output": str(where)}
     given |= {"corpora": ["wiki[60]"], "words": 300, "as_long": ["ewt:dev[150]"], "lengths_of": "mnli:dev[30]"}
-    try:
-        assert main(["run", "similarity", str(tmp_path / "out.ipynb"), "--json", json.dumps(given)]) == 0
-        table = tables.read(where)
-    finally:
-        for path in where.parent.glob("similarity-of-another-shape*"):
-            path.unlink()
-    outputs = [output for cell in nbformat.read(tmp_path / "out.ipynb", 4).cells for output in cell.get("outputs", [])]
-    printed = "".join(output["text"] for output in outputs if output["output_type"] == "stream")
+    executed("similarity", **given)
+    table, printed = tables.read(where), capsys.readouterr().out
     assert (
         "layers: the model has 2 blocks, the reference 4" in printed and "0 beside 0, 1 beside 2, 2 beside 4" in printed
     )

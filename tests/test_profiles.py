@@ -1,5 +1,6 @@
 """What a cluster is told: profiles are Snakemake's, every job says what it asks for, the one-node cluster is a sound script."""
 
+import functools
 import json
 import os
 import subprocess
@@ -43,6 +44,7 @@ with SnakemakeApi() as api:
 """
 
 
+@functools.cache
 def rules(**config) -> dict[str, list[str]]:
     """Name the rules of the study train, and what each asks for."""
     given = json.dumps({"study": "studies/train.yaml", "base": "tiny", **config})

@@ -473,6 +473,7 @@ def test_what_is_not_given_is_the_usual(monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_the_command_line_compares_two_checkpoints_and_refuses_one_that_is_not_there():
+    answered("tiny", "untrained:tiny", quick.CORPUS, quick.WORDS)  # so the states are there
     command = [sys.executable, "-m", "bert_repro", "compare-checkpoints", "tiny"]
     shown = os.environ | {"COLUMNS": "60", "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([*command, "untrained:tiny"], capture_output=True, text=True, env=shown)

@@ -64,6 +64,7 @@ def test_an_encoder_that_is_not_there_is_trained_first(folder, elsewhere, capsys
         rerun._train("build/nowhere/models/x", provenance.manifests(folder))
     rerun.rerun(folder / "similarity-base-nli-1")
     assert "is not there: training it first, as finetune-nli-1 did in 1 minutes" in capsys.readouterr().out
+    assert (ROOT / saved / "models" / "nli-1" / "model.safetensors").is_file()
     assert set(tables.read(elsewhere / "similarity-base-nli-1.parquet")["model"]) >= {"nli-1"}
 
 

@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import nbformat
 import pandas as pd
 import pytest
 import smoke_tables
@@ -250,22 +249,12 @@ def test_smoke_tables_lie_beside_every_published_study(home):
         assert len(smoke_tables.read(path)) and path.stat().st_size < 100_000
 
 
-def executed(notebook, output, **given):
-    """Run a notebook's code in this process, where it can be changed, and keep its table."""
-    names: dict[str, object] = {}
-    for cell in nbformat.read(ROOT / "notebooks" / f"{notebook}.ipynb", 4).cells:
-        if cell.cell_type == "code":
-            exec(cell.source, names)
-            if "parameters" in cell.metadata.get("tags", []):
-                names |= given | {"output": str(output)}
-
-
 @pytest.mark.slow
-def test_a_changed_measure_is_seen_and_a_moved_one_is_not(project, monkeypatch):
+def test_a_changed_measure_is_seen_and_a_moved_one_is_not(project, executed, monkeypatch):
     """A hundredth less in the cosine, of which the figures would hardly tell."""
     asked(monkeypatch)
     output = project / "build" / "smoke" / "similarity.parquet"
-    executed("similarity", output, **SMALL)
+    executed("similarity", output=str(output), **SMALL)
     renew(project)
     cosine = similarity.MEASURES["cosine"]
 
@@ -278,7 +267,7 @@ def test_a_changed_measure_is_seen_and_a_moved_one_is_not(project, monkeypatch):
     other = "other numbers of cosine change, cosine depth, cosine similarity"
     for function, found in ((moved, "equal"), (changed, other)):
         monkeypatch.setitem(similarity.MEASURES, "cosine", cosine._replace(function=function))
-        executed("similarity", output, **SMALL)
+        executed("similarity", output=str(output), **SMALL)
         smoke_tables.main(["--write"], project)
         assert today(project) == found
     assert list(stale(project)) == ["similarity-base-nli-1"]

@@ -667,19 +667,20 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus(own_store, tmp_path):
-    """Ten times the sentences, at most a tenth more memory."""
+    """From two shards on, of the 42 MB that vectors of the further sentences take in half precision, less than half stays."""
     sentences = gzip.decompress(corpora.locate("ewt:test").path.read_bytes()).decode().rstrip().split("\n\n")
     peaks = []
-    for count in (2000, 20000):
+    for count in (6000, 24000):
         path = tmp_path / f"{count}.conllu"
         path.write_text("\n\n".join(islice(cycle(sentences), count)))
         done = subprocess.run([sys.executable, "-c", PEAK, "tiny", path], capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout))
-    assert sorted(states.stored()["words"])[1] > 9 * sorted(states.stored()["words"])[0]
-    assert peaks[1] < 1.1 * peaks[0]
+    fewer, more = sorted(states.stored()["words"])
+    vectors = (more - fewer) * 3 * 32 * 2 / 1024  # KB, of tiny's layers
+    assert fewer > 2 * states.SHARD and peaks[1] - peaks[0] < vectors / 2
 
 
 def test_greetings_of_tensorflow_are_not_passed_on_and_all_else_is():
     greeting = "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\nI0000 00:00:17 1 port.cc:153] oneDNN\n"
-    assert states.without_greetings(greeting) == ""
-    assert states.without_greetings(f"wiki: 40%\n{greeting}W0000 no memory\n") == "wiki: 40%\nW0000 no memory\n"
+    assert files.without_greetings(greeting) == ""
+    assert files.without_greetings(f"wiki: 40%\n{greeting}W0000 no memory\n") == "wiki: 40%\nW0000 no memory\n"

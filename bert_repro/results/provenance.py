@@ -59,8 +59,13 @@ def sources(notebook: Path, drawing: bool = False) -> list[Path]:
         room, *modules = path.relative_to(ROOT / PACKAGE).with_suffix("").parts
         if path not in paths and (drawing or room != "figures" or modules == ["planes"]):  # which are computed
             paths.add(path)
-            waiting |= _imported(path.read_text(encoding="utf-8"))
+            waiting |= _imported_by(path, path.stat().st_mtime_ns)
     return [notebook, *sorted(paths)]
+
+
+@cache
+def _imported_by(path: Path, changed: int) -> set[Path]:
+    return _imported(path.read_text(encoding="utf-8"))
 
 
 def _imported(code: str) -> set[Path]:

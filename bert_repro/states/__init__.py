@@ -8,7 +8,6 @@ states are missing, `get` computes them in a separate process and then maps the 
 import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from jaxtyping import Float, Int
 from bert_repro import alignment, checkpoints, corpora
 from bert_repro.checkpoints import Checkpoint
 from bert_repro.checkpoints.families import check_layers
-from bert_repro.files import ROOT, cache_folder, code_digest, made_once
+from bert_repro.files import ROOT, cache_folder, code_digest, made_once, without_greetings
 from bert_repro.states import store
 
 FORMAT = 4  # what lies in a shard
@@ -271,11 +270,6 @@ def _code() -> str:
     """Identify the code that makes states of words: what older code made is not taken for what today's would."""
     package = ROOT / "bert_repro"
     return code_digest(package / "alignment.py", package / "encoder.py", package / "states" / "compute.py")
-
-
-def without_greetings(text: str) -> str:
-    """Leave out what TensorFlow says whenever it starts, and no setting of its own turns off."""
-    return re.sub(r"^(WARNING: All log messages before absl|I0000 ).*\n", "", text, flags=re.MULTILINE)
 
 
 def entries(

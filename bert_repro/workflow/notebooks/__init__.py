@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bert_repro.files import OUTSIDE, ROOT
+from bert_repro.files import OUTSIDE, ROOT, without_greetings
 from bert_repro.results import parameters
 from bert_repro.workflow.notebooks.page import web_page
 
@@ -151,8 +151,6 @@ class _WithoutGreetings(io.TextIOBase):
     """The terminal, without the greetings of TensorFlow."""
 
     def write(self, text: str) -> int:
-        from bert_repro.states import without_greetings  # NumPy takes its time to start
-
         return sys.stderr.write(without_greetings(text))
 
     def flush(self) -> None:
