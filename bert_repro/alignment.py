@@ -95,12 +95,10 @@ def align(tokenizer: Tokenizer, items: Sequence[Any], max_length: int) -> tuple[
     Returns:
         The inputs; one table row per word or special token, in the order of the inputs, with the columns `sentence`
         (position in `items`), `segment`, `word` (position in its segment, -1 for special tokens), `form`, `special`,
-        `pieces`, `truncated` (its item was cut), the treebank's annotations and `depth` (edges to the root, which has 0),
-        empty where there are none; and the report.
+        `pieces`, `truncated` (its item was cut), and the treebank's `head` and `upos`, empty where there are none; and the report.
 
     Raises:
-        ValueError: Nothing to encode, a slow tokenizer, a limit below 4, heads that form no tree, or a word without a piece
-            where the tokenizer has no unknown token.
+        ValueError: Nothing to encode, a slow tokenizer, a limit below 4, or a word without a piece where the tokenizer has no unknown token.
     """
     _check(tokenizer, items, max_length)
     report = Report(items=len(items))
@@ -108,8 +106,7 @@ def align(tokenizer: Tokenizer, items: Sequence[Any], max_length: int) -> tuple[
     columns: dict[str, list] = {
         name: [] for name in ("sentence", "segment", "word", "form", "special", "pieces", "truncated")
     }
-    annotations: dict[str, list] = {name: [] for name in ("head", "relation", "upos", "xpos", "depth")}
-    depths = _depths(items)
+    annotations: dict[str, list] = {name: [] for name in ("head", "upos")}
     for position, cut, aligned, word, side in _encoded(tokenizer, items, max_length, report):
         item = items[position]
         given_words = words_of(item)
@@ -126,13 +123,13 @@ def align(tokenizer: Tokenizer, items: Sequence[Any], max_length: int) -> tuple[
             given_words[s][w] if w >= 0 else tokenizer.convert_ids_to_tokens(int(aligned.token_ids[start]))
             for start, w, s in zip(aligned.starts, words, side[aligned.starts], strict=True)
         ]
-        of_words = (getattr(item, name, ()) for name in ("heads", "relations", "upos", "xpos"))
-        for column, value in zip(annotations.values(), (*of_words, depths[position]), strict=True):
+        of_words = (getattr(item, name, ()) for name in ("heads", "upos"))
+        for column, value in zip(annotations.values(), of_words, strict=True):
             column += [value[w] if value and w >= 0 else None for w in words]
         report.words += int((~special).sum())
         report.pieces += int((word >= 0).sum())
         report.unknown_pieces += int((aligned.token_ids == tokenizer.unk_token_id).sum())
-    types = dict.fromkeys(("form", "relation", "upos", "xpos"), "string") | {"head": "Int32", "depth": "Int32"}
+    types = {"form": "string", "upos": "string", "head": "Int32"}
     types |= dict.fromkeys(("sentence", "segment", "word", "pieces"), "int64")  # also where nothing was kept
     types |= dict.fromkeys(("special", "truncated"), "bool")
     return inputs, pd.DataFrame(columns | annotations).astype(types), report
@@ -333,27 +330,6 @@ def _encoded(
         change = np.ones(len(ids), bool)
         change[1:] = (word[1:] != word[:-1]) | (side[1:] != side[:-1]) | (word[1:] < 0)
         yield position, cut, Aligned(ids, np.array(encoding.type_ids, np.int32), np.flatnonzero(change)), word, side
-
-
-def _depths(items: Sequence[Any]) -> list[list[int]]:
-    """Count the edges from every word up to its root; the words of all trees climb together, an edge a step."""
-    trees = [getattr(item, "heads", ()) for item in items]
-    lengths = np.array([len(heads) for heads in trees])
-    ends = np.cumsum(lengths)
-    tree = np.repeat(np.arange(len(trees)), lengths)
-    heads = np.fromiter((head for tree_heads in trees for head in tree_heads), int, ends[-1])
-    lost = (heads < 0) | (heads > lengths[tree])
-    depth = np.zeros(len(heads), int)
-    if not lost.any():
-        at = above = np.where(heads > 0, (ends - lengths)[tree] + heads - 1, -1)
-        for _ in range(lengths.max()):
-            climbing = at >= 0
-            depth += climbing
-            at = np.where(climbing, above[at], -1)
-        lost = at >= 0
-    if lost.any():
-        raise ValueError(f"the heads of item {items[tree[lost][0]].id!r} form no tree")
-    return [part.tolist() for part in np.split(depth, ends[:-1])]
 
 
 def _sides(tokenizer: Tokenizer, items: Sequence[Any], report: Report) -> Iterable[tuple[tuple[str, ...], ...]]:

@@ -97,7 +97,7 @@ def test_pieces_and_annotations_of_each_word(tokenizer):
     assert report.truncated_items == report.words_without_piece == report.unknown_pieces == 0
     assert rows["pieces"].max() > 1
     words = rows[~rows["special"]]
-    for column, name in (("form", "words"), ("head", "heads"), ("relation", "relations"), ("upos", "upos")):
+    for column, name in (("form", "words"), ("head", "heads"), ("upos", "upos")):
         assert words[column].tolist() == [value for item in corpus.items for value in getattr(item, name)]
     for number in (0, 7, 59):
         mine = rows[rows["sentence"] == number]
@@ -238,33 +238,6 @@ def test_parts_of_a_corpus_add_up(tokenizer):
     items = [*corpora.load("ewt:dev[20]").items, sentence("a", "\u200b"), sentence("q" * 30)]
     whole, *parts = (alignment.align(tokenizer, some, 16)[2] for some in (items, items[:5], items[5:]))
     assert parts[0] + parts[1] == whole and whole.left_out == ["s"] and whole.truncated_items
-
-
-def test_depth_counts_the_edges_to_the_root(tokenizer):
-    tree = Sentence("t", ("a", "b", "c", "d", "e"), (2, 0, 2, 3, 4))
-    _, rows, _ = alignment.align(tokenizer, [tree, sentence("a"), Sentence("u", ("a", "b"), (0, 1))], 64)
-    assert [depths["depth"].tolist() for _, depths in rows[~rows["special"]].groupby("sentence")] == [
-        [1, 0, 1, 2, 3], [pd.NA], [0, 1],
-    ]  # fmt: skip
-    assert rows["depth"].isna().tolist() == rows["head"].isna().tolist() and rows["depth"].dtype == "Int32"
-    cut = alignment.align(tokenizer, [tree], 5)[1]  # of the whole tree, though some of it is cut off
-    assert cut["depth"].dropna().tolist() == [1, 0, 1]
-
-
-@given(st.data())
-def test_a_word_is_one_edge_deeper_than_its_head(tokenizer, data):
-    trees = []
-    for number in range(data.draw(st.integers(1, 3))):
-        heads = [0, *(data.draw(st.integers(1, i)) for i in range(1, data.draw(st.integers(1, 12))))]
-        trees.append(Sentence(str(number), ("a",) * len(heads), tuple(heads)))
-    for tree, depth in zip(trees, alignment._depths(trees), strict=True):
-        assert depth == [0 if head == 0 else depth[head - 1] + 1 for head in tree.heads]
-
-
-@pytest.mark.parametrize("heads", [(2, 1, 0), (0, 4, 1), (0, -1, 1), (1, 0, 1)])
-def test_heads_that_form_no_tree_are_refused(tokenizer, heads):
-    with pytest.raises(ValueError, match="the heads of item 'bad' form no tree"):
-        alignment.align(tokenizer, [sentence("a"), Sentence("bad", ("a", "b", "c"), heads)], 64)
 
 
 @given(st.lists(st.lists(words, min_size=1, max_size=6), min_size=1, max_size=3))

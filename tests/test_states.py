@@ -314,7 +314,7 @@ def test_what_the_reader_leaves_out_is_known(own_store, apart, tmp_path):
     (tmp_path / "mine.conllu").write_text(text)
     read = states.get("tiny", str(tmp_path / "mine.conllu"))
     assert read.left_out == {"multiword ranges": 1, "empty nodes": 0}
-    assert read.rows["depth"].dropna().tolist() == [0, 1]
+    assert read.rows["head"].dropna().tolist() == [0, 1]
 
 
 def test_a_corpus_is_read_once_to_know_it(own_store, apart, monkeypatch):

@@ -27,7 +27,7 @@ from bert_repro.checkpoints.families import check_layers
 from bert_repro.files import ROOT, cache_folder, code_digest, made_once, without_greetings
 from bert_repro.states import store
 
-FORMAT = 4  # what lies in a shard
+FORMAT = 5  # what lies in a shard
 SHARD = 32_768  # words: counted in sentences, a shard of long texts would take ten times the memory
 OWNER = "BERT_REPRO_STATES_OF"
 """The environment variable by which a report says that states computed now are its own, to be dropped by it: see `drop`."""
