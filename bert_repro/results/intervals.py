@@ -4,7 +4,8 @@ Words are never resampled, as those of a sentence depend on one another; the uni
 
 Every statistic of the project is written as a function of *sentence weights* (how often each sentence was drawn), so one
 set of draws serves every layer, model and metric. The draws are seeded by the corpus: two models measured on the same
-sentences see the same draws, and any two rows of a table can be paired afterwards by subtracting their replicates.
+sentences see the same draws, and two rows of these can be paired afterwards by subtracting their replicates. Where one leaves
+out sentences that the other keeps, as random labels of arcs do, the draws differ: the interval is that of two samples.
 """
 
 import hashlib

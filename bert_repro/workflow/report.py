@@ -157,7 +157,9 @@ def _opened(study: Path, loaded: studies.Study, own: Own) -> tuple[Path, studies
 def _warn(study: studies.Study, names: set[str], jobs: int, keep_states: bool) -> None:
     """Say before the first job where this machine may be too small for the runs of these names."""
     gpu = bool(provenance.gpus())
-    planned = [job for job in plan.jobs(study, costs.GPU * costs.GFLOPS / 1e3 if gpu else 0.0) if job.run.name in names]
+    planned = [
+        job for job in plan.jobs(study, costs.GPU * costs.TRAINING / 1e12 if gpu else 0.0) if job.run.name in names
+    ]
     for doubt in room.doubts(planned, jobs, gpu, keep_states):
         print(f"Warning: {doubt}", file=sys.stderr, flush=True)
 
