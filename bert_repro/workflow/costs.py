@@ -61,7 +61,7 @@ PAGES = 1e6  # bytes a job: table, executed notebook, page
 # A scheduler ends what outgrows its request, so that there has to be room: for slower machines, for estimates that are off.
 MORE_TIME, SETTLE = 3, 10  # times the minutes, and more of them until a job on a busy file system has begun
 MORE_MEMORY, ENGINE = 1.5, 1e9  # times the bytes, and those of Snakemake and papermill around the notebook
-GPU = 8  # times that a GPU was faster than a core: 99 s for 780 (MNLI), 173 s for 1,430 (SQuAD), both in results/minilm
+GPU = 8  # times that a GPU was faster than a core: 99 s for 780 (MNLI), 173 s for 1,430 (SQuAD), with minilm
 CUDA = 4e9  # bytes of the machine's own memory that its libraries may take: not measured
 
 
