@@ -35,6 +35,12 @@ install_import_hook(
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that make whole reports, each for a minute or two: begun last, they would leave a worker idle."""
+    long = ("test_report_checkpoints", "test_report", "test_sittings", "test_book")
+    items.sort(key=lambda item: long.index(item.path.stem) if item.path.stem in long else len(long))
+
+
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch):
     """Compute hidden states here: a process of its own, which other tests start, takes four seconds."""
