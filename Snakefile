@@ -239,5 +239,5 @@ rule book:
         '"$PYTHON" book/assemble.py --study {params.study:q} --build {params.build}'
         " --published {params.published} && "
         '"$(dirname "$PYTHON")"/jupyter-book build {params.build}/book -n -W --keep-going -q && '
-        # a sixth of the site: of the theme's scripts, for its developers, and its words in other languages
-        "find {params.build}/book/_build -name '*.map' -delete && rm -rf {params.build}/book/_build/html/_static/locales"
+        # a sixth of the site: of the theme's scripts, for its developers; fonts for old browsers; its words in other languages
+        "find {params.build}/book/_build '(' -name '*.map' -o -name '*.ttf' ')' -delete && rm -rf {params.build}/book/_build/html/_static/locales"

@@ -10,7 +10,7 @@ from bert_repro.workflow import ledger
 MADE = {
     "similarity-a": {
         "notebook": "similarity", "commit": "0123456789", "seconds": 90, "backend": "jax", "machine": {"gpus": ["a GPU"]},
-        "parameters": {"layers": [0, 3], "name": "<b>"}, "inputs": {"corpus": "<script>"},
+        "parameters": {"layers": [0, 3], "name": "<b>"}, "inputs": {"corpus": "<script>", "weights": "0123456789abcdef" * 4},
     },
     "states-a": {
         "notebook": "hidden_states", "commit": "abcdefghij+changes", "seconds": 30, "machine": {"cores": 2, "cpu": "a CPU"}, "parameters": {},
@@ -43,6 +43,8 @@ def test_details_hold_parameters_command_and_manifest():
     assert "python -m bert_repro rerun results/minilm/tables/similarity-a<" in page and "states-a: stale" in page
     assert (
         "<td>layers</td><td>[0, 3]</td>" in page
+        and "0123456789abcdef…" in page
+        and "0123456789abcdef01" not in page
         and "&lt;script&gt;" in page
         and "<script>" not in page
         and "<b>" not in page

@@ -4,6 +4,7 @@ What a manifest lacks is left blank.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from bert_repro import corpora
 from bert_repro.figures.templates import render
 
 Manifests = Mapping[str, Mapping[str, Any]]
+DIGEST = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")  # of content
 
 
 def overview(manifests: Manifests, stale: Mapping[str, str]) -> str:
@@ -43,7 +45,9 @@ def overview(manifests: Manifests, stale: Mapping[str, str]) -> str:
 
 
 def details(manifests: Manifests, stale: Mapping[str, str], folder: str) -> str:
-    """Show each run's parameters, the command that repeats it, and its whole manifest, as HTML; a section's id is its name.
+    """Show each run's parameters, the command that repeats it, and its manifest, as HTML; a section's id is its name.
+
+    Of digests, which the manifest's file has whole, the beginning is shown.
 
     Args:
         manifests: Manifests by the names of the runs.
@@ -57,7 +61,7 @@ def details(manifests: Manifests, stale: Mapping[str, str], folder: str) -> str:
             stale=name in stale,
             folder=folder,
             parameters={parameter: json.dumps(value) for parameter, value in manifest["parameters"].items()},
-            manifest=json.dumps({key: value for key, value in manifest.items() if key != "parameters"}, indent=1),
+            manifest=DIGEST.sub(r"\1…", json.dumps({k: v for k, v in manifest.items() if k != "parameters"}, indent=1)),
         )
         for name, manifest in manifests.items()
     )
