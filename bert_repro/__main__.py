@@ -3,6 +3,7 @@
 An error that a user can correct is one line that says what is wrong and what to do; `--debug` shows the traceback.
 """
 
+import contextlib
 import os
 import sys
 
@@ -18,8 +19,9 @@ def _settle() -> None:
 
     if not os.access(os.path.expanduser("~"), os.W_OK):
         home = ROOT / "build" / "home"
-        home.mkdir(parents=True, exist_ok=True)
-        os.environ["HOME"] = str(home)
+        with contextlib.suppress(OSError):  # nor may the project be written
+            home.mkdir(parents=True, exist_ok=True)
+            os.environ["HOME"] = str(home)
     for name in ("BERT_REPRO_CACHE", "BERT_REPRO_DATA"):
         if folder := os.environ.get(name):
             os.environ[name] = str(Path(folder).absolute())

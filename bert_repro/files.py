@@ -73,17 +73,20 @@ def found_once(kind: str, what: object, find: Callable[[], Any]) -> Any:
         find: Finds it out: anything that JSON has.
     """
 
-    found: list[Any] = []
+    tried, found = [], []
 
     def write(folder: Path) -> None:
+        tried.append(find)
         found.append(find())
         (folder / "found.json").write_text(json.dumps(found[0]), encoding="utf-8")
 
     key = hashlib.sha256(repr(what).encode()).hexdigest()[:16]
     try:
         return json.loads((made_once(cache_folder() / kind / key, write) / "found.json").read_text(encoding="utf-8"))
-    except OSError:  # a cache may be read-only, or full
-        return found[0] if found else find()
+    except OSError:
+        if tried and not found:  # an error of what was to be found
+            raise
+        return found[0] if found else find()  # a cache may be full, or read-only
 
 
 @cache

@@ -644,6 +644,19 @@ def test_what_cannot_be_kept_is_found_once_all_the_same(tmp_path, monkeypatch):
     assert files.found_once("other", "x", lambda: next(finds)) == 4
 
 
+def test_an_error_of_what_was_to_be_found_is_passed_on_and_not_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("BERT_REPRO_CACHE", str(tmp_path))
+    asked = []
+
+    def find():
+        asked.append(1)
+        raise OSError("the hub does not answer")
+
+    with pytest.raises(OSError, match="the hub does not answer"):
+        files.found_once("kind", "x", find)
+    assert asked == [1]
+
+
 def test_a_home_that_cannot_be_written_is_replaced_and_folders_become_absolute(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "ROOT", tmp_path)
     monkeypatch.setenv("HOME", "/proc/nohome")
@@ -656,6 +669,10 @@ def test_a_home_that_cannot_be_written_is_replaced_and_folders_become_absolute(t
     monkeypatch.setenv("HOME", str(tmp_path))
     _settle()
     assert os.environ["HOME"] == str(tmp_path)
+    monkeypatch.setattr(files, "ROOT", Path("/proc"))  # where nothing can be made, all stays as it is
+    monkeypatch.setenv("HOME", "/proc/nohome")
+    _settle()
+    assert os.environ["HOME"] == "/proc/nohome"
 
 
 def test_states_of_further_treebanks_are_computed_and_probes_are_told_of_them(tmp_path):
