@@ -119,7 +119,7 @@ class Exhibit:
         sources = []
         for notebook in dict.fromkeys(self.made[run]["notebook"] for run in self.runs):
             runs = [run for run in self.runs if self.made[run]["notebook"] == notebook]
-            commits = sorted({self.made[run]["commit"][:7] for run in runs})
+            commits = sorted({provenance.brief(self.made[run]["commit"]) for run in runs})
             sources.append({"notebook": notebook, "count": len(runs), "runs": runs[:_LISTED], "commits": commits})
         first = self.runs[0] if self.runs else None
         made = self.made[first]["parameters"] if first else {}

@@ -117,6 +117,11 @@ def _version(package: str) -> str | None:
         return None
 
 
+def brief(commit: str) -> str:
+    """Shorten a commit as a manifest records it, to seven digits; a + says that files differed from it."""
+    return commit[:7] + "+" * commit.endswith("+changes")
+
+
 def cpu_model() -> str:
     """Name the processor, as far as the system reports it."""
     info = Path("/proc/cpuinfo")

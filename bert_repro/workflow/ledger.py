@@ -14,6 +14,7 @@ import pandas as pd
 
 from bert_repro import corpora
 from bert_repro.figures.templates import render
+from bert_repro.results import provenance
 
 Manifests = Mapping[str, Mapping[str, Any]]
 DIGEST = re.compile(r"\b([0-9a-f]{16})[0-9a-f]{48}\b")  # of content
@@ -32,8 +33,7 @@ def overview(manifests: Manifests, stale: Mapping[str, str]) -> str:
         {
             "name": name,
             "notebook": manifest["notebook"],
-            "commit": manifest["commit"][:7]
-            + "+" * ("+" in manifest["commit"]),  # with changes that were not committed
+            "commit": provenance.brief(manifest["commit"]),
             "machine": _machine(manifest) if len(machines) > 1 else "",
             "minutes": manifest["seconds"] / 60,
             "why": f"reason {reasons.index(stale[name]) + 1}" if name in stale else "",
