@@ -27,7 +27,6 @@ from bert_repro.checkpoints.families import check_layers
 from bert_repro.files import ROOT, cache_folder, code_digest, made_once, without_greetings
 from bert_repro.states import store
 
-FORMAT = 5  # what lies in a shard
 SHARD = 32_768  # words: counted in sentences, a shard of long texts would take ten times the memory
 OWNER = "BERT_REPRO_STATES_OF"
 """The environment variable by which a report says that states computed now are its own, to be dropped by it: see `drop`."""
@@ -212,7 +211,7 @@ def words(models: Sequence[str], wanted: Sequence[str]) -> dict[str, list[pd.Dat
 def _words(checkpoint: Checkpoint, reference: str) -> pd.DataFrame:
     """List the words of a corpus: found once for all models of one tokenizer, which a study has many of."""
     limit = usual(checkpoint.reference).max_length
-    parts = [checkpoint.tokenizer_digest, corpora.digest(reference), limit, FORMAT, _code()]
+    parts = [checkpoint.tokenizer_digest, corpora.digest(reference), limit, _code()]
     key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:20]
 
     def write(folder: Path) -> None:
@@ -229,10 +228,8 @@ def _compute_apart(model: str, missing: "Sequence[tuple[Sequence[str], Setting, 
         model: A checkpoint reference.
         missing: Corpora, with the setting and the draws that all of them are computed by.
     """
-    apart(
-        "bert_repro.states.compute",
-        json.dumps([model, [(wanted, asdict(setting), only) for wanted, setting, only in missing]]),
-    )
+    asked = [(wanted, asdict(setting), only) for wanted, setting, only in missing]
+    apart("bert_repro.states.compute", json.dumps([model, asked]))
 
 
 def apart(module: str, argument: str) -> str:
@@ -267,9 +264,9 @@ def apart(module: str, argument: str) -> str:
 
 
 def _code() -> str:
-    """Identify the code that makes states of words: what older code made is not taken for what today's would."""
-    package = ROOT / "bert_repro"
-    return code_digest(package / "alignment.py", package / "encoder.py", package / "states" / "compute.py")
+    """Identify the code that makes states and lays them into shards: what older code made is not what today's would."""
+    names = "alignment", "encoder", "states/compute", "states/store"
+    return code_digest(*(ROOT / "bert_repro" / f"{name}.py" for name in names))
 
 
 def entries(
@@ -278,7 +275,7 @@ def entries(
     """Find the store's entries of states, and keep them from being evicted."""
     places = []
     for reference in wanted:
-        parts = [*digests(checkpoint, reference).values(), repr(setting), FORMAT, _code(), SHARD]
+        parts = [*digests(checkpoint, reference).values(), repr(setting), _code(), SHARD]
         parts += [",".join(map(str, only[reference]))] if only and reference in only else []
         places.append(store.Entry(hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:20]))
         places[-1].hold()

@@ -18,8 +18,9 @@ from pathlib import Path
 from bert_repro import checkpoints, corpora
 from bert_repro.files import ROOT, atomically
 from bert_repro.results import provenance
-from bert_repro.workflow import costs, names, opening, plan, room, staleness
+from bert_repro.workflow import costs, opening, plan, room, staleness
 from bert_repro.workflow import study as studies
+from bert_repro.workflow.names import END
 from bert_repro.workflow.own import Own
 
 
@@ -90,7 +91,7 @@ def make(
             if gone and old.is_file():
                 old.unlink()
         for page in (built / "chapters" / "yours").glob("[!.]*.ipynb"):
-            if page.stem not in (*loaded.chapters, *names.END):
+            if page.stem not in (*loaded.chapters, *END):
                 page.unlink()
         for name, manifest in provenance.manifests(built / "tables").items():
             # Snakemake sees that as well, but not where its notes were removed
@@ -157,9 +158,8 @@ def _opened(study: Path, loaded: studies.Study, own: Own) -> tuple[Path, studies
 def _warn(study: studies.Study, names: set[str], jobs: int, keep_states: bool) -> None:
     """Say before the first job where this machine may be too small for the runs of these names."""
     gpu = bool(provenance.gpus())
-    planned = [
-        job for job in plan.jobs(study, costs.GPU * costs.TRAINING / 1e12 if gpu else 0.0) if job.run.name in names
-    ]
+    tflops = costs.GPU * costs.TRAINING / 1e12 if gpu else 0.0
+    planned = [job for job in plan.jobs(study, tflops) if job.run.name in names]
     for doubt in room.doubts(planned, jobs, gpu, keep_states):
         print(f"Warning: {doubt}", file=sys.stderr, flush=True)
 
