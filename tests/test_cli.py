@@ -307,7 +307,7 @@ def test_ctrl_c_ends_other_commands_without_a_traceback(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "given", "left"),
     [
-        (["--jobs", "1"], ["rules", "--cores", str(os.cpu_count()), f"threads={os.cpu_count()}"], ["--profile", "--jobs", "gpu=1"]),
+        (["--jobs", "1"], ["rules", "--cores", "2", "threads=2"], ["--profile", "--jobs", "gpu=1"]),
         (["--profile", "slurm"], ["reason", "--profile", "{}/profiles/slurm", "threads=1"], ["--cores", "--jobs", "gpu=1"]),
         (["--profile", "slurm", "--jobs", "999", "--gpu"], ["--jobs", "999", "threads=1", "gpu=1"], ["--cores"]),
         (["--parts", "8"], ["parts=8"], ["--jobs"]),
@@ -320,6 +320,7 @@ def test_cores_are_this_machines_and_a_cluster_has_its_profile(monkeypatch, argu
         seen.extend(command)
         return 0
 
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 5}, raising=False)  # of eight, say
     monkeypatch.setattr(report, "_run", run)
     monkeypatch.setattr(fcntl, "flock", lambda *given: None)
     monkeypatch.chdir(ROOT / "profiles")
@@ -567,7 +568,7 @@ def test_a_notebook_that_cannot_go_on_says_why_in_one_line(capsys, tmp_path, not
         ("similarity", {"methods": ["rsaa"]}, "rsaa"),
         ("hidden_states", {"model": "no such model!"}, "is neither a folder, nor a hub id"),
         ("hidden_states", {"words": 99999999}, "words"),
-        ("structural_probe", {"train": "wiki[60]"}, "wiki[60] has no trees: a treebank"),
+        ("structural_probe", {"train": "wiki[60]"}, "wiki[60] has no trees: a treebank (CoNLL-U) is needed here"),
         ("structural_probe", {"punctuation": "commas"}, "punctuation must be one of"),
         ("finetune", {"updates": -1}, "updates must be at least 1, got -1"),
     ],

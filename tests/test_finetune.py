@@ -793,8 +793,9 @@ def test_the_same_seed_gives_the_same_bytes(made, tmp_path, task):
 
 
 @pytest.mark.slow
-def test_another_seed_gives_other_bytes(made):
-    (first, tuned), (other, differently) = made("nli"), made("nli", seed=2)
+@pytest.mark.parametrize("task", ["nli", "squad", "parsing"])
+def test_another_seed_gives_other_bytes(made, task):
+    (first, tuned), (other, differently) = made(task), made(task, seed=2)
     assert weights_in(first) != weights_in(other) and not tuned.curve.equals(differently.curve)
     assert tuned.inputs == differently.inputs
 

@@ -247,7 +247,7 @@ def test_the_checkpoint_says_where_it_comes_from(clone):
     assert record == {"base": str(clone.base), "task": "nli", "seed": 1, "updates": 4, "layers_changed": "all"}
 
 
-@pytest.mark.parametrize("parts", [["--parts", "3", "--jobs", "1"], ["--keep-states"]])
+@pytest.mark.parametrize("parts", [[], ["--parts", "2"], ["--parts", "3"], ["--jobs", "1"], ["--keep-states"]])
 def test_a_second_report_runs_nothing_in_parts_or_whole(clone, parts):
     before, begin = clone.times(), time.monotonic()
     said = clone.report(*parts)
