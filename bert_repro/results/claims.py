@@ -122,7 +122,8 @@ class Weakened(keys.Strict):
 
     def holds(self, table: pd.DataFrame) -> bool:
         """Return whether the encoders of a table were tuned from one of these bases, or from a copy of it."""
-        names = table["base"].str.extract(r"([^/@]+)(?:@.*)?$", expand=False)  # of a folder or hub id with its revision
+        bases = table["base"].drop_duplicates()  # a folder or hub id with its revision
+        names = bases.str.extract(r"([^/@]+)(?:@.*)?$", expand=False)
         return bool(names.isin(self.bases).any())
 
 

@@ -6,7 +6,7 @@ Only what was measured on the same text is averaged or subtracted.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -237,7 +237,7 @@ class NotMeasuredError(ValueError):
     """The tables lack something that is to be compared."""
 
 
-def compared(table: pd.DataFrame, models: Sequence[str], base: str = "base") -> pd.DataFrame:
+def compared(table: pd.DataFrame, models: Iterable[str], base: str = "base") -> pd.DataFrame:
     """Collect `by_layer` for several tuned encoders; those that were not probed are left out.
 
     Raises:

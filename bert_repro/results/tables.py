@@ -129,10 +129,10 @@ def _store(path: Path, frame: pd.DataFrame, **keys: Any) -> None:
     atomically(path, lambda p: parquet.write_table(arrow, p, write_page_checksum=True, **keys))
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path) -> pa.Table:
     """Read what `_store` wrote, verifying its checksums."""
     try:
-        return parquet.read_table(path, page_checksum_verification=True).to_pandas()
+        return parquet.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None):  # it could not be read at all, and the message says why
             raise
@@ -141,6 +141,11 @@ def _read(path: Path) -> pd.DataFrame:
             f"{path} is damaged: `git checkout` restores a published table; remove {table}, and `make report` makes one of "
             f"yours again ({error})"
         ) from None
+
+
+def _joined(parts: Sequence[pa.Table]) -> pd.DataFrame:
+    # at once: pandas takes longer to convert the columns of a hundred small tables than it takes to read them
+    return pa.concat_tables(parts, promote_options="permissive").to_pandas()
 
 
 def _rounded(replicates: np.ndarray) -> np.ndarray:
@@ -164,26 +169,33 @@ def read(path: Path | str) -> pd.DataFrame:
         OSError: A file of it is damaged.
         ValueError: An earlier version wrote it.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no table at {path}: `make report` makes the tables of a study")
-    manifest = path.with_suffix(".manifest.json")
-    if manifest.is_file() and json.loads(manifest.read_text(encoding="utf-8")).get("schema") != SCHEMA:
-        raise ValueError(
-            f"{path} was written by a former version, which named splits without what was drawn from them: "
-            "remove the folder, and `make report` makes its tables again"
+    return _as_one([Path(path)])
+
+
+def _as_one(paths: Sequence[Path]) -> pd.DataFrame:
+    parts, replicates = [], []
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"no table at {path}: `make report` makes the tables of a study")
+        manifest = path.with_suffix(".manifest.json")
+        if manifest.is_file() and json.loads(manifest.read_text(encoding="utf-8")).get("schema") != SCHEMA:
+            raise ValueError(
+                f"{path} was written by a former version, which named splits without what was drawn from them: "
+                "remove the folder, and `make report` makes its tables again"
+            )
+        parts.append(_read(path))
+        of_rows: list[np.ndarray | None] = [None] * len(parts[-1])
+        beside = path.with_suffix(".replicates.parquet")
+        stored = (
+            _read(beside).to_pandas() if beside.is_file() else pd.DataFrame(columns=["row", "replicates", "jackknife"])
         )
-    table = _read(path).reindex(columns=list(COLUMNS)).astype(COLUMNS)
-    table["replicates"] = None
-    beside = path.with_suffix(".replicates.parquet")
-    if beside.is_file():
-        stored = _read(beside)
-        replicates = [
-            of_row.view(intervals.Jackknifed) if jackknife else of_row
-            for of_row, jackknife in zip(stored["replicates"], stored["jackknife"], strict=True)
-        ]
-        table["replicates"] = pd.Series(replicates, index=stored["row"], dtype=object).reindex(table.index)
-    return table
+        for row, of_row, jackknife in stored.itertuples(index=False):
+            of_rows[row] = of_row.view(intervals.Jackknifed) if jackknife else of_row
+        replicates += of_rows
+    table = (
+        pa.concat_tables(parts, promote_options="permissive").to_pandas().reindex(columns=list(COLUMNS)).astype(COLUMNS)
+    )
+    return table.assign(replicates=pd.Series(replicates, dtype=object))
 
 
 def merge(folder: Path | str, notebook: str | None = None) -> pd.DataFrame:
@@ -201,17 +213,16 @@ def merge(folder: Path | str, notebook: str | None = None) -> pd.DataFrame:
     if notebook is not None:  # known from the manifests, so that no other table is read
         manifests = provenance.manifests(folder)
         paths = [p for p in paths if manifests.get(p.stem, {}).get("notebook") == notebook]
-    merged = list(map(read, paths))
-    if not merged:
+    if not paths:
         kind = f"tables of {notebook}" if notebook else "tables"
         raise FileNotFoundError(f"no {kind} in {folder}: `make report` makes them")
-    return pd.concat(merged, ignore_index=True)
+    return _as_one(paths)
 
 
 def merge_artefacts(folder: Path | str, kind: str) -> pd.DataFrame:
     """Read all artefacts of one kind, `content` decoded."""
-    frames = [_read(p) for p in sorted(Path(folder).glob("*.artefacts.parquet"))]
-    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(ARTEFACTS))
+    parts = [_read(path) for path in sorted(Path(folder).glob("*.artefacts.parquet"))]
+    frame = _joined(parts) if parts else pd.DataFrame(columns=list(ARTEFACTS))
     frame = frame[frame["kind"] == kind].reset_index(drop=True)
     return frame.assign(content=[json.loads(content) for content in frame["content"]])
 
