@@ -20,12 +20,16 @@ import pandas as pd
 import plotly.io as pio
 import pytest
 import yaml
+from IPython.core.displayhook import DisplayHook
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.display import display
+from IPython.utils.capture import capture_output
 from nbformat import v4
 
 from bert_repro import figures
 from bert_repro.figures import exhibits
 from bert_repro.results import claims, tables
-from bert_repro.workflow import names, notebooks, study
+from bert_repro.workflow import names, study
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST = next(iter(names.chapters()))
@@ -343,6 +347,34 @@ def test_the_example_of_the_page_runs(tmp_path, monkeypatch, in_this_process):
     assert set(table["layer"].dropna()) == {0, 1, 2} and set(table["method"]) == {"rsa", "cka_debiased"}
 
 
+class Displayed(DisplayHook):
+    """Displays the last value of a cell, as `display` does, which can be caught."""
+
+    def write_output_prompt(self):
+        pass
+
+    def write_format_data(self, format_dict, md_dict=None):
+        display(format_dict, raw=True)
+
+    def finish_displayhook(self):
+        pass
+
+
+def with_outputs(path):
+    """Execute a chapter in this process; in reports each has a kernel of its own, which takes as long as what it shows."""
+    notebook, shell = nbformat.read(path, as_version=4), InteractiveShell.instance(displayhook_class=Displayed)
+    shell.reset()
+    notebook.metadata["bert_repro"] = {"notebook": str(path.relative_to(ROOT))}
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for count, cell in enumerate(code, start=1):
+        cell.execution_count = count
+        with capture_output() as said:
+            shell.run_cell(cell.source).raise_error()
+        shown = [v4.new_output("display_data", data=one.data) for one in said.outputs]
+        cell.outputs = [*([v4.new_output("stream", text=said.stdout)] if said.stdout else []), *shown]
+    return notebook
+
+
 @pytest.fixture(scope="module")
 def site(executed, tmp_path_factory):
     """The built book, its published chapters really executed; a warning of the builder is an error."""
@@ -350,9 +382,7 @@ def site(executed, tmp_path_factory):
     shutil.copytree(executed, folder / "executed")
     for path in sorted((ROOT / "notebooks" / "chapters").glob("*.ipynb")):
         alone = path.stem in names.PAGES
-        notebooks.run(
-            path, folder / "executed" / "chapters" / ("" if alone else "minilm") / path.name, {}, progress=False
-        )
+        nbformat.write(with_outputs(path), folder / "executed" / "chapters" / ("" if alone else "minilm") / path.name)
     source = assembled(folder / "executed", folder / "book")
     command = [Path(sys.executable).with_name("jupyter-book"), "build", source, "-n", "-W", "--keep-going"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
