@@ -39,9 +39,9 @@ test smoke bench: export OPENBLAS_NUM_THREADS = 1
 test smoke bench: export TF_NUM_INTRAOP_THREADS = 1
 test smoke bench: export TF_NUM_INTEROP_THREADS = 1
 test smoke bench: export TQDM_DISABLE = 1
-test: $(READY) lint
+test: $(READY)
+	$(MAKE) -j 2 lint smoke  # the run notebooks; and once more below, to the same outputs
 	$(RUN) $(PYTEST) --no-loadscope-reorder tests  # chapters run in tests/test_book.py
-	$(MAKE) smoke  # the other notebooks; then once more, to the same outputs
 	BERT_REPRO_CACHE="$(CURDIR)/build/smoke/cache" $(RUN) $(PYTEST) -p no:cacheprovider --nbval build/smoke --nbval-sanitize-with tests/sanitise.cfg
 	$(RUN) python tests/smoke_tables.py
 

@@ -16,4 +16,4 @@ that `costs`; `report` runs them all, here or on a cluster; `notebooks` runs one
 `staleness` says whether a table would come out differently today, `ledger` shows what made it.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
