@@ -145,14 +145,9 @@ def inputs(tokenizer: Tokenizer, items: Sequence[Any], max_length: int) -> tuple
         ValueError: As `align`.
     """
     _check(tokenizer, items, max_length)
-    encoded = [
-        (aligned, position, cut) for position, cut, aligned, _, _ in _encoded(tokenizer, items, max_length, Report())
-    ]
-    return (
-        [aligned for aligned, _, _ in encoded],
-        np.array([p for _, p, _ in encoded], int),
-        np.array([c for _, _, c in encoded], int),
-    )
+    encoded = [one[:3] for one in _encoded(tokenizer, items, max_length, Report())]
+    position, cut = np.array([one[:2] for one in encoded], int).reshape(-1, 2).T
+    return [aligned for *_, aligned in encoded], position, cut
 
 
 def windows(tokenizer: Tokenizer, pairs: Sequence[Any], max_length: int, stride: int) -> list[list[tuple[int, int]]]:

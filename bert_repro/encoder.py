@@ -241,7 +241,7 @@ def extract(network: keras.Model, inputs: Sequence[Aligned], pooling: str, dtype
     return result
 
 
-def run(network: keras.Model, inputs: Sequence[Aligned]) -> Iterator[tuple[list[int], Sequence[np.ndarray]]]:
+def run(network: keras.Model, inputs: Sequence[Aligned]) -> Iterator[tuple[np.ndarray, Sequence[np.ndarray]]]:
     """Run inputs through an encoder, those of similar length together, the longest first.
 
     Yields:
@@ -249,17 +249,22 @@ def run(network: keras.Model, inputs: Sequence[Aligned]) -> Iterator[tuple[list[
         alone, may follow.
     """
     limit = network.get_layer("embeddings").config.max_length
-    for numbers in _plan(inputs):
+    for numbers in by_length([len(aligned.token_ids) for aligned in inputs], BATCH):
         yield numbers, _run(network, [inputs[i] for i in numbers], limit)
 
 
-def _plan(inputs: Sequence[Aligned]) -> Iterator[list[int]]:
-    """Say which inputs run together, by number: those of similar length, so that little is padding; the longest first."""
-    by_length = sorted(range(len(inputs)), key=lambda i: len(inputs[i].token_ids))
-    while by_length:
-        count = max(1, BATCH // backend.bucket(len(inputs[by_length[-1]].token_ids)))
-        yield by_length[-count:]
-        by_length = by_length[:-count]
+def by_length(lengths: Sequence[int] | np.ndarray, pieces: int) -> Iterator[np.ndarray]:
+    """Give the number of every input once, those of similar length together, so that little is padding; the longest first.
+
+    Args:
+        lengths: Of the inputs, in wordpieces.
+        pieces: About how many of these at a time.
+    """
+    order = np.argsort(lengths, kind="stable")
+    while len(order):
+        count = max(1, pieces // backend.bucket(int(lengths[order[-1]])))
+        yield order[-count:]
+        order = order[:-count]
 
 
 def _run(network: keras.Model, batch: Sequence[Aligned], limit: int) -> Sequence[np.ndarray]:

@@ -472,7 +472,7 @@ def test_batches_cover_an_epoch_and_nothing_twice(tokenizer, items, size):
         assert epochs[0].tolist() != epochs[1].tolist()
     again = examples.batches(size, np.random.default_rng(1))
     assert np.concatenate([next(again) for _ in range(per_epoch)]).tolist() == epochs[0].tolist()
-    in_order = np.concatenate(list(examples.by_length(size)))
+    in_order = np.concatenate(list(encoder.by_length(examples.lengths, size)))
     assert sorted(in_order) == list(range(items))
 
 

@@ -119,7 +119,10 @@ def _read(reference: str, place: Located) -> Stream:
         raise ValueError(f"{place.path} holds no sentence: an empty corpus cannot be used{why}")
     records = itertools.chain([first], records)
     if place.drawn is not None:
-        chosen = _chosen(reference, place.drawn, _items(str(Reference.parse(reference).whole)), "items")
+        key = _key(place._replace(drawn=None))  # counted, without parsing, once in a process while its file stays
+        if key not in _SIZES:
+            _SIZES[key] = sum(1 for _ in _kept(place.records({}), {}))
+        chosen = _chosen(reference, place.drawn, _SIZES[key], "items")
         records = (record for number, record in enumerate(records) if number in chosen)
     return Stream(place.name, place.part, (record() for record in records), left_out)
 
@@ -264,15 +267,6 @@ def _content(place: Located) -> tuple | None:
         return None
     digests = (digest for path in place.files for digest in (sha256(path), path.name))
     return *digests, place.name, place.split, place.drawn, *pattern
-
-
-def _items(reference: str) -> int:
-    """Count the items of a corpus without parsing them, once in a process while its file stays."""
-    place = locate(reference)
-    key = _key(place)
-    if key not in _SIZES:
-        _SIZES[key] = sum(1 for _ in _kept(place.records({}), {}))
-    return _SIZES[key]
 
 
 def _key(place: Located) -> tuple:

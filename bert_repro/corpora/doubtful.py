@@ -42,25 +42,17 @@ def doubts(texts: Mapping[str, Census], learned: str = "") -> list[str]:
             raise ValueError(
                 f"{reference}: all {count} items are equal: there is nothing to compare, and no interval to compute; is this the intended text?"
             )
-        if census.withheld:
-            sentences.append(
-                f"{reference}: {census.withheld} of {count} sentences have no words but `_`: their forms are withheld."
-            )
-        if census.special:
-            sentences.append(
-                f"{reference}: {census.special} words are written as special tokens are ([SEP], <pad>, ...): a tokenizer that has "
-                "such a one reads it as that."
-            )
-        if census.inside > INSIDE * count:
-            sentences.append(
-                f"{reference}: {census.inside} of {count} questions have no answer that begins and ends where a word does: no span of "
-                "words can be exactly right for them."
-            )
-        if (again := len(census.keys) - different) > REPEATED * len(census.keys):
-            sentences.append(
-                f"{reference}: {again} of {len(census.keys)} items repeat others, {different} are different: intervals are too "
-                "narrow, as they take each for new."
-            )
+        again = len(census.keys) - different
+        told = {
+            f"{census.withheld} of {count} sentences have no words but `_`: their forms are withheld.": census.withheld,
+            f"{census.special} words are written as special tokens are ([SEP], <pad>, ...): a tokenizer that has such a one reads "
+            "it as that.": census.special,
+            f"{census.inside} of {count} questions have no answer that begins and ends where a word does: no span of words can be "
+            "exactly right for them.": census.inside > INSIDE * count,
+            f"{again} of {len(census.keys)} items repeat others, {different} are different: intervals are too narrow, as they take "
+            "each for new.": again > REPEATED * len(census.keys),
+        }
+        sentences += [f"{reference}: {text}" for text, holds in told.items() if holds]
     for reference, census in texts.items():
         equal = int(np.isin(census.keys, texts[learned].keys).sum()) if learned in texts and reference != learned else 0
         if equal > SHARED * len(census.keys):

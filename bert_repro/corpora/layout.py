@@ -9,7 +9,7 @@ import bisect
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -93,12 +93,6 @@ def _nearest(lengths: Sequence[int], pool: Sequence[Sentence]) -> list[Sentence]
     return [chosen[place] for place in range(len(lengths))]
 
 
-class _Passage(NamedTuple):
-    words: tuple[str, ...]
-    context: str
-    offsets: tuple[tuple[int, int], ...]
-
-
 class _Running:
     """Text from which passages are cut one after the other, each from the beginning of a sentence.
 
@@ -124,13 +118,13 @@ class _Running:
         """Count the words of a sentence that a passage would cut off at its end."""
         return self._behind(length) - self._start - length
 
-    def take(self, length: int) -> _Passage:
+    def take(self, length: int) -> dict[str, Any]:
         length = min(length, self.left)
         first, stop = self._start, self._start + length
         self._start = self._behind(length)
         begin, end = self._offsets[first][0], self._offsets[stop - 1][1]
         offsets = tuple((start - begin, behind - begin) for start, behind in self._offsets[first:stop])
-        return _Passage(self._words[first:stop], self.text[begin:end], offsets)
+        return {"second": self._words[first:stop], "context": self.text[begin:end], "offsets": offsets}
 
 
 def together(item: Any) -> str:
@@ -179,7 +173,7 @@ def in_questions(
     passages_left = [*{text.text: text for text in texts if text.text not in lengths}.values()]
     pool = [passages_left[place] for place in np.random.default_rng(SEED).permutation(len(passages_left))]
     words_there = sum(text.left for text in pool)
-    passages: dict[str, _Passage] = {}
+    passages: dict[str, dict[str, Any]] = {}
     for context in sorted(lengths, key=lambda context: -lengths[context]):
         enough = [text for text in pool if text.left >= lengths[context]]
         if enough:
@@ -187,7 +181,7 @@ def in_questions(
         elif not (text := max(pool, key=lambda text: text.left, default=None)) or not text.left:
             break
         passages[context] = text.take(lengths[context])
-    lacking = sum(lengths.values()) - sum(len(passage.words) for passage in passages.values())
+    lacking = sum(lengths.values()) - sum(len(passage["second"]) for passage in passages.values())
     if len(passages) < len(lengths) or lacking > OFF * sum(lengths.values()):
         raise ValueError(
             f"{reference}: {len(lengths)} passages of {sum(lengths.values())} words are needed, and {len(pool)} texts of {words_there} words are "
@@ -195,10 +189,4 @@ def in_questions(
             "gives the layout, as in wiki~squad:dev[60]"
         )
     left_out["words that passages lack"] = lacking
-    return (
-        dataclasses.replace(
-            question, second=passage.words, context=passage.context, offsets=passage.offsets, answers=()
-        )
-        for question in pattern
-        for passage in [passages[question.context]]
-    )
+    return (dataclasses.replace(question, **passages[question.context], answers=()) for question in pattern)

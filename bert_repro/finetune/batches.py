@@ -137,7 +137,7 @@ class Examples(Text[np.ndarray]):
         items = len(self.items) if items is None else min(items, len(self.items))
         readings: list[list] = [[] for _ in range(items)]
         counted = np.array(self.owners) < items
-        for chosen in self.by_length():
+        for chosen in encoder.by_length(self.lengths, 8192):
             chosen = chosen[counted[chosen]]
             if not len(chosen):
                 continue
@@ -151,11 +151,3 @@ class Examples(Text[np.ndarray]):
                     heard(self.owners[i], {name: array[place] for name, array in targets.items()}, rows)
         scored = zip(self.items[:items], readings, strict=True)
         return np.array([head.score(item, reading) for item, reading in scored], float)
-
-    def by_length(self, pieces: int = 8192) -> Iterator[np.ndarray]:
-        """Give every input once, the longest first, in batches of about so many wordpieces."""
-        order = np.argsort(self.lengths, kind="stable")
-        while len(order):
-            count = max(1, pieces // backend.bucket(int(self.lengths[order[-1]])))
-            yield order[-count:]
-            order = order[:-count]

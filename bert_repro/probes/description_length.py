@@ -48,11 +48,7 @@ class Code(NamedTuple):
         total, totals = self.bits.sum(1) / 1000, self.bits @ weights.T / 1000
         rows: list[dict[str, object]] = []
         for metric, estimate, replicates in (("kbits", total, totals), ("compression", value, drawn)):
-            about: dict[str, object] = {"metric": metric, "n": items}
-            rows += [
-                about | {"layer": n} | intervals.row(estimate[i], replicates[i], len(self.uniform))
-                for i, n in enumerate(layers)
-            ]
+            rows += intervals.rows({"metric": metric, "n": items}, layers, estimate, replicates, len(self.uniform))
         return rows
 
 

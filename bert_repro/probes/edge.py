@@ -72,10 +72,7 @@ class Read(NamedTuple):
         for metric, (hits, of) in counts.items():
             value, drawn = intervals.ratio(by_sentence(hits, self.sentence), by_sentence(of, self.sentence), weights)
             about: dict[str, object] = {"metric": metric, "n": int(chosen.sum())}
-            rows += [
-                about | ({} if n is None else {"layer": n}) | intervals.row(value[i], drawn[i], weights.shape[1])
-                for i, n in enumerate(layers)
-            ]
+            rows += intervals.rows(about, layers, value, drawn, weights.shape[1])
         return rows
 
 

@@ -46,18 +46,11 @@ def split(texts: Sequence[Any], stored: Sequence[Stored], **options: Any) -> lis
 
 
 class Measured(NamedTuple):
-    """What structural probes of one target yielded."""
+    """What probes of one target yielded."""
 
     rows: Rows
-    dev_loss: dict[str, Losses]  # by rank and seed, as in `rank 64, seed 1`
-    trees: list[dict[str, Any]]  # decoded, of distances
-
-
-class Labels(NamedTuple):
-    """What edge probes of one target yielded."""
-
-    rows: Rows
-    dev_loss: dict[str, Losses]  # by method
+    dev_loss: dict[str, Losses]  # by rank and seed, as in `rank 64, seed 1`; of edge probes by method
+    trees: Sequence[dict[str, Any]] = ()  # decoded, of distances
 
 
 def kept(dev_loss: np.ndarray) -> Losses:
@@ -85,7 +78,7 @@ def seldom(splits: Sequence[Split], apart: Sequence[phenomena.Classes]) -> list[
     ]
 
 
-def dev_losses(measured: Mapping[str, Measured | Labels]) -> Rows:
+def dev_losses(measured: Mapping[str, Measured]) -> Rows:
     """Give the dev losses of every probe, by target, for `tables.artefacts`."""
     return [{"kind": "dev loss", "key": target, "content": result.dev_loss} for target, result in measured.items()]
 
@@ -225,7 +218,7 @@ def edge_probes(
     label: str,
     apart: Sequence[phenomena.Classes] = (),
     **options: Any,
-) -> Labels:
+) -> Measured:
     """Probe single layers with their control task, and, where wanted, mixes of layers and description lengths.
 
     Args:
@@ -300,4 +293,4 @@ def edge_probes(
         columns = about | {"method": method, **splits[0].about}
         columns |= {"role": "control"} if method == "control task" else {}
         rows += [row | columns for row in sent.rows(layers, len(used[0].gold), splits[0].key, resamples)]
-    return Labels(rows, losses)
+    return Measured(rows, losses)

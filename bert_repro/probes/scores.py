@@ -55,10 +55,7 @@ class Scores(NamedTuple):
             value, drawn = self._mean_over_lengths(self.lengths, weights)
         about: dict[str, object] = {"metric": self.metric, "n": int(self.all[counted].sum())}
         about |= {"rows": self.of} if self.of else {}
-        return [
-            ({} if layer is None else {"layer": layer}) | about | intervals.row(value[i], drawn[i], len(self.all))
-            for i, layer in enumerate(layers)
-        ]
+        return intervals.rows(about, layers, value, drawn, len(self.all))
 
     def _mean_over_lengths(self, lengths: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         at = np.flatnonzero(np.isin(lengths, LENGTHS) & (self.all > 0))

@@ -84,6 +84,20 @@ def row(value: float, replicates: Float[np.ndarray, " resamples"], units: int | 
     }
 
 
+def rows(
+    about: dict[str, object],
+    layers: Sequence[int | None],
+    value: Float[np.ndarray, " layers"],
+    replicates: Float[np.ndarray, "layers resamples"],
+    units: int,
+) -> list[dict[str, object]]:
+    """Make a row of each layer, see `row`; None is the layer of what has none."""
+    return [
+        about | ({} if layer is None else {"layer": layer}) | row(value[i], replicates[i], units)
+        for i, layer in enumerate(layers)
+    ]
+
+
 def percentiles(replicates: Float[np.ndarray, " resamples"]) -> tuple[float, float]:
     """Give the 2.5th and 97.5th percentile of bootstrap replicates, leaving undefined ones out."""
     low, high = np.nanpercentile(replicates, [2.5, 97.5])

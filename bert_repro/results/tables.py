@@ -161,20 +161,16 @@ def _rounded(replicates: np.ndarray) -> np.ndarray:
     return (np.round(exact / unit) * unit).astype(np.float32)
 
 
-def read(path: Path | str) -> pd.DataFrame:
-    """Read a table with its replicates.
+def read(*paths: Path | str) -> pd.DataFrame:
+    """Read tables with their replicates, as one.
 
     Raises:
         FileNotFoundError: No table there; the message says how tables are made.
         OSError: A file of it is damaged.
         ValueError: An earlier version wrote it.
     """
-    return _as_one([Path(path)])
-
-
-def _as_one(paths: Sequence[Path]) -> pd.DataFrame:
     parts, replicates = [], []
-    for path in paths:
+    for path in map(Path, paths):
         if not path.is_file():
             raise FileNotFoundError(f"no table at {path}: `make report` makes the tables of a study")
         manifest = path.with_suffix(".manifest.json")
@@ -186,15 +182,11 @@ def _as_one(paths: Sequence[Path]) -> pd.DataFrame:
         parts.append(_read(path))
         of_rows: list[np.ndarray | None] = [None] * len(parts[-1])
         beside = path.with_suffix(".replicates.parquet")
-        stored = (
-            _read(beside).to_pandas() if beside.is_file() else pd.DataFrame(columns=["row", "replicates", "jackknife"])
-        )
-        for row, of_row, jackknife in stored.itertuples(index=False):
-            of_rows[row] = of_row.view(intervals.Jackknifed) if jackknife else of_row
+        if beside.is_file():
+            for row, of_row, jackknife in _read(beside).to_pandas().itertuples(index=False):
+                of_rows[row] = of_row.view(intervals.Jackknifed) if jackknife else of_row
         replicates += of_rows
-    table = (
-        pa.concat_tables(parts, promote_options="permissive").to_pandas().reindex(columns=list(COLUMNS)).astype(COLUMNS)
-    )
+    table = _joined(parts).reindex(columns=list(COLUMNS)).astype(COLUMNS)
     return table.assign(replicates=pd.Series(replicates, dtype=object))
 
 
@@ -216,7 +208,7 @@ def merge(folder: Path | str, notebook: str | None = None) -> pd.DataFrame:
     if not paths:
         kind = f"tables of {notebook}" if notebook else "tables"
         raise FileNotFoundError(f"no {kind} in {folder}: `make report` makes them")
-    return _as_one(paths)
+    return read(*paths)
 
 
 def merge_artefacts(folder: Path | str, kind: str) -> pd.DataFrame:

@@ -1,7 +1,9 @@
 """The arguments of the command line: every command with its options and their help."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bert_repro.workflow import commands
 
@@ -11,10 +13,15 @@ def parser() -> argparse.ArgumentParser:
         "bert_repro", description="Run one notebook, fetch what it needs, see what there is, compare results."
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+    def add(among: Any, call: Callable, name: str, help: str) -> argparse.ArgumentParser:
+        added = among.add_parser(name, help=help)
+        added.set_defaults(call=call)
+        return added
+
     kinds = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    run = kinds.add_parser("run", help="execute one notebook with parameters, strictly checked")
-    run.set_defaults(call=commands.run)
+    run = add(kinds, commands.run, "run", "execute one notebook with parameters, strictly checked")
     run.add_argument("notebook", help="its name, e.g. similarity, or a file")
     run.add_argument("output", type=Path, help="the executed notebook to write (.ipynb)")
     run.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
@@ -23,13 +30,11 @@ def parser() -> argparse.ArgumentParser:
 
     run.add_argument("--json", default="{}", help="parameters as one JSON object; -p wins")
 
-    again = kinds.add_parser("rerun", help="repeat the run that made a table, with other parameters where given")
-    again.set_defaults(call=commands.rerun)
+    again = add(kinds, commands.rerun, "rerun", "repeat the run that made a table, with other parameters where given")
     again.add_argument("table", type=Path, help="e.g. results/minilm/tables/structural_probe-base")
     again.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
 
-    report = kinds.add_parser("report", help="run a study and build its book")
-    report.set_defaults(call=commands.report)
+    report = add(kinds, commands.report, "report", "run a study and build its book")
     report.add_argument(
         "study",
         type=Path,
@@ -52,12 +57,10 @@ def parser() -> argparse.ArgumentParser:
         "--keep-states", action="store_true", help="keep the states of tuned models when all runs have read them"
     )
 
-    show = kinds.add_parser("parameters", help="list a notebook's parameters")
-    show.set_defaults(call=commands.parameters)
+    show = add(kinds, commands.parameters, "parameters", "list a notebook's parameters")
     show.add_argument("notebook")
 
-    fetch = kinds.add_parser("fetch", help="download or generate what a run needs, ahead of it")
-    fetch.set_defaults(call=commands.fetch)
+    fetch = add(kinds, commands.fetch, "fetch", "download or generate what a run needs, ahead of it")
     fetch.add_argument(
         "what",
         metavar="MODEL|CORPUS|STUDY.yaml",
@@ -65,18 +68,17 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_own(fetch)
 
-    listing = kinds.add_parser("list", help="list what there is")
-    listing.set_defaults(call=commands.listing)
+    listing = add(kinds, commands.listing, "list", "list what there is")
     listing.add_argument("what", choices=("models", "corpora", "tasks", "measures", "targets", "notebooks"))
 
-    study = kinds.add_parser("study", help="check a study file and show its runs")
-    study.set_defaults(call=commands.study)
+    study = add(kinds, commands.study, "study", "check a study file and show its runs")
     study.add_argument("file", type=Path)
     _add_own(study)
     study.add_argument("--files", action="store_true", help="list the files of its corpora as sha256sum does")
 
-    plan = kinds.add_parser("plan", help="estimate the minutes, memory and disk of a study, job by job, or of one run")
-    plan.set_defaults(call=commands.plan)
+    plan = add(
+        kinds, commands.plan, "plan", "estimate the minutes, memory and disk of a study, job by job, or of one run"
+    )
     plan.add_argument(
         "what",
         nargs="?",
@@ -94,8 +96,7 @@ def parser() -> argparse.ArgumentParser:
         help="10^12 operations of float32 that a GPU does in a second",
     )
 
-    compare = kinds.add_parser("compare", help="compare two sets of results, or two models of one")
-    compare.set_defaults(call=commands.compare)
+    compare = add(kinds, commands.compare, "compare", "compare two sets of results, or two models of one")
     compare.add_argument("first", help="a folder of tables, or a study's name, e.g. minilm")
     compare.add_argument("second", nargs="?", help="the other set; not needed for two models of one")
     compare.add_argument("--model", help="only this model of the first set, e.g. nli-1")
@@ -109,17 +110,18 @@ def parser() -> argparse.ArgumentParser:
         "--csv", type=Path, metavar="OUT.csv", help="write every pair, and every row without a partner"
     )
 
-    quick = kinds.add_parser(
-        "compare-checkpoints", help="the quick answer on two checkpoints: similarity and change of weights by layer"
+    quick = add(
+        kinds,
+        commands.compare_checkpoints,
+        "compare-checkpoints",
+        "the quick answer on two checkpoints: similarity and change of weights by layer",
     )
-    quick.set_defaults(call=commands.compare_checkpoints)
     quick.add_argument("base", help="an alias, a folder, or a hub id with an optional @revision")
     quick.add_argument("tuned", help="another one, such as one that was tuned from the first")
     quick.add_argument("--corpus", help="text that both read, see `list corpora`; sentences of Wikipedia if not given")
     quick.add_argument("--words", type=int, help="number of its words; 2000 if not given")
 
-    text = kinds.add_parser("text", help="prepare running text for pre-training: cleaned, shuffled, some held out")
-    text.set_defaults(call=commands.text)
+    text = add(kinds, commands.text, "text", "prepare running text for pre-training: cleaned, shuffled, some held out")
     text.add_argument("texts", nargs="+", metavar="TEXT", help="a .txt file, a folder of them, or a corpus, e.g. wiki")
     text.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
     text.add_argument(
@@ -135,8 +137,9 @@ def parser() -> argparse.ArgumentParser:
     )
     text.add_argument("--seed", type=int, default=0, help="seed of the order of documents, and of those held out")
 
-    vocabulary = kinds.add_parser("vocabulary", help="learn a vocabulary, and write the plan of a new encoder with it")
-    vocabulary.set_defaults(call=commands.vocabulary)
+    vocabulary = add(
+        kinds, commands.vocabulary, "vocabulary", "learn a vocabulary, and write the plan of a new encoder with it"
+    )
     vocabulary.add_argument("texts", nargs="+", metavar="TEXT", help="as for the command text")
     vocabulary.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="a new folder; untrained:FOLDER is a model"
@@ -157,8 +160,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     states = kinds.add_parser("states", help="the store of hidden states").add_subparsers(dest="action", required=True)
-    compute = states.add_parser("compute", help="compute the states of corpora under a model")
-    compute.set_defaults(call=commands.compute_states)
+    compute = add(states, commands.compute_states, "compute", "compute the states of corpora under a model")
     compute.add_argument("model")
     compute.add_argument("corpora", nargs="+")
     compute.add_argument(
@@ -170,18 +172,17 @@ def parser() -> argparse.ArgumentParser:
     compute.add_argument(
         "--part", default="1/1", metavar="K/N", help="only the K-th of N parts, for N processes at a time"
     )
-    listed = states.add_parser("ls", help="list what is stored")
-    listed.set_defaults(call=commands.list_states)
-    verify = states.add_parser("verify", help="compare everything stored with its checksums")
-    verify.set_defaults(call=commands.verify_states)
-    remove = states.add_parser("rm", help="remove an entry")
-    remove.set_defaults(call=commands.remove_states)
+    add(states, commands.list_states, "ls", "list what is stored")
+    add(states, commands.verify_states, "verify", "compare everything stored with its checksums")
+    remove = add(states, commands.remove_states, "rm", "remove an entry")
     remove.add_argument("which", metavar="KEY|all|STUDY.yaml", help="as `states ls` shows it, or what a study reads")
     _add_own(remove)
-    drop = states.add_parser(
-        "drop", help="what a report does with states that it computed, once all its runs have read them"
+    drop = add(
+        states,
+        commands.drop_states,
+        "drop",
+        "what a report does with states that it computed, once all its runs have read them",
     )
-    drop.set_defaults(call=commands.drop_states)
     drop.add_argument("owner", help="the name of the report's states, build/<study>/owner")
     drop.add_argument("model", help="whose states")
     return parser

@@ -295,15 +295,8 @@ def vocabulary(arguments: argparse.Namespace) -> None:
     from bert_repro.checkpoints import vocabulary
     from bert_repro.checkpoints.families import Config
 
-    shape = (
-        arguments.size,
-        arguments.hidden,
-        arguments.layers,
-        arguments.attention_heads,
-        arguments.feed_forward,
-        arguments.positions,
-    )
-    vocabulary.make(
-        arguments.texts, arguments.out, Config(*shape, initializer_range=arguments.initializer_range), arguments.weights
-    )
+    of = arguments
+    shape = (of.size, of.hidden, of.layers, of.attention_heads, of.feed_forward, of.positions)
+    config = Config(*shape, initializer_range=of.initializer_range)
+    vocabulary.make(of.texts, of.out, config, of.weights)
     print(arguments.out)

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from bert_repro.files import ROOT
-from bert_repro.workflow import notebooks
+from bert_repro.results import parameters
 
 UNTUNED = ("base", "untrained")  # models that every study has
 CHAPTERS = ROOT / "notebooks" / "chapters"
@@ -32,7 +32,7 @@ def chapters() -> dict[str, str]:
         ValueError: No notebook, or one whose place is no number.
     """
     paths = [path for path in sorted(CHAPTERS.glob("[!.]*.ipynb")) if path.stem not in (*END, *PAGES)]
-    metadata = {path.stem: notebooks.metadata(path).get("bert_repro", {}) for path in paths}
+    metadata = {path.stem: parameters.content(path).get("metadata", {}).get("bert_repro", {}) for path in paths}
     places = {name: about.get("place", math.inf) for name, about in metadata.items()}
     for name, place in places.items():
         if not isinstance(place, int | float):

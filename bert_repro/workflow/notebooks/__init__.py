@@ -44,15 +44,6 @@ def find(notebook: Path | str) -> Path:
     raise ValueError(f"no notebook {str(notebook)!r}: give a path to an .ipynb, or one of {names}")
 
 
-def metadata(notebook: Path) -> dict[str, Any]:
-    """Give what a notebook says of itself.
-
-    Raises:
-        ValueError: Not a notebook.
-    """
-    return parameters.content(notebook).get("metadata", {})
-
-
 def run(
     notebook: Path | str,
     output: Path,
