@@ -77,10 +77,9 @@ class Clone:
         """Begin a report, from a folder that is not the project's."""
         command = [sys.executable, "-m", "bert_repro", "report", self.study.name, "--base", str(self.base)]
         environment = os.environ | {"PYTHONPATH": str(self.root)}
-        cores = ["--jobs", str(min(2, os.cpu_count() or 1))]
         with open(self.study.with_suffix(".log"), "w") as log:
             return subprocess.Popen(
-                [*command, *cores, *more],
+                [*command, *more],
                 cwd=self.study.parent,
                 env=environment,
                 stdout=log,

@@ -60,7 +60,7 @@ def reported(tmp_path_factory):
     _read_out([expected.base, f"untrained:{expected.base}", *(expected.folder / name for name in PREDICTED)])
     brought = ["--base", expected.base, "--tuned", *(f"{name}={expected.folder / name}" for name in PREDICTED)]
     done = subprocess.run(
-        [sys.executable, "-m", "bert_repro", "report", "given.yaml", *brought, "--jobs", str(min(2, os.cpu_count() or 1))],
+        [sys.executable, "-m", "bert_repro", "report", "given.yaml", *brought],
         cwd=folder, env=os.environ | {"PYTHONPATH": str(root)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-5000:]
