@@ -125,9 +125,8 @@ def live(folder: Path) -> pd.DataFrame:
     rows, written = [], []
     for path in sorted(folder.glob("*.safetensors")):
         recorded = reference(path)
-        built: dict[
-            str, list[float]
-        ] = {}  # a form of the same shape and weights, to the last bit, gives the same states
+        # a form of the same shape and weights, to the last bit, gives the same states
+        built: dict[str, list[float]] = {}
         for form, target in forms(folder, path.stem):
             config, weights = Checkpoint(target).config, Checkpoint(target).weights()
             parts = [repr(config).encode(), *(weights[weight.key].tobytes() for weight in weight_table(config))]

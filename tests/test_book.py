@@ -383,6 +383,7 @@ def site(executed, tmp_path_factory):
     for path in sorted((ROOT / "notebooks" / "chapters").glob("*.ipynb")):
         alone = path.stem in names.PAGES
         nbformat.write(with_outputs(path), folder / "executed" / "chapters" / ("" if alone else "minilm") / path.name)
+    InteractiveShell.clear_instance()  # other tests are in no notebook
     source = assembled(folder / "executed", folder / "book")
     command = [Path(sys.executable).with_name("jupyter-book"), "build", source, "-n", "-W", "--keep-going"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -295,8 +295,7 @@ def vocabulary(arguments: argparse.Namespace) -> None:
     from bert_repro.checkpoints import vocabulary
     from bert_repro.checkpoints.families import Config
 
-    of = arguments
-    shape = (of.size, of.hidden, of.layers, of.attention_heads, of.feed_forward, of.positions)
-    config = Config(*shape, initializer_range=of.initializer_range)
-    vocabulary.make(of.texts, of.out, config, of.weights)
-    print(arguments.out)
+    a = arguments
+    shape = (a.size, a.hidden, a.layers, a.attention_heads, a.feed_forward, a.positions)
+    vocabulary.make(a.texts, a.out, Config(*shape, initializer_range=a.initializer_range), a.weights)
+    print(a.out)
