@@ -20,17 +20,18 @@ plan: $(READY) ; @$(RUN) python -m bert_repro plan $(GIVEN) $(if $(GPU_TFLOPS),-
 # an encoder of one's own: its text cleaned of what it will be judged on, a vocabulary, masked words. Stopped, it resumes
 OUT ?= build/encoder
 UPDATES ?= 20000
+SEED ?= 1
 HELD_OUT ?= 100
 WITHOUT ?= ewt:dev ewt:test pud mnli:dev squad:dev squadshifts-wiki wiki
 PRETRAIN = -p model $(OUT)/plan -p task masked_words -p train $(OUT)/text/train.txt.gz -p dev $(OUT)/text/dev.txt.gz \
-  -p updates $(UPDATES) -p batch_size 8 -p learning_rate 0.0005 -p head_learning_rate 0.0005 -p evaluations 16 -p reverted_layers "[]" \
+  -p updates $(UPDATES) -p seed $(SEED) -p batch_size 8 -p learning_rate 0.0005 -p head_learning_rate 0.0005 -p evaluations 16 -p reverted_layers "[]" \
   $(if $(KEEP_AT),-p keep_at "$(KEEP_AT)") -p name $(notdir $(OUT)) -p save $(OUT)/encoder -p output $(OUT)/pretraining.parquet $(if $(PRECISION),-p precision $(PRECISION))
 
 pretrain: $(READY) $(OUT)/plan
 	$(RUN) python -m bert_repro plan finetune $(PRETRAIN)
 	$(RUN) python -m bert_repro run finetune $(OUT)/pretraining.ipynb $(PRETRAIN)
 
-$(OUT)/plan: $(OUT)/text ; $(RUN) python -m bert_repro vocabulary $</train.txt.gz --out $@ --weights 1
+$(OUT)/plan: $(OUT)/text ; $(RUN) python -m bert_repro vocabulary $</train.txt.gz --out $@ --weights $(SEED)
 $(OUT)/text: | $(READY) ; $(RUN) python -m bert_repro text $(TEXT) --out $@ --held-out $(HELD_OUT) --without $(WITHOUT)
 
 # two processes, a core each: libraries that take all cores wait for one another

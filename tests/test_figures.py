@@ -109,6 +109,15 @@ def test_the_curve_of_a_task_is_the_mean_of_its_trainings_and_all_else_is_drawn_
     assert sum(trace.mode == "lines" and trace.fill is None for trace in figure.data) == 4  # the four trainings
 
 
+def test_a_second_base_is_a_base_and_a_scale(table):
+    base = table[(table["model"] == "base") & table["layer"].notna()]
+    second = base.assign(model="base-2", role="floor")
+    drawn = curves(figures.layer_curves(pd.concat([base, second])))
+    assert drawn["second base"].line.color == drawn["base"].line.color == figures.colour("base")
+    assert (drawn["second base"].line.dash, drawn["base"].line.dash) == ("dot", "solid")
+    assert "second base and base" in curves(figures.layer_curves(second.assign(reference_model="base")))
+
+
 def test_a_kind_of_model_has_one_colour_and_a_seed_its_own_dash(table):
     similarity = tables.tidy(
         {"role": "score", "model": "mnli-2", "task": "mnli", "seed": 2, "reference_model": "base", "layer": k,

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.slow
 def ran(tmp_path, executed):
     """Run a notebook with its defaults, but for some parameters, and read its table."""
 
-    def run(name, **given):
-        output = tmp_path / f"{name}.parquet"
-        executed(name, output=str(output), **given)
+    def run(notebook, **given):
+        output = tmp_path / f"{notebook}.parquet"
+        executed(notebook, output=str(output), **given)
         return tables.read(output)
 
     return run
@@ -59,10 +59,13 @@ def test_hidden_states_has_the_mean_norm_of_the_words_it_draws(ran):
 
 
 def test_similarity_of_an_encoder_with_itself_is_1_by_every_measure(ran):
-    table = ran("similarity", model="tiny", reference_model="tiny", second_sample=False)
-    own = select(table, metric="similarity", rows=None, model="untrained", reference_model="base")
+    table = ran("similarity", model="tiny", name="base-2", reference_model="tiny", second_sample=False)
+    own = select(table, metric="similarity", rows=None, model="base-2", reference_model="base")
     assert set(own["method"]) == {"rsa", "cka_debiased", "cosine", "procrustes"}
     assert values(own) == pytest.approx(1, abs=1e-5)
+    assert "layer below" not in set(
+        table["reference_model"]
+    )  # which one comparison of a study measures, that with the untrained
 
 
 def test_structural_probe_counts_the_edges_between_neighbours_for_the_linear_chain(ran):

@@ -314,6 +314,33 @@ def test_what_was_kept_during_pretraining_reads_by_its_own_head_and_is_compared_
     assert compared == {f"similarity-base-{name}" for name in ("kept-0", "kept-5", "mine", "untrained")}
 
 
+def test_a_second_base_is_a_scale_read_out_and_probed_beside_the_base_and_tuned_on_nothing(tmp_path):
+    edges = SMALL["structural_probe"]
+    one = study.load(write(tmp_path, edge_probe=edges))
+    listed = study.runs(study.load(write(tmp_path, second_base="again", edge_probe=edges)))
+    for run in listed:
+        parameters.check(notebooks.find(run.notebook), run.parameters)
+    more = {run.name: run.parameters for run in listed if run.parameters.get("model") == "again"}
+    assert {name: run.get("role") for name, run in more.items()} == {
+        "states-base-2": None, "similarity-base-base-2": "floor", "structural_probe-base-2": "floor", "edge_probe-base-2": "floor"
+    }  # fmt: skip
+    assert {run["name"] for run in more.values()} == {"base-2"}
+    assert more["similarity-base-base-2"]["reference_model"] == "tiny" and not more["edge_probe-base-2"]["phenomena"]
+    others = [(run.name, run.parameters) for run in listed if "base-2" not in run.name]
+    assert others == [(run.name, run.parameters) for run in study.runs(one)]
+    another = study.load(write(tmp_path, second_base="again"), Own(base="minilm"))
+    assert another.second_base == ""  # of the study's base, not of the reader's
+
+
+def test_a_second_base_has_a_name_and_a_checkpoint_of_its_own(tmp_path):
+    with pytest.raises(ValueError, match=r"tiny occurs twice: a model compared with itself says nothing"):
+        study.load(write(tmp_path, second_base="tiny"))
+    mine = {"name": "base-2", "checkpoint": "mine", "task": "nli"}
+    with pytest.raises(ValueError, match=r"two models are called base-2, - and _ being one"):
+        study.load(write(tmp_path, second_base="again", models=[mine], scored_on={"nli": "x"}))
+    assert study.load(write(tmp_path, models=[mine], scored_on={"nli": "x"})).second_base == ""
+
+
 def test_without_masked_words_only_given_encoders_are_opened(tmp_path):
     def opened(**changes):
         listed = study.runs(study.load(write(tmp_path, **changes)))

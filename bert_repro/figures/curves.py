@@ -203,7 +203,7 @@ def _lines(table: pd.DataFrame) -> Iterator[tuple[pd.DataFrame, dict]]:
         plain = row["role"] == "score" and kind_of_row != "untrained"
         of_words = row["role"] == "floor" and not pd.isna(row["rows"])
         of_task = row["role"] == "floor" and not pd.isna(row["task"]) and not of_words
-        paint = theme.colour(kind_of_row, kinds) if plain or of_task else theme.ASIDE
+        paint = theme.colour(kind_of_row, kinds) if plain or of_task or kind_of_row == "base-2" else theme.ASIDE
         line = {
             "color": paint,
             "width": 2.5 if plain else 1.5,

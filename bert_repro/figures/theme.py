@@ -20,12 +20,12 @@ from bert_repro.finetune.tasks import TASKS
 from bert_repro.probes.spans import EDGE_TARGETS
 from bert_repro.similarity import MEASURES
 
-COLOURS = {"base": "#000000", "untrained": "#7F7F7F"}
+COLOURS = {"base": "#000000", "base-2": "#000000", "untrained": "#7F7F7F"}
 """Of kinds of models that are of no task; those of tasks stand in TASKS."""
 SAME = {"mnli": "nli", "snli": "nli", "dependency": "parsing", "questions": "squad", "span": "squad", "pos": "tagging"}
 """Other names of a kind: they share its colour."""
 NAMES = {
-    "mnli": "MNLI", "snli": "SNLI", "pos": "POS tagging",
+    "base-2": "second base", "mnli": "MNLI", "snli": "SNLI", "pos": "POS tagging",
     "root_accuracy": "root accuracy", "uuas": "UUAS", "uas": "UAS", "las": "LAS", "dspr": "DSpr", "nspr": "NSpr", "f1": "F1", "exact_match": "exact match",
     "accuracy_matched": "accuracy, matched", "accuracy_mismatched": "accuracy, mismatched",
     "las_without_punctuation": "LAS, no punctuation", "uas_without_punctuation": "UAS, no punctuation",
@@ -94,7 +94,7 @@ def label(row: pd.Series) -> str:
     if row["role"] == "baseline":
         return str(next((row[c] for c in ("method", "probe", "model") if not pd.isna(row[c])), "baseline"))
     name = _model_name(row["model"], row["task"], row["seed"])
-    if row["role"] == "score" or (row["role"] == "control" and row["model"] == "untrained"):
+    if row["role"] == "score" or (row["model"] in ("untrained", "base-2") and pd.isna(row["reference_model"])):
         return name
     if not pd.isna(row["rows"]) and row["role"] == "floor":
         return str(row["rows"])

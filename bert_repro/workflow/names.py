@@ -14,6 +14,7 @@ from bert_repro.files import ROOT
 from bert_repro.results import parameters
 
 UNTUNED = ("base", "untrained")  # models that every study has
+SECOND = "base-2"  # the base pre-trained once more, where a study has it
 CHAPTERS = ROOT / "notebooks" / "chapters"
 END = ("claims", "runs")  # chapters that every part of the book ends with
 PAGES = ("index", "life", "compare", "reproduce", "parity")  # of the book as a whole

@@ -58,7 +58,12 @@ class Own:
             return content
         base = _place(self.base) or str(content.get("base", ""))
         models = self._models()
-        content = content | {"base": base} | ({"models": models} if models else {})
+        content = (
+            content
+            | {"base": base}
+            | ({"second_base": ""} if self.base else {})
+            | ({"models": models} if models else {})
+        )
         listed = models or content.get("models") or []
         brought = _slug([base.rpartition("/")[2]] if self.base else []), _slug(model["name"] for model in models)
         content["name"] = "_".join([str(content.get("name")), *filter(None, brought)])[:80]

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bert_repro.results import keys
 from bert_repro.workflow import settings
-from bert_repro.workflow.names import UNTUNED, ChapterName, TaskName, chapters
+from bert_repro.workflow.names import SECOND, UNTUNED, ChapterName, TaskName, chapters
 from bert_repro.workflow.own import Own
 
 NOTHING = Own()
@@ -26,6 +26,7 @@ class Study(settings.Strict):
     title: str
     banner: str = ""
     base: str
+    second_base: str = ""  # the same encoder from another pre-training: how far apart two are is a scale for tuning
     tasks: list[settings.FinetuneTask] = []
     models: list[settings.GivenModel] = []
     scored_on: dict[TaskName, str] = {}  # what the tasks of given models are scored on, and all models' masked words
@@ -71,7 +72,7 @@ class Study(settings.Strict):
             raise ValueError(
                 "neither `tasks`, to tune the base on, nor `models`, that somebody tuned: nothing to compare"
             )
-        taken = [*UNTUNED, *(f"{task.task}-{seed}" for task in self.tasks for seed in task.seeds)]
+        taken = [*self.untuned, *(f"{task.task}-{seed}" for task in self.tasks for seed in task.seeds)]
         for model in self.models:
             if model.name.replace("_", "-") in (name.replace("_", "-") for name in taken):
                 raise ValueError(f"two models are called {model.name}, - and _ being one: give each a different name")
@@ -79,10 +80,14 @@ class Study(settings.Strict):
         for model in self.models:
             if model.base not in taken or model.base == model.name:
                 raise ValueError(f"{model.name} comes from {model.base!r}: expected one of {', '.join(taken)}")
-        places = [self.base, *(model.checkpoint for model in self.models)]
+        places = [self.base, self.second_base, *(model.checkpoint for model in self.models)]
         if twice := {place for place in places if places.count(place) > 1}:
             raise ValueError(f"{min(twice)} occurs twice: a model compared with itself says nothing")
         return self
+
+    @property
+    def untuned(self) -> list[str]:
+        return [*UNTUNED, *([SECOND] if self.second_base else [])]
 
     def within(self, blocks: int, hidden: int) -> "Study":
         """Leave out layers that a base of so many blocks does not have, and lower the ranks of structural probes to its width."""
@@ -213,7 +218,7 @@ class _Steps:
 
     @property
     def models(self) -> list[str]:
-        return [*UNTUNED, *self.tuned]
+        return [*self.study.untuned, *self.tuned]
 
     @property
     def first_seeds(self) -> list[str]:
@@ -223,7 +228,7 @@ class _Steps:
 
     def shown_in_full(self, name: str) -> bool:
         """Tell a model of which everything is measured from further seeds."""
-        return name not in self.tuned or name in self.first_seeds
+        return name in UNTUNED or name in self.first_seeds
 
     @property
     def scored(self) -> dict[str, tuple[str, str, list[str]]]:
@@ -240,7 +245,7 @@ class _Steps:
         return model.task if model and model.task in self.study.scored_on and not model.from_pretraining else ""
 
     def checkpoint(self, model: str) -> str:
-        known = {"base": self.study.base, "untrained": f"untrained:{self.study.base}"}
+        known = {"base": self.study.base, "untrained": f"untrained:{self.study.base}", SECOND: self.study.second_base}
         known |= {name: given.checkpoint for name, given in self.given.items()}
         return known.get(model) or f"{self.folder}/models/{model}"
 
@@ -262,11 +267,10 @@ class _Steps:
             first = task.seeds[0]
             for seed in task.seeds:
                 name = f"{task.task}-{seed}"
-                more: dict[str, Any] = (
-                    {"reverted_layers": task.reverted_layers, "keep_at": task.keep_at} if seed == first else {}
-                )
-                more["save"] = self.checkpoint(name)
-                more |= {"baseline": True} if seed == first and "baseline" in task.controls else {}
+                more: dict[str, Any] = {"save": self.checkpoint(name)}
+                if seed == first:
+                    more |= {"reverted_layers": task.reverted_layers, "keep_at": task.keep_at}
+                    more |= {"baseline": True} if "baseline" in task.controls else {}
                 yield self.tuning(task, seed, name, f"{task.task}, seed {seed}", (), more)
             for frozen in task.frozen_layers:
                 name = f"{task.task}-frozen{frozen}-{first}"
@@ -275,9 +279,7 @@ class _Steps:
                 name, whole = f"{task.task}-kept{kept}-{first}", f"{task.task}-{first}"
                 lower = {"model": self.checkpoint(whole), "kept_layers": kept, "frozen_layers": kept}
                 yield self.tuning(task, first, name, name, self.made_by(whole), lower)
-            for control in task.controls:
-                if control == "baseline":
-                    continue
+            for control in (control for control in task.controls if control != "baseline"):
                 start = {"model": self.checkpoint("untrained")} if control == "untrained" else {}
                 name = f"{task.task}-{control.removesuffix('_input')}-{first}"
                 yield self.tuning(task, first, name, name, (), start | {"control": control})
@@ -308,11 +310,8 @@ class _Steps:
             model = self.given.get(name)
             early = model is not None and model.from_pretraining
             head_of = self.study.base if masked and name != "base" and not early else ""
-            setting: dict[str, Any] = {
-                "masked": masked,
-                "head_of": head_of,
-                "revert": name in {*self.given} & {*self.first_seeds},
-            }
+            setting: dict[str, Any] = {"masked": masked, "head_of": head_of}
+            setting |= {"revert": name in {*self.given} & {*self.first_seeds}}
             setting |= {"base": self.checkpoint(model.base) if model else "", "labels": model.labels if model else []}
             scored = self.scored_task(model)
             setting |= {"task": scored, "texts": [asked[scored]] if scored else []}
@@ -336,7 +335,8 @@ class _Steps:
         """
         for name in self.tuned:
             yield self.comparison(name, self.given[name].base if name in self.given else "base", "score")
-        yield self.comparison("untrained", "base", "floor")
+        for name in self.study.untuned[1:]:
+            yield self.comparison(name, "base", "floor")
         for task in self.study.tasks:
             if len(task.seeds) > 1:
                 yield self.comparison(f"{task.task}-{task.seeds[1]}", f"{task.task}-{task.seeds[0]}", "floor")
@@ -393,7 +393,7 @@ class _Steps:
 
     def probe(self, notebook: str, name: str, setting: dict[str, Any], seed: int | None = None) -> Run:
         called, title = (name, name) if seed is None else (f"{name}-probe{seed}", f"{name}, probe seed {seed}")
-        role = "control" if name == "untrained" else "score"
+        role = {"untrained": "control", SECOND: "floor"}.get(name, "score")
         about = self.about(name) | {"role": role, "resamples": self.study.resamples}
         return self.run(f"{notebook}-{called}", notebook, title, (f"states-{name}",), about | setting)
 
